@@ -1,0 +1,107 @@
+// swift-tools-version:6.2
+import PackageDescription
+
+/// The settings of every Swift target of this package.
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableUpcomingFeature("InferIsolatedConformances"),
+]
+
+/// A pure core: no I/O, no clock, no Foundation, no NIO, no C module. `Tests/OverlayArchitectureTests` holds it to that.
+func core(_ name: String, _ dependencies: [Target.Dependency] = ["OverlayModel"]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+/// A leaf, a shell or the app: may see the outside world.
+func shell(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil) -> Target {
+    .testTarget(name: name, dependencies: dependencies, resources: resources, swiftSettings: settings)
+}
+
+let log = Target.Dependency.product(name: "Logging", package: "swift-log")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+
+let package = Package(
+    name: "swift-overlay",
+    products: [
+        .executable(name: "swift-overlay", targets: ["swift-overlay"])
+    ],
+    // Exact versions, because Package.resolved is not kept in the repository. `traits: []` leaves full Foundation (and ICU) out.
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto.git", exact: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird.git", exact: "2.28.1", traits: []),
+        .package(url: "https://github.com/swift-server/async-http-client.git", exact: "1.37.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", exact: "2.13.0"),
+    ],
+    targets: [
+        // Level 0: the words.
+        core("OverlayModel", []),
+
+        // Level 1: the cores. Each imports Model and nothing else.
+        core("OverlayMembership"),
+        core("OverlayReplication"),
+        core("OverlayCatalogue"),
+        core("OverlayIPAM"),
+        core("OverlayDatapath"),
+        core("OverlayDriver"),
+
+        // Level 2: one node as one value.
+        core(
+            "OverlayEngine",
+            [
+                "OverlayModel", "OverlayDriver", "OverlayIPAM", "OverlayCatalogue", "OverlayReplication", "OverlayDatapath",
+            ]
+        ),
+
+        // Leaves: system libraries and what has no policy.
+        .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
+        .systemLibrary(name: "CNetlink", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-3-dev", "libnl-route-3-dev"])]),
+        .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+        shell("OverlayLinux", ["CLinux"]),
+        shell("OverlayCrypto", ["OverlayModel", .product(name: "Crypto", package: "swift-crypto")]),
+
+        // Shells: bytes into events, effects into system calls. They never import one another.
+        shell("OverlayNetlink", ["OverlayModel", "OverlayDatapath", "OverlayLinux", "CNetlink"]),
+        shell("OverlayGossip", ["OverlayModel", "OverlayCrypto", log, nioCore, nioPosix]),
+        shell("OverlayStore", ["OverlayModel", "OverlayLinux", "CSQLite"]),
+        shell(
+            "OverlayPluginServer",
+            ["OverlayModel", "OverlayDriver", "OverlayLinux", log, nioCore, hummingbird, lifecycle]
+        ),
+
+        // The app: the only place that sees several shells.
+        shell(
+            "OverlayDaemon",
+            [
+                "OverlayModel", "OverlayEngine", "OverlayDriver", "OverlayCatalogue", "OverlayMembership", "OverlayReplication",
+                "OverlayDatapath", "OverlayCrypto", "OverlayLinux", "OverlayNetlink", "OverlayGossip", "OverlayStore",
+                "OverlayPluginServer", log, nioCore, nioPosix, lifecycle,
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ]
+        ),
+        .executableTarget(
+            name: "swift-overlay",
+            dependencies: [
+                "OverlayDaemon",
+                "OverlayModel",
+                log,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                nioCore,
+            ],
+            swiftSettings: settings
+        ),
+    ]
+)

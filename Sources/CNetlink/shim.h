@@ -1,0 +1,16 @@
+#pragma once
+#include <netlink/netlink.h>
+#include <netlink/msg.h>
+#include <netlink/attr.h>
+#include <netlink/errno.h>
+#include <netlink/socket.h>
+#include <netlink/route/rtnl.h>
+#include <netlink/route/link.h>
+#include <netlink/route/neighbour.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/if_bridge.h>
+#include <linux/neighbour.h>
+#include <linux/net_namespace.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>

@@ -1,0 +1,112 @@
+import OverlayModel
+
+/// Who may hand out which addresses of a subnet.
+extension Catalogue {
+    /// A block starts at a multiple of its size, at most 16 of IPv4; of IPv6, a /80 per host.
+    static let largestBlock: UInt128 = 16
+    static let blockBitsV6 = 48
+
+    mutating func claimBlock(_ id: SubnetID, owner: NodeID, count: UInt32) throws(Refusal) {
+        let (network, subnet) = try find(id)
+        guard subnet.users.contains(owner) else {
+            throw Refusal(.notFound, "node \(name(owner)) does not use network \(network.title)")
+        }
+        guard let range = freeBlock(of: subnet, atMost: UInt128(max(count, 1))) else {
+            throw Refusal(
+                .exhausted,
+                "no free address is left in \(subnet.range.map { "the --ip-range \($0) of " } ?? "")subnet \(subnet.prefix) of network "
+                    + "\(network.title): its blocks are owned by \(owners(of: subnet))")
+        }
+        insert(Block(range: range, owner: owner), into: id)
+    }
+
+    mutating func claimAddress(_ id: SubnetID, _ address: IPAddress, owner: Member) throws(Refusal) {
+        let (network, subnet) = try find(id)
+        guard subnet.users.contains(owner.id) else {
+            throw Refusal(.notFound, "node \(owner.name) does not use network \(network.title)")
+        }
+        guard !subnet.isReserved(address) else {
+            throw Refusal(.invalid, "\(address) is the gateway, an aux address or no host address of subnet \(subnet.prefix)")
+        }
+        if let block = subnet.block(holding: address) {
+            guard block.owner != owner.id else { return }
+            throw Refusal(
+                .conflict,
+                "\(address) of network \(network.title) is among the addresses that node \(name(block.owner)) hands out (block "
+                    + "\(block.range)); run the container there, or take an address outside the network's --ip-range")
+        }
+        insert(Block(range: AddressRange(address), owner: owner.id), into: id)
+    }
+
+    private func owners(of subnet: Subnet) -> String {
+        let names = Set(subnet.blocks.map(\.owner)).map { name($0) }.sorted()
+        return names.isEmpty ? "nobody" : names.joined(separator: ", ")
+    }
+
+    private mutating func insert(_ block: Block, into id: SubnetID) {
+        modify(id) { subnet in
+            let position = subnet.blocks.firstIndex { $0.range.first > block.range.first } ?? subnet.blocks.count
+            subnet.blocks.insert(block, at: position)
+        }
+    }
+
+    /// The lowest aligned free range of the largest fitting size with at least one address that an endpoint may have.
+    private func freeBlock(of subnet: Subnet, atMost limit: UInt128) -> AddressRange? {
+        var size = Self.size(for: subnet, atMost: limit)
+        while size >= 1 {
+            if let range = freeRange(of: subnet, size: size) { return range }
+            size /= 2
+        }
+        return nil
+    }
+
+    /// clamp(free / (2 · (users + 1)), 1, 16), as a power of two (control-plane §3.5).
+    private static func size(for subnet: Subnet, atMost limit: UInt128) -> UInt128 {
+        if subnet.prefix.family == .v6 {
+            let bits = min(blockBitsV6, max(0, subnet.prefix.hostBits - 8))
+            return UInt128(1) << UInt128(bits)
+        }
+        let owned = subnet.blocks.filter { $0.range.overlaps(subnet.dynamic) }.reduce(UInt128(0)) { $0 + $1.range.count }
+        let free = subnet.dynamic.count > owned ? subnet.dynamic.count - owned : 0
+        let share = min(max(free / UInt128(2 * (subnet.users.count + 1)), 1), min(largestBlock, limit))
+        var size: UInt128 = 1
+        while size * 2 <= share { size *= 2 }
+        return size
+    }
+
+    private func freeRange(of subnet: Subnet, size: UInt128) -> AddressRange? {
+        let dynamic = subnet.dynamic
+        let mask = ~(size - 1)
+        var start = IPAddress(family: dynamic.first.family, bits: dynamic.first.bits & mask)
+        var position = 0
+        let blocks = subnet.blocks
+        while start <= dynamic.last {
+            guard let end = start.advanced(by: size - 1) else { return nil }
+            let clipped = AddressRange(first: max(start, dynamic.first), last: min(end, dynamic.last))
+            while position < blocks.count, blocks[position].range.last < clipped.first { position += 1 }
+            if position < blocks.count, blocks[position].range.overlaps(clipped) {
+                // Past the block, rounded up to a multiple of the size; 0 where that is past the end of the family.
+                let after = (blocks[position].range.last.bits &+ size) & mask
+                let next = IPAddress(family: start.family, bits: max(end.bits &+ 1, after))
+                guard next > start else { return nil }
+                start = next
+                continue
+            }
+            if holdsUsable(clipped, of: subnet) { return clipped }
+            guard let next = end.advanced(by: 1) else { return nil }
+            start = next
+        }
+        return nil
+    }
+
+    private func holdsUsable(_ range: AddressRange, of subnet: Subnet) -> Bool {
+        if range.count > UInt128(subnet.auxiliary.count + 3) { return true }
+        var address = range.first
+        while address <= range.last {
+            if !subnet.isReserved(address) { return true }
+            guard let next = address.advanced(by: 1) else { return false }
+            address = next
+        }
+        return false
+    }
+}

@@ -1,0 +1,221 @@
+public import OverlayModel
+
+/// A change of the catalogue that somebody asks for. The state machine decides whether it holds, at the moment of its turn in the log.
+public enum Command: Hashable, Sendable {
+    /// The first entry of a cluster.
+    case initialise(Cluster, Member)
+    case admit(Member)
+    /// Ends a member's identity: its blocks are free, its use of networks ends.
+    case remove(NodeID)
+    case setJoinSecret([UInt8])
+    /// RequestPool: finds or makes the subnet that is meant, and makes the proposer a user of it.
+    case openSubnet(OpenSubnet)
+    /// ReleasePool/DeleteNetwork: the proposer uses the subnet no more; its blocks are free. The last user's going deletes it.
+    case closeSubnet(SubnetID)
+    /// CreateNetwork: fixes the settings, and takes subnets that were opened without a network name into one network.
+    case configure(NetworkID, adopting: [SubnetID], NetworkSettings)
+    /// `--gateway`
+    case setGateway(SubnetID, IPAddress)
+    /// `--aux-address`
+    case reserve(SubnetID, IPAddress)
+    /// A block for the proposer, of at most `count` addresses.
+    case claimBlock(SubnetID, count: UInt32)
+    /// `--ip`: this one address for the proposer.
+    case claimAddress(SubnetID, IPAddress)
+}
+
+public struct OpenSubnet: Hashable, Sendable {
+    public var networkName: String?
+    public var family: IPAddress.Family
+    /// nil: the next free one of the pool.
+    public var prefix: IPPrefix?
+    public var range: IPPrefix?
+    /// Subnets that the proposer's host has routes for: not to be chosen.
+    public var avoiding: [IPPrefix]
+
+    public init(networkName: String?, family: IPAddress.Family, prefix: IPPrefix?, range: IPPrefix?, avoiding: [IPPrefix]) {
+        self.networkName = networkName
+        self.family = family
+        self.prefix = prefix
+        self.range = range
+        self.avoiding = avoiding
+    }
+}
+
+/// What became of a command.
+public enum CommandResult: Hashable, Sendable {
+    case accepted
+    /// Of an ``Command/openSubnet(_:)``.
+    case opened(SubnetID)
+    case refused(Refusal)
+}
+
+/// Why a command does not hold. `message` is for the user of the engine.
+public struct Refusal: Error, Hashable, Sendable {
+    public enum Code: UInt8, Sendable {
+        case conflict = 1
+        case notFound = 2
+        case exhausted = 3
+        case invalid = 4
+    }
+
+    public var code: Code
+    public var message: String
+
+    public init(_ code: Code, _ message: String) {
+        self.code = code
+        self.message = message
+    }
+}
+
+/// One entry of the log. Entries are applied in order of their index on every node, with the same result.
+public struct Entry: Hashable, Sendable {
+    public var index: UInt64
+    public var generation: UInt64
+    public var proposer: NodeID
+    /// Of the proposer's identity (rule R3).
+    public var epoch: UInt32
+    /// Grows with every proposal of a node, across its restarts: an entry that was proposed twice counts once.
+    public var sequence: UInt64
+    public var command: Command
+
+    public init(index: UInt64, generation: UInt64, proposer: NodeID, epoch: UInt32, sequence: UInt64, command: Command) {
+        self.index = index
+        self.generation = generation
+        self.proposer = proposer
+        self.epoch = epoch
+        self.sequence = sequence
+        self.command = command
+    }
+}
+
+extension Command: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        switch try reader.byte() {
+        case 1: self = .initialise(try reader.value(), try reader.value())
+        case 2: self = .admit(try reader.value())
+        case 3: self = .remove(try reader.value())
+        case 4: self = .setJoinSecret(try reader.sized(limit: 32))
+        case 5: self = .openSubnet(try reader.value())
+        case 6: self = .closeSubnet(try reader.value())
+        case 7:
+            self = .configure(
+                try reader.value(), adopting: try reader.list(limit: Limits.subnetsPerNetwork), try reader.value())
+        case 8: self = .setGateway(try reader.value(), try reader.value())
+        case 9: self = .reserve(try reader.value(), try reader.value())
+        case 10: self = .claimBlock(try reader.value(), count: try reader.integer())
+        case 11: self = .claimAddress(try reader.value(), try reader.value())
+        default: throw .invalid("command")
+        }
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        switch self {
+        case .initialise(let cluster, let member):
+            writer.byte(1)
+            writer.value(cluster)
+            writer.value(member)
+        case .admit(let member):
+            writer.byte(2)
+            writer.value(member)
+        case .remove(let node):
+            writer.byte(3)
+            writer.value(node)
+        case .setJoinSecret(let secret):
+            writer.byte(4)
+            writer.sized(secret)
+        case .openSubnet(let open):
+            writer.byte(5)
+            writer.value(open)
+        case .closeSubnet(let subnet):
+            writer.byte(6)
+            writer.value(subnet)
+        case .configure(let network, let adopting, let settings):
+            writer.byte(7)
+            writer.value(network)
+            writer.list(adopting)
+            writer.value(settings)
+        case .setGateway(let subnet, let address):
+            writer.byte(8)
+            writer.value(subnet)
+            writer.value(address)
+        case .reserve(let subnet, let address):
+            writer.byte(9)
+            writer.value(subnet)
+            writer.value(address)
+        case .claimBlock(let subnet, let count):
+            writer.byte(10)
+            writer.value(subnet)
+            writer.integer(count)
+        case .claimAddress(let subnet, let address):
+            writer.byte(11)
+            writer.value(subnet)
+            writer.value(address)
+        }
+    }
+}
+
+extension OpenSubnet: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        networkName = try reader.optional()
+        guard let family = IPAddress.Family(rawValue: try reader.byte()) else { throw .invalid("address family") }
+        self.family = family
+        prefix = try reader.optional()
+        range = try reader.optional()
+        avoiding = try reader.list(limit: Limits.listCount)
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.optional(networkName)
+        writer.byte(family.rawValue)
+        writer.optional(prefix)
+        writer.optional(range)
+        writer.list(avoiding)
+    }
+}
+
+extension CommandResult: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        switch try reader.byte() {
+        case 1: self = .accepted
+        case 2: self = .opened(try reader.value())
+        case 3:
+            guard let code = Refusal.Code(rawValue: try reader.byte()) else { throw .invalid("refusal") }
+            self = .refused(Refusal(code, try reader.string(limit: 4096)))
+        default: throw .invalid("command result")
+        }
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        switch self {
+        case .accepted: writer.byte(1)
+        case .opened(let subnet):
+            writer.byte(2)
+            writer.value(subnet)
+        case .refused(let refusal):
+            writer.byte(3)
+            writer.byte(refusal.code.rawValue)
+            writer.string(refusal.message)
+        }
+    }
+}
+
+extension Entry: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        index = try reader.integer()
+        generation = try reader.integer()
+        proposer = try reader.value()
+        epoch = try reader.integer()
+        sequence = try reader.integer()
+        command = try reader.value()
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.integer(index)
+        writer.integer(generation)
+        writer.value(proposer)
+        writer.integer(epoch)
+        writer.integer(sequence)
+        writer.value(command)
+    }
+}

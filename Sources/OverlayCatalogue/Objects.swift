@@ -1,0 +1,255 @@
+public import OverlayModel
+
+/// What all nodes agree on about the cluster itself; set by `init`.
+public struct Cluster: Hashable, Sendable {
+    public var id: ClusterID
+    /// The one node that commits, and which reign of a writer this is (design §5.9).
+    public var writer: NodeID
+    public var generation: UInt64
+    /// Where subnets come from when `docker network create` names none, and how large each is.
+    public var addressPool: IPPrefix
+    /// Prefix length of a subnet out of the pool.
+    public var subnetLength: Int
+    /// UDP port of VXLAN on every host.
+    public var dataPathPort: UInt16
+    /// Seals all packets and streams between members (AES-256, 32 bytes). Never logged.
+    public var gossipKey: [UInt8]
+    /// What a joining node must know (32 bytes). Never logged.
+    public var joinSecret: [UInt8]
+
+    public init(
+        id: ClusterID, writer: NodeID, generation: UInt64 = 1, addressPool: IPPrefix, subnetLength: Int, dataPathPort: UInt16,
+        gossipKey: [UInt8], joinSecret: [UInt8]
+    ) {
+        self.id = id
+        self.writer = writer
+        self.generation = generation
+        self.addressPool = addressPool
+        self.subnetLength = subnetLength
+        self.dataPathPort = dataPathPort
+        self.gossipKey = gossipKey
+        self.joinSecret = joinSecret
+    }
+}
+
+/// A node that may take part.
+public struct Member: Hashable, Sendable {
+    public var id: NodeID
+    /// The host's name, for people. Unique, so that errors can name a node.
+    public var name: String
+    /// Where its port 7946 is reached.
+    public var address: IPAddress
+    public var port: UInt16
+    /// Its tunnel address.
+    public var vtep: IPAddress
+    /// Ed25519, 32 bytes; the id is its hash.
+    public var publicKey: [UInt8]
+    /// The identity life: a new one after lost state. Commands of another epoch are ignored (rule R3).
+    public var epoch: UInt32
+
+    public init(
+        id: NodeID, name: String, address: IPAddress, port: UInt16, vtep: IPAddress, publicKey: [UInt8], epoch: UInt32
+    ) {
+        self.id = id
+        self.name = name
+        self.address = address
+        self.port = port
+        self.vtep = vtep
+        self.publicKey = publicKey
+        self.epoch = epoch
+    }
+}
+
+/// A range of addresses that one node may hand out. Blocks of a subnet are disjoint.
+public struct Block: Hashable, Sendable {
+    public var range: AddressRange
+    public var owner: NodeID
+
+    public init(range: AddressRange, owner: NodeID) {
+        self.range = range
+        self.owner = owner
+    }
+}
+
+/// A subnet of a network: one engine pool.
+public struct Subnet: Hashable, Sendable {
+    public var id: SubnetID
+    public var prefix: IPPrefix
+    /// `--ip-range`: where addresses are handed out from; nil is the whole subnet. The rest is for `--ip`.
+    public var range: IPPrefix?
+    /// The same on every host, on the bridge, never handed out.
+    public var gateway: IPAddress
+    /// Addresses kept for other uses (`--aux-address`).
+    public var auxiliary: Set<IPAddress>
+    /// Nodes whose engine has it.
+    public var users: Set<NodeID>
+    /// In order of address.
+    public internal(set) var blocks: [Block]
+
+    /// Where blocks are cut from.
+    public var dynamic: AddressRange {
+        guard let range else { return prefix.usable }
+        let usable = prefix.usable
+        return AddressRange(first: max(range.first, usable.first), last: min(range.last, usable.last))
+    }
+
+    /// May no endpoint have it?
+    public func isReserved(_ address: IPAddress) -> Bool {
+        address == gateway || auxiliary.contains(address) || !prefix.usable.contains(address)
+    }
+
+    public func block(holding address: IPAddress) -> Block? {
+        // The last block that starts at or before the address.
+        var low = 0
+        var high = blocks.count
+        while low < high {
+            let middle = (low + high) / 2
+            if blocks[middle].range.first <= address { low = middle + 1 } else { high = middle }
+        }
+        guard low > 0, blocks[low - 1].range.contains(address) else { return nil }
+        return blocks[low - 1]
+    }
+
+    public func blocks(of node: NodeID) -> [AddressRange] { blocks.filter { $0.owner == node }.map(\.range) }
+}
+
+/// What `docker network create` options mean for the whole network; equal on every host.
+public struct NetworkSettings: Hashable, Sendable {
+    /// Bytes; nil follows each host's underlay.
+    public var mtu: UInt32?
+    public var isEncrypted: Bool
+    public var isInternal: Bool
+
+    public init(mtu: UInt32? = nil, isEncrypted: Bool = false, isInternal: Bool = false) {
+        self.mtu = mtu
+        self.isEncrypted = isEncrypted
+        self.isInternal = isInternal
+    }
+}
+
+public struct Network: Hashable, Sendable {
+    public var id: NetworkID
+    /// `--ipam-opt net=NAME`; nil until it is known. Unique.
+    public var name: String?
+    public var vni: VNI
+    public var subnets: [Subnet]
+    /// Set by the first CreateNetwork, and from then on the subnets are complete.
+    public var settings: NetworkSettings?
+
+    /// Nodes whose engine has the network.
+    public var users: Set<NodeID> { subnets.reduce(into: []) { $0.formUnion($1.users) } }
+    /// For messages.
+    public var title: String { name ?? id.short }
+}
+
+extension Cluster: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        id = try reader.value()
+        writer = try reader.value()
+        generation = try reader.integer()
+        addressPool = try reader.value()
+        subnetLength = Int(try reader.byte())
+        dataPathPort = try reader.integer()
+        gossipKey = try reader.sized(limit: 32)
+        joinSecret = try reader.sized(limit: 32)
+        guard gossipKey.count == 32, joinSecret.count == 32 else { throw .invalid("key length") }
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.value(id)
+        writer.value(self.writer)
+        writer.integer(generation)
+        writer.value(addressPool)
+        writer.byte(UInt8(subnetLength))
+        writer.integer(dataPathPort)
+        writer.sized(gossipKey)
+        writer.sized(joinSecret)
+    }
+}
+
+extension Member: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        id = try reader.value()
+        name = try reader.string(limit: 253)
+        address = try reader.value()
+        port = try reader.integer()
+        vtep = try reader.value()
+        publicKey = try reader.sized(limit: 32)
+        epoch = try reader.integer()
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.value(id)
+        writer.string(name)
+        writer.value(address)
+        writer.integer(port)
+        writer.value(vtep)
+        writer.sized(publicKey)
+        writer.integer(epoch)
+    }
+}
+
+extension Block: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        self.init(range: try reader.value(), owner: try reader.value())
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.value(range)
+        writer.value(owner)
+    }
+}
+
+extension Subnet: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        id = try reader.value()
+        prefix = try reader.value()
+        range = try reader.optional()
+        gateway = try reader.value()
+        auxiliary = Set(try reader.list(IPAddress.self, limit: Limits.auxiliaryAddresses))
+        users = Set(try reader.list(NodeID.self, limit: Limits.members))
+        blocks = try reader.list(limit: Limits.listCount)
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.value(id)
+        writer.value(prefix)
+        writer.optional(range)
+        writer.value(gateway)
+        writer.list(auxiliary.sorted())
+        writer.list(users.sorted())
+        writer.list(blocks)
+    }
+}
+
+extension NetworkSettings: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        mtu = try reader.optional()
+        isEncrypted = try reader.bool()
+        isInternal = try reader.bool()
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.optional(mtu)
+        writer.bool(isEncrypted)
+        writer.bool(isInternal)
+    }
+}
+
+extension Network: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        id = try reader.value()
+        name = try reader.optional()
+        vni = try reader.value()
+        subnets = try reader.list(limit: Limits.subnetsPerNetwork)
+        settings = try reader.optional()
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.value(id)
+        writer.optional(name)
+        writer.value(vni)
+        writer.list(subnets)
+        writer.optional(settings)
+    }
+}

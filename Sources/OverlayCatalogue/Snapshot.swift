@@ -1,0 +1,52 @@
+public import OverlayModel
+
+/// The byte form of the whole state: equal states have equal bytes, so that nodes can compare hashes.
+extension Catalogue: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        self.init()
+        guard try reader.byte() == 1 else { throw .invalid("catalogue version") }
+        restore(index: try reader.integer())
+        cluster = try reader.optional()
+        for member in try reader.list(Member.self, limit: Limits.members) { members[member.id] = member }
+        for network in try reader.list(Network.self) { networks[network.id] = network }
+        for row in try reader.list(SessionRow.self, limit: Limits.members) { sessions[row.node] = row.session }
+        nextSubnet = try reader.integer()
+        nextNetwork = try reader.integer()
+        nextVNI = try reader.integer()
+        guard VNI.all.contains(nextVNI) else { throw .invalid("VNI") }
+        indexSubnets()
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.byte(1)
+        writer.integer(index)
+        writer.optional(cluster)
+        writer.list(members.values.sorted { $0.id < $1.id })
+        writer.list(networks.values.sorted { $0.id < $1.id })
+        writer.list(sessions.sorted { $0.key < $1.key }.map { SessionRow(node: $0.key, session: $0.value) })
+        writer.integer(nextSubnet)
+        writer.integer(nextNetwork)
+        writer.integer(nextVNI)
+    }
+
+    private struct SessionRow: Wire {
+        var node: NodeID
+        var session: Session
+
+        init(node: NodeID, session: Session) {
+            self.node = node
+            self.session = session
+        }
+
+        init(from reader: inout ByteReader) throws(DecodeError) {
+            node = try reader.value()
+            session = Session(sequence: try reader.integer(), result: try reader.value())
+        }
+
+        func encode(to writer: inout ByteWriter) {
+            writer.value(node)
+            writer.integer(session.sequence)
+            writer.value(session.result)
+        }
+    }
+}

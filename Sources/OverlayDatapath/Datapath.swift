@@ -1,0 +1,146 @@
+public import OverlayModel
+
+/// The desired state of all networks on this host, and how to get the kernel there.
+///
+/// Two ways lead there and agree: each change returns the operations that bring it about, and ``repair(_:keepingRowsTo:)`` compares the
+/// whole with what the kernel really holds.
+public struct Datapath: Sendable {
+    public private(set) var networks: [VNI: NetworkState] = [:]
+
+    public init() {}
+
+    // MARK: Changes
+
+    public mutating func raise(_ base: NetworkState.Base, gateways: Set<IPPrefix>) -> [KernelOperation] {
+        if let state = networks[base.vni], state.base == base, state.gateways == gateways { return [] }
+        var state = NetworkState(base: base)
+        state.gateways = gateways
+        networks[base.vni] = state
+        return [.createNetwork(base)] + gateways.sorted().map { .addGateway(base.vni, $0) }
+    }
+
+    public mutating func lower(_ vni: VNI) -> [KernelOperation] {
+        networks.removeValue(forKey: vni) == nil ? [] : [.deleteNetwork(vni)]
+    }
+
+    public mutating func addPort(_ name: String, _ port: Port, addresses: [IPAddress], on vni: VNI) -> [KernelOperation] {
+        guard let state = networks[vni] else { return [] }
+        var operations: [KernelOperation] = []
+        if state.ports[name] != port {
+            networks[vni]?.ports[name] = port
+            operations.append(.createPort(vni, name: name, port, mtu: state.base.mtu))
+        }
+        operations += locate(port.mac, .port(name), addresses: addresses, on: vni)
+        return operations
+    }
+
+    public mutating func removePort(_ name: String, addresses: [IPAddress], on vni: VNI) -> [KernelOperation] {
+        guard let port = networks[vni]?.ports.removeValue(forKey: name) else { return [] }
+        return forget(port.mac, .port(name), addresses: addresses, on: vni) + [.deletePort(vni, name: name)]
+    }
+
+    /// A MAC and its addresses are at a destination.
+    public mutating func locate(
+        _ mac: MACAddress, _ destination: Destination, addresses: [IPAddress], on vni: VNI
+    ) -> [KernelOperation] {
+        guard networks[vni] != nil else { return [] }
+        var operations: [KernelOperation] = []
+        if networks[vni]?.forwarding.updateValue(destination, forKey: mac) != destination {
+            operations.append(.setForwarding(vni, mac, destination))
+        }
+        for address in addresses where networks[vni]?.neighbours.updateValue(mac, forKey: address) != mac {
+            operations.append(.setNeighbour(vni, address, mac))
+        }
+        return operations
+    }
+
+    /// A MAC and its addresses are no more at a destination. Rows that meanwhile belong to another endpoint stay.
+    public mutating func forget(
+        _ mac: MACAddress, _ destination: Destination, addresses: [IPAddress], on vni: VNI
+    ) -> [KernelOperation] {
+        var operations: [KernelOperation] = []
+        for address in addresses where networks[vni]?.neighbours[address] == mac {
+            networks[vni]?.neighbours[address] = nil
+            operations.append(.deleteNeighbour(vni, address))
+        }
+        if networks[vni]?.forwarding[mac] == destination {
+            networks[vni]?.forwarding[mac] = nil
+            operations.append(.deleteForwarding(vni, mac, destination))
+        }
+        return operations
+    }
+
+    public mutating func setFlood(_ vtep: IPAddress, _ isWanted: Bool, on vni: VNI) -> [KernelOperation] {
+        guard let flood = networks[vni]?.flood, flood.contains(vtep) != isWanted else { return [] }
+        if isWanted { networks[vni]?.flood.insert(vtep) } else { networks[vni]?.flood.remove(vtep) }
+        return [isWanted ? .addFlood(vni, vtep) : .deleteFlood(vni, vtep)]
+    }
+
+    // MARK: Repair
+
+    /// What has to be done so that the kernel holds what it should.
+    ///
+    /// - Parameter unknown: VTEPs of members whose endpoints are not known yet in this life of the daemon. Rows that lead to them stay:
+    ///   they carry the traffic of running containers, and a peer that is silent is no reason to cut it.
+    public func repair(_ observed: ObservedState, keepingRowsTo unknown: Set<IPAddress>) -> [KernelOperation] {
+        var operations: [KernelOperation] = []
+        for vni in observed.broken.sorted() { operations.append(.deleteNetwork(vni)) }
+        for vni in observed.networks.keys.sorted() where networks[vni] == nil { operations.append(.deleteNetwork(vni)) }
+        for vni in networks.keys.sorted() {
+            guard let wanted = networks[vni] else { continue }
+            operations += Self.difference(from: observed.networks[vni], to: wanted, keepingRowsTo: unknown)
+        }
+        return operations
+    }
+
+    /// The operations that turn one network's state into another.
+    static func difference(
+        from observed: NetworkState?, to wanted: NetworkState, keepingRowsTo unknown: Set<IPAddress>
+    ) -> [KernelOperation] {
+        let vni = wanted.base.vni
+        var operations: [KernelOperation] = []
+        var current = NetworkState(base: wanted.base)
+        if let observed, observed.base == wanted.base {
+            current = observed
+        } else {
+            if observed != nil { operations.append(.deleteNetwork(vni)) }
+            operations.append(.createNetwork(wanted.base))
+        }
+        for gateway in wanted.gateways.subtracting(current.gateways).sorted() { operations.append(.addGateway(vni, gateway)) }
+        for gateway in current.gateways.subtracting(wanted.gateways).sorted() {
+            operations.append(.deleteGateway(vni, gateway))
+        }
+        // Ports are never made anew here: an endpoint whose port is gone lost its container, and that is for the node core to see.
+        for name in current.ports.keys.sorted() where wanted.ports[name] == nil {
+            operations.append(.deletePort(vni, name: name))
+        }
+        func isKept(_ mac: MACAddress) -> Bool {
+            if case .vtep(let vtep) = current.forwarding[mac] { unknown.contains(vtep) } else { false }
+        }
+        for (address, mac) in current.neighbours.sorted(by: { $0.key < $1.key })
+        where wanted.neighbours[address] == nil && !isKept(mac) {
+            operations.append(.deleteNeighbour(vni, address))
+        }
+        for (mac, destination) in current.forwarding.sorted(by: { $0.key.bits < $1.key.bits })
+        where wanted.forwarding[mac] == nil && !isKept(mac) {
+            operations.append(.deleteForwarding(vni, mac, destination))
+        }
+        for (mac, destination) in wanted.forwarding.sorted(by: { $0.key.bits < $1.key.bits })
+        where current.forwarding[mac] != destination {
+            operations.append(.setForwarding(vni, mac, destination))
+        }
+        for (address, mac) in wanted.neighbours.sorted(by: { $0.key < $1.key }) where current.neighbours[address] != mac {
+            operations.append(.setNeighbour(vni, address, mac))
+        }
+        for vtep in wanted.flood.subtracting(current.flood).sorted() { operations.append(.addFlood(vni, vtep)) }
+        for vtep in current.flood.subtracting(wanted.flood).sorted() where !unknown.contains(vtep) {
+            operations.append(.deleteFlood(vni, vtep))
+        }
+        return operations
+    }
+}
+
+extension Datapath {
+    /// Takes a network's desired state as a whole; the kernel follows with the next ``repair(_:keepingRowsTo:)``.
+    public mutating func adopt(_ state: NetworkState) { networks[state.base.vni] = state }
+}

@@ -1,0 +1,82 @@
+/// One value of an options map. Engines send strings, booleans, numbers, lists and objects, and later ones will send more kinds:
+/// whatever JSON allows is kept, and nothing that is not understood is an error.
+public enum OptionValue: Hashable, Sendable {
+    case null
+    case bool(Bool)
+    case number(Double)
+    case string(String)
+    case list([OptionValue])
+    case object([String: OptionValue])
+
+    public var string: String? {
+        if case .string(let text) = self { text } else { nil }
+    }
+
+    public var object: [String: OptionValue]? {
+        if case .object(let fields) = self { fields } else { nil }
+    }
+
+    /// A JSON boolean, or the text of one (`-o` values are always text).
+    public var bool: Bool? {
+        switch self {
+        case .bool(let value): value
+        case .string("true"), .string("1"), .string(""): true
+        case .string("false"), .string("0"): false
+        default: nil
+        }
+    }
+}
+
+extension OptionValue: Codable {
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        if container.decodeNil() {
+            self = .null
+        } else if let value = try? container.decode(Bool.self) {
+            self = .bool(value)
+        } else if let value = try? container.decode(Double.self) {
+            self = .number(value)
+        } else if let value = try? container.decode(String.self) {
+            self = .string(value)
+        } else if let value = try? container.decode([OptionValue].self) {
+            self = .list(value)
+        } else {
+            self = .object(try container.decode([String: OptionValue].self))
+        }
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        switch self {
+        case .null: try container.encodeNil()
+        case .bool(let value): try container.encode(value)
+        case .number(let value): try container.encode(value)
+        case .string(let value): try container.encode(value)
+        case .list(let value): try container.encode(value)
+        case .object(let value): try container.encode(value)
+        }
+    }
+}
+
+/// An options map: absent, `null` and `{}` mean the same.
+public typealias Options = [String: OptionValue]
+
+/// The option names of libnetwork (netlabel) that we read.
+public enum OptionName {
+    /// Holds the object of all `-o key=value` of `docker network create`.
+    public static let generic = "com.docker.network.generic"
+    public static let isInternal = "com.docker.network.internal"
+    public static let enableIPv6 = "com.docker.network.enable_ipv6"
+    /// `-o com.docker.network.driver.mtu=N`
+    public static let mtu = "com.docker.network.driver.mtu"
+    /// `-o encrypted`
+    public static let encrypted = "encrypted"
+    /// In a RequestAddress: which kind of address is wanted.
+    public static let requestAddressType = "RequestAddressType"
+    /// The value of ``requestAddressType`` for a gateway, and the key of a pool's `Data` that gives the gateway.
+    public static let gateway = "com.docker.network.gateway"
+    /// In a RequestAddress, because we ask for it (RequiresMACAddress): the MAC as text.
+    public static let macAddress = "com.docker.network.endpoint.macaddress"
+    /// `--ipam-opt net=NAME`: the cluster network that is meant.
+    public static let net = "net"
+}

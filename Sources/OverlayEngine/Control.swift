@@ -1,0 +1,137 @@
+public import OverlayModel
+
+/// What the command line asks of its daemon.
+public enum ControlRequest: Sendable {
+    case initialise(Initialise)
+    case join(token: String, host: String, port: UInt16)
+    case leave(force: Bool)
+    /// `secret`, 32 new random bytes, rotates the token.
+    case joinToken(newSecret: [UInt8]?)
+    case removeNode(String, force: Bool)
+    case nodes
+    case networks
+    case network(String)
+    case status
+}
+
+/// `swift-overlay init`. Secrets come from the shell, as a core draws none.
+public struct Initialise: Sendable {
+    public var cluster: ClusterID
+    public var addressPool: IPPrefix
+    public var subnetLength: Int
+    public var dataPathPort: UInt16
+    public var gossipKey: [UInt8]
+    public var joinSecret: [UInt8]
+
+    public init(
+        cluster: ClusterID, addressPool: IPPrefix, subnetLength: Int, dataPathPort: UInt16, gossipKey: [UInt8],
+        joinSecret: [UInt8]
+    ) {
+        self.cluster = cluster
+        self.addressPool = addressPool
+        self.subnetLength = subnetLength
+        self.dataPathPort = dataPathPort
+        self.gossipKey = gossipKey
+        self.joinSecret = joinSecret
+    }
+}
+
+public enum ControlResponse: Sendable {
+    case done(String)
+    case token(JoinTokenReport)
+    case nodes([NodeReport])
+    case networks([NetworkReport])
+    case network(NetworkReport)
+    case status(StatusReport)
+    /// Refused: the cause and the way out, in one line.
+    case refused(String)
+}
+
+/// How a joining host is let in.
+public struct JoinTokenReport: Codable, Hashable, Sendable {
+    public var token: String
+    /// The whole command for another host.
+    public var command: String
+}
+
+/// A row of `swift-overlay node ls`.
+public struct NodeReport: Codable, Hashable, Sendable {
+    public var id: String
+    public var name: String
+    public var address: String
+    public var dataPathAddress: String
+    /// `alive`, `unreachable`, `unknown` (not heard of yet); `self` is always alive.
+    public var state: String
+    /// Seconds in this state.
+    public var since: Int64
+    /// Round trip in microseconds.
+    public var roundTrip: Int64?
+    public var isSelf: Bool
+    public var isWriter: Bool
+    /// Blocks of addresses it owns.
+    public var blocks: Int
+    /// Networks its engine has.
+    public var networks: Int
+}
+
+public struct SubnetReport: Codable, Hashable, Sendable {
+    public var pool: String
+    public var subnet: String
+    public var range: String?
+    public var gateway: String
+    public var auxiliary: [String]
+    /// Blocks with their owners' names.
+    public var blocks: [BlockReport]
+    /// Addresses this node handed out.
+    public var leases: Int
+}
+
+public struct BlockReport: Codable, Hashable, Sendable {
+    public var range: String
+    public var owner: String
+}
+
+public struct EndpointReport: Codable, Hashable, Sendable {
+    public var id: String
+    public var node: String
+    public var addresses: [String]
+    public var mac: String
+}
+
+/// A row of `swift-overlay network ls`, whole in `network inspect`.
+public struct NetworkReport: Codable, Hashable, Sendable {
+    public var id: String
+    public var name: String
+    public var vni: UInt32
+    public var mtu: UInt32?
+    public var isInternal: Bool
+    public var isEncrypted: Bool
+    /// The network's id on this host's engine.
+    public var engineID: String?
+    public var nodes: [String]
+    public var subnets: [SubnetReport]
+    public var endpoints: [EndpointReport]
+}
+
+public struct StatusReport: Codable, Hashable, Sendable {
+    public var version: String
+    public var node: String
+    public var name: String
+    /// nil outside a cluster.
+    public var cluster: String?
+    public var address: String
+    public var dataPathAddress: String
+    public var dataPathPort: UInt16?
+    public var writer: String?
+    public var writerState: String?
+    public var catalogueIndex: UInt64
+    public var members: Int
+    public var reachable: Int
+    public var networks: [NetworkReport]
+    /// Local endpoints.
+    public var endpoints: Int
+    /// Addresses handed out by this node.
+    public var leases: Int
+    /// What is wrong now, in sentences.
+    public var problems: [String]
+}

@@ -1,0 +1,198 @@
+import OverlayCatalogue
+import OverlayDriver
+import OverlayIPAM
+import OverlayModel
+import OverlayReplication
+
+/// How the node follows the catalogue, and asks for changes of it.
+extension Engine {
+    mutating func run(_ catalogueEffects: [CatalogueNode.Effect]) {
+        for effect in catalogueEffects {
+            switch effect {
+            case .send(let peer, let bytes): effects.append(.send(peer, [MessageKind.catalogue.rawValue] + bytes))
+            case .store(let token, let writes):
+                let id = store(writes)
+                if let token { catalogueStores[id] = token }
+            case .applied(let entry, let result): follow(entry, result)
+            case .replaced: followAll()
+            case .outcome(let proposal, let outcome): settle(proposal, outcome)
+            }
+        }
+    }
+
+    mutating func propose(_ command: Command, for purpose: Purpose, deadline: Instant) {
+        var out: [CatalogueNode.Effect] = []
+        let id = catalogueNode.propose(command, now: now, deadline: deadline, into: &out)
+        proposals[id] = purpose
+        run(out)
+    }
+
+    private mutating func settle(_ id: CatalogueNode.ProposalID, _ outcome: CatalogueNode.Outcome) {
+        guard let purpose = proposals.removeValue(forKey: id) else { return }
+        switch purpose {
+        case .request(let request): settle(request, outcome)
+        case .claim(let subnet): claiming.remove(subnet)
+        case .close(let subnet):
+            if case .decided = outcome {
+                closing.remove(subnet)
+                store([.delete(.closing, key: subnet.wireBytes)])
+                for request in (closeWaiters.removeValue(forKey: subnet) ?? []).sorted(by: { $0.value < $1.value }) {
+                    perform(request)
+                }
+            } else if closeAt == nil {
+                closeAt = now + Self.closingRetry
+            }
+        }
+    }
+
+    private mutating func settle(_ id: RequestID, _ outcome: CatalogueNode.Outcome) {
+        guard let request = requests[id] else { return }
+        switch outcome {
+        case .decided(.refused(let refusal)): fail(id, DriverError(refusal))
+        case .decided(let result):
+            switch request.call {
+            case .driver(.requestPool):
+                // A pool without name and subnet is found by the result alone.
+                if case .opened(let subnet) = result, let response = opened(subnet) { return finish(id, .driver(response)) }
+                perform(id)
+            case .control(let call): decided(call, id)
+            default: perform(id)
+            }
+        case .timedOut: fail(id, DriverError(.unavailable, writerText))
+        case .writerFailed:
+            fail(id, DriverError(.system, "catalogue writer \(writerName) cannot write its state; see its log"))
+        case .noCluster: fail(id, Self.noCluster)
+        }
+    }
+
+    static let noCluster = DriverError(
+        .unavailable,
+        "this node is in no cluster: run `swift-overlay init` on the first host, and on each other one the join command that it prints")
+
+    var writerName: String { catalogue.cluster.map { name(of: $0.writer) } ?? "?" }
+
+    /// Is the writer known to be away? Then what needs agreement is refused at once.
+    var isWriterAway: Bool {
+        guard let writer = catalogue.cluster?.writer, writer != identity.id else { return false }
+        return peers[writer]?.isReachable == false
+    }
+
+    var writerText: String {
+        guard let writer = catalogue.cluster?.writer else { return Self.noCluster.message }
+        let since = peers[writer].map { "\((now - $0.since).wholeSeconds) s" } ?? "its start"
+        return isWriterAway
+            ? "catalogue writer \(writerName) unreachable since \(since); running containers, names and starts from owned blocks are unaffected"
+            : "catalogue writer \(writerName) did not answer in time; running containers, names and starts from owned blocks are unaffected"
+    }
+
+    // MARK: Following
+
+    private mutating func follow(_ entry: Entry, _ result: CommandResult) {
+        if case .refused = result { return }
+        switch entry.command {
+        case .initialise, .admit, .remove: followAll()
+        case .openSubnet, .closeSubnet, .configure: followSubnets()
+        case .setJoinSecret: break
+        case .setGateway(let subnet, _), .reserve(let subnet, _), .claimBlock(let subnet, _), .claimAddress(let subnet, _):
+            follow(subnet)
+        }
+    }
+
+    /// Members and everything else may be others than before.
+    mutating func followAll() {
+        if catalogue.cluster != nil, catalogue.members[identity.id] == nil {
+            log(.warning, "this node was removed from the cluster; its overlay links go down, and it must join again", [:])
+            return forgetCluster()
+        }
+        tellPeers()
+        for peer in peers.keys where catalogue.members[peer] == nil { peers[peer] = nil }
+        followSubnets()
+    }
+
+    mutating func tellPeers() {
+        let others = catalogue.members.values.filter { $0.id != identity.id }.sorted { $0.id < $1.id }
+        effects.append(.peers(others, key: catalogue.cluster?.gossipKey))
+    }
+
+    /// Brings pools and subscriptions in line with the catalogue. Before the first observation nothing is told to others: an empty log
+    /// would make them drop the rows of containers that run.
+    mutating func followSubnets() {
+        guard isReady else { return }
+        var used: Set<NetworkID> = []
+        for network in catalogue.networks.values.sorted(by: { $0.id < $1.id }) {
+            for subnet in network.subnets where subnet.users.contains(identity.id) {
+                used.insert(network.id)
+                follow(subnet.id)
+            }
+        }
+        for id in pools.keys where catalogue.subnet(id)?.users.contains(identity.id) != true { pools[id] = nil }
+        for id in subscribed.subtracting(used).sorted() { withReplication { $0.unsubscribe(id, into: &$1) } }
+        for id in used.sorted() {
+            let users = catalogue.networks[id]?.users ?? []
+            withReplication { [now] in $0.subscribe(id, to: users, now: now, into: &$1) }
+        }
+        subscribed = used
+    }
+
+    private mutating func follow(_ id: SubnetID) {
+        guard isReady, let subnet = catalogue.subnet(id), subnet.users.contains(identity.id) else { return }
+        // Until the catalogue knows that the pool was given up, its addresses are not handed out.
+        let blocks = closing.contains(id) ? [] : subnet.blocks(of: identity.id)
+        var pool = pools.removeValue(forKey: id) ?? AddressPool(subnet: id)
+        var reserved = subnet.auxiliary.union([subnet.gateway])
+        for edge in [subnet.prefix.first, subnet.prefix.last] where subnet.isReserved(edge) { reserved.insert(edge) }
+        pool.setBlocks(blocks, reserved: reserved)
+        pools[id] = pool
+    }
+
+    // MARK: Giving up
+
+    /// Gives subnets up: durably here, then in the catalogue, however long that takes.
+    mutating func close(_ subnets: [SubnetID]) -> Set<EffectID> {
+        var writes: [StoreWrite] = []
+        for id in subnets where catalogue.subnet(id)?.users.contains(identity.id) == true && !closing.contains(id) {
+            for lease in (pools[id]?.leases ?? [:]).values { writes.append(.delete(.lease, key: lease.storeKey)) }
+            writes.append(.put(.closing, key: id.wireBytes, value: []))
+            closing.insert(id)
+            pools[id] = nil
+        }
+        guard !writes.isEmpty else { return [] }
+        let stored = store(writes)
+        proposeClosing()
+        return [stored]
+    }
+
+    mutating func proposeClosing() {
+        closeAt = nil
+        guard catalogue.cluster != nil else { return }
+        guard !isWriterAway else {
+            if !closing.isEmpty { closeAt = now + Self.closingRetry }
+            return
+        }
+        let proposed = Set(proposals.values.compactMap { if case .close(let id) = $0 { id } else { nil } })
+        for id in closing.subtracting(proposed).sorted() {
+            propose(.closeSubnet(id), for: .close(id), deadline: now + Self.proposalBudget)
+        }
+    }
+
+    /// Asks for a further block without anybody waiting for it.
+    mutating func prefetchBlock(of id: SubnetID) {
+        guard !claiming.contains(id), !closing.contains(id), !isWriterAway, let pool = pools[id], pool.free * 4 < pool.owned || pool.owned == 0
+        else { return }
+        claiming.insert(id)
+        propose(.claimBlock(id, count: 16), for: .claim(id), deadline: now + Self.proposalBudget)
+    }
+}
+
+extension DriverError {
+    init(_ refusal: Refusal) {
+        let code: Code =
+            switch refusal.code {
+            case .conflict: .conflict
+            case .notFound: .notFound
+            case .exhausted: .exhausted
+            case .invalid: .invalid
+            }
+        self.init(code, refusal.message)
+    }
+}

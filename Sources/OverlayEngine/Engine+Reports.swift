@@ -1,0 +1,84 @@
+import OverlayCatalogue
+import OverlayDatapath
+import OverlayDriver
+import OverlayIPAM
+import OverlayModel
+import OverlayReplication
+
+/// What the node tells people about itself.
+extension Engine {
+    /// Of this build; told by `status`.
+    public static let version = "0.1.0"
+
+    func nodeReports() -> [NodeReport] {
+        catalogue.members.values.sorted { ($0.name, $0.id) < ($1.name, $1.id) }.map { member in
+            let isSelf = member.id == identity.id
+            let peer = peers[member.id]
+            let state = isSelf || peer?.isReachable == true ? "alive" : peer?.isReachable == false ? "unreachable" : "unknown"
+            let blocks = catalogue.networks.values.reduce(0) { count, network in
+                count + network.subnets.reduce(0) { $0 + $1.blocks.count { $0.owner == member.id } }
+            }
+            return NodeReport(
+                id: member.id.description, name: member.name, address: "\(member.address)", dataPathAddress: "\(member.vtep)",
+                state: state, since: peer.map { (now - $0.since).wholeSeconds } ?? 0,
+                roundTrip: peer?.roundTrip.map { $0.nanoseconds / 1000 }, isSelf: isSelf,
+                isWriter: member.id == catalogue.cluster?.writer, blocks: blocks,
+                networks: catalogue.networks.values.count { $0.users.contains(member.id) })
+        }
+    }
+
+    func networkReports() -> [NetworkReport] {
+        catalogue.networks.values.sorted { ($0.title, $0.id) < ($1.title, $1.id) }.map { network in
+            let local = networks.values.first { $0.network == network.id }
+            let mine = endpoints.values.filter { $0.network == network.id && $0.isJoined }.sorted { $0.id < $1.id }
+                .map { report(record(of: $0), on: identity.name) }
+            let others = replication.endpoints(on: network.id).map { report($0.record, on: name(of: $0.owner)) }
+            return NetworkReport(
+                id: network.id.description, name: network.name ?? "", vni: network.vni.value,
+                mtu: datapath.networks[network.vni]?.base.mtu ?? network.settings?.mtu,
+                isInternal: network.settings?.isInternal ?? false, isEncrypted: network.settings?.isEncrypted ?? false,
+                engineID: local?.id.text, nodes: network.users.map { name(of: $0) }.sorted(),
+                subnets: network.subnets.map(report), endpoints: mine + others)
+        }
+    }
+
+    private func report(_ subnet: Subnet) -> SubnetReport {
+        SubnetReport(
+            pool: "\(subnet.id)", subnet: "\(subnet.prefix)", range: subnet.range.map { "\($0)" }, gateway: "\(subnet.gateway)",
+            auxiliary: subnet.auxiliary.sorted().map { "\($0)" },
+            blocks: subnet.blocks.map { BlockReport(range: "\($0.range)", owner: name(of: $0.owner)) },
+            leases: pools[subnet.id]?.leases.count ?? 0)
+    }
+
+    func statusReport() -> StatusReport {
+        let writer = catalogue.cluster?.writer
+        let others = catalogue.members.keys.filter { $0 != identity.id }
+        return StatusReport(
+            version: Self.version, node: identity.id.description, name: identity.name,
+            cluster: catalogue.cluster?.id.description, address: "\(identity.address):\(identity.port)",
+            dataPathAddress: "\(identity.vtep)", dataPathPort: catalogue.cluster?.dataPathPort, writer: writer.map { name(of: $0) },
+            writerState: writer.map { $0 == identity.id || peers[$0]?.isReachable == true ? "alive" : isWriterAway ? "unreachable" : "unknown" },
+            catalogueIndex: catalogue.index, members: catalogue.members.count,
+            reachable: others.count { peers[$0]?.isReachable == true } + (catalogue.cluster == nil ? 0 : 1),
+            networks: networkReports(), endpoints: endpoints.count, leases: pools.values.reduce(0) { $0 + $1.leases.count },
+            problems: problems())
+    }
+
+    private func problems() -> [String] {
+        var problems: [String] = []
+        if catalogue.cluster == nil { problems.append(Self.noCluster.message) }
+        if isWriterAway { problems.append(writerText) }
+        for (node, peer) in peers.sorted(by: { $0.key < $1.key })
+        where peer.isReachable == false && node != catalogue.cluster?.writer {
+            problems.append("node \(name(of: node)) unreachable since \((now - peer.since).wholeSeconds) s")
+        }
+        if let lastKernelFailure { problems.append("the kernel refused: \(lastKernelFailure)") }
+        if let lastStoreFailure { problems.append("state could not be written: \(lastStoreFailure)") }
+        return problems
+    }
+
+    private func report(_ record: EndpointRecord, on node: String) -> EndpointReport {
+        EndpointReport(
+            id: record.endpoint.text, node: node, addresses: record.addresses.map { "\($0)" }, mac: "\(record.mac)")
+    }
+}

@@ -1,0 +1,414 @@
+public import OverlayCatalogue
+public import OverlayDatapath
+public import OverlayDriver
+public import OverlayIPAM
+public import OverlayModel
+public import OverlayReplication
+
+/// One node as one value: the engine's networks and endpoints, the addresses it hands out, what it knows of its peers, and what its
+/// kernel should hold. An event and the time go in, effects come out. It is driven by the daemon and by the simulation alike.
+///
+/// A call of the engine is worked on in rounds: a round either answers, or asks for effects and answers when they are done, or needs a
+/// change of the catalogue, and starts over when that is decided. Each round looks at the state afresh, so a repeated call finds what the
+/// first one made, and is answered when that is durable.
+public struct Engine: Sendable {
+    /// Of a call, from its arrival. Engines themselves wait without end, and hold locks meanwhile.
+    static let requestBudget = Interval.seconds(8)
+    /// Of the catalogue writer's answer, within the above.
+    static let proposalBudget = Interval.seconds(6)
+    static let repairPeriod = Interval.seconds(60)
+    static let repairDelay = Interval.milliseconds(200)
+    static let closingRetry = Interval.seconds(5)
+    static let rounds = 8
+    static let openRequests = 10_000
+
+    public let identity: NodeIdentity
+    var epoch: UInt32
+    var catalogueNode: CatalogueNode
+    var replication: Replication
+    var datapath = Datapath()
+    var pools: [SubnetID: AddressPool] = [:]
+    var networks: [EngineNetworkID: LocalNetwork] = [:]
+    var endpoints: [EndpointID: LocalEndpoint] = [:]
+    /// Subnets given up here that the catalogue does not know of yet (rule R2: first here, durably, then there).
+    var closing: Set<SubnetID> = []
+    /// Calls that want such a subnet back.
+    var closeWaiters: [SubnetID: Set<RequestID>] = [:]
+    /// Networks whose owner logs this node takes part in.
+    var subscribed: Set<NetworkID> = []
+    var peers: [NodeID: PeerState] = [:]
+    var generator: SeededGenerator
+    /// False until the first observation of the kernel after start.
+    public internal(set) var isReady = false
+
+    var now = Instant(nanoseconds: 0)
+    var effects: [EngineEffect] = []
+    var nextEffect: UInt64 = 1
+    var requests: [RequestID: OpenRequest] = [:]
+    var proposals: [CatalogueNode.ProposalID: Purpose] = [:]
+    /// The last unfinished effect of an object: whoever finds the object waits for it too.
+    var inFlight: [ObjectKey: EffectID] = [:]
+    var objectsOfEffect: [EffectID: [ObjectKey]] = [:]
+    var catalogueStores: [EffectID: UInt64] = [:]
+    var claiming: Set<SubnetID> = []
+    var observing: EffectID?
+    var repairAt: Instant?
+    var closeAt: Instant?
+    /// What the kernel or the disk refused last, for `status`.
+    var lastKernelFailure: String?
+    var lastStoreFailure: String?
+
+    struct PeerState: Sendable {
+        var isReachable: Bool?
+        var since: Instant
+        var roundTrip: Interval?
+    }
+
+    struct OpenRequest: Sendable {
+        var call: Call
+        var deadline: Instant
+        var awaiting: Set<EffectID> = []
+        var reply: Reply?
+        var undo: Undo?
+        var rounds = 0
+    }
+
+    enum Call: Sendable {
+        case driver(DriverRequest)
+        case control(ControlRequest)
+        case admission(Member)
+    }
+
+    enum Reply: Sendable {
+        case driver(DriverResponse)
+        case control(ControlResponse)
+        case admission(JoinAnswer)
+    }
+
+    /// What a call that failed half-way takes back.
+    enum Undo: Sendable {
+        case lease(SubnetID, IPAddress)
+        case network(EngineNetworkID)
+        case endpoint(EndpointID)
+        case join(EndpointID)
+    }
+
+    enum ObjectKey: Hashable, Sendable {
+        case lease(SubnetID, IPAddress)
+        case network(EngineNetworkID)
+        case endpoint(EndpointID)
+    }
+
+    /// What a proposal is for.
+    enum Purpose: Sendable {
+        case request(RequestID)
+        case claim(SubnetID)
+        case close(SubnetID)
+    }
+
+    /// What a round of a call comes to.
+    enum Step: Sendable {
+        case reply(Reply)
+        case after(Set<EffectID>, Reply, undo: Undo?)
+        case propose(Command)
+        /// The answer comes with an event.
+        case wait
+    }
+
+    /// - Parameters:
+    ///   - rows: The store's content.
+    ///   - seed: Of everything random that need not be secret.
+    public init(identity: NodeIdentity, rows: StoredRows, seed: UInt64) throws(DecodeError) {
+        self.identity = identity
+        epoch = identity.epoch
+        generator = SeededGenerator(seed: seed)
+        catalogueNode = try CatalogueNode(node: identity.id, epoch: identity.epoch, boot: identity.boot, rows: rows)
+        replication = Replication(node: identity.id, boot: identity.boot)
+        for bytes in (rows[.network] ?? [:]).values {
+            let network = try LocalNetwork(wire: bytes)
+            networks[network.id] = network
+        }
+        for bytes in (rows[.endpoint] ?? [:]).values {
+            let endpoint = try LocalEndpoint(wire: bytes)
+            endpoints[endpoint.id] = endpoint
+        }
+        var leases: [SubnetID: [Lease]] = [:]
+        for bytes in (rows[.lease] ?? [:]).values {
+            let lease = try Lease(wire: bytes)
+            leases[lease.subnet, default: []].append(lease)
+        }
+        for (subnet, leases) in leases { pools[subnet] = AddressPool(subnet: subnet, leases: leases) }
+        for bytes in (rows[.closing] ?? [:]).keys { closing.insert(try SubnetID(wire: bytes)) }
+    }
+
+    public var catalogue: Catalogue { catalogueNode.catalogue }
+    public var member: Member {
+        Member(
+            id: identity.id, name: identity.name, address: identity.address, port: identity.port, vtep: identity.vtep,
+            publicKey: identity.publicKey, epoch: epoch)
+    }
+
+    /// What this node tells a peer with a probe.
+    public func facts(for peer: NodeID) -> (catalogueIndex: UInt64, digest: UInt64) {
+        (catalogue.index, replication.digest(of: peer))
+    }
+
+    // MARK: The one entrance
+
+    public mutating func handle(_ event: EngineEvent, now: Instant) -> [EngineEffect] {
+        self.now = now
+        switch event {
+        case .start: start()
+        case .driver(let id, let request): open(id, .driver(request))
+        case .control(let id, let request): open(id, .control(request))
+        case .joinRequest(let id, let member): open(id, .admission(member))
+        case .joinAnswer(let id, let answer): joined(id, answer)
+        case .received(let peer, let bytes): receive(bytes, from: peer)
+        case .reachable(let peer): reach(peer, true)
+        case .unreachable(let peer): reach(peer, false)
+        case .restarted(let peer): withReplication { $0.reset(peer, now: now, into: &$1) }
+        case .heard(let peer, let index, let digest, let roundTrip):
+            peers[peer, default: PeerState(isReachable: true, since: now)].roundTrip = roundTrip
+            withCatalogue { $0.learn(index: index, from: peer, now: now, into: &$1) }
+            withReplication { $0.compare(digest, with: peer, now: now, into: &$1) }
+        case .applied(let id, let outcome): applied(id, outcome)
+        case .stored(let id, let outcome): stored(id, outcome)
+        case .observed(let id, let state): observed(id, state)
+        case .foreignChange: repairSoon()
+        case .tick: break
+        }
+        advance()
+        defer { effects = [] }
+        return effects
+    }
+
+    public var nextDeadline: Instant? {
+        var next = [repairAt, closeAt, catalogueNode.nextDeadline, replication.nextDeadline].compactMap { $0 }
+        if let first = requests.values.lazy.map(\.deadline).min() { next.append(first) }
+        return next.min()
+    }
+
+    private mutating func advance() {
+        withCatalogue { [now] in $0.advance(to: now, into: &$1) }
+        withReplication { [now] in $0.advance(to: now, into: &$1) }
+        if let at = repairAt, at <= now { repair() }
+        if let at = closeAt, at <= now { proposeClosing() }
+        for (id, request) in requests where request.deadline <= now { expire(id) }
+    }
+
+    private mutating func expire(_ id: RequestID) {
+        guard let request = requests[id] else { return }
+        if let undo = request.undo { takeBack(undo) }
+        fail(id, DriverError(.unavailable, "timed out: \(request.awaiting.isEmpty ? writerText : "the disk or the kernel is slow")"))
+    }
+
+    // MARK: Calls
+
+    private mutating func open(_ id: RequestID, _ call: Call) {
+        requests[id] = OpenRequest(call: call, deadline: now + Self.requestBudget)
+        guard isReady else { return fail(id, DriverError(.unavailable, "swift-overlay is still starting")) }
+        guard requests.count <= Self.openRequests else { return fail(id, DriverError(.unavailable, "too many calls at once")) }
+        perform(id)
+    }
+
+    mutating func perform(_ id: RequestID) {
+        guard var request = requests[id] else { return }
+        request.rounds += 1
+        requests[id] = request
+        guard request.rounds <= Self.rounds else {
+            return fail(id, DriverError(.unavailable, "other hosts change the same network at the same time; try again"))
+        }
+        let step: Step
+        do throws(DriverError) {
+            switch request.call {
+            case .driver(let call): step = try perform(call, id)
+            case .control(let call): step = try perform(call, id)
+            case .admission(let member): step = try perform(admission: member)
+            }
+        } catch {
+            return fail(id, error)
+        }
+        switch step {
+        case .reply(let reply): finish(id, reply)
+        case .wait: break
+        case .after(let awaited, let reply, let undo):
+            guard !awaited.isEmpty else { return finish(id, reply) }
+            requests[id]?.awaiting = awaited
+            requests[id]?.reply = reply
+            requests[id]?.undo = undo
+        case .propose(let command):
+            guard !isWriterAway else { return fail(id, DriverError(.unavailable, writerText)) }
+            propose(command, for: .request(id), deadline: min(request.deadline, now + Self.proposalBudget))
+        }
+    }
+
+    private mutating func perform(_ call: DriverRequest, _ id: RequestID) throws(DriverError) -> Step {
+        switch call {
+        case .activate:
+            // An engine that asks who we are has just started: its containers may be gone without a word.
+            repairSoon()
+            return .reply(.driver(.activated))
+        case .createNetwork(let call): return try createNetwork(call)
+        case .deleteNetwork(let network): return deleteNetwork(network)
+        case .createEndpoint(let call): return try createEndpoint(call)
+        case .deleteEndpoint(_, let endpoint): return deleteEndpoint(endpoint)
+        case .join(let call): return try join(call)
+        case .leave(_, let endpoint): return leave(endpoint)
+        case .requestPool(let call): return try requestPool(call, id)
+        case .releasePool(let subnet): return releasePool(subnet)
+        case .requestAddress(let call): return try requestAddress(call)
+        case .releaseAddress(let subnet, let address): return releaseAddress(subnet, address)
+        default: return .reply(.driver(call.constantResponse ?? .done))
+        }
+    }
+
+    mutating func finish(_ id: RequestID, _ reply: Reply) {
+        guard requests.removeValue(forKey: id) != nil else { return }
+        switch reply {
+        case .driver(let response): effects.append(.respond(id, response))
+        case .control(let response): effects.append(.answer(id, response))
+        case .admission(let answer): effects.append(.admit(id, answer))
+        }
+    }
+
+    mutating func fail(_ id: RequestID, _ error: DriverError) {
+        guard let request = requests[id] else { return }
+        switch request.call {
+        case .driver: finish(id, .driver(.failed(error)))
+        case .control: finish(id, .control(.refused(error.message)))
+        case .admission: finish(id, .admission(.refused(error.message)))
+        }
+    }
+
+    private mutating func takeBack(_ undo: Undo) {
+        switch undo {
+        case .lease(let subnet, let address):
+            guard let lease = pools[subnet]?.release(address) else { return }
+            store([.delete(.lease, key: lease.storeKey)])
+        case .network(let id):
+            guard networks.removeValue(forKey: id) != nil else { return }
+            store([.delete(.network, key: id.wireBytes)])
+        case .endpoint(let id):
+            guard endpoints.removeValue(forKey: id) != nil else { return }
+            store([.delete(.endpoint, key: id.wireBytes)])
+        case .join(let id): undoJoin(id)
+        }
+    }
+
+    // MARK: Effects and their ends
+
+    @discardableResult
+    mutating func store(_ writes: [StoreWrite], for objects: [ObjectKey] = []) -> EffectID {
+        let id = newEffect(for: objects)
+        effects.append(.store(id, writes))
+        return id
+    }
+
+    /// nil where there is nothing to do.
+    @discardableResult
+    mutating func apply(_ operations: [KernelOperation], for objects: [ObjectKey] = []) -> EffectID? {
+        guard !operations.isEmpty else { return nil }
+        let id = newEffect(for: objects)
+        effects.append(.apply(id, operations))
+        return id
+    }
+
+    private mutating func newEffect(for objects: [ObjectKey]) -> EffectID {
+        let id = EffectID(value: nextEffect)
+        nextEffect += 1
+        for object in objects { inFlight[object] = id }
+        if !objects.isEmpty { objectsOfEffect[id] = objects }
+        return id
+    }
+
+    mutating func log(_ level: LogLevel, _ message: String, _ metadata: [String: String] = [:]) {
+        effects.append(.log(level, message, metadata))
+    }
+
+    private mutating func applied(_ id: EffectID, _ outcome: KernelOutcome) {
+        switch outcome {
+        case .applied:
+            lastKernelFailure = nil
+            ended(id, error: nil)
+        case .failed(_, let failure):
+            lastKernelFailure = failure.description
+            log(.error, "kernel refused an operation", ["operation": failure.operation, "reason": failure.reason])
+            ended(id, error: DriverError(.system, failure.description))
+            repairSoon()
+        }
+    }
+
+    private mutating func stored(_ id: EffectID, _ outcome: StoreOutcome) {
+        let token = catalogueStores.removeValue(forKey: id)
+        switch outcome {
+        case .stored:
+            lastStoreFailure = nil
+            if let token { withCatalogue { [now] in $0.stored(token, succeeded: true, now: now, into: &$1) } }
+            ended(id, error: nil)
+        case .failed(let reason):
+            lastStoreFailure = reason
+            log(.error, "state could not be written", ["reason": reason])
+            if let token { withCatalogue { [now] in $0.stored(token, succeeded: false, now: now, into: &$1) } }
+            ended(id, error: DriverError(.system, "state could not be written: \(reason)"))
+        }
+    }
+
+    private mutating func ended(_ id: EffectID, error: DriverError?) {
+        for object in objectsOfEffect.removeValue(forKey: id) ?? [] where inFlight[object] == id { inFlight[object] = nil }
+        for (request, open) in requests where open.awaiting.contains(id) {
+            if let error {
+                if let undo = open.undo { takeBack(undo) }
+                fail(request, error)
+            } else {
+                requests[request]?.awaiting.remove(id)
+                if requests[request]?.awaiting.isEmpty == true, let reply = open.reply { finish(request, reply) }
+            }
+        }
+    }
+
+    /// The unfinished effects of objects, to be waited for by a call that finds them done already.
+    func unfinished(_ objects: ObjectKey...) -> Set<EffectID> { Set(objects.compactMap { inFlight[$0] }) }
+
+    // MARK: Messages
+
+    /// The first byte of a message tells the core it is for; 1 is the membership core's, which is not here.
+    public enum MessageKind: UInt8, Sendable {
+        case membership = 1
+        case replication = 2
+        case catalogue = 3
+    }
+
+    private mutating func receive(_ bytes: [UInt8], from peer: NodeID) {
+        guard let kind = bytes.first.flatMap(MessageKind.init(rawValue:)) else { return }
+        let body = Array(bytes.dropFirst())
+        do throws(DecodeError) {
+            switch kind {
+            case .membership: break
+            case .replication:
+                var out: [Replication.Effect] = []
+                try replication.receive(body, from: peer, now: now, into: &out)
+                run(out)
+            case .catalogue:
+                var out: [CatalogueNode.Effect] = []
+                try catalogueNode.receive(body, from: peer, now: now, into: &out)
+                run(out)
+            }
+        } catch {
+            log(.warning, "message of a member does not decode", ["peer": name(of: peer), "error": "\(error)"])
+        }
+    }
+
+    mutating func withCatalogue(_ body: (inout CatalogueNode, inout [CatalogueNode.Effect]) -> Void) {
+        var out: [CatalogueNode.Effect] = []
+        body(&catalogueNode, &out)
+        run(out)
+    }
+
+    mutating func withReplication(_ body: (inout Replication, inout [Replication.Effect]) -> Void) {
+        var out: [Replication.Effect] = []
+        body(&replication, &out)
+        run(out)
+    }
+
+    func name(of node: NodeID) -> String { catalogue.members[node]?.name ?? node.short }
+}

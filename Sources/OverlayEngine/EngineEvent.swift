@@ -1,0 +1,88 @@
+public import OverlayCatalogue
+public import OverlayDatapath
+public import OverlayDriver
+public import OverlayModel
+
+/// Names one call from the outside; the shell gives it out and gets exactly one answer for it.
+public struct RequestID: Hashable, Sendable {
+    public let value: UInt64
+    public init(_ value: UInt64) { self.value = value }
+}
+
+/// Names one effect whose end the node core waits for.
+public struct EffectID: Hashable, Comparable, Sendable {
+    public let value: UInt64
+    public static func < (lhs: EffectID, rhs: EffectID) -> Bool { lhs.value < rhs.value }
+}
+
+/// Everything that can happen to a node.
+public enum EngineEvent: Sendable {
+    /// The first event of a life.
+    case start
+    case driver(RequestID, DriverRequest)
+    case control(RequestID, ControlRequest)
+    /// A message of an authenticated member, for replication or the catalogue.
+    case received(from: NodeID, [UInt8])
+    case reachable(NodeID)
+    case unreachable(NodeID)
+    /// The peer runs anew: it has forgotten what it was sent.
+    case restarted(NodeID)
+    /// What a peer told with a probe.
+    case heard(NodeID, catalogueIndex: UInt64, digest: UInt64, roundTrip: Interval?)
+    /// Somebody who knows the join secret asks to be a member.
+    case joinRequest(RequestID, Member)
+    /// The answer to ``EngineEffect/contact(_:_:)``.
+    case joinAnswer(RequestID, JoinAnswer)
+    case applied(EffectID, KernelOutcome)
+    case stored(EffectID, StoreOutcome)
+    case observed(EffectID, ObservedState)
+    /// Something else changed our namespaces.
+    case foreignChange
+    /// ``Engine/nextDeadline`` has come.
+    case tick
+}
+
+public enum StoreOutcome: Hashable, Sendable {
+    case stored
+    /// What the store said, and what the user can do.
+    case failed(String)
+}
+
+public enum JoinAnswer: Hashable, Sendable {
+    case admitted(Catalogue)
+    /// Refused, or not reached: why, for the user.
+    case refused(String)
+}
+
+/// Everything a node does to the outside.
+public enum EngineEffect: Sendable {
+    case respond(RequestID, DriverResponse)
+    case answer(RequestID, ControlResponse)
+    case send(NodeID, [UInt8])
+    /// One transaction. Effects of a kind are carried out in their order.
+    case store(EffectID, [StoreWrite])
+    /// One ordered batch.
+    case apply(EffectID, [KernelOperation])
+    case observe(EffectID)
+    /// The members, and the key of packets between them; nil outside a cluster.
+    case peers([Member], key: [UInt8]?)
+    /// Ask the node at an address for admission of `Member`.
+    case contact(RequestID, JoinContact)
+    /// The answer to ``EngineEvent/joinRequest(_:_:)``.
+    case admit(RequestID, JoinAnswer)
+    case log(LogLevel, String, [String: String])
+}
+
+public struct JoinContact: Hashable, Sendable {
+    /// A name or an address, as the user typed it.
+    public var host: String
+    public var port: UInt16
+    public var cluster: ClusterID
+    /// 32 bytes. Never logged.
+    public var secret: [UInt8]
+    public var member: Member
+}
+
+public enum LogLevel: Sendable {
+    case debug, info, warning, error
+}

@@ -1,0 +1,27 @@
+internal import CLinux
+
+/// CLOCK_MONOTONIC.
+public enum MonotonicClock {
+    /// Nanoseconds since an arbitrary start; never steps back.
+    public static func now() -> Int64 {
+        var value: Int64 = 0
+        let result = overlay_monotonic(&value)
+        precondition(result == 0, "CLOCK_MONOTONIC: \(SystemError.text(of: -result))")
+        return value
+    }
+}
+
+/// Bytes from the kernel's generator (getrandom(2)).
+public func systemRandom(count: Int) -> [UInt8] {
+    precondition(count >= 0, "negative count \(count)")
+    return [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+        if let base = buffer.baseAddress, count > 0 {
+            let result = overlay_random(base, count)
+            precondition(result == 0, "getrandom: \(SystemError.text(of: -result))")
+        }
+        filled = count
+    }
+}
+
+/// 64 bits from the kernel's generator.
+public func systemRandom64() -> UInt64 { systemRandom(count: 8).reduce(0) { $0 << 8 | UInt64($1) } }

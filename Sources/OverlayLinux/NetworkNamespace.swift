@@ -1,0 +1,119 @@
+internal import CLinux
+import Glibc
+
+/// Named network namespaces: what `ip netns` sees under /run/netns. The calling thread never changes its own namespace.
+public enum NetworkNamespace {
+    /// What a path holds.
+    public enum State: Hashable, Sendable {
+        /// Nothing.
+        case missing
+        /// A pinned namespace.
+        case namespace
+        /// Some other file: a pin that was lost (a reboot with a persistent /run, a crash between file and mount).
+        case stale
+    }
+
+    /// What is at `path`.
+    public static func state(path: String) throws(SystemError) -> State {
+        let result = overlay_netns_check(path)
+        if result == -ENOENT { return .missing }
+        return try check(result, "statfs", path: path) == 1 ? .namespace : .stale
+    }
+
+    /// Makes a network namespace pinned at `path`. One that is there is left alone; a stale plain file is replaced.
+    /// - Returns: whether it was made now.
+    @discardableResult
+    public static func create(path: String) throws(SystemError) -> Bool {
+        switch try state(path: path) {
+        case .namespace: return false
+        case .stale: try remove(path: path)
+        case .missing: break
+        }
+        let file = Glibc.open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o444)
+        guard file >= 0 else { throw SystemError(operation: "create namespace", path: path, errno: Glibc.errno) }
+        close(file)
+        let result = overlay_netns_create(path)
+        if result < 0 {
+            unlink(path)
+            throw SystemError(operation: "create namespace", path: path, errno: -result)
+        }
+        return true
+    }
+
+    /// Lets go of the namespace at `path`; it dies when the last socket in it does. Missing is no error.
+    public static func remove(path: String) throws(SystemError) {
+        _ = try check(overlay_netns_remove(path), "remove namespace", path: path)
+    }
+
+    /// Makes the directory of the namespaces (0755) and its mount shared, as `ip netns` does: if we did not, its first use would bind
+    /// the directory on itself and hide our pins under copies that nobody could let go of.
+    public static func prepareDirectory(_ path: String) throws(SystemError) {
+        if mkdir(path, 0o755) != 0, Glibc.errno != EEXIST {
+            throw SystemError(operation: "mkdir", path: path, errno: Glibc.errno)
+        }
+        _ = try check(overlay_share_mount(path), "mount --make-rshared", path: path)
+    }
+
+    /// Opens the namespace at `path`; refuses other files.
+    public static func open(path: String) throws(SystemError) -> Descriptor {
+        let descriptor = try Descriptor(path: path)
+        guard try state(path: path) == .namespace else {
+            throw SystemError(operation: "open namespace", path: path, errno: EINVAL)
+        }
+        return descriptor
+    }
+
+    /// The namespace of this process.
+    public static func current() throws(SystemError) -> Descriptor { try Descriptor(path: "/proc/self/ns/net") }
+
+    /// Opens a socket that lives in a namespace for as long as it is open.
+    /// - Parameter namespace: an open namespace.
+    public static func openSocket(
+        in namespace: borrowing Descriptor, domain: Int32, type: Int32, protocol number: Int32
+    ) throws(SystemError) -> Descriptor {
+        Descriptor(owning: try check(overlay_netns_socket(namespace.number, domain, type, number), "socket in namespace"))
+    }
+
+    /// Writes a file as seen from a namespace: /proc/sys/net shows each thread its own namespace's settings.
+    public static func write(_ text: String, to path: String, in namespace: borrowing Descriptor) throws(SystemError) {
+        _ = try check(overlay_netns_write(namespace.number, path, text), "write", path: path)
+    }
+
+    /// The first 255 bytes of a file as seen from a namespace, without the newline at the end.
+    public static func read(_ path: String, in namespace: borrowing Descriptor) throws(SystemError) -> String {
+        var buffer = [CChar](repeating: 0, count: 256)
+        _ = try check(overlay_netns_read(namespace.number, path, &buffer, buffer.count), "read", path: path)
+        let text = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return text.hasSuffix("\n") ? String(text.dropLast()) : text
+    }
+
+    /// The identity of the namespace behind an open descriptor or a path: its number in nsfs, unique while it lives.
+    public static func identity(of namespace: borrowing Descriptor) throws(SystemError) -> UInt64 {
+        var status = stat()
+        guard fstat(namespace.number, &status) == 0 else { throw SystemError(operation: "fstat namespace", errno: Glibc.errno) }
+        return UInt64(status.st_ino)
+    }
+
+    /// The identity of what is at `path`; nil when nothing is.
+    public static func identity(path: String) throws(SystemError) -> UInt64? {
+        var status = stat()
+        if stat(path, &status) == 0 { return UInt64(status.st_ino) }
+        if Glibc.errno == ENOENT { return nil }
+        throw SystemError(operation: "stat", path: path, errno: Glibc.errno)
+    }
+
+    /// Names of the files in a directory of namespaces, sorted; none when the directory is missing.
+    public static func names(in directory: String) throws(SystemError) -> [String] {
+        guard let stream = opendir(directory) else {
+            if Glibc.errno == ENOENT { return [] }
+            throw SystemError(operation: "opendir", path: directory, errno: Glibc.errno)
+        }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+}

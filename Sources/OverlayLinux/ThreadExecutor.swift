@@ -1,0 +1,108 @@
+internal import CLinux
+import Glibc
+
+/// A serial executor on one thread of its own: for actors whose work blocks in the kernel, which the cooperative pool must not.
+///
+/// An actor keeps it in a `let` and returns `asUnownedSerialExecutor()` as its `unownedExecutor`. The thread ends after the last
+/// job once the executor is let go or ``shutdown()`` was called; jobs that come later trap, because nobody would run them.
+public final class ThreadExecutor: SerialExecutor {
+    private let state: ThreadState
+
+    /// Starts the thread.
+    /// - Parameter name: shown by `ps -T`; the first 15 bytes count.
+    public init(name: String) {
+        let state = ThreadState(name: name)
+        self.state = state
+        var thread = pthread_t()
+        let argument = Unmanaged.passRetained(state)
+        let result = pthread_create(
+            &thread, nil,
+            { argument in
+                guard let argument else { return nil }
+                Unmanaged<ThreadState>.fromOpaque(argument).takeRetainedValue().run()
+                return nil
+            }, argument.toOpaque())
+        precondition(result == 0, "pthread_create \(name): \(SystemError.text(of: result))")
+        pthread_detach(thread)
+    }
+
+    public func enqueue(_ job: consuming ExecutorJob) { state.push(UnownedJob(job), on: asUnownedSerialExecutor()) }
+
+    /// Lets the thread end when its queue is empty.
+    public func shutdown() { state.stop() }
+
+    public func checkIsolated() {
+        precondition(state.isCurrent, "not on the thread of this executor")
+    }
+
+    public func isIsolatingCurrentContext() -> Bool? { state.isCurrent }
+
+    deinit { state.stop() }
+}
+
+/// The queue between the executor's users and its thread.
+///
+/// `@unchecked Sendable`: every mutable field is read and written only while `mutex` is held. `Mutex` of the standard library is not
+/// used because the thread sanitizer on Linux does not see it, and a condition variable needs a pthread mutex anyway.
+private final class ThreadState: @unchecked Sendable {
+    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
+    private let condition: UnsafeMutablePointer<pthread_cond_t>
+    private let name: String
+    private var jobs: [(UnownedJob, UnownedSerialExecutor)] = []
+    private var stopped = false
+    private var thread: pthread_t?
+
+    init(name: String) {
+        self.name = name
+        mutex = .allocate(capacity: 1)
+        mutex.initialize(to: pthread_mutex_t())
+        condition = .allocate(capacity: 1)
+        condition.initialize(to: pthread_cond_t())
+        precondition(pthread_mutex_init(mutex, nil) == 0 && pthread_cond_init(condition, nil) == 0, "pthread init")
+    }
+
+    deinit {
+        pthread_cond_destroy(condition)
+        pthread_mutex_destroy(mutex)
+        condition.deallocate()
+        mutex.deallocate()
+    }
+
+    private func locked<T>(_ body: () -> T) -> T {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        return body()
+    }
+
+    var isCurrent: Bool { locked { thread.map { pthread_equal($0, pthread_self()) != 0 } ?? false } }
+
+    func push(_ job: UnownedJob, on executor: UnownedSerialExecutor) {
+        locked {
+            precondition(!stopped, "job for the stopped executor \(name)")
+            jobs.append((job, executor))
+            pthread_cond_signal(condition)
+        }
+    }
+
+    func stop() {
+        locked {
+            stopped = true
+            pthread_cond_signal(condition)
+        }
+    }
+
+    func run() {
+        // A thread without its name works as well.
+        _ = overlay_name_thread(name)
+        locked { thread = pthread_self() }
+        while true {
+            let batch = locked { () -> [(UnownedJob, UnownedSerialExecutor)] in
+                while jobs.isEmpty, !stopped { pthread_cond_wait(condition, mutex) }
+                defer { jobs.removeAll(keepingCapacity: true) }
+                return jobs
+            }
+            if batch.isEmpty { return }
+            for (job, executor) in batch { job.runSynchronously(on: executor) }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+/// Why bytes did not decode. Carries no content of the message: it may come from an enemy.
+public enum DecodeError: Error, Equatable, Sendable {
+    /// Fewer bytes were left than the field needs.
+    case truncated
+    /// A count or length is above the limit of its field.
+    case tooLong(limit: Int)
+    /// A value has no meaning for its field (an unknown tag, a prefix longer than its address, bad UTF-8).
+    case invalid(String)
+    /// Bytes were left after the last field.
+    case trailingBytes
+}
+
+/// A bounds-checked cursor over received bytes. Integers are big-endian. No input can make it trap.
+public struct ByteReader: Sendable {
+    private let bytes: [UInt8]
+    private var position: Int
+    private let end: Int
+
+    public init(_ bytes: [UInt8]) {
+        self.bytes = bytes
+        self.position = 0
+        self.end = bytes.count
+    }
+
+    /// Bytes not read yet.
+    public var remaining: Int { end - position }
+
+    public mutating func byte() throws(DecodeError) -> UInt8 {
+        guard position < end else { throw .truncated }
+        defer { position += 1 }
+        return bytes[position]
+    }
+
+    public mutating func integer<T: FixedWidthInteger & UnsignedInteger>(_ type: T.Type = T.self) throws(DecodeError) -> T {
+        let width = T.bitWidth / 8
+        guard remaining >= width else { throw .truncated }
+        var value: T = 0
+        for offset in 0..<width {
+            value = T.bitWidth == 8 ? T(bytes[position + offset]) : (value << 8) | T(bytes[position + offset])
+        }
+        position += width
+        return value
+    }
+
+    /// Takes exactly `count` bytes.
+    public mutating func take(_ count: Int) throws(DecodeError) -> [UInt8] {
+        guard count >= 0, remaining >= count else { throw .truncated }
+        defer { position += count }
+        return Array(bytes[position..<position + count])
+    }
+
+    /// A 32-bit length, checked against `limit` and against what is left before anything is allocated, then that many bytes.
+    public mutating func sized(limit: Int) throws(DecodeError) -> [UInt8] {
+        let count = Int(try integer(UInt32.self))
+        guard count <= limit else { throw .tooLong(limit: limit) }
+        return try take(count)
+    }
+
+    public mutating func string(limit: Int = Limits.stringBytes) throws(DecodeError) -> String {
+        let raw = try sized(limit: limit)
+        guard let text = String(validating: raw, as: UTF8.self) else { throw .invalid("UTF-8") }
+        return text
+    }
+
+    /// A 32-bit count, then that many values. The count is bounded by `limit` and by the bytes that are left, as each value takes
+    /// at least one.
+    public mutating func list<T: Wire>(_ type: T.Type = T.self, limit: Int = Limits.listCount) throws(DecodeError) -> [T] {
+        let count = Int(try integer(UInt32.self))
+        guard count <= limit else { throw .tooLong(limit: limit) }
+        guard count <= remaining else { throw .truncated }
+        var values: [T] = []
+        values.reserveCapacity(count)
+        for _ in 0..<count { values.append(try T(from: &self)) }
+        return values
+    }
+
+    public mutating func value<T: Wire>(_ type: T.Type = T.self) throws(DecodeError) -> T { try T(from: &self) }
+
+    public mutating func optional<T: Wire>(_ type: T.Type = T.self) throws(DecodeError) -> T? {
+        try bool() ? try T(from: &self) : nil
+    }
+
+    public mutating func bool() throws(DecodeError) -> Bool {
+        switch try byte() {
+        case 0: return false
+        case 1: return true
+        default: throw .invalid("boolean")
+        }
+    }
+
+    /// Everything that is left.
+    public mutating func rest() -> [UInt8] {
+        defer { position = end }
+        return Array(bytes[position..<end])
+    }
+
+    public func finish() throws(DecodeError) {
+        guard remaining == 0 else { throw .trailingBytes }
+    }
+}
+
+/// Appends fields to one growing buffer, in the form that ``ByteReader`` reads.
+public struct ByteWriter: Sendable {
+    public private(set) var bytes: [UInt8] = []
+
+    public init() {}
+
+    public mutating func byte(_ value: UInt8) { bytes.append(value) }
+
+    public mutating func integer<T: FixedWidthInteger & UnsignedInteger>(_ value: T) {
+        var shift = T.bitWidth - 8
+        while shift >= 0 {
+            bytes.append(UInt8(truncatingIfNeeded: value >> T(shift)))
+            shift -= 8
+        }
+    }
+
+    public mutating func raw(_ value: some Collection<UInt8>) { bytes.append(contentsOf: value) }
+
+    public mutating func sized(_ value: some Collection<UInt8>) {
+        integer(UInt32(value.count))
+        bytes.append(contentsOf: value)
+    }
+
+    public mutating func string(_ value: String) { sized(value.utf8) }
+
+    public mutating func bool(_ value: Bool) { bytes.append(value ? 1 : 0) }
+
+    public mutating func list(_ values: some Collection<some Wire>) {
+        integer(UInt32(values.count))
+        for value in values { value.encode(to: &self) }
+    }
+
+    public mutating func value(_ value: some Wire) { value.encode(to: &self) }
+
+    public mutating func optional(_ value: (some Wire)?) {
+        bool(value != nil)
+        value?.encode(to: &self)
+    }
+}
+
+/// A value with one byte form, used on the wire and in the store.
+public protocol Wire: Sendable {
+    init(from reader: inout ByteReader) throws(DecodeError)
+    func encode(to writer: inout ByteWriter)
+}
+
+extension Wire {
+    /// Decodes a value that fills `bytes` exactly.
+    public init(wire bytes: [UInt8]) throws(DecodeError) {
+        var reader = ByteReader(bytes)
+        try self.init(from: &reader)
+        try reader.finish()
+    }
+
+    public var wireBytes: [UInt8] {
+        var writer = ByteWriter()
+        encode(to: &writer)
+        return writer.bytes
+    }
+}
+
+extension UInt16: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) { self = try reader.integer() }
+    public func encode(to writer: inout ByteWriter) { writer.integer(self) }
+}
+
+extension UInt32: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) { self = try reader.integer() }
+    public func encode(to writer: inout ByteWriter) { writer.integer(self) }
+}
+
+extension UInt64: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) { self = try reader.integer() }
+    public func encode(to writer: inout ByteWriter) { writer.integer(self) }
+}
+
+extension String: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) { self = try reader.string() }
+    public func encode(to writer: inout ByteWriter) { writer.string(self) }
+}

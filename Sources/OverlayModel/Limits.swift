@@ -1,0 +1,21 @@
+/// The bounds of everything that comes from outside. Each is checked before memory is taken.
+public enum Limits {
+    /// One text field of a message (a name, a label), in bytes.
+    public static let stringBytes = 1024
+    /// Elements of one list in a message.
+    public static let listCount = 65_536
+    /// A datagram on 7946, sealed, in bytes: fits an IPv6 path of 1280 with its headers.
+    public static let datagramBytes = 1200
+    /// One frame of a stream on 7946, sealed, in bytes.
+    public static let frameBytes = 4 << 20
+    /// A request body on the plugin or control socket, in bytes.
+    public static let requestBodyBytes = 1 << 20
+    /// Members of one cluster.
+    public static let members = 4096
+    /// Aux addresses of one subnet.
+    public static let auxiliaryAddresses = 256
+    /// Subnets of one network.
+    public static let subnetsPerNetwork = 32
+    /// Endpoints of one owner on one network.
+    public static let endpointsPerLog = 65_536
+}

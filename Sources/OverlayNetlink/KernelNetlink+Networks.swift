@@ -1,0 +1,148 @@
+import CNetlink
+import Glibc
+import OverlayDatapath
+import OverlayLinux
+import OverlayModel
+
+/// Networks and ports.
+extension KernelNetlink {
+    func createNetwork(_ base: NetworkState.Base) throws(KernelFailure) {
+        let vni = base.vni
+        let path = path(vni)
+        try step("netns add \(KernelName.namespace(vni))", .namespace(path: path)) { () throws(NetlinkError) in
+            if !directoryIsReady {
+                try system { () throws(SystemError) in try NetworkNamespace.prepareDirectory(directory) }
+                directoryIsReady = true
+            }
+            _ = try system { () throws(SystemError) in try NetworkNamespace.create(path: path) }
+        }
+        let handle = try requireHandle(vni)
+        try step("settings of \(KernelName.namespace(vni))", .namespace(path: path)) { () throws(NetlinkError) in
+            try handle.writeSettings()
+        }
+        let links = try step("link show", .query) { () throws(NetlinkError) in try handle.reload() }
+        if let loopback = links.first(where: { $0.isLoopback }), !loopback.isUp {
+            try step("link set lo up", .query) { () throws(NetlinkError) in try handle.socket.setLink(loopback.index) }
+        }
+        try createBridge(handle, base, links.first { $0.name == KernelName.bridge })
+        try createVXLAN(handle, base, links.first { $0.name == KernelName.vxlan })
+    }
+
+    private func createBridge(_ handle: NetworkHandle, _ base: NetworkState.Base, _ present: Link?) throws(KernelFailure) {
+        let mac = KernelName.gatewayMAC(base.vni)
+        try step("link add \(KernelName.bridge) type bridge", .bridge) { () throws(NetlinkError) in
+            if let present, present.kind == "bridge" {
+                if present.mac != mac || present.mtu != base.mtu || !present.isUp {
+                    try handle.socket.setLink(present.index, mtu: base.mtu, mac: mac)
+                }
+                return
+            }
+            if present != nil { try handle.socket.deleteLink(named: KernelName.bridge) }
+            try handle.socket.request(Requests.bridge(mac: mac, mtu: base.mtu))
+            try handle.reload()
+        }
+    }
+
+    private func createVXLAN(_ handle: NetworkHandle, _ base: NetworkState.Base, _ present: Link?) throws(KernelFailure) {
+        try step("link add \(KernelName.vxlan) type vxlan id \(base.vni)", .vxlan(base)) { () throws(NetlinkError) in
+            if present?.carries(base) != true {
+                if present != nil { try handle.socket.deleteLink(named: KernelName.vxlan) }
+                try host.request(Requests.vxlan(base, name: KernelName.vxlan, namespace: handle.namespace.number))
+                try handle.reload()
+            }
+            let index = try handle.requireVXLAN()
+            let bridge = try handle.requireBridge()
+            if present?.master != bridge || present?.index != index {
+                // A port's flags fall back when it changes its bridge, so they come after; traffic only after both.
+                var request = try Message(Int(RTM_SETLINK), RouteSocket.header(index: index))
+                try request.put(IFLA_MASTER, UInt32(bitPattern: bridge))
+                try handle.socket.request(request)
+            }
+            try handle.socket.setPort(index, .tunnel)
+            try handle.socket.setLink(index, mtu: present?.mtu == base.mtu ? nil : base.mtu)
+        }
+    }
+
+    func deleteNetwork(_ vni: VNI) throws(KernelFailure) {
+        let path = path(vni)
+        if let handle = try handle(vni, required: false) {
+            try step("link del \(KernelName.vxlan)", .query) { () throws(NetlinkError) in
+                try handle.socket.deleteLink(named: KernelName.vxlan)
+            }
+            try step("link del", .query) { () throws(NetlinkError) in
+                // One by one the ports cost a grace period each; the container sides must be gone before their names are used again.
+                for link in try handle.socket.links() where link.kind == "veth" {
+                    try handle.socket.deleteLink(named: link.name)
+                }
+                try handle.socket.deleteLink(named: KernelName.bridge)
+            }
+        }
+        networks[vni] = nil
+        try step("netns del \(KernelName.namespace(vni))", .namespace(path: path)) { () throws(NetlinkError) in
+            try system { () throws(SystemError) in try NetworkNamespace.remove(path: path) }
+        }
+    }
+
+    // MARK: Ports
+
+    func createPort(_ vni: VNI, _ name: String, _ port: Port, _ mtu: UInt32) throws(KernelFailure) {
+        let handle = try requireHandle(vni)
+        try step("link add \(name) type veth peer name \(port.containerLink)", .port(name)) { () throws(NetlinkError) in
+            let bridge = try handle.requireBridge()
+            if let present = try handle.socket.link(named: name) {
+                if try adopt(present, port, handle) {
+                    if present.mtu != mtu || present.master != bridge || !present.isUp {
+                        try handle.socket.setLink(present.index, mtu: mtu, master: bridge)
+                    }
+                    try handle.socket.setPort(present.index, handle.portFlags)
+                    return
+                }
+                try handle.socket.deleteLink(named: name)
+                handle.forgetPort(name)
+            }
+            // One that was left behind: its other end is not ours, or not where it belongs.
+            try host.deleteLink(named: port.containerLink)
+            try handle.socket.request(
+                Requests.veth(name: name, master: bridge, mtu: mtu, peer: port, namespace: hostNamespace.number))
+            guard let index = try handle.port(name) else { throw NetlinkError(code: ENODEV, message: "no port \(name)") }
+            try handle.socket.setPort(index, handle.portFlags)
+        }
+    }
+
+    /// Whether a port that exists is the wanted one. While its container side is in the host's namespace, name and MAC must be right;
+    /// when it is elsewhere, a sandbox has it, and to make it anew would cut a running container off.
+    private func adopt(_ present: Link, _ port: Port, _ handle: NetworkHandle) throws(NetlinkError) -> Bool {
+        guard present.kind == "veth" else { return false }
+        guard let number = present.peerNamespace,
+            number == (try handle.socket.number(ofNamespace: hostNamespace.number))
+        else {
+            // Its other end in the network's own namespace leads nowhere.
+            return present.peerNamespace != nil
+        }
+        guard let peer = try host.link(named: port.containerLink) else { return false }
+        return peer.kind == "veth" && peer.index == present.peer && peer.mac == port.mac
+    }
+
+    func deletePort(_ vni: VNI, _ name: String) throws(KernelFailure) {
+        guard let handle = try handle(vni, required: false) else { return }
+        handle.forgetPort(name)
+        try step("link del \(name)", .query) { () throws(NetlinkError) in try handle.socket.deleteLink(named: name) }
+    }
+}
+
+extension Link {
+    /// Whether this VXLAN device is the one that was asked for, with its socket outside of its namespace. The MTU can be changed.
+    func carries(_ base: NetworkState.Base) -> Bool {
+        kind == "vxlan" && vxlan.id == base.vni.value && vxlan.local == base.local && vxlan.port == base.port && !vxlan.learning
+            && peerNamespace != nil
+    }
+}
+
+extension RouteSocket {
+    /// A header that changes no flag.
+    static func header(index: Int32) -> ifinfomsg {
+        var header = ifinfomsg()
+        header.ifi_index = index
+        return header
+    }
+}

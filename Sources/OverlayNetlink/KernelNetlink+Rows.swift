@@ -1,0 +1,222 @@
+import CNetlink
+import Glibc
+import OverlayDatapath
+import OverlayModel
+
+/// Rows: what there are many of, so that they go in batches.
+extension KernelNetlink {
+    /// The end of the longest run of rows of one network from `start`; `start` itself when no row stands there. Removals of rows to a
+    /// VTEP take two rounds (``removeTunnelRows(_:_:_:)``) and make runs of their own.
+    static func endOfRun(_ operations: [KernelOperation], from start: Int) -> Int {
+        guard let kind = rowKind(operations[start]) else { return start }
+        let vni = operations[start].vni
+        var end = start + 1
+        while end < operations.count, operations[end].vni == vni, rowKind(operations[end]) == kind { end += 1 }
+        return end
+    }
+
+    private enum RowKind { case plain, tunnelRemoval }
+
+    private static func rowKind(_ operation: KernelOperation) -> RowKind? {
+        switch operation {
+        case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .deletePort: nil
+        case .deleteForwarding(_, _, .vtep): .tunnelRemoval
+        case .setForwarding, .deleteForwarding, .setNeighbour, .deleteNeighbour, .addFlood, .deleteFlood: .plain
+        }
+    }
+
+    func applyRows(_ operations: [KernelOperation], _ range: Range<Int>) throws(IndexedFailure) {
+        let removesOnly = operations[range].allSatisfy(\.isRemoval)
+        let handle: NetworkHandle
+        do {
+            guard let found = try self.handle(operations[range.lowerBound].vni, required: !removesOnly) else { return }
+            handle = found
+        } catch {
+            throw IndexedFailure(index: range.lowerBound, failure: error)
+        }
+        var batch = RowBatch(socket: handle.socket, operations: operations)
+        if Self.rowKind(operations[range.lowerBound]) == .tunnelRemoval {
+            try removeTunnelRows(handle, &batch, range)
+            return
+        }
+        for index in range {
+            try batch.build(index) { batch throws(NetlinkError) in
+                switch operations[index] {
+                case .setForwarding(_, let mac, .vtep(let vtep)):
+                    // One request for both tables: the bridge's row first, then the tunnel's.
+                    try batch.add(Requests.forwarding(mac, to: vtep, on: handle.requireVXLAN(), [.bridge, .device]))
+                case .setForwarding(_, let mac, .port(let name)):
+                    guard let port = try handle.port(name) else { throw NetlinkError(code: ENODEV, message: "no port \(name)") }
+                    try batch.add(Requests.forwarding(mac, to: nil, on: port, .bridge))
+                    // The MAC may have been behind the tunnel.
+                    if let vxlan = handle.vxlan {
+                        try batch.add(Requests.deleteForwarding(mac, to: nil, on: vxlan, .device), absentIsSuccess: true)
+                    }
+                case .deleteForwarding(_, let mac, .port(let name)):
+                    guard let port = try handle.port(name) else { return }
+                    try batch.add(Requests.deleteForwarding(mac, to: nil, on: port, .bridge), absentIsSuccess: true)
+                case .setNeighbour(_, let address, let mac):
+                    if address.family == .v6, !handle.hasIPv6 { try handle.enableIPv6() }
+                    try batch.add(Requests.neighbour(address, mac, on: handle.requireBridge()))
+                case .deleteNeighbour(_, let address):
+                    guard let bridge = handle.bridge else { return }
+                    try batch.add(Requests.neighbour(address, nil, on: bridge), absentIsSuccess: true)
+                case .addFlood(_, let vtep):
+                    try batch.add(Requests.flood(vtep, on: handle.requireVXLAN()))
+                case .deleteFlood(_, let vtep):
+                    guard let vxlan = handle.vxlan else { return }
+                    try batch.add(Requests.deleteForwarding(.zero, to: vtep, on: vxlan, .device), absentIsSuccess: true)
+                case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .deletePort,
+                    .deleteForwarding(_, _, .vtep):
+                    preconditionFailure("\(operations[index]) is no plain row")
+                }
+            }
+        }
+        try batch.flush()
+    }
+
+    /// Removes rows to VTEPs. The bridge's row does not tell the VTEP: it may go only when the tunnel's row did, because by now the MAC
+    /// may be behind another VTEP.
+    private func removeTunnelRows(
+        _ handle: NetworkHandle, _ batch: inout RowBatch, _ range: Range<Int>
+    ) throws(IndexedFailure) {
+        guard let vxlan = handle.vxlan else { return }
+        for index in range {
+            guard case .deleteForwarding(_, let mac, .vtep(let vtep)) = batch.operations[index] else { continue }
+            let any = vtep.bits == 0
+            try batch.build(index) { batch throws(NetlinkError) in
+                try batch.add(
+                    Requests.deleteForwarding(mac, to: any ? nil : vtep, on: vxlan, .device), absentIsSuccess: true)
+            }
+        }
+        try batch.flush()
+        let absent = batch.absent
+        for index in range {
+            guard case .deleteForwarding(_, let mac, .vtep(let vtep)) = batch.operations[index] else { continue }
+            if absent.contains(index), vtep.bits != 0 {
+                // Rare: no such row. A bridge's row without any tunnel's row is half a row, and goes.
+                let elsewhere = try batch.guarded(index) { () throws(NetlinkError) in try handle.socket.hasTunnelRow(mac, on: vxlan) }
+                if elsewhere { continue }
+            }
+            try batch.build(index) { batch throws(NetlinkError) in
+                try batch.add(Requests.deleteForwarding(mac, to: nil, on: vxlan, .bridge), absentIsSuccess: true)
+            }
+        }
+        try batch.flush()
+    }
+}
+
+extension RouteSocket {
+    /// Whether the tunnel's own table has a row for a MAC.
+    func hasTunnelRow(_ mac: MACAddress, on vxlan: Int32) throws(NetlinkError) -> Bool {
+        var header = ndmsg()
+        header.ndm_family = UInt8(AF_BRIDGE)
+        header.ndm_ifindex = vxlan
+        header.ndm_flags = UInt8(NTF_SELF)
+        var request = try Message(Int(RTM_GETNEIGH), header)
+        try request.put(Int(NDA_LLADDR), mac)
+        do {
+            try get(request) { _, _ in }
+            return true
+        } catch {
+            if error.code == ENOENT { return false }
+            throw error
+        }
+    }
+}
+
+/// Requests on their way to one socket, each with the operation it is part of. A value of one function: it does not escape the actor.
+struct RowBatch {
+    let socket: RouteSocket
+    let operations: [KernelOperation]
+    /// Operations that found nothing to remove, since the last flush that had none before it.
+    private(set) var absent: Set<Int> = []
+    private var entries: [(index: Int, absentIsSuccess: Bool)] = []
+    private var current = 0
+
+    init(socket: RouteSocket, operations: [KernelOperation]) {
+        self.socket = socket
+        self.operations = operations
+    }
+
+    /// Adds the requests of one operation.
+    mutating func build(_ index: Int, _ body: (inout RowBatch) throws(NetlinkError) -> Void) throws(IndexedFailure) {
+        current = index
+        do {
+            try body(&self)
+        } catch {
+            // What was added before it goes first: it comes first.
+            try flush()
+            throw failure(index, error)
+        }
+        // One operation adds at most two.
+        if entries.count >= RouteSocket.batchLimit - 1 { try flush() }
+    }
+
+    mutating func add(_ message: borrowing Message, absentIsSuccess: Bool = false) {
+        socket.enqueue(message)
+        entries.append((current, absentIsSuccess))
+    }
+
+    mutating func flush() throws(IndexedFailure) {
+        guard let first = entries.first else { return }
+        let sent = entries
+        entries.removeAll(keepingCapacity: true)
+        let failures: [(position: Int, error: NetlinkError)]
+        do {
+            failures = try socket.flush()
+        } catch {
+            throw failure(first.index, error)
+        }
+        for (position, error) in failures {
+            let entry = sent[position]
+            if entry.absentIsSuccess, [ENOENT, ENODEV, EADDRNOTAVAIL, ESRCH].contains(error.code) {
+                absent.insert(entry.index)
+            } else {
+                throw failure(entry.index, error)
+            }
+        }
+    }
+
+    func guarded<T>(_ index: Int, _ body: () throws(NetlinkError) -> T) throws(IndexedFailure) -> T {
+        do {
+            return try body()
+        } catch {
+            throw failure(index, error)
+        }
+    }
+
+    private func failure(_ index: Int, _ error: NetlinkError) -> IndexedFailure {
+        IndexedFailure(index: index, failure: KernelFailure(operations[index].words, error, about: .row))
+    }
+}
+
+extension KernelOperation {
+    /// Whether it only takes away: then a missing network is no error.
+    var isRemoval: Bool {
+        switch self {
+        case .deleteNetwork, .deleteGateway, .deletePort, .deleteForwarding, .deleteNeighbour, .deleteFlood: true
+        case .createNetwork, .addGateway, .createPort, .setForwarding, .setNeighbour, .addFlood: false
+        }
+    }
+
+    /// The row in the words of iproute2.
+    var words: String {
+        switch self {
+        case .setForwarding(_, let mac, .vtep(let vtep)): "fdb replace \(mac) dev \(KernelName.vxlan) dst \(vtep)"
+        case .setForwarding(_, let mac, .port(let name)): "fdb replace \(mac) dev \(name)"
+        case .deleteForwarding(_, let mac, .vtep(let vtep)): "fdb del \(mac) dev \(KernelName.vxlan) dst \(vtep)"
+        case .deleteForwarding(_, let mac, .port(let name)): "fdb del \(mac) dev \(name)"
+        case .setNeighbour(_, let address, let mac): "neigh replace \(address) lladdr \(mac) dev \(KernelName.bridge)"
+        case .deleteNeighbour(_, let address): "neigh del \(address) dev \(KernelName.bridge)"
+        case .addFlood(_, let vtep): "fdb append \(MACAddress.zero) dev \(KernelName.vxlan) dst \(vtep)"
+        case .deleteFlood(_, let vtep): "fdb del \(MACAddress.zero) dev \(KernelName.vxlan) dst \(vtep)"
+        case .createNetwork(let base): "link add \(KernelName.vxlan) id \(base.vni)"
+        case .deleteNetwork(let vni): "netns del \(KernelName.namespace(vni))"
+        case .addGateway(_, let prefix): "address replace \(prefix) dev \(KernelName.bridge)"
+        case .deleteGateway(_, let prefix): "address del \(prefix) dev \(KernelName.bridge)"
+        case .createPort(_, let name, _, _): "link add \(name) type veth"
+        case .deletePort(_, let name): "link del \(name)"
+        }
+    }
+}

@@ -1,0 +1,144 @@
+import CNetlink
+import Glibc
+public import OverlayDatapath
+import OverlayLinux
+import OverlayModel
+
+/// Carries out kernel operations and reads back what the kernel holds, by netlink. It decides nothing.
+///
+/// It runs on a thread of its own: netlink calls wait for the kernel's RTNL lock, which other programs hold for seconds. Everything is
+/// done from sockets that live in the right namespace; no thread of the process changes its namespace.
+public actor KernelNetlink {
+    private let executor: ThreadExecutor
+    let directory: String
+    /// The namespace with the underlay, where VXLAN sockets stay and container sides wait for the engine.
+    let hostNamespace: Descriptor
+    let host: RouteSocket
+    var networks: [VNI: NetworkHandle] = [:]
+    var directoryIsReady = false
+
+    nonisolated public var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+
+    /// Opens the kernel in the process's own network namespace.
+    /// - Parameter namespaceDirectory: where networks' namespaces are pinned; the default is where `ip netns` looks.
+    /// - Throws: when no netlink socket can be opened.
+    public init(namespaceDirectory: String = "/run/netns") throws(KernelFailure) {
+        try self.init(namespaceDirectory: namespaceDirectory, hostNamespace: nil)
+    }
+
+    /// - Parameter hostNamespace: path of the namespace to take for the host's; nil is the process's own.
+    package init(namespaceDirectory: String, hostNamespace path: String?) throws(KernelFailure) {
+        let namespace: Descriptor
+        do {
+            namespace = if let path { try NetworkNamespace.open(path: path) } else { try NetworkNamespace.current() }
+        } catch {
+            throw KernelFailure("open the host's namespace", NetlinkError(error), about: .namespace(path: path ?? "/proc/self/ns/net"))
+        }
+        let socket: RouteSocket
+        do {
+            socket = try RouteSocket(in: namespace)
+        } catch {
+            throw KernelFailure("open a netlink socket", error, about: .namespace(path: path ?? "/proc/self/ns/net"))
+        }
+        executor = ThreadExecutor(name: "netlink")
+        directory = namespaceDirectory
+        hostNamespace = namespace
+        host = socket
+    }
+
+    // MARK: Carrying out
+
+    /// Carries out the operations in order and stops at the first that fails. Rows (forwarding, neighbours, flooding) go to the kernel in
+    /// batches: when one fails, up to 255 rows after it have been tried as well, which does no harm as every operation can be repeated.
+    public func apply(_ operations: [KernelOperation]) -> KernelOutcome {
+        var index = 0
+        var retried = -1
+        while index < operations.count {
+            do throws(IndexedFailure) {
+                let end = Self.endOfRun(operations, from: index)
+                if end > index {
+                    try applyRows(operations, index..<end)
+                    index = end
+                } else {
+                    do throws(KernelFailure) {
+                        try applyOne(operations[index])
+                    } catch {
+                        throw IndexedFailure(index: index, failure: error)
+                    }
+                    index += 1
+                }
+            } catch {
+                networks[operations[error.index].vni] = nil
+                // Somebody deleted and remade a device whose index we remembered: look again, once.
+                guard error.failure.errno == ENODEV, retried != error.index else {
+                    return .failed(index: error.index, error.failure)
+                }
+                retried = error.index
+                index = error.index
+            }
+        }
+        return .applied
+    }
+
+    private func applyOne(_ operation: KernelOperation) throws(KernelFailure) {
+        switch operation {
+        case .createNetwork(let base): try createNetwork(base)
+        case .deleteNetwork(let vni): try deleteNetwork(vni)
+        case .addGateway(let vni, let prefix): try setGateway(vni, prefix, add: true)
+        case .deleteGateway(let vni, let prefix): try setGateway(vni, prefix, add: false)
+        case .createPort(let vni, let name, let port, let mtu): try createPort(vni, name, port, mtu)
+        case .deletePort(let vni, let name): try deletePort(vni, name)
+        case .setForwarding, .deleteForwarding, .setNeighbour, .deleteNeighbour, .addFlood, .deleteFlood:
+            preconditionFailure("\(operation) is a row")
+        }
+    }
+
+    private func setGateway(_ vni: VNI, _ prefix: IPPrefix, add: Bool) throws(KernelFailure) {
+        guard let handle = try handle(vni, required: add) else { return }
+        try step("address \(add ? "replace" : "del") \(prefix) dev \(KernelName.bridge)", .address) { () throws(NetlinkError) in
+            if add {
+                if prefix.family == .v6 { try handle.enableIPv6() }
+                try handle.socket.request(Requests.address(prefix, add: true, on: handle.requireBridge()))
+            } else if let bridge = handle.bridge {
+                try handle.socket.request(
+                    Requests.address(prefix, add: false, on: bridge), tolerating: EADDRNOTAVAIL, ENODEV, ENOENT)
+            }
+        }
+    }
+
+    // MARK: Namespaces
+
+    func path(_ vni: VNI) -> String { directory + "/" + KernelName.namespace(vni) }
+
+    /// The open namespace of a network: the remembered one while its path still leads to it.
+    /// - Parameter required: whether a missing namespace is an error, or nil.
+    func handle(_ vni: VNI, required: Bool) throws(KernelFailure) -> NetworkHandle? {
+        let path = path(vni)
+        return try step("open namespace \(KernelName.namespace(vni))", .namespace(path: path)) { () throws(NetlinkError) in
+            let identity = try system { () throws(SystemError) in try NetworkNamespace.identity(path: path) }
+            let state = try system { () throws(SystemError) in try NetworkNamespace.state(path: path) }
+            guard state == .namespace else {
+                networks[vni] = nil
+                if required { throw NetlinkError(code: ENOENT) }
+                return nil
+            }
+            if let handle = networks[vni], handle.identity == identity { return handle }
+            let handle = try NetworkHandle(path: path)
+            networks[vni] = handle
+            return handle
+        }
+    }
+
+    func requireHandle(_ vni: VNI) throws(KernelFailure) -> NetworkHandle {
+        guard let handle = try handle(vni, required: true) else {
+            throw KernelFailure("open namespace", NetlinkError(code: ENOENT), about: .namespace(path: path(vni)))
+        }
+        return handle
+    }
+}
+
+/// A failure and the operation it belongs to.
+struct IndexedFailure: Error {
+    var index: Int
+    var failure: KernelFailure
+}

@@ -1,0 +1,177 @@
+import CNetlink
+import Glibc
+import OverlayModel
+
+/// A network device as the kernel describes it.
+struct Link {
+    var index: Int32
+    var name = ""
+    var flags: UInt32
+    var mtu: UInt32 = 0
+    var mac: MACAddress?
+    /// Index of the bridge it is a port of.
+    var master: Int32?
+    /// Index of the other end (veth), in the namespace `peerNamespace`.
+    var peer: Int32?
+    /// The number that this namespace has for the other one: of a veth's peer, or of a VXLAN device's socket. nil: the same namespace.
+    var peerNamespace: Int32?
+    /// `bridge`, `vxlan`, `veth`, …
+    var kind = ""
+    var vxlan = VXLAN()
+
+    struct VXLAN {
+        var id: UInt32?
+        var local: IPAddress?
+        var port: UInt16?
+        var learning = false
+    }
+
+    var isUp: Bool { flags & UInt32(IFF_UP) != 0 }
+    var isLoopback: Bool { flags & UInt32(IFF_LOOPBACK) != 0 }
+
+    /// From an RTM_NEWLINK.
+    init?(_ payload: Received) {
+        guard let header: ifinfomsg = payload.load() else { return nil }
+        index = header.ifi_index
+        flags = header.ifi_flags
+        var link = Link(index: index, flags: flags)
+        payload.dropping(MemoryLayout<ifinfomsg>.size).forEachAttribute { type, value in
+            switch type {
+            case IFLA_IFNAME: link.name = value.text
+            case IFLA_MTU: link.mtu = value.load() ?? 0
+            case IFLA_ADDRESS: link.mac = value.mac
+            case IFLA_MASTER: link.master = value.load()
+            case IFLA_LINK: link.peer = value.load()
+            case IFLA_LINK_NETNSID: link.peerNamespace = value.load()
+            case IFLA_LINKINFO: link.readInfo(value)
+            default: break
+            }
+        }
+        self = link
+    }
+
+    private init(index: Int32, flags: UInt32) {
+        self.index = index
+        self.flags = flags
+    }
+
+    private mutating func readInfo(_ info: Received) {
+        info.forEachAttribute { type, value in
+            if type == IFLA_INFO_KIND { kind = value.text }
+        }
+        guard kind == "vxlan" else { return }
+        info.forEachAttribute { type, value in
+            guard type == IFLA_INFO_DATA else { return }
+            value.forEachAttribute { type, value in
+                switch type {
+                case IFLA_VXLAN_ID: vxlan.id = value.load()
+                case IFLA_VXLAN_LOCAL, IFLA_VXLAN_LOCAL6: vxlan.local = value.address
+                case IFLA_VXLAN_PORT: vxlan.port = value.load(UInt16.self).map(UInt16.init(bigEndian:))
+                case IFLA_VXLAN_LEARNING: vxlan.learning = value.load(UInt8.self) != 0
+                default: break
+                }
+            }
+        }
+    }
+}
+
+extension RouteSocket {
+    /// All devices of the socket's namespace.
+    func links() throws(NetlinkError) -> [Link] {
+        var links: [Link] = []
+        let request = try Message(Int(RTM_GETLINK), ifinfomsg())
+        try dump(request, begin: { links.removeAll() }) { type, payload in
+            if Int(type) == Int(RTM_NEWLINK), let link = Link(payload) { links.append(link) }
+        }
+        return links
+    }
+
+    /// The device with a name; nil when there is none.
+    func link(named name: String) throws(NetlinkError) -> Link? {
+        var request = try Message(Int(RTM_GETLINK), ifinfomsg())
+        try request.put(IFLA_IFNAME, name)
+        var found: Link?
+        do {
+            try get(request) { type, payload in
+                if Int(type) == Int(RTM_NEWLINK) { found = Link(payload) }
+            }
+        } catch {
+            guard error.code == ENODEV || error.code == ENOENT else { throw error }
+        }
+        return found
+    }
+
+    /// Deletes a device.
+    /// - Returns: false when there was none.
+    @discardableResult
+    func deleteLink(named name: String) throws(NetlinkError) -> Bool {
+        var request = try Message(Int(RTM_DELLINK), ifinfomsg())
+        try request.put(IFLA_IFNAME, name)
+        return try self.request(request, tolerating: ENODEV, ENOENT)
+    }
+
+    /// Sets MTU, MAC and bridge of a device where given, and brings it up.
+    func setLink(_ index: Int32, mtu: UInt32? = nil, mac: MACAddress? = nil, master: Int32? = nil) throws(NetlinkError) {
+        var request = try Message(Int(RTM_SETLINK), Self.upHeader(index: index))
+        if let mtu { try request.put(IFLA_MTU, mtu) }
+        if let mac { try request.put(IFLA_ADDRESS, mac) }
+        if let master { try request.put(IFLA_MASTER, UInt32(bitPattern: master)) }
+        try self.request(request)
+    }
+
+    static func upHeader(index: Int32 = 0) -> ifinfomsg {
+        var header = ifinfomsg()
+        header.ifi_index = index
+        header.ifi_flags = UInt32(IFF_UP)
+        header.ifi_change = UInt32(IFF_UP)
+        return header
+    }
+
+    /// Sets the flags of a bridge port.
+    func setPort(_ index: Int32, _ flags: PortFlags) throws(NetlinkError) { try request(Self.portRequest(index, flags)) }
+
+    static func portRequest(_ index: Int32, _ flags: PortFlags) throws(NetlinkError) -> Message {
+        var header = ifinfomsg()
+        header.ifi_family = UInt8(AF_BRIDGE)
+        header.ifi_index = index
+        var request = try Message(Int(RTM_SETLINK), header)
+        try request.nest(IFLA_PROTINFO | Int(NLA_F_NESTED)) { request throws(NetlinkError) in
+            try request.put(IFLA_BRPORT_LEARNING, false)
+            try request.put(IFLA_BRPORT_NEIGH_SUPPRESS, flags.suppressNeighbours)
+            try request.put(IFLA_BRPORT_PROXYARP_WIFI, flags.answerARP)
+        }
+        return request
+    }
+
+    /// The number this namespace has for the one of `descriptor`; nil when it has none, and so no device with its other end there.
+    func number(ofNamespace descriptor: Int32) throws(NetlinkError) -> Int32? {
+        var request = try Message(Int(RTM_GETNSID), rtgenmsg(rtgen_family: UInt8(AF_UNSPEC)))
+        try request.put(Int(NETNSA_FD), UInt32(bitPattern: descriptor))
+        var number: Int32?
+        try get(request) { type, payload in
+            guard Int(type) == Int(RTM_NEWNSID) else { return }
+            payload.dropping(4).forEachAttribute { type, value in
+                if type == Int(NETNSA_NSID) { number = value.load() }
+            }
+        }
+        return number.flatMap { $0 < 0 ? nil : $0 }
+    }
+}
+
+/// How a port of our bridge treats ARP and ND. No port learns.
+///
+/// The kernel's rules (net/bridge/br_arp_nd_proxy.c), each seen in a test: a request is answered from the bridge's neighbours when the
+/// *target's* port suppresses neighbours (ARP and ND) or proxies for Wi-Fi (ARP only), and only when the *asker's* port does not
+/// suppress. So suppression on every port would answer nothing. And a request for a known target is not sent out of ports with either
+/// flag, answered or not: with Wi-Fi proxying a neighbour solicitation for a local target would be neither answered nor delivered.
+struct PortFlags: Equatable {
+    var suppressNeighbours: Bool
+    var answerARP: Bool
+
+    /// The VXLAN device: requests for remote endpoints are answered here and do not enter the tunnel.
+    static let tunnel = PortFlags(suppressNeighbours: true, answerARP: false)
+    /// A container on a network without IPv6: ARP for local endpoints is answered as well, and reaches no other container.
+    static let v4Only = PortFlags(suppressNeighbours: false, answerARP: true)
+    /// A container on a network with IPv6: requests for local endpoints go to the local ports, whose containers answer.
+    static let dualStack = PortFlags(suppressNeighbours: false, answerARP: false)
+}

@@ -1,0 +1,113 @@
+import CNetlink
+import Glibc
+import OverlayDatapath
+import OverlayLinux
+import OverlayModel
+
+/// One network's namespace, held open, with the indexes of its devices. Not Sendable: the actor holds it.
+final class NetworkHandle {
+    /// Which namespace this is; another one may lie under the same path by now.
+    let identity: UInt64
+    let namespace: Descriptor
+    let socket: RouteSocket
+    private(set) var bridge: Int32?
+    private(set) var vxlan: Int32?
+    /// Whether IPv6 is used on the network; decides how its ports treat ARP (``PortFlags``).
+    private(set) var hasIPv6 = false
+    private var indexes: [String: Int32] = [:]
+
+    /// Opens the namespace at `path` and reads its devices.
+    init(path: String) throws(NetlinkError) {
+        do {
+            namespace = try NetworkNamespace.open(path: path)
+            identity = try NetworkNamespace.identity(of: namespace)
+        } catch {
+            throw NetlinkError(error)
+        }
+        socket = try RouteSocket(in: namespace)
+        try reload()
+    }
+
+    /// Reads the devices again.
+    @discardableResult
+    func reload() throws(NetlinkError) -> [Link] {
+        let links = try socket.links()
+        indexes = [:]
+        for link in links { indexes[link.name] = link.index }
+        bridge = links.first { $0.name == KernelName.bridge && $0.kind == "bridge" }?.index
+        vxlan = links.first { $0.name == KernelName.vxlan && $0.kind == "vxlan" }?.index
+        // br0's switch is where it is remembered across restarts of the daemon.
+        if bridge != nil { hasIPv6 = (try? NetworkNamespace.read(Self.bridgeSwitch, in: namespace)) == "0" }
+        return links
+    }
+
+    func requireBridge() throws(NetlinkError) -> Int32 {
+        guard let bridge else { throw NetlinkError(code: ENODEV, message: "no bridge \(KernelName.bridge)") }
+        return bridge
+    }
+
+    func requireVXLAN() throws(NetlinkError) -> Int32 {
+        guard let vxlan else { throw NetlinkError(code: ENODEV, message: "no VXLAN device \(KernelName.vxlan)") }
+        return vxlan
+    }
+
+    /// Index of a port; nil when there is none of that name.
+    func port(_ name: String) throws(NetlinkError) -> Int32? {
+        if let index = indexes[name] { return index }
+        guard let link = try socket.link(named: name) else { return nil }
+        indexes[name] = link.index
+        return link.index
+    }
+
+    func forgetPort(_ name: String) { indexes[name] = nil }
+
+    var portFlags: PortFlags { hasIPv6 ? .dualStack : .v4Only }
+
+    // MARK: Settings
+
+    private static let bridgeSwitch = "/proc/sys/net/ipv6/conf/\(KernelName.bridge)/disable_ipv6"
+
+    /// What a new namespace must not inherit. A missing file is a feature that this kernel lacks.
+    private static let settings: [(path: String, value: String)] = [
+        // No device speaks IPv6 of itself: ports of a bridge would send solicitations into the network.
+        ("ipv6/conf/all/disable_ipv6", "0"), ("ipv6/conf/default/disable_ipv6", "1"),
+        // Router advertisements of a container must not change this namespace (CVE-2020-13401), which is no router either.
+        ("ipv6/conf/all/accept_ra", "0"), ("ipv6/conf/default/accept_ra", "0"),
+        ("ipv6/conf/all/autoconf", "0"), ("ipv6/conf/default/autoconf", "0"),
+        ("ipv6/conf/all/accept_redirects", "0"), ("ipv6/conf/default/accept_redirects", "0"),
+        ("ipv6/conf/all/forwarding", "0"), ("ipv6/conf/default/forwarding", "0"),
+        ("ipv6/conf/default/accept_dad", "0"), ("ipv6/conf/default/dad_transmits", "0"),
+        // No link-local address: it would come from the MAC, which every host's bridge has.
+        ("ipv6/conf/default/addr_gen_mode", "1"),
+        // A new namespace copies IPv4 settings from the host, where an engine has switched forwarding on.
+        ("ipv4/ip_forward", "0"), ("ipv4/conf/all/accept_redirects", "0"), ("ipv4/conf/default/accept_redirects", "0"),
+        ("ipv4/conf/all/send_redirects", "0"), ("ipv4/conf/default/send_redirects", "0"),
+        ("ipv4/conf/all/proxy_arp", "0"), ("ipv4/conf/default/proxy_arp", "0"),
+        // With br_netfilter loaded (engines load it) bridged frames would pass an empty netfilter for nothing.
+        ("bridge/bridge-nf-call-iptables", "0"), ("bridge/bridge-nf-call-ip6tables", "0"), ("bridge/bridge-nf-call-arptables", "0"),
+    ]
+
+    /// Writes the settings of a network's namespace.
+    func writeSettings() throws(NetlinkError) {
+        for (path, value) in Self.settings { try write(value, to: "/proc/sys/net/" + path) }
+    }
+
+    private func write(_ value: String, to path: String, required: Bool = false) throws(NetlinkError) {
+        do {
+            try NetworkNamespace.write(value, to: path, in: namespace)
+        } catch {
+            if required || error.errno != ENOENT { throw NetlinkError(error) }
+        }
+    }
+
+    /// Lets the bridge speak IPv6 and stops the ports from swallowing neighbour solicitations for local endpoints.
+    func enableIPv6() throws(NetlinkError) {
+        guard !hasIPv6 else { return }
+        let bridge = try requireBridge()
+        try write("0", to: Self.bridgeSwitch, required: true)
+        hasIPv6 = true
+        for link in try socket.links() where link.master == bridge && link.kind == "veth" {
+            try socket.setPort(link.index, .dualStack)
+        }
+    }
+}

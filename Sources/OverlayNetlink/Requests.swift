@@ -1,0 +1,144 @@
+import CNetlink
+import Glibc
+import OverlayDatapath
+import OverlayModel
+
+/// The requests that make and remove kernel objects, as bytes without side effects.
+enum Requests {
+    private static let create = NLM_F_CREATE | NLM_F_EXCL
+
+    /// `link add br0 type bridge`, up. VLAN filtering is off unless asked for, and a kernel without it refuses even to be told so.
+    static func bridge(mac: MACAddress, mtu: UInt32) throws(NetlinkError) -> Message {
+        var request = try Message(Int(RTM_NEWLINK), flags: create, RouteSocket.upHeader())
+        try request.put(IFLA_IFNAME, KernelName.bridge)
+        try request.put(IFLA_MTU, mtu)
+        try request.put(IFLA_ADDRESS, mac)
+        try request.nest(IFLA_LINKINFO) { request throws(NetlinkError) in
+            try request.put(IFLA_INFO_KIND, "bridge")
+            try request.nest(IFLA_INFO_DATA) { request throws(NetlinkError) in
+                try request.put(IFLA_BR_STP_STATE, UInt32(0))
+            }
+        }
+        return request
+    }
+
+    /// `link add vxlan0 type vxlan`, down, into the namespace `namespace`; its socket stays where the request is sent from.
+    static func vxlan(_ base: NetworkState.Base, name: String, namespace: Int32) throws(NetlinkError) -> Message {
+        var request = try Message(Int(RTM_NEWLINK), flags: create, ifinfomsg())
+        try request.put(IFLA_IFNAME, name)
+        try request.put(IFLA_MTU, base.mtu)
+        try request.put(IFLA_NET_NS_FD, UInt32(bitPattern: namespace))
+        try request.nest(IFLA_LINKINFO) { request throws(NetlinkError) in
+            try request.put(IFLA_INFO_KIND, "vxlan")
+            try request.nest(IFLA_INFO_DATA) { request throws(NetlinkError) in
+                try request.put(IFLA_VXLAN_ID, base.vni.value)
+                try request.put(base.local.family == .v4 ? IFLA_VXLAN_LOCAL : IFLA_VXLAN_LOCAL6, base.local)
+                try request.put(IFLA_VXLAN_PORT, base.port.bigEndian)
+                try request.put(IFLA_VXLAN_LEARNING, false)
+            }
+        }
+        return request
+    }
+
+    /// `link add NAME master br0 type veth peer …`, up; the peer goes to the namespace `namespace`.
+    static func veth(
+        name: String, master: Int32?, mtu: UInt32, peer: Port, namespace: Int32
+    ) throws(NetlinkError) -> Message {
+        var request = try Message(Int(RTM_NEWLINK), flags: create, RouteSocket.upHeader())
+        try request.put(IFLA_IFNAME, name)
+        try request.put(IFLA_MTU, mtu)
+        if let master { try request.put(IFLA_MASTER, UInt32(bitPattern: master)) }
+        try request.nest(IFLA_LINKINFO) { request throws(NetlinkError) in
+            try request.put(IFLA_INFO_KIND, "veth")
+            try request.nest(IFLA_INFO_DATA) { request throws(NetlinkError) in
+                try request.nest(Int(VETH_INFO_PEER)) { request throws(NetlinkError) in
+                    try request.append(ifinfomsg())
+                    try request.put(IFLA_IFNAME, peer.containerLink)
+                    try request.put(IFLA_MTU, mtu)
+                    try request.put(IFLA_ADDRESS, peer.mac)
+                    try request.put(IFLA_NET_NS_FD, UInt32(bitPattern: namespace))
+                }
+            }
+        }
+        return request
+    }
+
+    /// `addr replace` or `addr del` on a device. An IPv6 address is usable at once: the same one is on every host's bridge, so that
+    /// duplicate detection would find a duplicate.
+    static func address(_ prefix: IPPrefix, add: Bool, on link: Int32) throws(NetlinkError) -> Message {
+        var header = ifaddrmsg()
+        header.ifa_family = UInt8(prefix.family == .v4 ? AF_INET : AF_INET6)
+        header.ifa_prefixlen = UInt8(prefix.length)
+        header.ifa_index = UInt32(bitPattern: link)
+        if prefix.family == .v6 { header.ifa_flags = UInt8(IFA_F_NODAD) }
+        var request = try Message(
+            Int(add ? RTM_NEWADDR : RTM_DELADDR), flags: add ? NLM_F_CREATE | NLM_F_REPLACE : 0, header)
+        try request.put(Int(IFA_LOCAL), prefix.address)
+        try request.put(Int(IFA_ADDRESS), prefix.address)
+        return request
+    }
+
+    /// `neigh replace … nud permanent`, or `neigh del`.
+    static func neighbour(_ address: IPAddress, _ mac: MACAddress?, on link: Int32) throws(NetlinkError) -> Message {
+        var header = ndmsg()
+        header.ndm_family = UInt8(address.family == .v4 ? AF_INET : AF_INET6)
+        header.ndm_ifindex = link
+        header.ndm_state = UInt16(NUD_PERMANENT)
+        var request = try Message(
+            Int(mac == nil ? RTM_DELNEIGH : RTM_NEWNEIGH), flags: mac == nil ? 0 : NLM_F_CREATE | NLM_F_REPLACE, header)
+        try request.put(Int(NDA_DST), address)
+        if let mac { try request.put(Int(NDA_LLADDR), mac) }
+        return request
+    }
+
+    /// Whose table a forwarding row is in.
+    struct Table: OptionSet {
+        let rawValue: UInt8
+        /// The device's own: the tunnel's MAC → VTEP.
+        static let device = Table(rawValue: UInt8(NTF_SELF))
+        /// The bridge's: MAC → port.
+        static let bridge = Table(rawValue: UInt8(NTF_MASTER))
+    }
+
+    /// `bridge fdb replace … static`. Static, not permanent: a permanent row of a bridge means "this MAC is mine", and its frames would
+    /// be taken in instead of forwarded. A tunnel's static row does not age either (vxlan_cleanup spares NUD_NOARP).
+    static func forwarding(
+        _ mac: MACAddress, to vtep: IPAddress?, on link: Int32, _ tables: Table
+    ) throws(NetlinkError) -> Message {
+        var request = try Message(
+            Int(RTM_NEWNEIGH), flags: NLM_F_CREATE | NLM_F_REPLACE,
+            forwardingHeader(link, tables, state: UInt16(NUD_NOARP | NUD_REACHABLE)))
+        try request.put(Int(NDA_LLADDR), mac)
+        if let vtep { try request.put(Int(NDA_DST), vtep) }
+        return request
+    }
+
+    /// `bridge fdb del`; with a VTEP only the row to that one.
+    static func deleteForwarding(
+        _ mac: MACAddress, to vtep: IPAddress?, on link: Int32, _ table: Table
+    ) throws(NetlinkError) -> Message {
+        var request = try Message(Int(RTM_DELNEIGH), forwardingHeader(link, table, state: 0))
+        try request.put(Int(NDA_LLADDR), mac)
+        if let vtep { try request.put(Int(NDA_DST), vtep) }
+        return request
+    }
+
+    /// `bridge fdb append 00:00:00:00:00:00 dst …`: one more VTEP that gets what goes to all.
+    static func flood(_ vtep: IPAddress, on link: Int32) throws(NetlinkError) -> Message {
+        var request = try Message(
+            Int(RTM_NEWNEIGH), flags: NLM_F_CREATE | NLM_F_APPEND,
+            forwardingHeader(link, .device, state: UInt16(NUD_PERMANENT | NUD_NOARP)))
+        try request.put(Int(NDA_LLADDR), MACAddress.zero)
+        try request.put(Int(NDA_DST), vtep)
+        return request
+    }
+
+    private static func forwardingHeader(_ link: Int32, _ tables: Table, state: UInt16) -> ndmsg {
+        var header = ndmsg()
+        header.ndm_family = UInt8(AF_BRIDGE)
+        header.ndm_ifindex = link
+        header.ndm_state = state
+        header.ndm_flags = tables.rawValue
+        return header
+    }
+}

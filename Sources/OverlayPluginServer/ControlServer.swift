@@ -1,0 +1,63 @@
+public import Logging
+public import ServiceLifecycle
+
+/// One request on the control socket.
+public struct ControlRequest: Hashable, Sendable {
+    public var method: String
+    public var path: String
+    /// The query with percent escapes of its values undone; of a name that is given twice, the first value.
+    public var query: [String: String]
+    public var body: [UInt8]
+
+    public init(method: String, path: String, query: [String: String] = [:], body: [UInt8] = []) {
+        self.method = method
+        self.path = path
+        self.query = query
+        self.body = body
+    }
+}
+
+/// The answer to a ``ControlRequest``.
+public struct ControlResponse: Hashable, Sendable {
+    public var status: Int
+    public var body: [UInt8]
+    public var contentType: String
+
+    public init(status: Int = 200, body: [UInt8] = [], contentType: String = "application/json") {
+        self.status = status
+        self.body = body
+        self.contentType = contentType
+    }
+}
+
+/// The control socket, for the command line of this daemon. What the requests mean is the handler's; lock, mode and limits are those of
+/// ``PluginServer``. A body over `Limits.requestBodyBytes` is answered with 413 and `{"Err","Error"}`.
+public struct ControlServer: Service {
+    private let server: UnixHTTPServer
+
+    /// - Parameter ready: called when clients can connect.
+    public init(
+        socketPath: String,
+        logger: Logger,
+        ready: @escaping @Sendable () async -> Void = {},
+        handle: @escaping @Sendable (ControlRequest) async -> ControlResponse
+    ) {
+        server = UnixHTTPServer(
+            socketPath: socketPath,
+            logger: logger,
+            ready: ready,
+            respond: { call in
+                let response = await handle(
+                    ControlRequest(method: call.method, path: call.path, query: call.query, body: call.body))
+                return UnixHTTPServer.Answer(status: response.status, body: response.body, contentType: response.contentType)
+            },
+            refuse: { error in
+                UnixHTTPServer.Answer(
+                    status: error.code.status, body: PluginCodec.encode(failure: error.message), contentType: "application/json")
+            }
+        )
+    }
+
+    /// Serves until graceful shutdown; then answers the requests that have come, and removes the socket file. Throws ``SocketError``.
+    public func run() async throws { try await server.run() }
+}

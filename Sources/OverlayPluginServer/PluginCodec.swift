@@ -1,0 +1,127 @@
+public import OverlayDriver
+import OverlayModel
+
+/// The engine's remote driver and remote IPAM protocol: a path and a body to a ``DriverRequest``, a ``DriverResponse`` to a body.
+/// Pure functions. The source of the shapes is moby `libnetwork/drivers/remote/api` and `libnetwork/ipams/remote/api`.
+public enum PluginCodec {
+    /// What engines ask for in `Accept`.
+    public static let contentType = "application/vnd.docker.plugins.v1.2+json"
+
+    /// Which scope the network driver reports.
+    public enum Scope: String, Sendable {
+        /// Networks belong to one engine. A plugin found by its socket must say this: Swarm refuses such plugins.
+        case local
+        /// Networks belong to the Swarm; only for a managed plugin (`docker plugin install`).
+        case global
+    }
+
+    /// Decodes a request. Everything from outside is checked for form here: ids, addresses, lengths, depth.
+    public static func decode(path: String, body: [UInt8]) -> Result<DriverRequest, ProtocolError> {
+        do throws(ProtocolError) {
+            return .success(try request(path: path, body: body))
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    private static func request(path: String, body: [UInt8]) throws(ProtocolError) -> DriverRequest {
+        // Engines send no body with these, and one that did would not matter.
+        switch path {
+        case "/Plugin.Activate": return .activate
+        case "/NetworkDriver.GetCapabilities": return .networkCapabilities
+        case "/IpamDriver.GetCapabilities": return .ipamCapabilities
+        case "/IpamDriver.GetDefaultAddressSpaces": return .defaultAddressSpaces
+        default: break
+        }
+
+        let reader = BodyReader(method: String(path.dropFirst()), body: body)
+        switch path {
+        case "/NetworkDriver.GwAllocCheck": return try reader.constant(.gatewayAllocationCheck)
+        case "/NetworkDriver.EndpointOperInfo": return try reader.constant(.endpointOperationalInfo)
+        case "/NetworkDriver.ProgramExternalConnectivity": return try reader.constant(.programExternalConnectivity)
+        case "/NetworkDriver.RevokeExternalConnectivity": return try reader.constant(.revokeExternalConnectivity)
+        case "/NetworkDriver.DiscoverNew": return try reader.constant(.discoverNew)
+        case "/NetworkDriver.DiscoverDelete": return try reader.constant(.discoverDelete)
+        case "/NetworkDriver.FreeNetwork": return try reader.constant(.freeNetwork)
+        case "/NetworkDriver.AllocateNetwork": return try reader.allocateNetwork()
+        case "/NetworkDriver.CreateNetwork": return try reader.createNetwork()
+        case "/NetworkDriver.DeleteNetwork": return .deleteNetwork(try reader.ids().network)
+        case "/NetworkDriver.CreateEndpoint": return try reader.createEndpoint()
+        case "/NetworkDriver.DeleteEndpoint":
+            let (network, endpoint) = try reader.endpointIDs()
+            return .deleteEndpoint(network: network, endpoint: endpoint)
+        case "/NetworkDriver.Join": return try reader.join()
+        case "/NetworkDriver.Leave":
+            let (network, endpoint) = try reader.endpointIDs()
+            return .leave(network: network, endpoint: endpoint)
+        case "/IpamDriver.RequestPool": return try reader.requestPool()
+        case "/IpamDriver.ReleasePool": return try reader.releasePool()
+        case "/IpamDriver.RequestAddress": return try reader.requestAddress()
+        case "/IpamDriver.ReleaseAddress": return try reader.releaseAddress()
+        default: throw ProtocolError(.unknownMethod, "there is no plugin method \(excerpt(path))")
+        }
+    }
+
+    /// The JSON text of an answer.
+    public static func encode(_ response: DriverResponse, scope: Scope = .local) -> [UInt8] {
+        JSONForm.encode(value(of: response, scope: scope))
+    }
+
+    /// The JSON text that tells an engine of a failure. Network driver calls read `Err`; IPAM calls read `Error` in an answer of status
+    /// 200 and `Err` in others: both are always there.
+    public static func encode(failure message: String) -> [UInt8] {
+        JSONForm.encode(failure(message))
+    }
+
+    /// What becomes of a driver's refusal on the wire: status 200, because engines then show the bare text after "remote: ", and name
+    /// the method before it otherwise.
+    static let refusalStatus = 200
+
+    private static func failure(_ message: String) -> OptionValue {
+        // An empty text would mean success.
+        let text = message.isEmpty ? "unknown error" : message
+        return .object(["Err": .string(text), "Error": .string(text)])
+    }
+
+    private static func value(of response: DriverResponse, scope: Scope) -> OptionValue {
+        switch response {
+        case .done:
+            .object([:])
+        case .activated:
+            .object(["Implements": .list([.string("NetworkDriver"), .string("IpamDriver")])])
+        case .networkCapabilities:
+            // Connectivity is global whatever the scope: a network spans hosts.
+            .object(["Scope": .string(scope.rawValue), "ConnectivityScope": .string("global"), "GwAllocChecker": .bool(true)])
+        case .ipamCapabilities:
+            // No replay: leases are on disk. The MAC is what makes RequestAddress idempotent.
+            .object(["RequiresMACAddress": .bool(true), "RequiresRequestReplay": .bool(false)])
+        case .defaultAddressSpaces:
+            .object([
+                "LocalDefaultAddressSpace": .string(DriverRequest.addressSpace),
+                "GlobalDefaultAddressSpace": .string(DriverRequest.addressSpace),
+            ])
+        case .gatewayAllocationCheck:
+            .object(["SkipIPv4": .bool(false), "SkipIPv6": .bool(false)])
+        case .operationalInfo:
+            .object(["Value": .object([:])])
+        case .allocatedNetwork(let options):
+            .object(["Options": .object(options.mapValues { .string($0) })])
+        case .pool(let id, let pool, let gateway):
+            .object([
+                "PoolID": .string(id.description),
+                "Pool": .string(pool.description),
+                "Data": .object(gateway.map { [OptionName.gateway: .string($0.description)] } ?? [:]),
+            ])
+        case .address(let address):
+            .object(["Address": .string(address.description), "Data": .object([:])])
+        case .endpoint(let mac):
+            // An empty object is safe with every engine; a field that the request had set is not, even with the same value.
+            .object(["Interface": .object(mac.map { ["MacAddress": .string($0.description)] } ?? [:])])
+        case .joined(let sourceName, let destinationPrefix):
+            // Nothing else: a gateway would do away with docker_gwbridge, and a route without a destination stops engine 28.
+            .object(["InterfaceName": .object(["SrcName": .string(sourceName), "DstPrefix": .string(destinationPrefix)])])
+        case .failed(let error):
+            failure(error.message)
+        }
+    }
+}

@@ -1,0 +1,158 @@
+import Glibc
+import Hummingbird
+import HummingbirdCore
+import Logging
+import NIOCore
+import OverlayLinux
+import OverlayModel
+import ServiceLifecycle
+import Synchronization
+
+/// HTTP/1.1 on a Unix socket with bounds on what a client may hold: what ``PluginServer`` and ``ControlServer`` have in common.
+struct UnixHTTPServer: Sendable {
+    struct Call: Sendable {
+        var method: String
+        var path: String
+        var query: [String: String]
+        var body: [UInt8]
+    }
+
+    struct Answer: Sendable {
+        var status: Int
+        var body: [UInt8]
+        var contentType: String
+    }
+
+    var socketPath: String
+    var logger: Logger
+    /// Called when clients can connect.
+    var ready: @Sendable () async -> Void = {}
+    var respond: @Sendable (Call) async -> Answer
+    /// The answer to a call whose body is too long to be read.
+    var refuse: @Sendable (ProtocolError) -> Answer
+
+    /// Clients at a time; more wait in the backlog of the socket. An engine keeps a handful.
+    var connectionLimit = 256
+    /// How long the body of a request may take to arrive once its head is there. Idle connections have no limit: an engine whose
+    /// connection is closed under it repeats its call with an empty body.
+    var arrivalLimit: Duration = .seconds(30)
+    /// The same while the server shuts down.
+    var arrivalLimitAtShutdown: Duration = .seconds(1)
+
+    /// Owner and group may connect.
+    static let mode: mode_t = 0o660
+
+    func run() async throws {
+        try createParentDirectory()
+        // Before the socket file is touched: whoever binds removes the file that is there, were it that of a living daemon. The lock is
+        // let go only when `server.run()` is back, and that has removed our socket file.
+        let lock = try takeLock()
+        defer { withExtendedLifetime(lock) {} }
+        let server = try HTTPServerBuilder.http1().buildServer(
+            configuration: ServerConfiguration(
+                address: .unixDomainSocket(path: socketPath),
+                availableConnectionsDelegate: MaximumAvailableConnections(connectionLimit, logger: logger)
+            ),
+            eventLoopGroup: EventLoopGroupProvider.singleton.eventLoopGroup,
+            logger: logger,
+            responder: { request, writer, channel in
+                try await self.serve(request, on: channel, to: writer)
+            },
+            onServerRunning: { channel in
+                // The umask belongs to the whole process, so the mode is set after the bind and not by it. In between the file has what
+                // the usual umask 022 leaves, 0755, and to connect takes write permission: only the owner can.
+                guard chmod(socketPath, Self.mode) == 0 else {
+                    logger.error("cannot set the mode of \(socketPath), not serving: \(SystemError.text(of: errno))")
+                    channel.close(promise: nil)
+                    return
+                }
+                await ready()
+            }
+        )
+        do {
+            try await server.run()
+        } catch {
+            throw SocketError(path: socketPath, cause: "cannot listen: \(error)")
+        }
+    }
+
+    private func takeLock() throws(SocketError) -> LockFile {
+        do throws(LockError) {
+            return try LockFile(path: socketPath + ".lock")
+        } catch .held(let pid) {
+            let holder = pid.map { "process \($0)" } ?? "another process"
+            throw SocketError(path: socketPath, cause: "\(holder) serves it and goes on serving it; stop that daemon first")
+        } catch {
+            throw SocketError(path: socketPath, cause: "cannot take the lock: \(error)")
+        }
+    }
+
+    /// `/run/docker/plugins` is made by the first plugin that comes, and that may be us.
+    private func createParentDirectory() throws(SocketError) {
+        var path = ""
+        for component in socketPath.split(separator: "/").dropLast() {
+            path += (path.isEmpty && !socketPath.hasPrefix("/") ? "" : "/") + component
+            guard mkdir(path, 0o755) == 0 || errno == EEXIST else {
+                throw SocketError(path: socketPath, cause: "cannot create the directory \(path): \(SystemError.text(of: errno))")
+            }
+        }
+    }
+
+    // MARK: One request
+
+    @concurrent
+    private func serve(_ request: Request, on channel: any Channel, to writer: consuming ResponseWriter) async throws {
+        let answer: Answer
+        if let body = try await receive(request, on: channel) {
+            var query: [String: String] = [:]
+            for (key, value) in request.uri.queryParameters where query[String(key)] == nil { query[String(key)] = String(value) }
+            answer = await respond(Call(method: request.method.rawValue, path: request.uri.path, query: query, body: body))
+        } else {
+            answer = refuse(
+                ProtocolError(.tooLarge, "the body of \(excerpt(request.uri.path)) is longer than \(Limits.requestBodyBytes) bytes"))
+        }
+        let response = Response(
+            status: HTTPResponse.Status(code: answer.status),
+            headers: [.contentType: answer.contentType, .contentLength: String(answer.body.count)],
+            // A HEAD is answered with the length that its body would have.
+            body: request.method == .head ? ResponseBody() : ResponseBody(byteBuffer: ByteBuffer(bytes: answer.body))
+        )
+        try await writer.write(response: response.head, body: response.body)
+    }
+
+    /// The whole body, or nil when it is longer than we take. A body that is too long is read to its end but not kept, because a client
+    /// that is still writing does not read the answer. Throws when the client goes away; the connection is closed then.
+    private func receive(_ request: Request, on channel: any Channel) async throws -> [UInt8]? {
+        let arrival = Arrival()
+        let limit = channel.eventLoop.scheduleTask(in: TimeAmount(arrivalLimit)) { arrival.closeUnlessComplete(channel) }
+        defer {
+            arrival.complete.store(true, ordering: .relaxed)
+            limit.cancel()
+        }
+        return try await withGracefulShutdownHandler {
+            var body: [UInt8] = []
+            var length = 0
+            // `request.body` can be iterated once.
+            for try await part in request.body {
+                length += part.readableBytes
+                if length > Limits.requestBodyBytes {
+                    body = []
+                } else {
+                    body.append(contentsOf: part.readableBytesView)
+                }
+            }
+            return length > Limits.requestBodyBytes ? nil : body
+        } onGracefulShutdown: {
+            // The server waits for requests that it has begun to read; one that never comes to its end would hold it.
+            channel.eventLoop.scheduleTask(in: TimeAmount(arrivalLimitAtShutdown)) { arrival.closeUnlessComplete(channel) }
+        }
+    }
+
+    private final class Arrival: Sendable {
+        let complete = Atomic<Bool>(false)
+
+        func closeUnlessComplete(_ channel: any Channel) {
+            if !complete.load(ordering: .relaxed) { channel.close(promise: nil) }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+# shellcheck shell=bash disable=SC2034
+# What the lab's scripts share. Sourced, never run.
+#
+# A host of the lab is a network, mount, UTS and PID namespace with its own /run, /etc/docker and /sys. Its first process is
+# `host-init`; killing that one ends everything that ever ran on the host, so nothing is ever looked up by name. All hosts hang
+# on one bridge in a namespace of its own: the machine's network, and a Docker that runs on it, never see the lab.
+
+LAB_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+REPO=$(cd "$LAB_DIR/../.." && pwd)
+STATE_ROOT=${SWIFT_OVERLAY_LAB:-/run/swift-overlay-lab}
+DATA_ROOT=${SWIFT_OVERLAY_LAB_DATA:-/var/lib/swift-overlay-lab}
+CGROUP_ROOT=swift-overlay-lab
+LAB=${LAB:-lab}
+# Seconds to wait for a daemon; long, because the machine may be compiling.
+LAB_TIMEOUT=${LAB_TIMEOUT:-120}
+
+# The distribution's tools first: a `docker` elsewhere on PATH may be too new for the distribution's engine.
+export PATH="/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH"
+unset DOCKER_HOST DOCKER_CONTEXT
+export PYTHONDONTWRITEBYTECODE=1
+
+die() {
+    echo "${0##*/}: $*" >&2
+    exit 1
+}
+
+need_root() {
+    [[ $EUID -eq 0 ]] && return
+    command -v sudo >/dev/null || die "needs root"
+    exec sudo -E env "PATH=$PATH" "$0" "$@"
+}
+
+check_name() {
+    [[ $LAB =~ ^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$ ]] || die "a lab's name is made of a-z, 0-9 and '-': $LAB"
+}
+
+state_dir() { echo "$STATE_ROOT/$LAB"; }
+host_dir() { echo "$STATE_ROOT/$LAB/h$1"; }
+host_data() { echo "$DATA_ROOT/$LAB/h$1"; }
+host_netns() { echo "$LAB-h$1"; }
+host_addr() { echo "10.99.0.$((10 + $1))"; }
+host_mac() { printf '02:4c:ab:00:00:%02x' "$1"; }
+docker_sock() { echo "$(host_dir "$1")/run/docker.sock"; }
+host_count() { cat "$(state_dir)/hosts" 2>/dev/null || echo 0; }
+
+# Everything the lab needs on Debian and Ubuntu; a package is missing when none of its alternatives is installed.
+LAB_PACKAGES=(
+    'docker.io|docker-ce|moby-engine' iproute2 nftables iptables busybox-static jq curl iputils-ping iperf3 procps python3
+    util-linux mount
+)
+BUILD_PACKAGES=(pkg-config libnl-3-dev libnl-route-3-dev libsqlite3-dev)
+
+# install_missing PACKAGE[|ALTERNATIVE]…: calls apt-get only when something is missing.
+install_missing() {
+    local want candidate missing=() have policy=/usr/sbin/policy-rc.d made_policy=no failed=no log
+    local as_root=()
+    [[ $EUID -eq 0 ]] || as_root=(sudo)
+    for want; do
+        have=no
+        for candidate in ${want//|/ }; do
+            if [[ $(dpkg-query -W -f '${Status}' "$candidate" 2>/dev/null) == *"ok installed" ]]; then have=yes; fi
+        done
+        [[ $have == yes ]] || missing+=("${want%%|*}")
+    done
+    [[ ${#missing[@]} -gt 0 ]] || return 0
+    command -v apt-get >/dev/null || die "missing, and there is no apt-get to install it: ${missing[*]}"
+    echo "installing ${missing[*]}"
+    # The lab runs engines of its own: installing one must neither start nor need a service on this machine.
+    if [[ ! -e $policy ]]; then
+        printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+        "${as_root[@]}" chmod 755 "$policy"
+        made_policy=yes
+    fi
+    log=$(mktemp)
+    {
+        # A foreign repository may be out of order: what matters is whether the packages can be had.
+        "${as_root[@]}" apt-get -q update || :
+        # Newer distributions have the client in a package of its own.
+        if [[ " ${missing[*]} " == *" docker.io "* ]] && apt-cache show docker-cli; then missing+=(docker-cli); fi
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+            apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 install "${missing[@]}"
+    } </dev/null >"$log" 2>&1 || failed=yes
+    [[ $made_policy == no ]] || "${as_root[@]}" rm -f "$policy"
+    if [[ $failed == yes ]]; then
+        tail -n 20 "$log" >&2
+        die "apt-get could not install ${missing[*]} (log: $log)"
+    fi
+    rm -f "$log"
+}
+
+# When the process PID started, as PROC (a /proc) tells it: with the pid, it names one process for ever.
+start_time() {
+    local stat fields
+    { stat=$(<"$1/$2/stat"); } 2>/dev/null || return 1
+    read -ra fields <<<"${stat##*) }"
+    [[ ${fields[0]} != Z ]] || return 1
+    echo "${fields[19]}"
+}
+
+# The pid of host I's first process, if it is alive.
+host_init() {
+    local pid started
+    read -r pid started 2>/dev/null <"$(host_dir "$1")/init" || return 1
+    [[ $(start_time /proc "$pid") == "$started" ]] || return 1
+    echo "$pid"
+}
+
+need_host() {
+    [[ ${1:-} =~ ^[1-9][0-9]*$ ]] || die "which host? give its number first"
+    host_init "$1" >/dev/null || die "lab '$LAB' has no running host $1 (start one with contrib/lab/up)"
+}
+
+# in_host I COMMAND…: runs it inside the host's namespaces.
+in_host() {
+    local pid
+    pid=$(host_init "$1") || die "lab '$LAB' has no running host $1"
+    shift
+    nsenter --target "$pid" --mount --net --uts --pid -- "$@"
+}
+
+# spawn I NAME COMMAND…: starts a daemon on the host, as a child of the host's first process, and records its pid there.
+spawn() {
+    local host=$1 name=$2 log
+    shift 2
+    log=$(host_dir "$host")/$name.log
+    # shellcheck disable=SC2016 # for the inner shell
+    in_host "$host" bash -c '
+        ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"
+        name=$1; shift
+        setsid "$@" &
+        read -r -a fields <"/proc/$!/stat"
+        echo "$! ${fields[21]}" >"/run/lab/$name"
+    ' spawn "$name" "$@" </dev/null >>"$log" 2>&1
+}
+
+# The pid, inside the host, of a daemon that spawn started, if it is alive.
+spawned() {
+    local init pid started
+    init=$(host_init "$1") || return 1
+    read -r pid started 2>/dev/null <"$(host_dir "$1")/run/lab/$2" || return 1
+    [[ $(start_time "/proc/$init/root/proc" "$pid") == "$started" ]] || return 1
+    echo "$pid"
+}
+
+# stop_spawned I NAME SIGNAL: signals the daemon and waits until it is gone.
+stop_spawned() {
+    local pid tries
+    pid=$(spawned "$1" "$2") || return 0
+    in_host "$1" bash -c "kill -$3 $pid" || :
+    for ((tries = 0; tries < 400; tries++)); do
+        spawned "$1" "$2" >/dev/null || return 0
+        sleep 0.05
+    done
+    echo "host $1: $2 did not end within 20 s of SIG$3" >&2
+    in_host "$1" bash -c "kill -KILL $pid" || :
+    return 1
+}
+
+log_tail() {
+    echo "--- last lines of $1" >&2
+    tail -n "${2:-15}" "$1" >&2 2>/dev/null || :
+}
+
+# wait_for I NAME WHAT COMMAND…: until COMMAND succeeds; fails at once when the daemon NAME has ended.
+wait_for() {
+    local host=$1 name=$2 what=$3 deadline=$((SECONDS + LAB_TIMEOUT))
+    shift 3
+    until "$@" >/dev/null 2>&1; do
+        if ! spawned "$host" "$name" >/dev/null || ((SECONDS >= deadline)); then
+            log_tail "$(host_dir "$host")/$name.log"
+            echo "host $host: $what is not ready (log: $(host_dir "$host")/$name.log)" >&2
+            return 1
+        fi
+        sleep 0.1
+    done
+}
+
+docker_cli() {
+    local host=$1 client=/usr/bin/docker
+    shift
+    [[ -x $client ]] || client=docker
+    command "$client" -H "unix://$(docker_sock "$host")" "$@"
+}
+
+engine_start() {
+    local host=$1 data tree command=(dockerd)
+    spawned "$host" dockerd >/dev/null && return
+    data=$(host_data "$host")
+    tree=$(cat "$(state_dir)/tree")
+    [[ -z $tree ]] || command=(chroot "$tree" /usr/bin/env PATH=/usr/sbin:/usr/bin:/sbin:/bin dockerd)
+    # A killed engine leaves its pidfile, and refuses to start while any process has that number.
+    rm -f "$(host_dir "$host")/run/docker.pid"
+    spawn "$host" dockerd "${command[@]}" --data-root "$data/docker" --storage-driver "${LAB_STORAGE_DRIVER:-vfs}" \
+        --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/$CGROUP_ROOT/$LAB/h$host"
+    wait_for "$host" dockerd "the engine" curl -sf --max-time 5 --unix-socket "$(docker_sock "$host")" http://engine/_ping
+}
+
+engine_stop() { stop_spawned "$1" dockerd "${2:-TERM}"; }
+
+daemon_binary() { cat "$(state_dir)/daemon" 2>/dev/null; }
+
+# Connects, whatever answers: 7 is curl's "could not connect".
+listens() {
+    local code=0
+    curl -s --max-time 1 --unix-socket "$1" http://daemon/ >/dev/null 2>&1 || code=$?
+    [[ $code -ne 7 ]]
+}
+
+daemon_start() {
+    local host=$1 binary run args=()
+    binary=$(daemon_binary)
+    [[ -n $binary ]] || die "lab '$LAB' was brought up without swift-overlay"
+    spawned "$host" daemon >/dev/null && return
+    run=$(host_dir "$host")/run
+    read -ra args <<<"${LAB_DAEMON_ARGS:-}"
+    # The state folder is named, because the machine need not have /var/lib/swift-overlay to bind over.
+    spawn "$host" daemon "$binary" daemon --state-dir "$(host_data "$host")/swift-overlay" \
+        --plugin-socket /run/docker/plugins/swift-overlay.sock --control-socket /run/swift-overlay/control.sock \
+        --advertise-addr "$(host_addr "$host")" --log-level "${LAB_LOG_LEVEL:-info}" "${args[@]}"
+    wait_for "$host" daemon "swift-overlay" listens "$run/swift-overlay/control.sock"
+    wait_for "$host" daemon "swift-overlay" listens "$run/docker/plugins/swift-overlay.sock"
+}
+
+daemon_stop() { stop_spawned "$1" daemon "${2:-TERM}"; }
+
+overlay() {
+    local host=$1 binary
+    shift
+    binary=$(daemon_binary)
+    [[ -n $binary ]] || die "lab '$LAB' was brought up without swift-overlay"
+    in_host "$host" "$binary" "$@"
+}
+
+# Makes the first host's cluster and joins the others to it.
+form_cluster() {
+    local host token
+    overlay 1 init >"$(state_dir)/init.out"
+    token=$(overlay 1 join-token --quiet)
+    for ((host = 2; host <= $(host_count); host++)); do
+        overlay "$host" join --token "$token" "$(host_addr 1)" >"$(host_dir "$host")/join.out"
+    done
+}
+
+# Kills host I's first process, and with it, by the kernel, every process of the host.
+host_kill() {
+    local pid tries
+    pid=$(host_init "$1") || return 0
+    kill -KILL "$pid"
+    for ((tries = 0; tries < 600; tries++)); do
+        host_init "$1" >/dev/null || return 0
+        sleep 0.05
+    done
+    die "host $1 of lab '$LAB' (pid $pid) does not end"
+}
+
+# The name of this lab's network namespaces that are there.
+lab_namespaces() {
+    local name
+    while read -r name; do
+        [[ ! -e /run/netns/$name ]] || echo "$name"
+    done 2>/dev/null <"$(state_dir)/netns"
+}
+
+# Common arguments of the small scripts: an optional `--name NAME` first.
+take_name() {
+    TAKEN=0
+    if [[ ${1:-} == --name ]]; then
+        [[ $# -ge 2 ]] || die "--name needs a name"
+        LAB=$2
+        TAKEN=2
+    fi
+    check_name
+    export LAB
+}
+
+# The wire of host I: rules at the ingress of eth0, where they hold for ARP and every kind of packet, and where, unlike at the
+# sender, nobody is told that his packet is gone.
+wire() {
+    local host=$1
+    shift
+    nsenter --net="/run/netns/$(host_netns "$host")" nft "$@"
+}
+
+wire_table() {
+    wire "$1" list table netdev swift_overlay_lab >/dev/null 2>&1 && return
+    wire "$1" -f - <<'END'
+table netdev swift_overlay_lab {
+    set cut { type ether_addr; }
+    chain loss { }
+    chain wire {
+        type filter hook ingress device eth0 priority 0; policy accept;
+        ether saddr @cut drop
+        jump loss
+    }
+}
+END
+}
+
+cut_wire() {
+    wire_table "$1"
+    wire "$1" add element netdev swift_overlay_lab cut "{ $(host_mac "$2") }"
+}
+
+mend_wire() {
+    wire_table "$1"
+    wire "$1" add element netdev swift_overlay_lab cut "{ $(host_mac "$2") }"
+    wire "$1" delete element netdev swift_overlay_lab cut "{ $(host_mac "$2") }"
+}
+
+lose() {
+    wire_table "$1"
+    wire "$1" flush chain netdev swift_overlay_lab loss
+    [[ $2 -eq 0 ]] || wire "$1" add rule netdev swift_overlay_lab loss numgen random mod 100 '<' "$2" drop
+}

@@ -1,0 +1,136 @@
+# shellcheck shell=bash
+# What the scenarios share. A scenario prints all it does, `$ command` and what the command printed; `run-tests` shows that when
+# the scenario fails. Each has a lab of its own and leaves nothing.
+
+# shellcheck source=contrib/lab/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+LAB=${LAB_TEST_NAME:-test-$$}
+export LAB
+OUT=
+
+docker() { docker_cli "$@"; }
+
+fail() {
+    echo "FAILED: $*"
+    exit 1
+}
+
+# must COMMAND…: prints it and what it prints (kept in OUT), and fails when it fails.
+must() {
+    local code=0
+    echo "\$ $*"
+    OUT=$("$@" 2>&1) || code=$?
+    [[ -z $OUT ]] || echo "$OUT"
+    [[ $code -eq 0 ]] || fail "exit $code: $*"
+}
+
+# refused COMMAND…: the other way round.
+refused() {
+    local code=0
+    echo "\$ $*"
+    OUT=$("$@" 2>&1) || code=$?
+    [[ -z $OUT ]] || echo "$OUT"
+    [[ $code -ne 0 ]] || fail "should have been refused: $*"
+}
+
+# prints TEXT: the last command printed it.
+prints() { [[ $OUT == *"$1"* ]] || fail "did not print '$1'"; }
+
+# same WHAT EXPECTED ACTUAL
+same() {
+    [[ $2 == "$3" ]] && return
+    diff <(echo "$2") <(echo "$3") || :
+    fail "$1: expected '$2', is '$3'"
+}
+
+# eventually SECONDS COMMAND…: until it succeeds.
+eventually() {
+    local deadline=$((SECONDS + $1))
+    shift
+    echo "\$ $*"
+    until OUT=$("$@" 2>&1); do
+        if ((SECONDS >= deadline)); then
+            [[ -z $OUT ]] || echo "$OUT"
+            fail "not within the time given: $*"
+        fi
+        sleep 0.2
+    done
+    [[ -z $OUT ]] || echo "$OUT"
+}
+
+lab_up() {
+    # shellcheck disable=SC2317 # called by the trap
+    tear_down() {
+        local code=$? host
+        if [[ $code -ne 0 ]]; then
+            for ((host = 1; host <= $(host_count); host++)); do
+                log_tail "$(host_dir "$host")/daemon.log" 40 2>&1
+                log_tail "$(host_dir "$host")/dockerd.log" 20 2>&1
+            done
+        fi
+        "$LAB_DIR/down" >/dev/null || code=1
+        exit "$code"
+    }
+    trap tear_down EXIT
+    must "$LAB_DIR/up" "$@" --cluster
+}
+
+# create_network I NAME OPTION…: on this engine, unless the network has come to it from another one by itself.
+create_network() {
+    local host=$1 name=$2 code=0
+    shift 2
+    echo "\$ docker $host network create -d swift-overlay --ipam-driver swift-overlay --ipam-opt net=$name $* $name"
+    OUT=$(docker "$host" network create -d swift-overlay --ipam-driver swift-overlay --ipam-opt "net=$name" "$@" "$name" 2>&1) ||
+        code=$?
+    echo "$OUT"
+    [[ $code -eq 0 || $OUT == *"already exists"* ]] || fail "network create: exit $code"
+    same "driver of $name" swift-overlay "$(docker "$host" network inspect -f '{{.Driver}}' "$name")"
+}
+
+remove_network() {
+    local host=$1 name=$2 code=0
+    echo "\$ docker $host network rm $name"
+    OUT=$(docker "$host" network rm "$name" 2>&1) || code=$?
+    echo "$OUT"
+    # Gone already is as good: its removal may have come from another engine.
+    [[ $code -eq 0 || $OUT == *[Nn]"o such network"* || $OUT == *"not found"* ]] || fail "network rm: exit $code"
+}
+
+# start I NAME OPTION…: a container that only waits.
+start() {
+    local host=$1 name=$2
+    shift 2
+    must docker "$host" run -d --name "$name" --hostname "$name" --stop-timeout 1 "$@" busybox:local sleep 1000000
+}
+
+address_of() { docker "$1" inspect -f "{{(index .NetworkSettings.Networks \"$3\").IPAddress}}" "$2"; }
+pid_of() { docker "$1" inspect -f '{{.State.Pid}}' "$2"; }
+
+# in_container I NAME COMMAND…: the machine's own tools in the container's network namespace.
+in_container() {
+    local host=$1 name=$2
+    shift 2
+    in_host "$host" nsenter --target "$(pid_of "$host" "$name")" --net -- "$@"
+}
+
+# reaches I NAME ADDRESS: the first packet counts too.
+reaches() {
+    must docker "$1" exec "$2" ping -c 3 -W 1 "$3"
+    prints ", 0% packet loss"
+}
+
+never_reaches() { refused docker "$1" exec "$2" ping -c 2 -W 1 "$3"; }
+
+# What a host holds for networks and endpoints. The engine's own docker_gwbridge stays for good, and is no leak.
+footprint() {
+    echo "links:"
+    in_host "$1" ip -o link | awk -F': ' '{sub(/@.*/, "", $2); if ($2 != "docker_gwbridge") print "  " $2}' | sort
+    echo "namespaces:"
+    in_host "$1" find /run/netns -mindepth 1 -printf '  %f\n' | sort
+    echo "forwarding rows:"
+    in_host "$1" bridge fdb show | grep -Ev '^(33:33|01:00:5e):| docker_gwbridge' | sort || :
+    echo "counts:"
+    overlay "$1" status --format json | jq -r '"  endpoints \(.endpoints) leases \(.leases)"'
+}
+
+footprint_is() { [[ "$(footprint "$1")" == "$2" ]] || { diff <(echo "$2") <(footprint "$1"); return 1; }; }
