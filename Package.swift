@@ -88,6 +88,7 @@ let package = Package(
                 "OverlayModel", "OverlayEngine", "OverlayDriver", "OverlayCatalogue", "OverlayMembership", "OverlayReplication",
                 "OverlayDatapath", "OverlayCrypto", "OverlayLinux", "OverlayNetlink", "OverlayGossip", "OverlayStore",
                 "OverlayPluginServer", log, nioCore, nioPosix, lifecycle,
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]
         ),
@@ -95,13 +96,18 @@ let package = Package(
             name: "swift-overlay",
             dependencies: [
                 "OverlayDaemon",
-                "OverlayModel",
+                "OverlayEngine",
                 log,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 nioCore,
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
             swiftSettings: settings
         ),
     ]
 )
+
+package.targets += [
+    tests("OverlayEngineTests", ["OverlayEngine", "OverlayMembership", "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath"]),
+]

@@ -3,8 +3,9 @@ public import OverlayModel
 /// One call of the engine, decoded and checked for form. The source of each is libnetwork's `drivers/remote/api` and
 /// `ipams/remote/api`; which engine sends what, and when, is told by the transcripts in the tests.
 public enum DriverRequest: Hashable, Sendable {
-    // Answered without any state (`constantResponse`).
+    /// An engine has just started.
     case activate
+    // Answered without any state (`constantResponse`).
     case networkCapabilities
     case ipamCapabilities
     case defaultAddressSpaces

@@ -53,10 +53,9 @@ extension DriverRequest {
     public static let addressSpace = "swift-overlay"
 
     /// The answer of the calls that need no state; nil for the others. Engines ask GetCapabilities once in their life and drop the
-    /// driver for good when it fails, so these depend on nothing.
+    /// driver for good when it fails, so these depend on nothing. (Activate is always answered too, but the node core wants to know of it.)
     public var constantResponse: DriverResponse? {
         switch self {
-        case .activate: .activated
         case .networkCapabilities: .networkCapabilities
         case .ipamCapabilities: .ipamCapabilities
         case .defaultAddressSpaces: .defaultAddressSpaces
@@ -64,7 +63,7 @@ extension DriverRequest {
         case .endpointOperationalInfo: .operationalInfo
         case .programExternalConnectivity, .revokeExternalConnectivity, .discoverNew, .discoverDelete, .freeNetwork: .done
         case .allocateNetwork(let options): .allocatedNetwork(options: options)
-        case .createNetwork, .deleteNetwork, .createEndpoint, .deleteEndpoint, .join, .leave, .requestPool, .releasePool,
+        case .activate, .createNetwork, .deleteNetwork, .createEndpoint, .deleteEndpoint, .join, .leave, .requestPool, .releasePool,
             .requestAddress, .releaseAddress:
             nil
         }

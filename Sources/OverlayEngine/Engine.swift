@@ -1,9 +1,9 @@
 public import OverlayCatalogue
-public import OverlayDatapath
-public import OverlayDriver
-public import OverlayIPAM
+import OverlayDatapath
+import OverlayDriver
+import OverlayIPAM
 public import OverlayModel
-public import OverlayReplication
+import OverlayReplication
 
 /// One node as one value: the engine's networks and endpoints, the addresses it hands out, what it knows of its peers, and what its
 /// kernel should hold. An event and the time go in, effects come out. It is driven by the daemon and by the simulation alike.
@@ -174,6 +174,10 @@ public struct Engine: Sendable {
         case .applied(let id, let outcome): applied(id, outcome)
         case .stored(let id, let outcome): stored(id, outcome)
         case .observed(let id, let state): observed(id, state)
+        case .notObserved(let id, let reason):
+            if observing == id { observing = nil }
+            lastKernelFailure = reason
+            log(.error, "kernel state could not be read", ["reason": reason])
         case .foreignChange: repairSoon()
         case .tick: break
         }
@@ -206,6 +210,8 @@ public struct Engine: Sendable {
 
     private mutating func open(_ id: RequestID, _ call: Call) {
         requests[id] = OpenRequest(call: call, deadline: now + Self.requestBudget)
+        if case .driver(let request) = call, let response = request.constantResponse { return finish(id, .driver(response)) }
+        if case .driver(.activate) = call { return perform(id) }
         guard isReady else { return fail(id, DriverError(.unavailable, "swift-overlay is still starting")) }
         guard requests.count <= Self.openRequests else { return fail(id, DriverError(.unavailable, "too many calls at once")) }
         perform(id)

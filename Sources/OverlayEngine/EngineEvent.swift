@@ -36,6 +36,8 @@ public enum EngineEvent: Sendable {
     case applied(EffectID, KernelOutcome)
     case stored(EffectID, StoreOutcome)
     case observed(EffectID, ObservedState)
+    /// The kernel could not be read: why.
+    case notObserved(EffectID, String)
     /// Something else changed our namespaces.
     case foreignChange
     /// ``Engine/nextDeadline`` has come.
@@ -85,4 +87,26 @@ public struct JoinContact: Hashable, Sendable {
 
 public enum LogLevel: Sendable {
     case debug, info, warning, error
+}
+
+/// The plaintext of a join's answer.
+extension JoinAnswer: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        switch try reader.byte() {
+        case 1: self = .admitted(try reader.value())
+        case 2: self = .refused(try reader.string(limit: 4096))
+        default: throw .invalid("join answer")
+        }
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        switch self {
+        case .admitted(let catalogue):
+            writer.byte(1)
+            writer.value(catalogue)
+        case .refused(let reason):
+            writer.byte(2)
+            writer.string(reason)
+        }
+    }
 }

@@ -5,6 +5,7 @@ public struct Capabilities: Hashable, Sendable {
     /// One bit per capability.
     public let bits: UInt64
 
+    /// A set from its bits.
     public init(bits: UInt64) { self.bits = bits }
 
     /// Links, addresses, neighbours, bridges.

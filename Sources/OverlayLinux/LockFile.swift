@@ -5,8 +5,10 @@ import Glibc
 public enum LockError: Error, Hashable, Sendable, CustomStringConvertible {
     /// Another process holds it; its id when the file tells.
     case held(byPID: Int?)
+    /// The file could not be opened, locked or written.
     case system(SystemError)
 
+    /// A phrase for an error line.
     public var description: String {
         switch self {
         case .held(let pid?): "held by process \(pid)"

@@ -9,6 +9,7 @@ public struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The positive errno.
     public var errno: Int32
 
+    /// A failure with the errno that the call left.
     public init(operation: String, path: String? = nil, errno: Int32) {
         self.operation = operation
         self.path = path

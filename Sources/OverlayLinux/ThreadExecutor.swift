@@ -26,15 +26,18 @@ public final class ThreadExecutor: SerialExecutor {
         pthread_detach(thread)
     }
 
+    /// Adds a job behind the others; the concurrency runtime calls it.
     public func enqueue(_ job: consuming ExecutorJob) { state.push(UnownedJob(job), on: asUnownedSerialExecutor()) }
 
     /// Lets the thread end when its queue is empty.
     public func shutdown() { state.stop() }
 
+    /// Traps on any other thread; what `assumeIsolated` asks.
     public func checkIsolated() {
         precondition(state.isCurrent, "not on the thread of this executor")
     }
 
+    /// Whether the caller runs on the thread.
     public func isIsolatingCurrentContext() -> Bool? { state.isCurrent }
 
     deinit { state.stop() }

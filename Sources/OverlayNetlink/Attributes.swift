@@ -13,7 +13,8 @@ struct Received {
 
     /// What follows the first `count` bytes.
     func dropping(_ count: Int) -> Received {
-        Received(bytes: count < bytes.count ? UnsafeRawBufferPointer(rebasing: bytes[count...]) : UnsafeRawBufferPointer(start: nil, count: 0))
+        guard count < bytes.count else { return Received(bytes: UnsafeRawBufferPointer(start: nil, count: 0)) }
+        return Received(bytes: UnsafeRawBufferPointer(rebasing: bytes[count...]))
     }
 
     /// Calls `body` with each attribute (`nlattr`: length, type, value, padding to 4); stops at the first that does not fit.

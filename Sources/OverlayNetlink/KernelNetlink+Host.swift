@@ -14,10 +14,12 @@ public struct HostAddress: Hashable, Sendable {
     public var mtu: UInt32
     /// Whether the link is administratively up.
     public var isUp: Bool
+    /// Whether it is the loopback device's.
     public var isLoopback: Bool
     /// The address with the length of its subnet.
     public var prefix: IPPrefix
 
+    /// An address and its link.
     public init(link: String, index: Int32, mtu: UInt32, isUp: Bool, isLoopback: Bool, prefix: IPPrefix) {
         self.link = link
         self.index = index
@@ -39,6 +41,7 @@ public struct HostRoute: Hashable, Sendable {
     /// The source address the kernel chooses for it.
     public var preferredSource: IPAddress?
 
+    /// A route to `destination`.
     public init(destination: IPPrefix, gateway: IPAddress?, link: Int32?, preferredSource: IPAddress?) {
         self.destination = destination
         self.gateway = gateway

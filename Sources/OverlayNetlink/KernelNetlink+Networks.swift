@@ -70,7 +70,8 @@ extension KernelNetlink {
                 try handle.socket.deleteLink(named: KernelName.vxlan)
             }
             try step("link del", .query) { () throws(NetlinkError) in
-                // One by one the ports cost a grace period each; the container sides must be gone before their names are used again.
+                // The ports too, although they would die with the namespace: it dies late, and their container sides' names must be free.
+                try handle.socket.request(Requests.deletePorts(), tolerating: ENODEV, ENOENT, ESRCH)
                 for link in try handle.socket.links() where link.kind == "veth" {
                     try handle.socket.deleteLink(named: link.name)
                 }

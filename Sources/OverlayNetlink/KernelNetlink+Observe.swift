@@ -79,6 +79,8 @@ extension KernelNetlink {
 struct ForwardingRows {
     var destinations: [MACAddress: Destination] = [:]
     var flood: Set<IPAddress> = []
+    /// The tunnel's own table.
+    var tunnel: [MACAddress: IPAddress] = [:]
     /// The ports of MACs that the bridge has behind one.
     var local: [MACAddress: Int32] = [:]
 }
@@ -138,7 +140,6 @@ extension RouteSocket {
     /// The forwarding rows of bridge and tunnel, put together.
     func forwarding(vxlan: Int32, ports: [Int32: String]) throws(NetlinkError) -> ForwardingRows {
         var rows = ForwardingRows()
-        var tunnel: [MACAddress: IPAddress] = [:]
         var towardsTunnel: Set<MACAddress> = []
         var header = ndmsg()
         header.ndm_family = UInt8(AF_BRIDGE)
@@ -146,7 +147,6 @@ extension RouteSocket {
             Message(Int(RTM_GETNEIGH), header),
             begin: {
                 rows = ForwardingRows()
-                tunnel = [:]
                 towardsTunnel = []
             }
         ) { type, payload in
@@ -164,7 +164,7 @@ extension RouteSocket {
             guard let mac else { return }
             if header.ndm_flags & UInt8(NTF_SELF) != 0 {
                 guard header.ndm_ifindex == vxlan, let vtep else { return }
-                if mac == .zero { rows.flood.insert(vtep) } else { tunnel[mac] = vtep }
+                if mac == .zero { rows.flood.insert(vtep) } else { rows.tunnel[mac] = vtep }
             } else if header.ndm_state & UInt16(NUD_NOARP) != 0 {
                 // Static. A bridge's permanent rows are its own MACs, others were learned and age.
                 if header.ndm_ifindex == vxlan {
@@ -177,10 +177,10 @@ extension RouteSocket {
         let nowhere = Destination.vtep(IPAddress(v4: 0, 0, 0, 0))
         for (mac, port) in rows.local {
             // A tunnel row besides is one that a move left behind.
-            rows.destinations[mac] = tunnel[mac] == nil ? ports[port].map(Destination.port) ?? nowhere : nowhere
+            rows.destinations[mac] = rows.tunnel[mac] == nil ? ports[port].map(Destination.port) ?? nowhere : nowhere
         }
-        for mac in towardsTunnel { rows.destinations[mac] = tunnel[mac].map(Destination.vtep) ?? nowhere }
-        for mac in tunnel.keys where rows.destinations[mac] == nil { rows.destinations[mac] = nowhere }
+        for mac in towardsTunnel { rows.destinations[mac] = rows.tunnel[mac].map(Destination.vtep) ?? nowhere }
+        for mac in rows.tunnel.keys where rows.destinations[mac] == nil { rows.destinations[mac] = nowhere }
         return rows
     }
 }

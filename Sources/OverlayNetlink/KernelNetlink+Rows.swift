@@ -6,7 +6,7 @@ import OverlayModel
 /// Rows: what there are many of, so that they go in batches.
 extension KernelNetlink {
     /// The end of the longest run of rows of one network from `start`; `start` itself when no row stands there. Removals of rows to a
-    /// VTEP take two rounds (``removeTunnelRows(_:_:_:)``) and make runs of their own.
+    /// VTEP look before they act (``removeTunnelRows(_:_:_:)``) and make runs of their own.
     static func endOfRun(_ operations: [KernelOperation], from start: Int) -> Int {
         guard let kind = rowKind(operations[start]) else { return start }
         let vni = operations[start].vni
@@ -75,53 +75,62 @@ extension KernelNetlink {
         try batch.flush()
     }
 
-    /// Removes rows to VTEPs. The bridge's row does not tell the VTEP: it may go only when the tunnel's row did, because by now the MAC
-    /// may be behind another VTEP.
+    /// Removes rows to VTEPs. By now a MAC may be behind another VTEP: then neither table's row goes. The bridge's row does not tell the
+    /// VTEP, and the kernel reports success for a tunnel's row to another one, so it is looked up first.
     private func removeTunnelRows(
         _ handle: NetworkHandle, _ batch: inout RowBatch, _ range: Range<Int>
     ) throws(IndexedFailure) {
         guard let vxlan = handle.vxlan else { return }
-        for index in range {
-            guard case .deleteForwarding(_, let mac, .vtep(let vtep)) = batch.operations[index] else { continue }
-            let any = vtep.bits == 0
-            try batch.build(index) { batch throws(NetlinkError) in
-                try batch.add(
-                    Requests.deleteForwarding(mac, to: any ? nil : vtep, on: vxlan, .device), absentIsSuccess: true)
+        var table: [MACAddress: IPAddress]?
+        if range.count > Self.lookupLimit {
+            table = try batch.guarded(range.lowerBound) { () throws(NetlinkError) in
+                try handle.socket.forwarding(vxlan: vxlan, ports: [:]).tunnel
             }
         }
-        try batch.flush()
-        let absent = batch.absent
         for index in range {
             guard case .deleteForwarding(_, let mac, .vtep(let vtep)) = batch.operations[index] else { continue }
-            if absent.contains(index), vtep.bits != 0 {
-                // Rare: no such row. A bridge's row without any tunnel's row is half a row, and goes.
-                let elsewhere = try batch.guarded(index) { () throws(NetlinkError) in try handle.socket.hasTunnelRow(mac, on: vxlan) }
-                if elsewhere { continue }
+            let present: IPAddress?
+            if let table {
+                present = table[mac]
+            } else {
+                present = try batch.guarded(index) { () throws(NetlinkError) in try handle.socket.tunnelRow(mac, on: vxlan) }
             }
+            // No tunnel's row: a bridge's one without it is half a row, and goes.
+            if let present, present != vtep, vtep.bits != 0 { continue }
             try batch.build(index) { batch throws(NetlinkError) in
+                if present != nil {
+                    try batch.add(Requests.deleteForwarding(mac, to: nil, on: vxlan, .device), absentIsSuccess: true)
+                }
                 try batch.add(Requests.deleteForwarding(mac, to: nil, on: vxlan, .bridge), absentIsSuccess: true)
             }
         }
         try batch.flush()
     }
+
+    /// Above this many, reading the whole table is cheaper than a question per row.
+    private static let lookupLimit = 64
 }
 
 extension RouteSocket {
-    /// Whether the tunnel's own table has a row for a MAC.
-    func hasTunnelRow(_ mac: MACAddress, on vxlan: Int32) throws(NetlinkError) -> Bool {
+    /// The VTEP of a MAC in the tunnel's own table; nil when it has no row.
+    func tunnelRow(_ mac: MACAddress, on vxlan: Int32) throws(NetlinkError) -> IPAddress? {
         var header = ndmsg()
         header.ndm_family = UInt8(AF_BRIDGE)
         header.ndm_ifindex = vxlan
         header.ndm_flags = UInt8(NTF_SELF)
         var request = try Message(Int(RTM_GETNEIGH), header)
         try request.put(Int(NDA_LLADDR), mac)
+        var vtep: IPAddress?
         do {
-            try get(request) { _, _ in }
-            return true
+            try get(request) { _, payload in
+                payload.dropping(MemoryLayout<ndmsg>.size).forEachAttribute { type, value in
+                    if type == Int(NDA_DST) { vtep = value.address }
+                }
+            }
         } catch {
-            if error.code == ENOENT { return false }
-            throw error
+            guard error.code == ENOENT else { throw error }
         }
+        return vtep
     }
 }
 
@@ -129,8 +138,6 @@ extension RouteSocket {
 struct RowBatch {
     let socket: RouteSocket
     let operations: [KernelOperation]
-    /// Operations that found nothing to remove, since the last flush that had none before it.
-    private(set) var absent: Set<Int> = []
     private var entries: [(index: Int, absentIsSuccess: Bool)] = []
     private var current = 0
 
@@ -170,11 +177,8 @@ struct RowBatch {
         }
         for (position, error) in failures {
             let entry = sent[position]
-            if entry.absentIsSuccess, [ENOENT, ENODEV, EADDRNOTAVAIL, ESRCH].contains(error.code) {
-                absent.insert(entry.index)
-            } else {
-                throw failure(entry.index, error)
-            }
+            if entry.absentIsSuccess, [ENOENT, ENODEV, EADDRNOTAVAIL, ESRCH].contains(error.code) { continue }
+            throw failure(entry.index, error)
         }
     }
 

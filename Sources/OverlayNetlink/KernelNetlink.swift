@@ -17,6 +17,7 @@ public actor KernelNetlink {
     var networks: [VNI: NetworkHandle] = [:]
     var directoryIsReady = false
 
+    /// The thread that all of it runs on.
     nonisolated public var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
     /// Opens the kernel in the process's own network namespace.

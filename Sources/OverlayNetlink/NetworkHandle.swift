@@ -69,8 +69,9 @@ final class NetworkHandle {
 
     /// What a new namespace must not inherit. A missing file is a feature that this kernel lacks.
     private static let settings: [(path: String, value: String)] = [
-        // No device speaks IPv6 of itself: ports of a bridge would send solicitations into the network.
-        ("ipv6/conf/all/disable_ipv6", "0"), ("ipv6/conf/default/disable_ipv6", "1"),
+        // No device speaks IPv6 of itself: ports of a bridge would send solicitations into the network. Not "all", which changes the
+        // devices that are there, and the bridge of an adopted network may have it on.
+        ("ipv6/conf/default/disable_ipv6", "1"),
         // Router advertisements of a container must not change this namespace (CVE-2020-13401), which is no router either.
         ("ipv6/conf/all/accept_ra", "0"), ("ipv6/conf/default/accept_ra", "0"),
         ("ipv6/conf/all/autoconf", "0"), ("ipv6/conf/default/autoconf", "0"),

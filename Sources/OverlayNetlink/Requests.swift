@@ -40,6 +40,16 @@ enum Requests {
         return request
     }
 
+    /// The device group of ports, so that one request deletes all of a network's: one by one each costs a grace period.
+    static let portGroup: UInt32 = 0x6F76
+
+    /// `link del group …`
+    static func deletePorts() throws(NetlinkError) -> Message {
+        var request = try Message(Int(RTM_DELLINK), ifinfomsg())
+        try request.put(IFLA_GROUP, portGroup)
+        return request
+    }
+
     /// `link add NAME master br0 type veth peer …`, up; the peer goes to the namespace `namespace`.
     static func veth(
         name: String, master: Int32?, mtu: UInt32, peer: Port, namespace: Int32
@@ -47,6 +57,7 @@ enum Requests {
         var request = try Message(Int(RTM_NEWLINK), flags: create, RouteSocket.upHeader())
         try request.put(IFLA_IFNAME, name)
         try request.put(IFLA_MTU, mtu)
+        try request.put(IFLA_GROUP, portGroup)
         if let master { try request.put(IFLA_MASTER, UInt32(bitPattern: master)) }
         try request.nest(IFLA_LINKINFO) { request throws(NetlinkError) in
             try request.put(IFLA_INFO_KIND, "veth")

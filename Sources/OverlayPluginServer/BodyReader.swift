@@ -1,93 +1,75 @@
 import OverlayDriver
 import OverlayModel
 
-/// Reads the body of one call. Its errors name the method, and the network and endpoint as far as they are known.
+/// Reads the body of one call. Its errors name the method, and the network and endpoint as soon as they are known.
+///
+/// Absent, `null` and empty fields are one and the same to Go, and so they are here; fields that are not read may be of any type.
 struct BodyReader {
-    let method: String
-    let body: [UInt8]
+    private let method: String
+    private let fields: [String: OptionValue]
+    private var network: EngineNetworkID?
+    private var endpoint: EndpointID?
+    private var pool: SubnetID?
 
-    /// The method, and what the call is about.
-    private func failure(_ cause: String, network: EngineNetworkID? = nil, endpoint: EndpointID? = nil) -> ProtocolError {
+    init(method: String, body: [UInt8]) throws(ProtocolError) {
+        self.method = method
+        // An engine that lost its connection after it had sent the body sends the call again with an empty one
+        // (`pkg/plugins/client.go` reads its buffer twice). That is never a call with default values.
+        guard body.contains(where: { $0 != 0x20 && $0 != 0x09 && $0 != 0x0A && $0 != 0x0D }) else {
+            throw ProtocolError(
+                .malformed,
+                "\(method): the body is empty; engines do this when they repeat a call whose connection broke: run the command again")
+        }
+        do throws(JSONFailure) {
+            guard case .object(let fields) = try JSONText.parse(body) else {
+                throw JSONFailure(text: "the body is not a JSON object")
+            }
+            self.fields = fields
+        } catch {
+            throw ProtocolError(.malformed, "\(method): \(error.text)")
+        }
+    }
+
+    private func failure(_ cause: String) -> ProtocolError {
         var subject = method
         if let network { subject += " on network \(network.short)" }
         if let endpoint { subject += " for endpoint \(endpoint.short)" }
+        if let pool { subject += " for \(pool)" }
         return ProtocolError(.malformed, "\(subject): \(cause)")
-    }
-
-    private func decode<T: Decodable>(_ type: T.Type) throws(ProtocolError) -> T {
-        // An engine that lost its connection after it had sent the body sends the call again with an empty one
-        // (`pkg/plugins/client.go` reads its buffer twice). That is never a call with default values.
-        guard body.contains(where: { !Self.whitespace.contains($0) }) else {
-            throw failure("the body is empty; engines do this when they repeat a call whose connection broke: run the command again")
-        }
-        switch JSONForm.decode(type, from: body) {
-        case .success(let value): return value
-        case .failure(let error): throw failure(error.text)
-        }
-    }
-
-    private static let whitespace: [UInt8] = [0x20, 0x09, 0x0A, 0x0D]
-
-    /// A call whose content changes nothing for us; only its form is checked.
-    func constant(_ request: DriverRequest) throws(ProtocolError) -> DriverRequest {
-        _ = try decode(AnyBody.self)
-        return request
     }
 
     // MARK: Network driver
 
-    func ids() throws(ProtocolError) -> (network: EngineNetworkID, endpoint: String?) {
-        let body = try decode(EndpointBody.self)
-        return (try network(body.networkID), body.endpointID)
-    }
-
-    func endpointIDs() throws(ProtocolError) -> (network: EngineNetworkID, endpoint: EndpointID) {
-        let (network, text) = try ids()
-        return (network, try endpoint(text, network: network))
-    }
-
     func allocateNetwork() throws(ProtocolError) -> DriverRequest {
-        let options = try decode(OptionsBody.self).options ?? [:]
-        return .allocateNetwork(options: options.compactMapValues(\.string))
+        .allocateNetwork(options: try object(fields, "Options").compactMapValues(\.string))
     }
 
-    func createNetwork() throws(ProtocolError) -> DriverRequest {
-        let body = try decode(CreateNetworkBody.self)
-        let network = try network(body.networkID)
-        let v4 = body.v4 ?? []
-        let v6 = body.v6 ?? []
+    mutating func createNetwork() throws(ProtocolError) -> DriverRequest {
+        let network = try networkID()
+        let v4 = try addressing("IPv4Data", family: .v4)
+        let v6 = try addressing("IPv6Data", family: .v6)
         guard v4.count + v6.count <= Limits.subnetsPerNetwork else {
-            throw failure("\(v4.count + v6.count) subnets are more than the limit of \(Limits.subnetsPerNetwork)", network: network)
+            throw failure("\(v4.count + v6.count) subnets are more than the limit of \(Limits.subnetsPerNetwork)")
         }
-        return .createNetwork(
-            CreateNetwork(
-                network: network,
-                options: body.options ?? [:],
-                v4: try addressing(v4, field: "IPv4Data", family: .v4, network: network),
-                v6: try addressing(v6, field: "IPv6Data", family: .v6, network: network)
-            )
-        )
+        return .createNetwork(CreateNetwork(network: network, options: try object(fields, "Options"), v4: v4, v6: v6))
     }
 
-    private func addressing(
-        _ list: [IPAMBody], field: String, family: IPAddress.Family, network: EngineNetworkID
-    ) throws(ProtocolError) -> [IPAMData] {
+    private func addressing(_ name: String, family: IPAddress.Family) throws(ProtocolError) -> [IPAMData] {
         var result: [IPAMData] = []
-        for (index, item) in list.enumerated() {
-            let field = "\(field)[\(index)]"
-            var auxiliary: [String: IPPrefix] = [:]
-            let given = item.auxiliary ?? [:]
+        for (index, item) in try list(fields, name).enumerated() {
+            let place = "\(name)[\(index)]"
+            guard case .object(let data) = item else { throw failure("the field \(place) is \(kind(item)), not an object") }
+            let given = try object(data, "AuxAddresses", in: place)
             guard given.count <= Limits.auxiliaryAddresses else {
-                throw failure("\(given.count) aux addresses are more than the limit of \(Limits.auxiliaryAddresses)", network: network)
+                throw failure("\(given.count) aux addresses are more than the limit of \(Limits.auxiliaryAddresses)")
             }
-            for (name, text) in given {
-                auxiliary[name] = try prefix(text, field: "\(field).AuxAddresses[\(excerpt(name))]", family: family, network: network)
-            }
+            var auxiliary: [String: IPPrefix] = [:]
+            for name in given.keys { auxiliary[name] = try prefix(given, name, in: "\(place).AuxAddresses", family: family) }
             result.append(
                 IPAMData(
-                    addressSpace: item.addressSpace ?? "",
-                    pool: try prefix(item.pool, field: "\(field).Pool", family: family, network: network),
-                    gateway: try prefix(item.gateway, field: "\(field).Gateway", family: family, network: network),
+                    addressSpace: try text(data, "AddressSpace", in: place),
+                    pool: try prefix(data, "Pool", in: place, family: family),
+                    gateway: try prefix(data, "Gateway", in: place, family: family),
                     auxiliary: auxiliary
                 )
             )
@@ -95,152 +77,192 @@ struct BodyReader {
         return result
     }
 
-    func createEndpoint() throws(ProtocolError) -> DriverRequest {
-        let body = try decode(CreateEndpointBody.self)
-        let network = try network(body.networkID)
-        let endpoint = try endpoint(body.endpointID, network: network)
-        let interface = body.interface
-        var mac: MACAddress?
-        if let text = interface?.mac, !text.isEmpty {
-            mac = try self.mac(text, field: "Interface.MacAddress", network: network, endpoint: endpoint)
-        }
+    mutating func deleteNetwork() throws(ProtocolError) -> DriverRequest { .deleteNetwork(try networkID()) }
+
+    mutating func createEndpoint() throws(ProtocolError) -> DriverRequest {
+        let (network, endpoint) = try ids()
+        let interface = try object(fields, "Interface")
+        let mac = try text(interface, "MacAddress", in: "Interface")
         return .createEndpoint(
             CreateEndpoint(
                 network: network,
                 endpoint: endpoint,
-                v4: try prefix(interface?.v4, field: "Interface.Address", family: .v4, network: network, endpoint: endpoint),
-                v6: try prefix(interface?.v6, field: "Interface.AddressIPv6", family: .v6, network: network, endpoint: endpoint),
-                mac: mac,
-                options: body.options ?? [:]
+                v4: try prefix(interface, "Address", in: "Interface", family: .v4),
+                v6: try prefix(interface, "AddressIPv6", in: "Interface", family: .v6),
+                mac: mac.isEmpty ? nil : try self.mac(mac, field: "Interface.MacAddress"),
+                options: try object(fields, "Options")
             )
         )
     }
 
-    func join() throws(ProtocolError) -> DriverRequest {
-        let body = try decode(JoinBody.self)
-        let network = try network(body.networkID)
-        let endpoint = try endpoint(body.endpointID, network: network)
-        guard let key = body.sandboxKey, key.hasPrefix("/"), key.utf8.count <= Limits.stringBytes, !key.utf8.contains(0) else {
-            throw failure(
-                "SandboxKey \(excerpt(body.sandboxKey ?? "")) is not the path of a network namespace", network: network, endpoint: endpoint)
+    mutating func join() throws(ProtocolError) -> DriverRequest {
+        let (network, endpoint) = try ids()
+        let key = try text(fields, "SandboxKey")
+        guard key.hasPrefix("/"), key.utf8.count <= Limits.stringBytes, !key.utf8.contains(0) else {
+            throw failure("SandboxKey \(excerpt(key)) is not the path of a network namespace")
         }
         return .join(Join(network: network, endpoint: endpoint, sandboxKey: key))
+    }
+
+    mutating func leave() throws(ProtocolError) -> DriverRequest {
+        let (network, endpoint) = try ids()
+        return .leave(network: network, endpoint: endpoint)
+    }
+
+    mutating func deleteEndpoint() throws(ProtocolError) -> DriverRequest {
+        let (network, endpoint) = try ids()
+        return .deleteEndpoint(network: network, endpoint: endpoint)
     }
 
     // MARK: IPAM
 
     func requestPool() throws(ProtocolError) -> DriverRequest {
-        let body = try decode(RequestPoolBody.self)
-        let family: IPAddress.Family = body.v6 ?? false ? .v6 : .v4
-        let options = body.options ?? [:]
-        var networkName: String?
-        switch options[OptionName.net] {
-        case nil, .null, .string(""): break
-        case .string(let name) where name.utf8.count <= Limits.stringBytes: networkName = name
-        case .string(let name): throw failure("the --ipam-opt \(OptionName.net)=\(excerpt(name)) is too long")
-        case .bool, .number, .list, .object: throw failure("the --ipam-opt \(OptionName.net) is not text")
+        let family: IPAddress.Family
+        switch fields["V6"] {
+        case nil, .null, .bool(false): family = .v4
+        case .bool(true): family = .v6
+        case .some(let other): throw failure("the field V6 is \(kind(other)), not a boolean")
         }
+        let name = try text(try object(fields, "Options"), OptionName.net, in: "Options")
+        guard name.utf8.count <= Limits.stringBytes else { throw failure("the --ipam-opt \(OptionName.net)=\(excerpt(name)) is too long") }
         return .requestPool(
             RequestPool(
-                addressSpace: body.addressSpace ?? "",
-                pool: try prefix(body.pool, field: "Pool", family: family),
-                subPool: try prefix(body.subPool, field: "SubPool", family: family),
-                networkName: networkName,
+                addressSpace: try text(fields, "AddressSpace"),
+                pool: try prefix(fields, "Pool", family: family),
+                subPool: try prefix(fields, "SubPool", family: family),
+                networkName: name.isEmpty ? nil : name,
                 family: family
             )
         )
     }
 
-    func releasePool() throws(ProtocolError) -> DriverRequest {
-        .releasePool(try pool(try decode(AddressBody.self).poolID))
-    }
+    mutating func releasePool() throws(ProtocolError) -> DriverRequest { .releasePool(try poolID()) }
 
-    func requestAddress() throws(ProtocolError) -> DriverRequest {
-        let body = try decode(AddressBody.self)
-        let pool = try pool(body.poolID)
-        let address = try address(body.address, pool: pool)
-        let options = body.options ?? [:]
-
+    mutating func requestAddress() throws(ProtocolError) -> DriverRequest {
+        let pool = try poolID()
+        let address = try address()
+        let options = try object(fields, "Options")
         let purpose: RequestAddress.Purpose
         if options[OptionName.requestAddressType]?.string == OptionName.gateway {
             purpose = .gateway
         } else {
-            switch options[OptionName.macAddress] {
-            case .string(let text) where !text.isEmpty:
-                purpose = .endpoint(try mac(text, field: "the option \(OptionName.macAddress)", pool: pool))
-            case nil, .null, .string:
-                guard address != nil else {
-                    throw failure(
-                        "the engine sent neither a MAC address nor an address for \(pool); it asked for our capabilities in vain: "
-                            + "restart the engine")
-                }
+            let mac = try text(options, OptionName.macAddress, in: "Options")
+            if !mac.isEmpty {
+                purpose = .endpoint(try self.mac(mac, field: "the option \(OptionName.macAddress)"))
+            } else if address != nil {
                 purpose = .auxiliary
-            case .bool, .number, .list, .object:
-                throw failure("the option \(OptionName.macAddress) for \(pool) is not text")
+            } else {
+                throw failure(
+                    "the engine sent no MAC address, so it does not know that this IPAM driver requires one: restart the engine")
             }
         }
         return .requestAddress(RequestAddress(pool: pool, address: address, purpose: purpose))
     }
 
-    func releaseAddress() throws(ProtocolError) -> DriverRequest {
-        let body = try decode(AddressBody.self)
-        let pool = try pool(body.poolID)
-        guard let address = try address(body.address, pool: pool) else { throw failure("Address is missing for \(pool)") }
+    mutating func releaseAddress() throws(ProtocolError) -> DriverRequest {
+        let pool = try poolID()
+        guard let address = try address() else { throw failure("Address is missing") }
         return .releaseAddress(pool, address)
     }
 
-    // MARK: Fields
+    // MARK: Ids and addresses
 
-    private func network(_ text: String?) throws(ProtocolError) -> EngineNetworkID {
-        guard let text, !text.isEmpty else { throw failure("NetworkID is missing") }
+    private mutating func networkID() throws(ProtocolError) -> EngineNetworkID {
+        let text = try text(fields, "NetworkID")
+        guard !text.isEmpty else { throw failure("NetworkID is missing") }
         guard let id = EngineNetworkID(text) else { throw failure("NetworkID \(excerpt(text)) is not an id of an engine") }
+        network = id
         return id
     }
 
-    private func endpoint(_ text: String?, network: EngineNetworkID) throws(ProtocolError) -> EndpointID {
-        guard let text, !text.isEmpty else { throw failure("EndpointID is missing", network: network) }
-        guard let id = EndpointID(text) else {
-            throw failure("EndpointID \(excerpt(text)) is not an id of an engine", network: network)
-        }
-        return id
+    private mutating func ids() throws(ProtocolError) -> (network: EngineNetworkID, endpoint: EndpointID) {
+        let network = try networkID()
+        let text = try text(fields, "EndpointID")
+        guard !text.isEmpty else { throw failure("EndpointID is missing") }
+        guard let id = EndpointID(text) else { throw failure("EndpointID \(excerpt(text)) is not an id of an engine") }
+        endpoint = id
+        return (network, id)
     }
 
-    private func pool(_ text: String?) throws(ProtocolError) -> SubnetID {
-        guard let text, !text.isEmpty else { throw failure("PoolID is missing") }
-        // One text per pool: `init` takes capitals and a sign too.
+    private mutating func poolID() throws(ProtocolError) -> SubnetID {
+        let text = try text(fields, "PoolID")
+        guard !text.isEmpty else { throw failure("PoolID is missing") }
+        // One text per pool: the initialiser takes capitals and a sign too.
         guard let id = SubnetID(text), id.description == text else {
             throw failure("PoolID \(excerpt(text)) is none that this plugin gave out")
         }
+        pool = id
         return id
+    }
+
+    /// An address without a length; nil when the engine left it open.
+    private func address() throws(ProtocolError) -> IPAddress? {
+        let text = try text(fields, "Address")
+        if text.isEmpty { return nil }
+        guard let address = IPAddress(text) else { throw failure("Address \(excerpt(text)) is not an IP address") }
+        return address
     }
 
     /// An address with a length; nil when the engine left it open.
     private func prefix(
-        _ text: String?, field: String, family: IPAddress.Family, network: EngineNetworkID? = nil, endpoint: EndpointID? = nil
+        _ fields: [String: OptionValue], _ name: String, in place: String = "", family: IPAddress.Family
     ) throws(ProtocolError) -> IPPrefix? {
-        guard let text, !text.isEmpty else { return nil }
+        let text = try text(fields, name, in: place)
+        if text.isEmpty { return nil }
         guard let prefix = IPPrefix(text), prefix.family == family else {
-            throw failure(
-                "\(field) \(excerpt(text)) is not an IPv\(family.rawValue) address with a prefix length", network: network, endpoint: endpoint)
+            throw failure("\(path(name, in: place)) \(excerpt(text)) is not an IPv\(family.rawValue) address with a prefix length")
         }
         return prefix
     }
 
-    /// An address without a length; nil when the engine left it open.
-    private func address(_ text: String?, pool: SubnetID) throws(ProtocolError) -> IPAddress? {
-        guard let text, !text.isEmpty else { return nil }
-        guard let address = IPAddress(text) else { throw failure("Address \(excerpt(text)) for \(pool) is not an IP address") }
-        return address
-    }
-
-    private func mac(
-        _ text: String, field: String, pool: SubnetID? = nil, network: EngineNetworkID? = nil, endpoint: EndpointID? = nil
-    ) throws(ProtocolError) -> MACAddress {
-        let place = pool.map { " for \($0)" } ?? ""
+    private func mac(_ text: String, field: String) throws(ProtocolError) -> MACAddress {
         guard let mac = MACAddress(text), !mac.isMulticast, mac != .zero else {
-            throw failure(
-                "\(field) \(excerpt(text))\(place) is not the MAC address of an interface", network: network, endpoint: endpoint)
+            throw failure("\(field) \(excerpt(text)) is not the MAC address of an interface")
         }
         return mac
+    }
+
+    // MARK: Fields
+
+    private func path(_ name: String, in place: String) -> String {
+        let name = name.utf8.count > 64 ? excerpt(name) : name
+        return place.isEmpty ? name : "\(place).\(name)"
+    }
+
+    private func kind(_ value: OptionValue) -> String {
+        switch value {
+        case .null: "null"
+        case .bool: "a boolean"
+        case .number: "a number"
+        case .string: "text"
+        case .list: "a list"
+        case .object: "an object"
+        }
+    }
+
+    private func text(_ fields: [String: OptionValue], _ name: String, in place: String = "") throws(ProtocolError) -> String {
+        switch fields[name] {
+        case nil, .null: return ""
+        case .string(let text): return text
+        case .some(let other): throw failure("the field \(path(name, in: place)) is \(kind(other)), not text")
+        }
+    }
+
+    private func object(
+        _ fields: [String: OptionValue], _ name: String, in place: String = ""
+    ) throws(ProtocolError) -> [String: OptionValue] {
+        switch fields[name] {
+        case nil, .null: return [:]
+        case .object(let object): return object
+        case .some(let other): throw failure("the field \(path(name, in: place)) is \(kind(other)), not an object")
+        }
+    }
+
+    private func list(_ fields: [String: OptionValue], _ name: String) throws(ProtocolError) -> [OptionValue] {
+        switch fields[name] {
+        case nil, .null: return []
+        case .list(let list): return list
+        case .some(let other): throw failure("the field \(name) is \(kind(other)), not a list")
+        }
     }
 }

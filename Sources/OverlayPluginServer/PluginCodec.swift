@@ -34,43 +34,45 @@ public enum PluginCodec {
         default: break
         }
 
-        let reader = BodyReader(method: String(path.dropFirst()), body: body)
-        switch path {
-        case "/NetworkDriver.GwAllocCheck": return try reader.constant(.gatewayAllocationCheck)
-        case "/NetworkDriver.EndpointOperInfo": return try reader.constant(.endpointOperationalInfo)
-        case "/NetworkDriver.ProgramExternalConnectivity": return try reader.constant(.programExternalConnectivity)
-        case "/NetworkDriver.RevokeExternalConnectivity": return try reader.constant(.revokeExternalConnectivity)
-        case "/NetworkDriver.DiscoverNew": return try reader.constant(.discoverNew)
-        case "/NetworkDriver.DiscoverDelete": return try reader.constant(.discoverDelete)
-        case "/NetworkDriver.FreeNetwork": return try reader.constant(.freeNetwork)
-        case "/NetworkDriver.AllocateNetwork": return try reader.allocateNetwork()
-        case "/NetworkDriver.CreateNetwork": return try reader.createNetwork()
-        case "/NetworkDriver.DeleteNetwork": return .deleteNetwork(try reader.ids().network)
-        case "/NetworkDriver.CreateEndpoint": return try reader.createEndpoint()
-        case "/NetworkDriver.DeleteEndpoint":
-            let (network, endpoint) = try reader.endpointIDs()
-            return .deleteEndpoint(network: network, endpoint: endpoint)
-        case "/NetworkDriver.Join": return try reader.join()
-        case "/NetworkDriver.Leave":
-            let (network, endpoint) = try reader.endpointIDs()
-            return .leave(network: network, endpoint: endpoint)
-        case "/IpamDriver.RequestPool": return try reader.requestPool()
-        case "/IpamDriver.ReleasePool": return try reader.releasePool()
-        case "/IpamDriver.RequestAddress": return try reader.requestAddress()
-        case "/IpamDriver.ReleaseAddress": return try reader.releaseAddress()
-        default: throw ProtocolError(.unknownMethod, "there is no plugin method \(excerpt(path))")
-        }
+        guard let method = methods[path] else { throw ProtocolError(.unknownMethod, "there is no plugin method \(excerpt(path))") }
+        var reader = try BodyReader(method: String(path.dropFirst()), body: body)
+        return try method(&reader)
     }
+
+    private typealias Method = @Sendable (inout BodyReader) throws(ProtocolError) -> DriverRequest
+
+    private static let methods: [String: Method] = [
+        // The content of these changes nothing for us; that they are JSON objects the reader has checked.
+        "/NetworkDriver.GwAllocCheck": { _ in .gatewayAllocationCheck },
+        "/NetworkDriver.EndpointOperInfo": { _ in .endpointOperationalInfo },
+        "/NetworkDriver.ProgramExternalConnectivity": { _ in .programExternalConnectivity },
+        "/NetworkDriver.RevokeExternalConnectivity": { _ in .revokeExternalConnectivity },
+        "/NetworkDriver.DiscoverNew": { _ in .discoverNew },
+        "/NetworkDriver.DiscoverDelete": { _ in .discoverDelete },
+        "/NetworkDriver.FreeNetwork": { _ in .freeNetwork },
+
+        "/NetworkDriver.AllocateNetwork": { reader throws(ProtocolError) in try reader.allocateNetwork() },
+        "/NetworkDriver.CreateNetwork": { reader throws(ProtocolError) in try reader.createNetwork() },
+        "/NetworkDriver.DeleteNetwork": { reader throws(ProtocolError) in try reader.deleteNetwork() },
+        "/NetworkDriver.CreateEndpoint": { reader throws(ProtocolError) in try reader.createEndpoint() },
+        "/NetworkDriver.DeleteEndpoint": { reader throws(ProtocolError) in try reader.deleteEndpoint() },
+        "/NetworkDriver.Join": { reader throws(ProtocolError) in try reader.join() },
+        "/NetworkDriver.Leave": { reader throws(ProtocolError) in try reader.leave() },
+        "/IpamDriver.RequestPool": { reader throws(ProtocolError) in try reader.requestPool() },
+        "/IpamDriver.ReleasePool": { reader throws(ProtocolError) in try reader.releasePool() },
+        "/IpamDriver.RequestAddress": { reader throws(ProtocolError) in try reader.requestAddress() },
+        "/IpamDriver.ReleaseAddress": { reader throws(ProtocolError) in try reader.releaseAddress() },
+    ]
 
     /// The JSON text of an answer.
     public static func encode(_ response: DriverResponse, scope: Scope = .local) -> [UInt8] {
-        JSONForm.encode(value(of: response, scope: scope))
+        JSONText.render(value(of: response, scope: scope))
     }
 
     /// The JSON text that tells an engine of a failure. Network driver calls read `Err`; IPAM calls read `Error` in an answer of status
     /// 200 and `Err` in others: both are always there.
     public static func encode(failure message: String) -> [UInt8] {
-        JSONForm.encode(failure(message))
+        JSONText.render(failure(message))
     }
 
     /// What becomes of a driver's refusal on the wire: status 200, because engines then show the bare text after "remote: ", and name

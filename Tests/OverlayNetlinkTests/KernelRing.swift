@@ -48,55 +48,71 @@ func sh(_ words: String, sourceLocation: SourceLocation = #_sourceLocation) -> S
     return output.text
 }
 
-/// A host of its own: a fresh namespace that stands for the host's, a directory of namespaces, and a `KernelNetlink` on both.
+/// A host of its own: a fresh namespace that stands for the host's, a directory of namespaces, and a `KernelNetlink` on both. Nothing is
+/// put into /run/netns, which others use and clear.
 final class ScratchHost {
     let name: String
-    /// Below /run/netns, so that `ip -n` reaches the networks as `name/swov-…`.
+    /// Where the kernel under test pins its networks.
     let directory: String
     let kernel: KernelNetlink
+    /// Path of the namespace that stands for the host's.
+    let path: String
+    private let scratch: String
     private var containers: [String] = []
 
     init() throws {
         name = "swt" + hexadecimal(systemRandom(count: 4))
-        sh("ip netns add \(name); ip -n \(name) link set lo up")
-        directory = "/run/netns/\(name).d"
-        kernel = try KernelNetlink(namespaceDirectory: directory, hostNamespace: "/run/netns/\(name)")
+        scratch = "/run/\(name)"
+        directory = scratch + "/netns"
+        path = scratch + "/host"
+        sh("mkdir -p \(directory)")
+        try NetworkNamespace.create(path: path)
+        kernel = try KernelNetlink(namespaceDirectory: directory, hostNamespace: path)
+        sh("\(inside) ip link set lo up")
     }
+
+    /// Prefix of a command that runs on this host.
+    var inside: String { "nsenter --net=\(path)" }
+
+    /// A second life of the daemon on this host.
+    func restarted() throws -> KernelNetlink { try KernelNetlink(namespaceDirectory: directory, hostNamespace: path) }
 
     /// A VTEP address on the loopback device: enough where no packet leaves.
-    func addLoopback(_ address: String) { sh("ip -n \(name) addr add \(address) dev lo") }
+    func addLoopback(_ address: String) { sh("\(inside) ip addr add \(address) dev lo") }
 
-    func network(_ vni: VNI) -> String { "\(name).d/\(KernelName.namespace(vni))" }
+    /// Prefix of a command that runs in a network's namespace.
+    func network(_ vni: VNI) -> String { "nsenter --net=\(directory)/\(KernelName.namespace(vni))" }
 
     /// Moves a container side into a namespace of its own, as the engine does, and gives it addresses.
-    func startContainer(_ port: Port, _ addresses: [String], gateway: String? = nil) -> String {
-        let container = "\(name)-\(containers.count)"
+    /// - Returns: the prefix of a command that runs in the container.
+    func startContainer(_ port: Port, _ addresses: [String]) throws -> String {
+        let container = "\(scratch)/container\(containers.count)"
+        try NetworkNamespace.create(path: container)
         containers.append(container)
+        let enter = "nsenter --net=\(container)"
         sh(
             """
-            ip netns add \(container) && ip -n \(name) link set \(port.containerLink) netns \(container) \
-            && ip -n \(container) link set \(port.containerLink) name eth0 && ip -n \(container) link set lo up \
-            && ip -n \(container) link set eth0 up
+            \(inside) ip link set \(port.containerLink) netns \(container) \
+            && \(enter) ip link set \(port.containerLink) name eth0 && \(enter) ip link set lo up \
+            && \(enter) ip link set eth0 up
             """)
         for address in addresses {
-            sh("ip -n \(container) addr add \(address) dev eth0 \(address.contains(":") ? "nodad" : "")")
+            sh("\(enter) ip addr add \(address) dev eth0 \(address.contains(":") ? "nodad" : "")")
         }
-        if let gateway { sh("ip -n \(container) route add default via \(gateway)") }
-        return container
-    }
-
-    func ping(_ container: String, _ address: String, count: Int = 1) -> Bool {
-        run(["ip", "netns", "exec", container, "ping", "-n", "-c\(count)", "-W1", address]).status == 0
+        return enter
     }
 
     deinit {
-        for container in containers { run(["ip", "netns", "del", container]) }
-        run([
-            "sh", "-c",
-            "for f in \(directory)/*; do [ -e \"$f\" ] && umount -l $f; rm -f $f; done; umount -l \(directory); rmdir \(directory)",
-        ])
-        run(["ip", "netns", "del", name])
+        for container in containers { try? NetworkNamespace.remove(path: container) }
+        for name in (try? NetworkNamespace.names(in: directory)) ?? [] { try? NetworkNamespace.remove(path: directory + "/" + name) }
+        try? NetworkNamespace.remove(path: path)
+        run(["sh", "-c", "umount -l \(directory); rmdir \(directory) \(scratch)"])
     }
+}
+
+/// One echo, with a second for the answer.
+func ping(_ container: String, _ address: String) -> Bool {
+    run(["sh", "-c", "\(container) ping -n -c1 -W1 \(address)"]).status == 0
 }
 
 func vni(_ offset: UInt32 = 0) throws -> VNI { try #require(VNI(VNI.all.lowerBound + offset)) }

@@ -20,7 +20,7 @@ import Testing
     @Test func `The socket has mode 0660 and goes with the server`() async throws {
         try await withSocketDirectory { directory in
             let path = directory + "/sub/dir/p.sock"
-            try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0) { _ in .done } }) {
+            try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0, handle: activated()) }) {
                 #expect(mode(path) == S_IFSOCK | 0o660)
                 #expect(mode(directory + "/sub").map { $0 & 0o777 } == 0o755)
                 #expect(mode(path + ".lock").map { $0 & 0o777 } == 0o600)
@@ -28,7 +28,7 @@ import Testing
             }
             #expect(mode(path) == nil)
             // The lock file stays; the lock does not.
-            try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0) { _ in .done } }) {
+            try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0, handle: activated()) }) {
                 try await expectAnswer(path)
             }
         }
@@ -39,7 +39,7 @@ import Testing
             let kept = try RawConnection(path: path)
             #expect(try await kept.call("/Plugin.Activate").status == 200)
             let error = await #expect(throws: SocketError.self) {
-                try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0) { _ in .done } }) {}
+                try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0, handle: activated()) }) {}
             }
             #expect(error?.description == "socket \(path): process \(getpid()) serves it and goes on serving it; stop that daemon first")
             #expect(mode(path) == S_IFSOCK | 0o660)
@@ -64,7 +64,7 @@ import Testing
             #expect(throws: RawError.self) { try RawConnection(path: path) }
             try Data("99999\n".utf8).write(to: URL(fileURLWithPath: path + ".lock"))
 
-            try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0) { _ in .done } }) {
+            try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0, handle: activated()) }) {
                 try await expectAnswer(path)
                 #expect(mode(path) == S_IFSOCK | 0o660)
             }
@@ -76,7 +76,7 @@ import Testing
             let path = directory + "/p.sock"
             try Data("precious".utf8).write(to: URL(fileURLWithPath: path))
             let error = await #expect(throws: SocketError.self) {
-                try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0) { _ in .done } }) {}
+                try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0, handle: activated()) }) {}
             }
             #expect(error?.description.contains("cannot listen") == true)
             #expect(FileManager.default.contents(atPath: path) == Data("precious".utf8))
@@ -86,7 +86,7 @@ import Testing
     @Test(arguments: ["/proc/nowhere/p.sock", "/tmp/\(String(repeating: "x", count: 120)).sock"])
     func `A path that cannot be used is told`(path: String) async throws {
         let error = await #expect(throws: SocketError.self) {
-            try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0) { _ in .done } }) {}
+            try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0, handle: activated()) }) {}
         }
         #expect(error?.path == path)
         unlink(path + ".lock")
@@ -101,11 +101,13 @@ import Testing
             let (pending, silent, idle) = (Box<RawConnection>(), Box<RawConnection>(), Box<RawConnection>())
             let begin = Box<ContinuousClock.Instant>()
             try await running({
-                PluginServer(socketPath: path, logger: quiet, ready: $0) { _ in
-                    start.yield()
-                    try? await Task.sleep(for: .milliseconds(300))
-                    return .done
-                }
+                PluginServer(
+                    socketPath: path, logger: quiet, ready: $0,
+                    handle: activated { _ in
+                        start.yield()
+                        try? await Task.sleep(for: .milliseconds(300))
+                        return .done
+                    })
             }) {
                 idle.value = try RawConnection(path: path)
                 #expect(try await idle.value?.call("/Plugin.Activate").status == 200)
@@ -125,9 +127,9 @@ import Testing
     }
 
     @Test func `Calls without state never reach the handler, and failures are status 200`() async throws {
-        try await withPluginServer(handle: { _ in .failed(DriverError(.exhausted, "network blue: no address is left")) }) { path in
+        try await withPluginServer(handle: activated { _ in .failed(DriverError(.exhausted, "network blue: no address is left")) }) { path in
             let connection = try RawConnection(path: path)
-            for call in ["/Plugin.Activate", "/NetworkDriver.GetCapabilities", "/IpamDriver.GetCapabilities"] {
+            for call in ["/IpamDriver.GetDefaultAddressSpaces", "/NetworkDriver.GetCapabilities", "/IpamDriver.GetCapabilities"] {
                 let answer = try await connection.call(call)
                 #expect(answer.status == 200 && !answer.text.contains("Err"))
                 #expect(answer.headers["content-type"] == "application/vnd.docker.plugins.v1.2+json")

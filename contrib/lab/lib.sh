@@ -187,7 +187,9 @@ engine_start() {
     spawned "$host" dockerd >/dev/null && return
     data=$(host_data "$host")
     tree=$(cat "$(state_dir)/tree")
-    [[ -z $tree ]] || command=(chroot "$tree" /usr/bin/env PATH=/usr/sbin:/usr/bin:/sbin:/bin dockerd)
+    if [[ -n $tree ]]; then
+        command=(nsenter --target "$(cat "$(host_dir "$host")/run/lab/tree")" --mount -- /usr/sbin/dockerd)
+    fi
     # A killed engine leaves its pidfile, and refuses to start while any process has that number.
     rm -f "$(host_dir "$host")/run/docker.pid"
     spawn "$host" dockerd "${command[@]}" --data-root "$data/docker" --storage-driver "${LAB_STORAGE_DRIVER:-vfs}" \

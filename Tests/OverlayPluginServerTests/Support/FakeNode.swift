@@ -17,6 +17,8 @@ actor FakeNode {
     func handle(_ request: DriverRequest) -> DriverResponse {
         requests.append(request)
         switch request {
+        case .activate:
+            return .activated
         case .requestPool(let ask):
             next += 1
             let id = SubnetID(next)

@@ -43,9 +43,16 @@ func running<T: Sendable>(
     return try result.get()
 }
 
+/// A handler that answers Activate, as every node does, and leaves the rest to `handle`.
+func activated(
+    _ handle: @escaping @Sendable (DriverRequest) async -> DriverResponse = { _ in .done }
+) -> @Sendable (DriverRequest) async -> DriverResponse {
+    { request in request == .activate ? .activated : await handle(request) }
+}
+
 /// A plugin server on a socket of its own.
 func withPluginServer<T: Sendable>(
-    handle: @escaping @Sendable (DriverRequest) async -> DriverResponse = { _ in .done },
+    handle: @escaping @Sendable (DriverRequest) async -> DriverResponse = activated(),
     _ body: @Sendable (_ socketPath: String) async throws -> T
 ) async throws -> T {
     try await withSocketDirectory { directory in
@@ -56,7 +63,7 @@ func withPluginServer<T: Sendable>(
 
 /// A plugin server whose limits a test chose.
 func withPluginServer<T: Sendable>(
-    handle: @escaping @Sendable (DriverRequest) async -> DriverResponse = { _ in .done },
+    handle: @escaping @Sendable (DriverRequest) async -> DriverResponse = activated(),
     change: (inout UnixHTTPServer) -> Void,
     _ body: @Sendable (_ socketPath: String) async throws -> T
 ) async throws -> T {

@@ -1,0 +1,137 @@
+import FoundationEssentials
+import OverlayCatalogue
+import OverlayEngine
+import OverlayGossip
+import OverlayLinux
+import OverlayModel
+import OverlayPluginServer
+
+/// The control socket: JSON over HTTP, spoken by `swift-overlay` the client, and by `curl --unix-socket` as well.
+struct ControlAPI: Sendable {
+    let controller: NodeController
+    let transport: GossipTransport
+    let dataPathPort: UInt16
+
+    func answer(_ call: OverlayPluginServer.ControlRequest) async -> OverlayPluginServer.ControlResponse {
+        let request: OverlayEngine.ControlRequest
+        do {
+            guard let decoded = try decode(call) else { return Self.error(404, "no such path: \(call.method) \(call.path)") }
+            request = decoded
+        } catch let error as BadRequest {
+            return Self.error(400, error.reason)
+        } catch {
+            return Self.error(400, "the body is not the JSON that \(call.path) takes: \(error)")
+        }
+        switch await controller.control(request) {
+        case .done(let text): return Self.json(Message(message: text))
+        case .token(let report): return Self.json(report)
+        case .nodes(let reports): return Self.json(reports)
+        case .networks(let reports): return Self.json(reports)
+        case .network(let report): return Self.json(report)
+        case .status(let report): return Self.json(StatusBody(status: report, transport: await transport.counters))
+        case .refused(let reason): return Self.error(409, reason)
+        }
+    }
+
+    private struct BadRequest: Error {
+        var reason: String
+    }
+
+    private func decode(_ call: OverlayPluginServer.ControlRequest) throws -> OverlayEngine.ControlRequest? {
+        func body<T: Decodable>(_ type: T.Type) throws -> T {
+            try JSONDecoder().decode(type, from: Data(call.body.isEmpty ? Array("{}".utf8) : call.body))
+        }
+        switch (call.method, call.path) {
+        case ("POST", "/init"):
+            let body = try body(ControlBody.Initialise.self)
+            guard let pool = IPPrefix(body.defaultAddressPool ?? "10.32.0.0/12") else {
+                throw BadRequest(reason: "\(body.defaultAddressPool ?? "") is not a subnet")
+            }
+            return .initialise(
+                Initialise(
+                    cluster: ClusterID(bits: systemRandom(count: 16).reduce(0) { $0 << 8 | UInt128($1) }), addressPool: pool,
+                    subnetLength: body.defaultAddressPoolMaskLength ?? 24, dataPathPort: dataPathPort,
+                    gossipKey: systemRandom(count: 32), joinSecret: systemRandom(count: 32)))
+        case ("POST", "/join"):
+            let body = try body(ControlBody.Join.self)
+            return .join(token: body.token, host: body.host, port: body.port ?? 7946)
+        case ("POST", "/leave"): return .leave(force: try body(ControlBody.Force.self).force ?? false)
+        case ("GET", "/join-token"): return .joinToken(newSecret: nil)
+        case ("POST", "/join-token/rotate"): return .joinToken(newSecret: systemRandom(count: 32))
+        case ("POST", "/nodes/remove"):
+            let body = try body(ControlBody.RemoveNode.self)
+            return .removeNode(body.node, force: body.force ?? false)
+        case ("GET", "/nodes"): return .nodes
+        case ("GET", "/networks"): return call.query["name"].map { .network($0) } ?? .networks
+        case ("GET", "/status"): return .status
+        default: return nil
+        }
+    }
+
+    private struct Message: Encodable {
+        var message: String
+    }
+
+    private struct StatusBody: Encodable {
+        var status: StatusReport
+        var transport: GossipTransport.Counters
+
+        /// One object: the transport's counters beside the fields of the status.
+        func encode(to encoder: any Encoder) throws {
+            try status.encode(to: encoder)
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(transport, forKey: .transport)
+        }
+
+        enum CodingKeys: CodingKey { case transport }
+    }
+
+    private static func json(_ value: some Encodable) -> OverlayPluginServer.ControlResponse {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        guard let data = try? encoder.encode(value) else { return error(500, "the answer could not be encoded") }
+        return OverlayPluginServer.ControlResponse(body: Array(data) + [10])
+    }
+
+    private static func error(_ status: Int, _ reason: String) -> OverlayPluginServer.ControlResponse {
+        let data = (try? JSONEncoder().encode(["error": reason])) ?? Data()
+        return OverlayPluginServer.ControlResponse(status: status, body: Array(data) + [10])
+    }
+}
+
+/// The bodies of control requests.
+public enum ControlBody {
+    public struct Initialise: Codable, Sendable {
+        public var defaultAddressPool: String?
+        public var defaultAddressPoolMaskLength: Int?
+        public init(defaultAddressPool: String?, defaultAddressPoolMaskLength: Int?) {
+            self.defaultAddressPool = defaultAddressPool
+            self.defaultAddressPoolMaskLength = defaultAddressPoolMaskLength
+        }
+    }
+
+    public struct Join: Codable, Sendable {
+        public var token: String
+        public var host: String
+        public var port: UInt16?
+        public init(token: String, host: String, port: UInt16?) {
+            self.token = token
+            self.host = host
+            self.port = port
+        }
+    }
+
+    public struct Force: Codable, Sendable {
+        public var force: Bool?
+        public init(force: Bool?) { self.force = force }
+    }
+
+    public struct RemoveNode: Codable, Sendable {
+        public var node: String
+        public var force: Bool?
+        public init(node: String, force: Bool?) {
+            self.node = node
+            self.force = force
+        }
+    }
+}

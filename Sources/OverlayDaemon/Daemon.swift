@@ -1,0 +1,158 @@
+import Glibc
+import Logging
+import NIOCore
+import NIOPosix
+import OverlayCrypto
+import OverlayDatapath
+import OverlayEngine
+import OverlayGossip
+import OverlayLinux
+import OverlayModel
+import OverlayNetlink
+import OverlayPluginServer
+import OverlayStore
+import ServiceLifecycle
+import UnixSignals
+
+/// The daemon: checks what it needs, loads its state, wires the cores to the outside, and serves until it is told to stop.
+public enum Daemon {
+    /// - Throws: ``StartError`` and the shells' errors, each with its cause and the way out.
+    public static func run(_ configuration: Configuration) async throws {
+        let logger = makeLogger(configuration)
+        try checkCapabilities()
+        let kernel = try KernelNetlink()
+        try await kernel.preflight()
+        let store = try StateStore(directory: configuration.stateDirectory)
+        let rows = try await store.load()
+
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let loop = group.next()
+        let (key, boot, epoch) = try await identity(rows, store)
+        let box = ControllerBox()
+        let transport = GossipTransport(
+            loop: loop, node: key.id, boot: boot, logger: logger,
+            handlers: .init(
+                received: { peer, bytes in box.controller?.assumeIsolated { $0.received(bytes, from: peer) } },
+                drained: { box.controller?.assumeIsolated { $0.drained() } },
+                joinRequest: { frame, answer in
+                    guard let controller = box.controller else { return answer(nil) }
+                    controller.assumeIsolated { $0.joinRequest(frame, answer) }
+                }))
+        let port = try await bind(transport, configuration, logger)
+        let node = try await describe(configuration, kernel, key: key, boot: boot, epoch: epoch, port: port)
+        let engine: Engine
+        do {
+            engine = try Engine(identity: node, rows: rows, seed: systemRandom64())
+        } catch {
+            throw StartError("the state in \(configuration.stateDirectory) does not decode (\(error)); restore it from a backup, or remove it and let this node join anew")
+        }
+        let controller = NodeController(
+            loop: loop, engine: engine, seed: systemRandom64(), store: store, kernel: kernel, logger: logger)
+        box.set(controller)
+        await controller.start(transport)
+        logger.info(
+            "swift-overlay is ready",
+            metadata: [
+                "node": "\(node.id.short)", "name": "\(node.name)", "address": "\(node.address):\(node.port)",
+                "data-path": "\(node.vtep)", "underlay-mtu": "\(node.underlayMTU)",
+            ])
+
+        let api = ControlAPI(controller: controller, transport: transport, dataPathPort: configuration.dataPathPort)
+        let control = ControlServer(socketPath: configuration.controlSocket, logger: logger) { await api.answer($0) }
+        let plugin = PluginServer(
+            socketPath: configuration.pluginSocket, scope: configuration.isGlobalScope ? .global : .local, logger: logger
+        ) { await controller.perform($0) }
+        // The plugin server is last: the first to stop taking work.
+        let services = ServiceGroup(
+            configuration: .init(
+                services: [.init(service: control), .init(service: plugin)], gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: logger))
+        do {
+            try await services.run()
+        } catch {
+            await controller.stop()
+            throw error
+        }
+        // Kernel state stays: containers go on while the daemon is away.
+        await controller.stop()
+        await transport.close()
+        try await group.shutdownGracefully()
+    }
+
+    private static func makeLogger(_ configuration: Configuration) -> Logger {
+        let level = configuration.logLevel
+        let isJSON = configuration.logsJSON
+        return Logger(label: "swift-overlay") { label in
+            var handler: any LogHandler = isJSON ? JSONLogHandler(label: label) : StreamLogHandler.standardError(label: label)
+            handler.logLevel = level
+            return handler
+        }
+    }
+
+    private static func checkCapabilities() throws {
+        let missing = try Capabilities.effective.missing
+        guard missing.isEmpty else {
+            throw StartError(
+                "the daemon needs \(missing.joined(separator: " and ")): run it as root, or give its service AmbientCapabilities=\(missing.joined(separator: " "))")
+        }
+    }
+
+    /// The node's key, made on first start, and the boot counter, raised and stored before anything uses it.
+    private static func identity(_ rows: StoredRows, _ store: StateStore) async throws -> (NodeKey, boot: UInt32, epoch: UInt32) {
+        let facts = rows[.node] ?? [:]
+        let key: NodeKey
+        var writes: [StoreWrite] = []
+        if let bytes = facts[Array("key".utf8)] {
+            guard let stored = NodeKey(privateBytes: bytes) else { throw StartError("the node key in the state directory is damaged") }
+            key = stored
+        } else {
+            key = NodeKey()
+            writes.append(.put(.node, key: Array("key".utf8), value: key.privateBytes))
+        }
+        let boot = (facts[Array("boot".utf8)].flatMap { try? UInt32(wire: $0) } ?? 0) + 1
+        writes.append(.put(.node, key: Array("boot".utf8), value: boot.wireBytes))
+        try await store.commit([writes])
+        return (key, boot, facts[Array("epoch".utf8)].flatMap { try? UInt32(wire: $0) } ?? 1)
+    }
+
+    private static func bind(_ transport: GossipTransport, _ configuration: Configuration, _ logger: Logger) async throws -> UInt16 {
+        do {
+            let port = try await transport.bind(
+                host: configuration.listenHost, port: configuration.listenPort, mayMove: configuration.mayMovePort)
+            if port != configuration.listenPort {
+                logger.notice("port \(configuration.listenPort) is taken, by an engine in Swarm mode perhaps; using \(port)")
+            }
+            return UInt16(port)
+        } catch {
+            throw StartError("\(configuration.listenHost):\(configuration.listenPort) cannot be listened on: \(error); give another --listen-addr")
+        }
+    }
+
+    private static func describe(
+        _ configuration: Configuration, _ kernel: KernelNetlink, key: NodeKey, boot: UInt32, epoch: UInt32, port: UInt16
+    ) async throws -> NodeIdentity {
+        let addresses = try await kernel.hostAddresses()
+        let routes = try await kernel.hostRoutes()
+        let advertised = try HostNetwork.advertised(configuration.advertiseAddress, addresses, routes)
+        let vtep: IPAddress
+        if let text = configuration.dataPathAddress {
+            vtep = try HostNetwork.local(text, flag: "--data-path-addr", addresses)
+        } else {
+            vtep = advertised
+        }
+        guard let link = addresses.first(where: { $0.prefix.address == vtep }) else {
+            throw StartError("\(vtep) is on no link of this host; give --data-path-addr")
+        }
+        return NodeIdentity(
+            id: key.id, name: hostName(), publicKey: key.publicBytes, epoch: epoch, boot: boot, address: advertised, port: port,
+            vtep: vtep, underlayMTU: link.mtu,
+            routes: Array(Set(routes.map(\.destination).filter { $0.length > 0 && $0.isNetwork })).sorted())
+    }
+
+    private static func hostName() -> String {
+        var buffer = [CChar](repeating: 0, count: 256)
+        guard gethostname(&buffer, buffer.count - 1) == 0 else { return "localhost" }
+        let name = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return name.isEmpty ? "localhost" : name
+    }
+}

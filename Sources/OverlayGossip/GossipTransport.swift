@@ -1,0 +1,281 @@
+public import Logging
+public import NIOCore
+import NIOPosix
+import OverlayCrypto
+public import OverlayModel
+
+/// Where a member is reached.
+public struct PeerAddress: Hashable, Sendable {
+    public var node: NodeID
+    public var address: IPAddress
+    public var port: UInt16
+
+    public init(node: NodeID, address: IPAddress, port: UInt16) {
+        self.node = node
+        self.address = address
+        self.port = port
+    }
+}
+
+/// Port 7946: sealed datagrams and streams between members, and the joins of new ones.
+///
+/// An actor on the event loop of its channels: packets are opened and handed on where they arrive, without a hop. It holds no protocol; a
+/// message that fits a datagram goes as one, a larger one over a stream that is kept to each peer.
+public actor GossipTransport {
+    /// What arrives. Called on the event loop.
+    public struct Handlers: Sendable {
+        /// A message of an authenticated member.
+        public var received: @Sendable (NodeID, [UInt8]) -> Void
+        /// The messages that arrived together have been handed on.
+        public var drained: @Sendable () -> Void
+        /// A sealed join request; the answer closes the connection. nil drops it without a word.
+        public var joinRequest: @Sendable ([UInt8], @escaping @Sendable ([UInt8]?) -> Void) -> Void
+
+        public init(
+            received: @escaping @Sendable (NodeID, [UInt8]) -> Void, drained: @escaping @Sendable () -> Void,
+            joinRequest: @escaping @Sendable ([UInt8], @escaping @Sendable ([UInt8]?) -> Void) -> Void
+        ) {
+            self.received = received
+            self.drained = drained
+            self.joinRequest = joinRequest
+        }
+    }
+
+    /// What happened to packets since start.
+    public struct Counters: Hashable, Sendable, Codable {
+        public var sent = 0
+        public var received = 0
+        /// By reason: unknown sender, not authentic, replayed, malformed.
+        public var dropped: [String: Int] = [:]
+        public var streamsRefused = 0
+    }
+
+    static let inboundStreams = 1024
+    static let queuedFrames = 256
+    static let streamIdle = TimeAmount.seconds(120)
+
+    private let loop: any EventLoop
+    public nonisolated let unownedExecutor: UnownedSerialExecutor
+    private let logger: Logger
+    private let handlers: Handlers
+    private var datagrams: (any Channel)?
+    private var listener: (any Channel)?
+    private var sealer: PacketSealer?
+    private var opener: PacketOpener?
+    private var clusterKey: [UInt8]?
+    private var peers: [NodeID: SocketAddress] = [:]
+    private var streams: [NodeID: OutboundStream] = [:]
+    private var inbound = 0
+    private let node: NodeID
+    private let boot: UInt32
+    public private(set) var counters = Counters()
+
+    public init(loop: any EventLoop, node: NodeID, boot: UInt32, logger: Logger, handlers: Handlers) {
+        self.loop = loop
+        unownedExecutor = loop.executor.asUnownedSerialExecutor()
+        self.node = node
+        self.boot = boot
+        self.logger = logger
+        self.handlers = handlers
+    }
+
+    /// Binds UDP and TCP on one port.
+    ///
+    /// - Returns: The port: the next one where `port` is taken and `mayMove` is set, as an engine in Swarm mode holds 7946.
+    public func bind(host: String, port: Int, mayMove: Bool) async throws -> Int {
+        do {
+            try await bind(host: host, port: port)
+            return port
+        } catch let error as IOError where error.errnoCode == EADDRINUSE && mayMove {
+            try await bind(host: host, port: port + 1)
+            return port + 1
+        }
+    }
+
+    private func bind(host: String, port: Int) async throws {
+        let listener = try await ServerBootstrap(group: loop)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelInitializer { [weak self] channel in
+                channel.eventLoop.makeCompletedFuture {
+                    guard let self else { throw ChannelError.inappropriateOperationForState }
+                    try Self.addFraming(to: channel)
+                    try channel.pipeline.syncOperations.addHandler(InboundStreamHandler(transport: self))
+                }
+            }
+            .bind(host: host, port: port).get()
+        do {
+            let datagrams = try await DatagramBootstrap(group: loop)
+                .channelOption(.datagramVectorReadMessageCount, value: 32)
+                .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 32 * 2048))
+                .channelOption(.maxMessagesPerRead, value: 8)
+                .channelInitializer { [weak self] channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        guard let self else { throw ChannelError.inappropriateOperationForState }
+                        try channel.pipeline.syncOperations.addHandler(DatagramHandler(transport: self))
+                    }
+                }
+                .bind(host: host, port: port).get()
+            self.datagrams = datagrams
+            self.listener = listener
+        } catch {
+            try? await listener.close()
+            throw error
+        }
+    }
+
+    static func addFraming(to channel: any Channel) throws {
+        try channel.pipeline.syncOperations.addHandlers([
+            IdleStateHandler(allTimeout: streamIdle),
+            ByteToMessageHandler(FrameDecoder(), maximumBufferSize: Limits.frameBytes + 4),
+        ])
+    }
+
+    public func close() async {
+        for stream in streams.values { stream.channel?.close(promise: nil) }
+        streams = [:]
+        try? await datagrams?.close()
+        try? await listener?.close()
+        datagrams = nil
+        listener = nil
+    }
+
+    /// The members, and the key of packets between them. Without a key nothing is opened and nothing sent.
+    public func setPeers(_ members: [PeerAddress], key: [UInt8]?) {
+        if key != clusterKey {
+            clusterKey = key
+            opener = key.map { PacketOpener(clusterKey: $0) }
+            // A sealer is made once per key and life: its counters must not start again.
+            sealer = key.map { PacketSealer(clusterKey: $0, node: node, boot: boot) }
+        }
+        opener?.setPeers(members.map(\.node))
+        peers = [:]
+        for member in members {
+            peers[member.node] = try? SocketAddress(ipAddress: "\(member.address)", port: Int(member.port))
+        }
+        for (node, stream) in streams where stream.address != peers[node] {
+            stream.channel?.close(promise: nil)
+            streams[node] = nil
+        }
+    }
+
+    // MARK: Sending
+
+    /// Sends one message; datagrams leave with the next ``flush()``.
+    public func send(_ message: [UInt8], to node: NodeID) {
+        guard let address = peers[node] else { return }
+        guard message.count + PacketFormat.overhead <= Limits.datagramBytes else { return sendStream(message, to: node, at: address) }
+        guard let packet = sealer?.seal(message, on: .datagram), let datagrams else { return }
+        counters.sent += 1
+        let buffer = datagrams.allocator.buffer(bytes: packet)
+        datagrams.write(AddressedEnvelope(remoteAddress: address, data: buffer), promise: nil)
+    }
+
+    public func flush() { datagrams?.flush() }
+
+    private func sendStream(_ message: [UInt8], to node: NodeID, at address: SocketAddress) {
+        guard message.count + PacketFormat.overhead <= Limits.frameBytes else {
+            logger.error("message is too large for a stream", metadata: ["bytes": "\(message.count)", "limit": "\(Limits.frameBytes)"])
+            return
+        }
+        guard let frame = sealer?.seal(message, on: .stream) else { return }
+        counters.sent += 1
+        var stream = streams[node] ?? OutboundStream(address: address)
+        if let channel = stream.channel, channel.isActive {
+            // A peer that does not read costs a bounded buffer; the cores repeat what was lost.
+            if channel.isWritable { channel.writeAndFlush(FrameDecoder.frame(frame, channel.allocator), promise: nil) }
+            return
+        }
+        if stream.queue.count < Self.queuedFrames { stream.queue.append(frame) }
+        if !stream.isConnecting {
+            stream.isConnecting = true
+            connect(node, to: address)
+        }
+        streams[node] = stream
+    }
+
+    private func connect(_ node: NodeID, to address: SocketAddress) {
+        ClientBootstrap(group: loop)
+            .connectTimeout(.seconds(2))
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try Self.addFraming(to: channel) }
+            }
+            .connect(to: address)
+            .whenComplete { [weak self] result in
+                self?.assumeIsolated { $0.connected(node, to: address, result) }
+            }
+    }
+
+    private func connected(_ node: NodeID, to address: SocketAddress, _ result: Result<any Channel, any Error>) {
+        guard var stream = streams[node], stream.address == address else {
+            if case .success(let channel) = result { channel.close(promise: nil) }
+            return
+        }
+        stream.isConnecting = false
+        switch result {
+        case .success(let channel):
+            stream.channel = channel
+            for frame in stream.queue { channel.write(FrameDecoder.frame(frame, channel.allocator), promise: nil) }
+            channel.flush()
+        case .failure(let error):
+            logger.debug("stream to a member failed", metadata: ["node": "\(node.short)", "error": "\(error)"])
+        }
+        stream.queue = []
+        streams[node] = stream
+    }
+
+    // MARK: Receiving
+
+    func receive(datagram: [UInt8]) {
+        guard let (sender, message) = open(datagram, on: .datagram) else { return }
+        handlers.received(sender, message)
+    }
+
+    func drained() { handlers.drained() }
+
+    /// - Returns: Whether the connection may go on.
+    func receive(frame: [UInt8]) -> Bool {
+        guard let (sender, message) = open(frame, on: .stream) else { return false }
+        handlers.received(sender, message)
+        handlers.drained()
+        return true
+    }
+
+    func receive(join frame: [UInt8], answer: @escaping @Sendable ([UInt8]?) -> Void) { handlers.joinRequest(frame, answer) }
+
+    private func open(_ packet: [UInt8], on channel: PacketChannel) -> (NodeID, [UInt8])? {
+        do throws(OpenError) {
+            guard let opened = try opener?.open(packet, on: channel) else { return nil }
+            counters.received += 1
+            return opened
+        } catch {
+            let reason =
+                switch error {
+                case .malformed: "malformed"
+                case .unknownSender: "unknown sender"
+                case .notAuthentic: "not authentic"
+                case .replayed: "replayed"
+                }
+            counters.dropped[reason, default: 0] += 1
+            return nil
+        }
+    }
+
+    /// Counts a stream of somebody else; false when there are too many.
+    func admitStream() -> Bool {
+        guard inbound < Self.inboundStreams else {
+            counters.streamsRefused += 1
+            return false
+        }
+        inbound += 1
+        return true
+    }
+
+    func endStream() { inbound -= 1 }
+
+    private struct OutboundStream {
+        var address: SocketAddress
+        var channel: (any Channel)?
+        var isConnecting = false
+        var queue: [[UInt8]] = []
+    }
+}

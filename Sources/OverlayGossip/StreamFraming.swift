@@ -1,0 +1,99 @@
+import NIOCore
+import OverlayCrypto
+import OverlayModel
+
+/// Frames of a stream: a 32-bit length, then as many bytes. A length above the limit closes the connection before anything is kept.
+struct FrameDecoder: ByteToMessageDecoder {
+    typealias InboundOut = ByteBuffer
+
+    struct TooLong: Error {}
+
+    mutating func decode(context: ChannelHandlerContext, buffer: inout ByteBuffer) throws -> DecodingState {
+        guard let length = buffer.getInteger(at: buffer.readerIndex, as: UInt32.self) else { return .needMoreData }
+        guard length <= Limits.frameBytes else { throw TooLong() }
+        guard buffer.readableBytes >= 4 + Int(length) else { return .needMoreData }
+        buffer.moveReaderIndex(forwardBy: 4)
+        guard let frame = buffer.readSlice(length: Int(length)) else { return .needMoreData }
+        context.fireChannelRead(wrapInboundOut(frame))
+        return .continue
+    }
+
+    mutating func decodeLast(context: ChannelHandlerContext, buffer: inout ByteBuffer, seenEOF: Bool) throws -> DecodingState {
+        .needMoreData
+    }
+
+    static func frame(_ bytes: [UInt8], _ allocator: ByteBufferAllocator) -> ByteBuffer {
+        var buffer = allocator.buffer(capacity: 4 + bytes.count)
+        buffer.writeInteger(UInt32(bytes.count))
+        buffer.writeBytes(bytes)
+        return buffer
+    }
+}
+
+/// A stream that another node opened: packets of members, or one join.
+final class InboundStreamHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+
+    /// Of the first frame, whose sender is not known yet.
+    static let joinFrameBytes = 4096
+
+    private let transport: GossipTransport
+    private var isCounted = false
+    private var isJoin = false
+
+    init(transport: GossipTransport) { self.transport = transport }
+
+    func channelActive(context: ChannelHandlerContext) {
+        isCounted = transport.assumeIsolated { $0.admitStream() }
+        if !isCounted { context.close(promise: nil) }
+        context.fireChannelActive()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        if isCounted { transport.assumeIsolated { $0.endStream() } }
+        isCounted = false
+        context.fireChannelInactive()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let frame = Array(unwrapInboundIn(data).readableBytesView)
+        guard JoinSealer.isRequest(frame) else {
+            if !transport.assumeIsolated({ $0.receive(frame: frame) }) { context.close(promise: nil) }
+            return
+        }
+        guard !isJoin, frame.count <= Self.joinFrameBytes else { return context.close(promise: nil) }
+        isJoin = true
+        let channel = context.channel
+        transport.assumeIsolated { transport in
+            transport.receive(join: frame) { answer in
+                guard let answer else { return channel.close(promise: nil) }
+                channel.writeAndFlush(FrameDecoder.frame(answer, channel.allocator)).whenComplete { _ in channel.close(promise: nil) }
+            }
+        }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event is IdleStateHandler.IdleStateEvent { context.close(promise: nil) }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+}
+
+/// The datagram channel: each packet is opened on the spot, and the cores are told once when a read cycle is over.
+final class DatagramHandler: ChannelInboundHandler {
+    typealias InboundIn = AddressedEnvelope<ByteBuffer>
+
+    private let transport: GossipTransport
+
+    init(transport: GossipTransport) { self.transport = transport }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let packet = Array(unwrapInboundIn(data).data.readableBytesView)
+        transport.assumeIsolated { $0.receive(datagram: packet) }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) { transport.assumeIsolated { $0.drained() } }
+
+    /// Of one datagram (an ICMP error): the socket goes on.
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {}
+}

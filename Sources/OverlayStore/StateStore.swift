@@ -1,0 +1,133 @@
+import CSQLite
+import Glibc
+public import OverlayLinux
+public import OverlayModel
+
+/// The node's durable state: one SQLite file in the state directory, and a lock that keeps a second daemon away from it.
+///
+/// A committed batch survives a power cut: WAL mode with `synchronous=FULL`, one fdatasync per commit. It works on a thread of its own.
+public actor StateStore {
+    private let executor: ThreadExecutor
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+    private let lock: LockFile
+    private let database: Database
+
+    /// Opens or makes the state directory (0700) and the database (0600).
+    ///
+    /// - Throws: ``StoreError``, or LockError when another daemon has the directory.
+    public init(directory: String) throws {
+        executor = ThreadExecutor(name: "overlay-store")
+        if mkdir(directory, 0o700) != 0, errno != EEXIST {
+            throw StoreError(operation: "make", path: directory, code: SQLITE_CANTOPEN, reason: SystemError.text(of: errno))
+        }
+        lock = try LockFile(path: directory + "/lock")
+        database = try Database(path: directory + "/state.db")
+    }
+
+    /// Everything that was stored.
+    public func load() throws(StoreError) -> StoredRows { try database.load() }
+
+    /// Writes batches in order, in one transaction: all or nothing.
+    public func commit(_ batches: [[StoreWrite]]) throws(StoreError) { try database.commit(batches) }
+}
+
+/// The database with its statements. Not Sendable: it belongs to the store.
+private final class Database {
+    private let connection: SQLiteConnection
+    private let put: SQLiteStatement
+    private let delete: SQLiteStatement
+    private let deleteThrough: SQLiteStatement
+    private let clear: SQLiteStatement
+    private static let schemaVersion: Int64 = 1
+
+    init(path: String) throws(StoreError) {
+        // Before SQLite makes it with the umask's mode; its -wal and -shm files take the mode of the file.
+        let descriptor = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else {
+            throw StoreError(operation: "open", path: path, code: SQLITE_CANTOPEN, reason: SystemError.text(of: errno))
+        }
+        close(descriptor)
+        let connection = try SQLiteConnection(path: path)
+        try connection.execute("PRAGMA journal_mode=WAL")
+        try connection.execute("PRAGMA synchronous=FULL")
+        try connection.execute("PRAGMA busy_timeout=2000")
+        try Self.migrate(connection)
+        put = try connection.prepare("INSERT OR REPLACE INTO rows(space, key, value) VALUES (?, ?, ?)")
+        delete = try connection.prepare("DELETE FROM rows WHERE space = ? AND key = ?")
+        deleteThrough = try connection.prepare("DELETE FROM rows WHERE space = ? AND key <= ?")
+        clear = try connection.prepare("DELETE FROM rows WHERE space = ?")
+        self.connection = connection
+    }
+
+    private static func migrate(_ connection: borrowing SQLiteConnection) throws(StoreError) {
+        let query = try connection.prepare("PRAGMA user_version")
+        _ = query.step()
+        let version = query.integer(0)
+        query.reset()
+        guard version <= schemaVersion else {
+            throw StoreError(
+                operation: "read", path: connection.path, code: SQLITE_MISMATCH,
+                reason: "written by a later version of swift-overlay (schema \(version)); upgrade this daemon")
+        }
+        guard version < schemaVersion else { return }
+        try connection.execute(
+            """
+            BEGIN; CREATE TABLE IF NOT EXISTS rows(space TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, \
+            PRIMARY KEY(space, key)) WITHOUT ROWID; PRAGMA user_version=\(schemaVersion); COMMIT
+            """)
+    }
+
+    func load() throws(StoreError) -> StoredRows {
+        var rows: StoredRows = [:]
+        let query = try connection.prepare("SELECT space, key, value FROM rows")
+        while true {
+            let code = query.step()
+            guard code == SQLITE_ROW else {
+                guard code == SQLITE_DONE else { throw connection.error("read", code) }
+                return rows
+            }
+            // Rows of kinds this version does not know stay where they are.
+            guard let space = StoreSpace(rawValue: query.text(0)) else { continue }
+            rows[space, default: [:]][query.blob(1)] = query.blob(2)
+        }
+    }
+
+    func commit(_ batches: [[StoreWrite]]) throws(StoreError) {
+        try connection.execute("BEGIN IMMEDIATE")
+        do throws(StoreError) {
+            for write in batches.joined() { try apply(write) }
+            try connection.execute("COMMIT")
+        } catch {
+            // SQLite has rolled back by itself after some errors; then this one has nothing to do.
+            try? connection.execute("ROLLBACK")
+            throw error
+        }
+    }
+
+    private func apply(_ write: StoreWrite) throws(StoreError) {
+        switch write {
+        case .put(let space, let key, let value):
+            put.bind(space.rawValue, at: 1)
+            put.bind(key, at: 2)
+            put.bind(value, at: 3)
+            try run(put)
+        case .delete(let space, let key):
+            delete.bind(space.rawValue, at: 1)
+            delete.bind(key, at: 2)
+            try run(delete)
+        case .deleteThrough(let space, let key):
+            deleteThrough.bind(space.rawValue, at: 1)
+            deleteThrough.bind(key, at: 2)
+            try run(deleteThrough)
+        case .clear(let space):
+            clear.bind(space.rawValue, at: 1)
+            try run(clear)
+        }
+    }
+
+    private func run(_ statement: borrowing SQLiteStatement) throws(StoreError) {
+        let code = statement.step()
+        statement.reset()
+        guard code == SQLITE_DONE else { throw connection.error("write", code) }
+    }
+}

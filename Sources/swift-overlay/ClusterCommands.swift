@@ -1,0 +1,191 @@
+import ArgumentParser
+import FoundationEssentials
+import NIOHTTP1
+import OverlayDaemon
+import OverlayEngine
+
+struct InitCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "init", abstract: "Start a cluster, with this host as its first node.")
+
+    @OptionGroup var client: ClientOptions
+    @Option(help: "Where subnets are taken from. (default: 10.32.0.0/12)")
+    var defaultAddrPool: String?
+    @Option(help: "Prefix length of each subnet. (default: 24)")
+    var defaultAddrPoolMaskLength: Int?
+
+    func run() async throws {
+        let length = setting("default-addr-pool-mask-length", defaultAddrPoolMaskLength.map(String.init))
+        let body = ControlBody.Initialise(
+            defaultAddressPool: setting("default-addr-pool", defaultAddrPool), defaultAddressPoolMaskLength: length.flatMap { Int($0) })
+        let report = try await client.ask(.POST, "/init", body, as: JoinTokenReport.self)
+        print("Cluster started. To add another host, run there:\n\n    \(report.command)\n")
+    }
+}
+
+struct JoinCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "join", abstract: "Join the cluster of another host.")
+
+    @OptionGroup var client: ClientOptions
+    @Option(help: "What `swift-overlay join-token` prints on a member.")
+    var token: String?
+    @Argument(help: "Any member of the cluster: HOST[:PORT].")
+    var host: String
+
+    func run() async throws {
+        guard let token = setting("token", token) else { throw ValidationError("--token is missing") }
+        guard let (name, port) = splitHostPort(host) else { throw ValidationError("\(host) is not HOST[:PORT]") }
+        let answer = try await client.ask(.POST, "/join", ControlBody.Join(token: token, host: name, port: port), as: Message.self)
+        print(answer.message)
+    }
+}
+
+struct LeaveCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "leave", abstract: "Take this host out of its cluster.")
+
+    @OptionGroup var client: ClientOptions
+    @Flag(help: "Even with containers on overlay networks; they lose their interfaces.")
+    var force = false
+
+    func run() async throws {
+        print(try await client.ask(.POST, "/leave", ControlBody.Force(force: force), as: Message.self).message)
+    }
+}
+
+struct JoinTokenCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "join-token", abstract: "Print how another host joins.")
+
+    @OptionGroup var client: ClientOptions
+    @Flag(help: "Make a new token; the old one is worth nothing from then on.")
+    var rotate = false
+    @Flag(name: .shortAndLong, help: "Print the token alone.")
+    var quiet = false
+
+    func run() async throws {
+        let report =
+            rotate
+            ? try await client.ask(.POST, "/join-token/rotate", as: JoinTokenReport.self)
+            : try await client.ask(.GET, "/join-token", as: JoinTokenReport.self)
+        print(quiet ? report.token : "To add a host to this cluster, run there:\n\n    \(report.command)\n")
+    }
+}
+
+struct NodeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "node", abstract: "Nodes of the cluster.", subcommands: [List.self, Inspect.self, Remove.self])
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "ls", abstract: "List the nodes.")
+        @OptionGroup var client: ClientOptions
+        @Option(help: "text or json.") var format = OutputFormat.text
+
+        func run() async throws {
+            let data = try await client.raw(.GET, "/nodes")
+            if format == .json { return print(String(decoding: data, as: UTF8.self), terminator: "") }
+            let nodes = try JSONDecoder().decode([NodeReport].self, from: data)
+            printTable(
+                ["ID", "NAME", "ADDRESS", "STATE", "SINCE", "RTT", "NETWORKS", "BLOCKS", "CATALOGUE"],
+                nodes.map { node in
+                    [
+                        String(node.id.prefix(12)) + (node.isSelf ? " *" : ""), node.name, node.address, node.state,
+                        node.isSelf ? "-" : "\(node.since)s", node.roundTrip.map { "\($0)µs" } ?? "-", "\(node.networks)",
+                        "\(node.blocks)", node.isWriter ? "writer" : "replica",
+                    ]
+                })
+        }
+    }
+
+    struct Inspect: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "inspect", abstract: "Show one node.")
+        @OptionGroup var client: ClientOptions
+        @Argument(help: "Name or id.") var node: String
+
+        func run() async throws {
+            let nodes = try await client.ask(.GET, "/nodes", as: [NodeReport].self)
+            let found = nodes.filter { $0.name == node || $0.id.hasPrefix(node) }
+            guard let report = found.first, found.count == 1 else {
+                complain(found.isEmpty ? "no such node: \(node)" : "\(node) names \(found.count) nodes")
+                throw ExitCode(1)
+            }
+            try printJSON(report)
+        }
+    }
+
+    struct Remove: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "rm", abstract: "Remove a node that is gone for good.")
+        @OptionGroup var client: ClientOptions
+        @Flag(help: "Even when it was reachable within the last 60 s.") var force = false
+        @Argument(help: "Name or id.") var node: String
+
+        func run() async throws {
+            print(try await client.ask(.POST, "/nodes/remove", ControlBody.RemoveNode(node: node, force: force), as: Message.self).message)
+        }
+    }
+}
+
+struct NetworkCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "network", abstract: "Networks of the cluster.", subcommands: [List.self, Inspect.self])
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "ls", abstract: "List the networks.")
+        @OptionGroup var client: ClientOptions
+        @Option(help: "text or json.") var format = OutputFormat.text
+
+        func run() async throws {
+            let data = try await client.raw(.GET, "/networks")
+            if format == .json { return print(String(decoding: data, as: UTF8.self), terminator: "") }
+            let networks = try JSONDecoder().decode([NetworkReport].self, from: data)
+            printTable(
+                ["NETWORK ID", "NAME", "VNI", "SUBNET", "ENDPOINTS", "NODES"],
+                networks.map { network in
+                    [
+                        String(network.id.prefix(12)), network.name.isEmpty ? "-" : network.name, "\(network.vni)",
+                        network.subnets.map(\.subnet).joined(separator: ","), "\(network.endpoints.count)",
+                        network.nodes.joined(separator: ","),
+                    ]
+                })
+        }
+    }
+
+    struct Inspect: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "inspect", abstract: "Show one network.")
+        @OptionGroup var client: ClientOptions
+        @Argument(help: "Name, id, or the engine's id.") var network: String
+
+        func run() async throws {
+            let escaped = network.utf8.map { byte in
+                (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte) || byte == 45 || byte == 46 || byte == 95
+                    ? String(UnicodeScalar(byte)) : "%" + String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
+            }.joined()
+            try printJSON(try await client.ask(.GET, "/networks?name=\(escaped)", as: NetworkReport.self))
+        }
+    }
+}
+
+struct StatusCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "status", abstract: "Show how this node is.")
+    @OptionGroup var client: ClientOptions
+    @Option(help: "text or json.") var format = OutputFormat.text
+
+    func run() async throws {
+        let data = try await client.raw(.GET, "/status")
+        if format == .json { return print(String(decoding: data, as: UTF8.self), terminator: "") }
+        let status = try JSONDecoder().decode(StatusReport.self, from: data)
+        let rows = [
+            ("Node", "\(status.name) (\(status.node.prefix(12)))"), ("Version", status.version),
+            ("Cluster", status.cluster.map { String($0.prefix(12)) } ?? "none"), ("Address", status.address),
+            ("Data path", status.dataPathAddress + (status.dataPathPort.map { ":\($0)" } ?? "")),
+            ("Catalogue", "index \(status.catalogueIndex)" + (status.writer.map { ", writer \($0) (\(status.writerState ?? "?"))" } ?? "")),
+            ("Members", "\(status.reachable) of \(status.members) reachable"),
+            ("Networks", "\(status.networks.count), \(status.endpoints) endpoints here, \(status.leases) addresses handed out here"),
+        ]
+        for (name, value) in rows { print(name + ":" + String(repeating: " ", count: 11 - name.count) + value) }
+        for problem in status.problems { print("Problem:   \(problem)") }
+    }
+}
+
+func printJSON(_ value: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    print(String(decoding: try encoder.encode(value), as: UTF8.self))
+}

@@ -1,0 +1,200 @@
+import OverlayCatalogue
+import OverlayDatapath
+import OverlayDriver
+import OverlayEngine
+import OverlayModel
+import Testing
+
+@Suite struct ClusterTests {
+    @Test func twoHostsReachOneAnother() throws {
+        let world = try World(count: 2)
+        #expect(world.makeCluster())
+        let first = try world.createNetwork(0, "test-net")
+        let second = try world.createNetwork(1, "test-net")
+        #expect(first.prefix == second.prefix)
+        let a = try world.attach(0, "alpine1", to: first)
+        let b = try world.attach(1, "alpine2", to: second)
+        #expect(a.address != b.address)
+        world.run(for: .milliseconds(20))
+
+        let state = try #require(world.kernel(0))
+        #expect(state.forwarding[b.mac] == .vtep(IPAddress(v4: 192, 0, 2, 2)))
+        #expect(state.forwarding[a.mac] == .port(KernelName.port(a.endpoint)))
+        #expect(state.neighbours == [a.address: a.mac, b.address: b.mac])
+        #expect(state.flood == [IPAddress(v4: 192, 0, 2, 2)])
+        #expect(state.base.mtu == 1450)
+        #expect(world.kernel(1)?.neighbours == state.neighbours)
+
+        world.detach(0, a)
+        world.run(for: .milliseconds(20))
+        #expect(world.nodes[0].kernel.state.networks.isEmpty)
+        #expect(world.kernel(1)?.neighbours == [b.address: b.mac])
+        #expect(world.kernel(1)?.flood == [])
+        world.detach(1, b)
+        world.removeNetwork(0, first)
+        world.removeNetwork(1, second)
+        world.run(for: .seconds(2))
+        for node in world.nodes {
+            #expect(node.kernel.state.networks.isEmpty)
+            #expect(node.engine.catalogue.networks.isEmpty)
+            for space in [StoreSpace.lease, .endpoint, .network, .closing] { #expect(node.rows[space, default: [:]].isEmpty) }
+        }
+        #expect(world.nodes[0].engine.catalogue == world.nodes[1].engine.catalogue)
+    }
+
+    @Test func endpointsArriveWithinOneHop() throws {
+        let world = try World(count: 5)
+        #expect(world.makeCluster())
+        var networks: [World.Created] = []
+        for index in 0..<5 { networks.append(try world.createNetwork(index, "net")) }
+        for index in 1..<5 { _ = try world.attach(index, "c\(index)", to: networks[index]) }
+        let before = world.now
+        let new = try world.attach(0, "new", to: networks[0])
+        // The answer to Join takes the store's and the kernel's time; the others have heard by then.
+        while !(1..<5).allSatisfy({ world.kernel($0)?.forwarding[new.mac] != nil }) {
+            world.run(for: .microseconds(100))
+            try #require(world.now - before < .milliseconds(50))
+        }
+    }
+
+    @Test(arguments: [1, 2, 3, 4, 5] as [UInt64])
+    func lossIsRepaired(seed: UInt64) throws {
+        let world = try World(count: 4, seed: seed)
+        #expect(world.makeCluster())
+        world.loss = 0.2
+        var networks: [World.Created] = []
+        for index in 0..<4 { networks.append(try world.createNetwork(index, "net")) }
+        var live: [World.Attached] = []
+        for round in 0..<12 {
+            live.append(try world.attach(round % 4, "c\(round)", to: networks[round % 4]))
+            if round % 3 == 2, let gone = live.firstIndex(where: { $0.network == networks[1].network }) {
+                world.detach(1, live.remove(at: gone))
+            }
+        }
+        world.run(for: .seconds(10))
+        let expected = Dictionary(uniqueKeysWithValues: live.map { ($0.address, $0.mac) })
+        for index in 0..<4 where world.kernel(index) != nil { #expect(world.kernel(index)?.neighbours == expected, "node \(index)") }
+        #expect(Set(live.map(\.address)).count == live.count)
+    }
+
+    @Test func partitionKeepsRowsAndHeals() throws {
+        let world = try World(count: 2)
+        #expect(world.makeCluster())
+        let first = try world.createNetwork(0, "net")
+        let second = try world.createNetwork(1, "net")
+        let a = try world.attach(0, "a", to: first)
+        let b = try world.attach(1, "b", to: second)
+        world.cuts = [[0, 1]]
+        world.run(for: .seconds(30))
+        #expect(world.kernel(0)?.forwarding[b.mac] == .vtep(IPAddress(v4: 192, 0, 2, 2)))
+        // Starts go on from owned blocks; what needs the writer is refused and names it.
+        let c = try world.attach(1, "c", to: second)
+        let error = #expect(throws: DriverError.self) { try world.createNetwork(1, "other") }
+        #expect(error?.message.contains("catalogue writer host1 unreachable since") == true)
+        world.cuts = []
+        world.run(for: .seconds(5))
+        #expect(world.kernel(0)?.neighbours == [a.address: a.mac, b.address: b.mac, c.address: c.mac])
+        _ = try world.createNetwork(1, "other")
+    }
+
+    @Test func restartKeepsKernelStateAndPeersRows() throws {
+        let world = try World(count: 2)
+        #expect(world.makeCluster())
+        let first = try world.createNetwork(0, "net")
+        let second = try world.createNetwork(1, "net")
+        let a = try world.attach(0, "a", to: first)
+        let b = try world.attach(1, "b", to: second)
+        world.run(for: .seconds(1))
+        let before = try #require(world.kernel(0))
+        world.crash(0)
+        world.run(for: .seconds(20))
+        #expect(world.kernel(1)?.forwarding[a.mac] == .vtep(IPAddress(v4: 192, 0, 2, 1)))
+        try world.restart(0)
+        #expect(world.kernel(0) == before)
+        world.run(for: .seconds(3))
+        #expect(world.kernel(0) == before)
+        #expect(world.kernel(1)?.forwarding[a.mac] == .vtep(IPAddress(v4: 192, 0, 2, 1)))
+        let c = try world.attach(0, "c", to: first)
+        #expect(![a.address, b.address].contains(c.address))
+        world.run(for: .seconds(1))
+        #expect(world.kernel(1)?.neighbours[c.address] == c.mac)
+    }
+
+    @Test func rebootForgetsDeadEndpoints() throws {
+        let world = try World(count: 2)
+        #expect(world.makeCluster())
+        let first = try world.createNetwork(0, "net")
+        let second = try world.createNetwork(1, "net")
+        let a = try world.attach(0, "a", to: first)
+        let b = try world.attach(1, "b", to: second)
+        world.crash(0)
+        world.nodes[0].kernel = VirtualKernel()
+        world.run(for: .seconds(5))
+        try world.restart(0)
+        world.run(for: .seconds(3))
+        #expect(world.nodes[0].kernel.state.networks.isEmpty)
+        #expect(world.kernel(1)?.neighbours == [b.address: b.mac])
+        // The engine releases what it had, and starts the container again.
+        _ = world.call(0, .releaseAddress(a.pool, a.address))
+        let again = try world.attach(0, "a2", to: first)
+        world.run(for: .seconds(1))
+        #expect(world.kernel(1)?.neighbours == [b.address: b.mac, again.address: again.mac])
+    }
+
+    @Test func aWriterThatRestartsGoesOn() throws {
+        let world = try World(count: 3)
+        #expect(world.makeCluster())
+        _ = try world.createNetwork(2, "one")
+        world.crash(0)
+        try world.restart(0)
+        world.run(for: .seconds(6))
+        let two = try world.createNetwork(1, "two")
+        #expect(world.nodes[0].engine.catalogue.networks.count == 2)
+        world.run(for: .seconds(2))
+        #expect(Set(world.nodes.map { $0.engine.catalogue }).count == 1)
+        world.removeNetwork(1, two)
+    }
+
+    @Test func leaveTakesEverythingAway() throws {
+        let world = try World(count: 2)
+        #expect(world.makeCluster())
+        let second = try world.createNetwork(1, "net")
+        let b = try world.attach(1, "b", to: second)
+        guard case .refused(let reason) = world.control(1, .leave(force: false)) else {
+            Issue.record("left with a container attached")
+            return
+        }
+        #expect(reason.contains("--force"))
+        world.detach(1, b)
+        guard case .done = world.control(1, .leave(force: false)) else {
+            Issue.record("did not leave")
+            return
+        }
+        world.run(for: .seconds(2))
+        #expect(world.nodes[1].engine.catalogue.cluster == nil)
+        #expect(world.nodes[1].kernel.state.networks.isEmpty)
+        #expect(world.nodes[0].engine.catalogue.members.count == 1)
+        #expect(world.nodes[0].engine.catalogue.networks.isEmpty)
+        guard case .token(let token) = world.control(0, .joinToken(newSecret: nil)),
+            case .done = world.control(1, .join(token: token.token, host: "192.0.2.1", port: 7946))
+        else {
+            Issue.record("did not join again")
+            return
+        }
+        #expect(world.nodes[1].engine.catalogue.members.count == 2)
+    }
+
+    @Test func aRemovedNodeTakesItsLinksDown() throws {
+        let world = try World(count: 2)
+        #expect(world.makeCluster())
+        let second = try world.createNetwork(1, "net")
+        _ = try world.attach(1, "b", to: second)
+        guard case .done = world.control(0, .removeNode("host2", force: true)) else {
+            Issue.record("not removed")
+            return
+        }
+        world.run(for: .seconds(1))
+        #expect(world.nodes[1].kernel.state.networks.isEmpty)
+        #expect(world.nodes[1].engine.catalogue.cluster == nil)
+    }
+}

@@ -1,0 +1,111 @@
+import OverlayDatapath
+import OverlayDriver
+import OverlayModel
+
+/// What an engine does for `docker network create`, `run` and so on, as the transcripts show it.
+extension World {
+    struct Failed: Error, CustomStringConvertible {
+        var description: String
+    }
+
+    struct Attached {
+        var endpoint: EndpointID
+        var network: EngineNetworkID
+        var pool: SubnetID
+        var address: IPAddress
+        var mac: MACAddress
+    }
+
+    struct Created {
+        var network: EngineNetworkID
+        var pool: SubnetID
+        var prefix: IPPrefix
+    }
+
+    static func networkID(_ index: Int, _ name: String) -> EngineNetworkID {
+        var generator = SeededGenerator(seed: name.utf8.reduce(UInt64(index + 1)) { $0 &* 31 &+ UInt64($1) })
+        let text = (0..<4).map { _ in hexadecimal(generator.next().wireBytes) }.joined()
+        return EngineNetworkID(text)!
+    }
+
+    static func endpointID(_ name: String) -> EndpointID {
+        EndpointID(networkID(9, name).text)!
+    }
+
+    static func mac(_ name: String) -> MACAddress {
+        var generator = SeededGenerator(seed: name.utf8.reduce(7) { $0 &* 31 &+ UInt64($1) })
+        return .random(using: &generator)
+    }
+
+    func createNetwork(
+        _ index: Int, _ name: String, subnet: IPPrefix? = nil, range: IPPrefix? = nil, gateway: IPAddress? = nil,
+        auxiliary: [IPAddress] = [], options: Options = [:]
+    ) throws -> Created {
+        let request = RequestPool(
+            addressSpace: "swift-overlay", pool: subnet, subPool: range, networkName: name, family: .v4)
+        guard case .pool(let pool, let prefix, let given) = try checked(call(index, .requestPool(request))) else {
+            throw Failed(description: "no pool")
+        }
+        do {
+            if let gateway { _ = try checked(call(index, .requestAddress(RequestAddress(pool: pool, address: gateway, purpose: .gateway)))) }
+            for address in auxiliary {
+                _ = try checked(call(index, .requestAddress(RequestAddress(pool: pool, address: address, purpose: .auxiliary))))
+            }
+            let id = Self.networkID(index, name)
+            let data = IPAMData(
+                addressSpace: "swift-overlay", pool: prefix,
+                gateway: gateway.flatMap { IPPrefix($0, length: prefix.length) } ?? given)
+            _ = try checked(call(index, .createNetwork(CreateNetwork(network: id, options: options, v4: [data], v6: []))))
+            return Created(network: id, pool: pool, prefix: prefix)
+        } catch {
+            _ = call(index, .releasePool(pool))
+            throw error
+        }
+    }
+
+    func attach(_ index: Int, _ name: String, to network: Created, address: IPAddress? = nil) throws -> Attached {
+        let mac = Self.mac(name)
+        let request = RequestAddress(pool: network.pool, address: address, purpose: .endpoint(mac))
+        guard case .address(let prefix) = try checked(call(index, .requestAddress(request))) else { throw Failed(description: "no address") }
+        let endpoint = Self.endpointID(name)
+        do {
+            _ = try checked(
+                call(
+                    index,
+                    .createEndpoint(
+                        CreateEndpoint(network: network.network, endpoint: endpoint, v4: prefix, v6: nil, mac: mac, options: [:]))))
+            do {
+                _ = try checked(call(index, .join(Join(network: network.network, endpoint: endpoint, sandboxKey: "/run/docker/netns/1"))))
+            } catch {
+                _ = call(index, .deleteEndpoint(network: network.network, endpoint: endpoint))
+                throw error
+            }
+        } catch {
+            _ = call(index, .releaseAddress(network.pool, prefix.address))
+            throw error
+        }
+        return Attached(endpoint: endpoint, network: network.network, pool: network.pool, address: prefix.address, mac: mac)
+    }
+
+    func detach(_ index: Int, _ attached: Attached) {
+        _ = call(index, .leave(network: attached.network, endpoint: attached.endpoint))
+        _ = call(index, .deleteEndpoint(network: attached.network, endpoint: attached.endpoint))
+        _ = call(index, .releaseAddress(attached.pool, attached.address))
+    }
+
+    func removeNetwork(_ index: Int, _ network: Created) {
+        _ = call(index, .releasePool(network.pool))
+        _ = call(index, .deleteNetwork(network.network))
+    }
+
+    func checked(_ response: DriverResponse) throws -> DriverResponse {
+        if case .failed(let error) = response { throw error }
+        return response
+    }
+
+    /// The one network of a node's kernel.
+    func kernel(_ index: Int) -> NetworkState? {
+        let networks = nodes[index].kernel.state.networks
+        return networks.count == 1 ? networks.values.first : nil
+    }
+}

@@ -1,0 +1,111 @@
+import Glibc
+import OverlayLinux
+import Testing
+
+@testable import OverlayLinux
+
+@Suite("system calls")
+struct LinuxTests {
+    private func temporary(_ name: String) -> String { "/tmp/\(name)-\(getpid())-\(systemRandom64())" }
+
+    @Test func `a lock is exclusive, names its holder, and ends with it`() throws {
+        let path = temporary("lock")
+        defer { unlink(path) }
+        do {
+            let lock = try LockFile(path: path)
+            #expect(throws: LockError.held(byPID: Int(getpid()))) { try LockFile(path: path) }
+            withExtendedLifetime(lock) {}
+        }
+        var status = stat()
+        #expect(stat(path, &status) == 0)
+        #expect(status.st_mode & 0o777 == 0o600)
+        _ = try LockFile(path: path)
+        #expect(throws: LockError.system(SystemError(operation: "open", path: "/nowhere/lock", errno: ENOENT))) {
+            try LockFile(path: "/nowhere/lock")
+        }
+        #expect(LockError.held(byPID: 7).description == "held by process 7")
+    }
+
+    @Test func `capabilities are read from CapEff`() throws {
+        let text = "Name:\tx\nCapInh:\t0000000000000000\nCapEff:\t0000000000201000\nCapBnd:\tffffffffffffffff\n"
+        let set = try #require(Capabilities.parse(status: text))
+        #expect(set.contains(Capabilities.netAdmin) && set.contains(Capabilities.sysAdmin) && !set.contains(0) && !set.contains(64))
+        #expect(set.missing.isEmpty)
+        #expect(Capabilities(bits: 1 << 12).missing == ["CAP_SYS_ADMIN"])
+        #expect(Capabilities.parse(status: "Name:\tx\n") == nil)
+        #expect(Capabilities.parse(status: "CapEff:\tnonsense\n") == nil)
+        _ = try Capabilities.effective
+    }
+
+    @Test func `errors read like a sentence`() {
+        #expect(SystemError(operation: "open", path: "/x", errno: ENOENT).description == "open /x: No such file or directory")
+        #expect(SystemError(operation: "getrandom", errno: EPERM).description == "getrandom: Operation not permitted")
+    }
+
+    @Test func `clock and randomness`() {
+        let first = MonotonicClock.now()
+        usleep(1000)
+        #expect(MonotonicClock.now() - first >= 1_000_000)
+        #expect(systemRandom(count: 0).isEmpty)
+        #expect(systemRandom(count: 5000).count == 5000)
+        #expect(systemRandom64() != systemRandom64())
+    }
+
+    @Test func `what is no namespace is told apart`() throws {
+        let path = temporary("ns")
+        #expect(try NetworkNamespace.state(path: path) == .missing)
+        try NetworkNamespace.remove(path: path)
+        close(open(path, O_CREAT | O_WRONLY, 0o600))
+        #expect(try NetworkNamespace.state(path: path) == .stale)
+        #expect(throws: SystemError.self) { _ = try NetworkNamespace.open(path: path) }
+        unlink(path)
+        #expect(try NetworkNamespace.names(in: path) == [])
+    }
+
+    @Test(.enabled(if: kernelIsUsable)) func `a namespace is made, found, entered and removed`() throws {
+        let path = temporary("ns")
+        close(open(path, O_CREAT | O_WRONLY, 0o600))
+        #expect(try NetworkNamespace.create(path: path), "over a stale file")
+        #expect(try !NetworkNamespace.create(path: path), "adopted")
+        #expect(try NetworkNamespace.state(path: path) == .namespace)
+        let namespace = try NetworkNamespace.open(path: path)
+        let own = try NetworkNamespace.current()
+        #expect(try NetworkNamespace.identity(of: namespace) != NetworkNamespace.identity(of: own))
+        #expect(try NetworkNamespace.identity(path: path) == NetworkNamespace.identity(of: namespace))
+        let socket = try NetworkNamespace.openSocket(in: namespace, domain: AF_INET, type: Int32(SOCK_DGRAM.rawValue), protocol: 0)
+        #expect(socket.number >= 0)
+        // The setting is the namespace's, not ours.
+        let setting = "/proc/sys/net/ipv4/conf/lo/rp_filter"
+        let before = try NetworkNamespace.read(setting, in: own)
+        try NetworkNamespace.write(before == "1" ? "2" : "1", to: setting, in: namespace)
+        #expect(try NetworkNamespace.read(setting, in: namespace) != before)
+        #expect(try NetworkNamespace.read(setting, in: own) == before)
+        try NetworkNamespace.remove(path: path)
+        #expect(try NetworkNamespace.identity(path: path) == nil)
+    }
+
+    @Test func `the executor runs jobs in order on its own thread`() async {
+        let counter = Counter()
+        await withTaskGroup(of: Void.self) { group in
+            for _ in 0..<100 { group.addTask { await counter.add() } }
+        }
+        #expect(await counter.value == 100)
+        #expect(await counter.name() == "swift-test-exec\n")
+    }
+}
+
+/// An actor on a thread of its own.
+private actor Counter {
+    private let executor = ThreadExecutor(name: "swift-test-executor")
+    nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+    private(set) var value = 0
+
+    func add() {
+        preconditionIsolated()
+        value += 1
+    }
+
+    func name() -> String {
+        (try? readFile("/proc/thread-self/comm")) ?? ""
+    }
+}
