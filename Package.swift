@@ -109,5 +109,6 @@ let package = Package(
 )
 
 package.targets += [
+    tests("OverlayNetlinkTests", ["OverlayNetlink", "OverlayModel", "OverlayDatapath", "OverlayLinux"]),
     tests("OverlayEngineTests", ["OverlayEngine", "OverlayMembership", "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath"]),
 ]

@@ -163,20 +163,22 @@ actor NodeController {
             return process(.joinAnswer(id, .refused("the request could not be sealed")))
         }
         let target = "\(contact.host):\(contact.port)"
-        Task { [loop] in
+        JoinClient.ask(host: contact.host, port: contact.port, frame: frame, on: loop).whenComplete { [weak self] result in
             let outcome: JoinAnswer
-            do throws(JoinClient.Failure) {
-                let answer = try await JoinClient.ask(host: contact.host, port: contact.port, frame: frame, on: loop)
-                outcome = sealer.openAnswer(answer, to: salt).flatMap { try? JoinAnswer(wire: $0) } ?? .refused("\(target) gave an answer that is not the cluster's")
-            } catch {
+            switch result.mapError({ $0 as? JoinClient.Failure ?? .noAnswer }) {
+            case .success(let answer):
                 outcome =
-                    switch error {
-                    case .unreachable(let reason): .refused("\(target) is not reached over TCP: \(reason); is swift-overlay running there, and the port open?")
-                    case .noAnswer: .refused("\(target) refused the token: it is not of its cluster, or was rotated; `swift-overlay join-token` there prints the current one")
-                    case .timedOut: .refused("\(target) did not answer in time; is its catalogue writer reachable?")
-                    }
+                    sealer.openAnswer(answer, to: salt).flatMap { try? JoinAnswer(wire: $0) }
+                    ?? .refused("\(target) gave an answer that is not the cluster's")
+            case .failure(.unreachable(let reason)):
+                outcome = .refused("\(target) is not reached over TCP: \(reason); is swift-overlay running there, and the port open?")
+            case .failure(.noAnswer):
+                outcome = .refused(
+                    "\(target) refused the token: it is not of its cluster, or was rotated; `swift-overlay join-token` there prints the current one")
+            case .failure(.timedOut):
+                outcome = .refused("\(target) did not answer in time; is its catalogue writer reachable?")
             }
-            self.process(.joinAnswer(id, outcome))
+            self?.assumeIsolated { $0.process(.joinAnswer(id, outcome)) }
         }
     }
 

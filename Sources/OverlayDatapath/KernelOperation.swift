@@ -36,7 +36,7 @@ public enum KernelOperation: Hashable, Sendable {
 /// What became of a batch of operations.
 public enum KernelOutcome: Hashable, Sendable {
     case applied
-    /// The operation at `index` failed; those before it are in the kernel, those after it were not tried.
+    /// The operation at `index` failed. Those before it are in the kernel; rows go in batches, so a few behind it may be too.
     case failed(index: Int, KernelFailure)
 }
 

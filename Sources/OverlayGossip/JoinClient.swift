@@ -11,36 +11,33 @@ public enum JoinClient {
         case timedOut
     }
 
+    /// - Returns: The sealed answer, or a ``Failure``, on `loop`.
     public static func ask(
         host: String, port: UInt16, frame: [UInt8], timeout: TimeAmount = .seconds(7), on loop: any EventLoop
-    ) async throws(Failure) -> [UInt8] {
+    ) -> EventLoopFuture<[UInt8]> {
         let promise = loop.makePromise(of: [UInt8].self)
         let deadline = loop.scheduleTask(in: timeout) { promise.fail(Failure.timedOut) }
-        defer { deadline.cancel() }
-        let channel: any Channel
-        do {
-            channel = try await ClientBootstrap(group: loop)
-                .connectTimeout(.seconds(3))
-                .channelInitializer { channel in
-                    channel.eventLoop.makeCompletedFuture {
-                        try channel.pipeline.syncOperations.addHandlers([
-                            ByteToMessageHandler(FrameDecoder(), maximumBufferSize: Limits.frameBytes + 4),
-                            AnswerHandler(promise: promise),
-                        ])
-                    }
+        ClientBootstrap(group: loop)
+            .connectTimeout(.seconds(3))
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandlers([
+                        ByteToMessageHandler(FrameDecoder(), maximumBufferSize: Limits.frameBytes + 4),
+                        AnswerHandler(promise: promise),
+                    ])
                 }
-                .connect(host: host, port: Int(port)).get()
-        } catch {
-            promise.fail(Failure.noAnswer)
-            throw .unreachable("\(error)")
-        }
-        channel.writeAndFlush(FrameDecoder.frame(frame, channel.allocator), promise: nil)
-        defer { channel.close(promise: nil) }
-        do {
-            return try await promise.futureResult.get()
-        } catch {
-            throw (error as? Failure) ?? .noAnswer
-        }
+            }
+            .connect(host: host, port: Int(port))
+            .whenComplete { result in
+                switch result {
+                case .success(let channel):
+                    channel.writeAndFlush(FrameDecoder.frame(frame, channel.allocator), promise: nil)
+                    promise.futureResult.whenComplete { _ in channel.close(promise: nil) }
+                case .failure(let error): promise.fail(Failure.unreachable("\(error)"))
+                }
+            }
+        promise.futureResult.whenComplete { _ in deadline.cancel() }
+        return promise.futureResult
     }
 
     private final class AnswerHandler: ChannelInboundHandler {
