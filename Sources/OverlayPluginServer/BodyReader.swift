@@ -18,7 +18,8 @@ struct BodyReader {
         guard body.contains(where: { $0 != 0x20 && $0 != 0x09 && $0 != 0x0A && $0 != 0x0D }) else {
             throw ProtocolError(
                 .malformed,
-                "\(method): the body is empty; engines do this when they repeat a call whose connection broke: run the command again")
+                "\(method): the body is empty; engines do this when they repeat a call whose connection broke: run the command again"
+            )
         }
         do throws(JSONFailure) {
             guard case .object(let fields) = try JSONText.parse(body) else {
@@ -124,7 +125,9 @@ struct BodyReader {
         case .some(let other): throw failure("the field V6 is \(kind(other)), not a boolean")
         }
         let name = try text(try object(fields, "Options"), OptionName.net, in: "Options")
-        guard name.utf8.count <= Limits.stringBytes else { throw failure("the --ipam-opt \(OptionName.net)=\(excerpt(name)) is too long") }
+        guard name.utf8.count <= Limits.stringBytes else {
+            throw failure("the --ipam-opt \(OptionName.net)=\(excerpt(name)) is too long")
+        }
         return .requestPool(
             RequestPool(
                 addressSpace: try text(fields, "AddressSpace"),

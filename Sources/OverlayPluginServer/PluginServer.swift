@@ -14,8 +14,8 @@ public struct PluginServer: Service {
 
     /// - Parameters:
     ///   - ready: called when engines can connect.
-    ///   - handle: answers what needs state. It is called for several requests at a time, and has its own time limit: engines wait for
-    ///     ever.
+    ///   - handle: answers Activate and what needs state (all but `DriverRequest.constantResponse`). It is called for several requests at
+    ///     a time, and has its own time limit: engines wait for ever.
     public init(
         socketPath: String,
         scope: PluginCodec.Scope = .local,
@@ -43,7 +43,8 @@ public struct PluginServer: Service {
     public func run() async throws { try await server.run() }
 
     static func answer(
-        _ call: UnixHTTPServer.Call, scope: PluginCodec.Scope, logger: Logger, handle: @Sendable (DriverRequest) async -> DriverResponse
+        _ call: UnixHTTPServer.Call, scope: PluginCodec.Scope, logger: Logger,
+        handle: @Sendable (DriverRequest) async -> DriverResponse
     ) async -> UnixHTTPServer.Answer {
         guard call.method == "POST" else {
             return answer(to: ProtocolError(.wrongVerb, "the verb \(excerpt(call.method)) is not POST"))
@@ -67,7 +68,8 @@ public struct PluginServer: Service {
         default: logger.trace("\(call.path) answered")
         }
         return UnixHTTPServer.Answer(
-            status: PluginCodec.refusalStatus, body: PluginCodec.encode(response, scope: scope), contentType: PluginCodec.contentType)
+            status: PluginCodec.refusalStatus, body: PluginCodec.encode(response, scope: scope),
+            contentType: PluginCodec.contentType)
     }
 
     static func answer(to error: ProtocolError) -> UnixHTTPServer.Answer {

@@ -109,7 +109,8 @@ struct UnixHTTPServer: Sendable {
             answer = await respond(Call(method: request.method.rawValue, path: request.uri.path, query: query, body: body))
         } else {
             answer = refuse(
-                ProtocolError(.tooLarge, "the body of \(excerpt(request.uri.path)) is longer than \(Limits.requestBodyBytes) bytes"))
+                ProtocolError(.tooLarge, "the body of \(excerpt(request.uri.path)) is longer than \(Limits.requestBodyBytes) bytes")
+            )
         }
         let response = Response(
             status: HTTPResponse.Status(code: answer.status),

@@ -29,9 +29,11 @@ private func encoded(_ response: DriverResponse) -> String { String(decoding: Pl
     }
 
     static let bodied = [
-        "/NetworkDriver.GwAllocCheck", "/NetworkDriver.AllocateNetwork", "/NetworkDriver.FreeNetwork", "/NetworkDriver.CreateNetwork",
+        "/NetworkDriver.GwAllocCheck", "/NetworkDriver.AllocateNetwork", "/NetworkDriver.FreeNetwork",
+        "/NetworkDriver.CreateNetwork",
         "/NetworkDriver.DeleteNetwork", "/NetworkDriver.CreateEndpoint", "/NetworkDriver.DeleteEndpoint",
-        "/NetworkDriver.EndpointOperInfo", "/NetworkDriver.Join", "/NetworkDriver.Leave", "/NetworkDriver.ProgramExternalConnectivity",
+        "/NetworkDriver.EndpointOperInfo", "/NetworkDriver.Join", "/NetworkDriver.Leave",
+        "/NetworkDriver.ProgramExternalConnectivity",
         "/NetworkDriver.RevokeExternalConnectivity", "/NetworkDriver.DiscoverNew", "/NetworkDriver.DiscoverDelete",
         "/IpamDriver.RequestPool", "/IpamDriver.ReleasePool", "/IpamDriver.RequestAddress", "/IpamDriver.ReleaseAddress",
     ]
@@ -55,7 +57,8 @@ private func encoded(_ response: DriverResponse) -> String { String(decoding: Pl
     @Test(arguments: [
         ("/NetworkDriver.GwAllocCheck", DriverRequest.gatewayAllocationCheck), ("/NetworkDriver.FreeNetwork", .freeNetwork),
         ("/NetworkDriver.EndpointOperInfo", .endpointOperationalInfo), ("/NetworkDriver.DiscoverNew", .discoverNew),
-        ("/NetworkDriver.DiscoverDelete", .discoverDelete), ("/NetworkDriver.ProgramExternalConnectivity", .programExternalConnectivity),
+        ("/NetworkDriver.DiscoverDelete", .discoverDelete),
+        ("/NetworkDriver.ProgramExternalConnectivity", .programExternalConnectivity),
         ("/NetworkDriver.RevokeExternalConnectivity", .revokeExternalConnectivity),
     ])
     func `Calls without content take any object`(path: String, request: DriverRequest) throws {
@@ -95,8 +98,10 @@ private func encoded(_ response: DriverResponse) -> String { String(decoding: Pl
         let requests = try forms.map { try decode("/NetworkDriver.CreateNetwork", #"{"NetworkID":"\#(network)"\#($0)}"#) }
         #expect(Set(requests).count == 1)
 
-        let interfaces = ["", #","Interface":null,"Options":null"#, #","Interface":{},"Options":{}"#,
-            #","Interface":{"Address":"","AddressIPv6":"","MacAddress":""}"#, #","Interface":{"Address":null}"#]
+        let interfaces = [
+            "", #","Interface":null,"Options":null"#, #","Interface":{},"Options":{}"#,
+            #","Interface":{"Address":"","AddressIPv6":"","MacAddress":""}"#, #","Interface":{"Address":null}"#,
+        ]
         let endpoints = try interfaces.map {
             try decode("/NetworkDriver.CreateEndpoint", #"{"NetworkID":"\#(network)","EndpointID":"\#(endpoint)"\#($0)}"#)
         }
@@ -105,7 +110,9 @@ private func encoded(_ response: DriverResponse) -> String { String(decoding: Pl
 
     @Test func `Options may be of any type`() throws {
         let body = #"{"NetworkID":"\#(network)","Options":{"a":null,"b":[1,"x",{"c":[]}],"d":-1.5e3,"e":{"f":{}},"g":true}}"#
-        guard case .createNetwork(let ask) = try decode("/NetworkDriver.CreateNetwork", body) else { throw RawError(description: "kind") }
+        guard case .createNetwork(let ask) = try decode("/NetworkDriver.CreateNetwork", body) else {
+            throw RawError(description: "kind")
+        }
         #expect(ask.options["a"] == .null)
         #expect(ask.options["b"] == .list([.number(1), .string("x"), .object(["c": .list([])])]))
         #expect(ask.options["d"] == .number(-1500))
@@ -148,10 +155,12 @@ private func encoded(_ response: DriverResponse) -> String { String(decoding: Pl
         #expect(
             try decode(
                 "/IpamDriver.RequestPool",
-                #"{"AddressSpace":"s","Pool":"fd00::/64","SubPool":"fd00::8000:0:0:0/65","Options":{"net":"blue","k":[1]},"V6":true}"#)
+                #"{"AddressSpace":"s","Pool":"fd00::/64","SubPool":"fd00::8000:0:0:0/65","Options":{"net":"blue","k":[1]},"V6":true}"#
+            )
                 == .requestPool(
                     RequestPool(
-                        addressSpace: "s", pool: IPPrefix("fd00::/64"), subPool: IPPrefix("fd00::8000:0:0:0/65"), networkName: "blue",
+                        addressSpace: "s", pool: IPPrefix("fd00::/64"), subPool: IPPrefix("fd00::8000:0:0:0/65"),
+                        networkName: "blue",
                         family: .v6)))
         #expect(failure("/IpamDriver.RequestPool", #"{"Pool":"fd00::/64","V6":false}"#)?.message.contains(#""fd00::/64""#) == true)
         #expect(failure("/IpamDriver.RequestPool", #"{"Options":{"net":5}}"#) != nil)
@@ -159,7 +168,9 @@ private func encoded(_ response: DriverResponse) -> String { String(decoding: Pl
     }
 
     @Test func `The purpose of an address`() throws {
-        func ask(_ rest: String) throws -> DriverRequest { try decode("/IpamDriver.RequestAddress", #"{"PoolID":"\#(pool)"\#(rest)}"#) }
+        func ask(_ rest: String) throws -> DriverRequest {
+            try decode("/IpamDriver.RequestAddress", #"{"PoolID":"\#(pool)"\#(rest)}"#)
+        }
         let gateway = #""RequestAddressType":"com.docker.network.gateway""#
         let mac = #""com.docker.network.endpoint.macaddress":"02:42:00:00:00:09""#
         #expect(
@@ -181,12 +192,15 @@ private func encoded(_ response: DriverResponse) -> String { String(decoding: Pl
         #expect(failure(path, #"{"PoolID":"\#(pool)","Address":"10.1.0.5/24"}"#)?.message.contains(#""10.1.0.5/24""#) == true)
         for bad in [#""02:42""#, #""01:00:5e:00:00:01""#, #""00:00:00:00:00:00""#, "5", "[]"] {
             #expect(
-                failure(path, #"{"PoolID":"\#(pool)","Options":{"com.docker.network.endpoint.macaddress":\#(bad)}}"#)?.code == .malformed,
+                failure(path, #"{"PoolID":"\#(pool)","Options":{"com.docker.network.endpoint.macaddress":\#(bad)}}"#)?.code
+                    == .malformed,
                 "\(bad)")
         }
     }
 
-    @Test(arguments: ["", "pool-0", "pool-000000000000000G", "pool-00000000000000 7", "pool-+000000000000007", "pool-000000000000000A"])
+    @Test(arguments: [
+        "", "pool-0", "pool-000000000000000G", "pool-00000000000000 7", "pool-+000000000000007", "pool-000000000000000A",
+    ])
     func `A PoolID that is none of ours is refused`(text: String) {
         for method in ["ReleasePool", "RequestAddress", "ReleaseAddress"] {
             #expect(failure("/IpamDriver.\(method)", #"{"PoolID":"\#(text)","Address":"10.0.0.1"}"#)?.code == .malformed)
@@ -206,17 +220,22 @@ private func encoded(_ response: DriverResponse) -> String { String(decoding: Pl
             failure(
                 "/NetworkDriver.CreateEndpoint",
                 #"{"NetworkID":"\#(network)","EndpointID":"\#(endpoint)","Interface":{"Address":"\#(long)"}}"#))
-        #expect(error.message.hasPrefix("NetworkDriver.CreateEndpoint on network 5a7a384ff4e3 for endpoint 7567acc21e80: Interface.Address \"999"))
+        #expect(
+            error.message.hasPrefix(
+                "NetworkDriver.CreateEndpoint on network 5a7a384ff4e3 for endpoint 7567acc21e80: Interface.Address \"999"))
         #expect(error.message.utf8.count < 400)
         let type = try #require(failure("/NetworkDriver.CreateNetwork", #"{"NetworkID":"\#(network)","IPv4Data":[{"Pool":5}]}"#))
-        #expect(type.message == "NetworkDriver.CreateNetwork on network 5a7a384ff4e3: the field IPv4Data[0].Pool is a number, not text")
+        #expect(
+            type.message == "NetworkDriver.CreateNetwork on network 5a7a384ff4e3: the field IPv4Data[0].Pool is a number, not text")
         let id = try #require(failure("/NetworkDriver.DeleteNetwork", #"{"NetworkID":"../../etc\u0007"}"#))
         #expect(id.message.contains(#""../../etc\u{07}""#))
     }
 
     @Test func `Counts are bounded`() {
         let many = Array(repeating: #"{"Pool":"10.0.0.0/24"}"#, count: Limits.subnetsPerNetwork + 1).joined(separator: ",")
-        #expect(failure("/NetworkDriver.CreateNetwork", #"{"NetworkID":"\#(network)","IPv4Data":[\#(many)]}"#)?.message.contains("limit") == true)
+        #expect(
+            failure("/NetworkDriver.CreateNetwork", #"{"NetworkID":"\#(network)","IPv4Data":[\#(many)]}"#)?.message.contains(
+                "limit") == true)
         let aux = (0...Limits.auxiliaryAddresses).map { #""a\#($0)":"10.0.0.1/24""# }.joined(separator: ",")
         let body = #"{"NetworkID":"\#(network)","IPv4Data":[{"AuxAddresses":{\#(aux)}}]}"#
         #expect(failure("/NetworkDriver.CreateNetwork", body)?.message.contains("limit") == true)
@@ -226,16 +245,22 @@ private func encoded(_ response: DriverResponse) -> String { String(decoding: Pl
         let open = String(repeating: "[", count: 1 << 20)
         #expect(failure("/NetworkDriver.DiscoverNew", open)?.message.contains("deeper than 64") == true)
         let options = String(repeating: #"{"a":"#, count: 1000) + "1" + String(repeating: "}", count: 1000)
-        #expect(failure("/NetworkDriver.CreateNetwork", #"{"NetworkID":"\#(network)","Options":\#(options)}"#)?.message.contains("deeper") == true)
+        #expect(
+            failure("/NetworkDriver.CreateNetwork", #"{"NetworkID":"\#(network)","Options":\#(options)}"#)?.message.contains(
+                "deeper") == true)
         let text = String(repeating: "[{", count: 500)
         #expect((try? decode("/NetworkDriver.DiscoverNew", #"{"a":"\\\"\#(text)","b\\":"\#(text)"}"#)) == .discoverNew)
-        func lists(_ count: Int) -> String { #"{"a":"# + String(repeating: "[", count: count) + String(repeating: "]", count: count) + "}" }
+        func lists(_ count: Int) -> String {
+            #"{"a":"# + String(repeating: "[", count: count) + String(repeating: "]", count: count) + "}"
+        }
         #expect((try? decode("/NetworkDriver.DiscoverNew", lists(63))) == .discoverNew)
         #expect(failure("/NetworkDriver.DiscoverNew", lists(64)) != nil)
     }
 
     @Test func `Unknown methods`() {
-        for path in ["", "/", "/NetworkDriver", "/NetworkDriver.", "/networkdriver.join", "/VolumeDriver.List", "//Plugin.Activate"] {
+        for path in [
+            "", "/", "/NetworkDriver", "/NetworkDriver.", "/networkdriver.join", "/VolumeDriver.List", "//Plugin.Activate",
+        ] {
             #expect(failure(path, "{}")?.code == .unknownMethod, "\(path)")
         }
     }
@@ -273,7 +298,9 @@ private func encoded(_ response: DriverResponse) -> String { String(decoding: Pl
     }
 
     @Test func `A failure has both keys and never an empty text`() {
-        #expect(encoded(.failed(DriverError(.exhausted, "no \"address\"\nleft"))) == #"{"Err":"no \"address\"\nleft","Error":"no \"address\"\nleft"}"#)
+        #expect(
+            encoded(.failed(DriverError(.exhausted, "no \"address\"\nleft")))
+                == #"{"Err":"no \"address\"\nleft","Error":"no \"address\"\nleft"}"#)
         #expect(encoded(.failed(DriverError(.system, ""))) == #"{"Err":"unknown error","Error":"unknown error"}"#)
     }
 }

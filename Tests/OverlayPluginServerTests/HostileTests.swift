@@ -32,7 +32,8 @@ import Testing
             "/NetworkDriver.CreateEndpoint",
             ids.merging([
                 "Interface": .object([
-                    "Address": .string("10.1.0.9/24"), "AddressIPv6": .string("fd00::9/64"), "MacAddress": .string("02:00:00:00:00:01"),
+                    "Address": .string("10.1.0.9/24"), "AddressIPv6": .string("fd00::9/64"),
+                    "MacAddress": .string("02:00:00:00:00:01"),
                 ]), "Options": .object([:]),
             ]) { $1 }
         ),
@@ -53,7 +54,8 @@ import Testing
 
     private static let values: [OptionValue] = [
         .null, .bool(true), .number(1), .number(-1e300), .string(""), .string("x"), .string("\u{0}\n\u{202E}"),
-        .string(String(repeating: "é", count: 2000)), .list([]), .list([.null]), .list([.list([])]), .object([:]), .object(["": .null]),
+        .string(String(repeating: "é", count: 2000)), .list([]), .list([.null]), .list([.list([])]), .object([:]),
+        .object(["": .null]),
     ]
 
     private static func json(_ value: OptionValue) throws -> [UInt8] { try Array(JSONEncoder().encode(value)) }
@@ -62,13 +64,14 @@ import Testing
     private static func mutations(of value: OptionValue) -> [OptionValue] {
         guard case .object(let fields) = value else {
             guard case .list(let items) = value else { return values }
-            return values + items.indices.flatMap { index in
-                mutations(of: items[index]).map { changed in
-                    var copy = items
-                    copy[index] = changed
-                    return .list(copy)
+            return values
+                + items.indices.flatMap { index in
+                    mutations(of: items[index]).map { changed in
+                        var copy = items
+                        copy[index] = changed
+                        return .list(copy)
+                    }
                 }
-            }
         }
         return values
             + fields.keys.sorted().flatMap { key -> [OptionValue] in
@@ -110,7 +113,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "{", "}", "{]", "[", "nul", "{\"NetworkID\":}", "{\"NetworkID\":\"x\"} {}", "\u{1}", "{\"a\":\"\\ud800\"}", "{\"a\":1e99999}",
+        "{", "}", "{]", "[", "nul", "{\"NetworkID\":}", "{\"NetworkID\":\"x\"} {}", "\u{1}", "{\"a\":\"\\ud800\"}",
+        "{\"a\":1e99999}",
         "{\"a\":01}", "{'a':1}", "<xml/>", "\u{FEFF}{}",
     ])
     func `Malformed JSON`(body: String) async throws {
@@ -128,7 +132,9 @@ import Testing
             var random = SeededGenerator(seed: 7)
             let bodies: [[UInt8]] =
                 [[0xFF], [0xFE, 0xFF, 0, 0x7B], Array("{\"NetworkID\":\"".utf8) + [0xC3, 0x28] + Array("\"}".utf8)]
-                + (0..<200).map { _ in (0..<Int.random(in: 1...300, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) } }
+                + (0..<200).map { _ in
+                    (0..<Int.random(in: 1...300, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+                }
             for body in bodies {
                 let answer = try await connection.call("/NetworkDriver.DeleteNetwork", body: body)
                 #expect(answer.status == 400)
@@ -141,7 +147,8 @@ import Testing
         try await withPluginServer { path in
             let connection = try RawConnection(path: path)
             for _ in 0..<3 {
-                let answer = try await connection.call("/NetworkDriver.Join", body: [UInt8](repeating: UInt8(ascii: "["), count: 10 << 20))
+                let answer = try await connection.call(
+                    "/NetworkDriver.Join", body: [UInt8](repeating: UInt8(ascii: "["), count: 10 << 20))
                 #expect(answer.status == 413)
                 #expect(answer.text.contains(#""Err":"#))
             }
@@ -240,10 +247,12 @@ import Testing
 
     @Test func `A request that breaks off never reaches the node`() async throws {
         let calls = Atomic<Int>(0)
-        try await withPluginServer(handle: activated { _ in
-            calls.add(1, ordering: .relaxed)
-            return .done
-        }) { path in
+        try await withPluginServer(
+            handle: activated { _ in
+                calls.add(1, ordering: .relaxed)
+                return .done
+            }
+        ) { path in
             let body = #"{"NetworkID":"\#(Self.network)"}"#
             let connection = try RawConnection(path: path)
             // The body is whole JSON, but the head says that more comes.
@@ -263,7 +272,8 @@ import Testing
             for index in 0..<50 {
                 bytes +=
                     index.isMultiple(of: 2)
-                    ? RawConnection.request("/Plugin.Activate") : RawConnection.request("/NetworkDriver.EndpointOperInfo", body: [0x7B, 0x7D])
+                    ? RawConnection.request("/Plugin.Activate")
+                    : RawConnection.request("/NetworkDriver.EndpointOperInfo", body: [0x7B, 0x7D])
             }
             try await connection.send(bytes)
             for index in 0..<50 {
@@ -276,13 +286,15 @@ import Testing
     @Test func `Many connections at a time, kept alive`() async throws {
         let most = Atomic<Int>(0)
         let now = Atomic<Int>(0)
-        try await withPluginServer(handle: activated { _ in
-            let count = now.add(1, ordering: .relaxed).newValue
-            most.max(count, ordering: .relaxed)
-            try? await Task.sleep(for: .milliseconds(20))
-            now.subtract(1, ordering: .relaxed)
-            return .done
-        }) { path in
+        try await withPluginServer(
+            handle: activated { _ in
+                let count = now.add(1, ordering: .relaxed).newValue
+                most.max(count, ordering: .relaxed)
+                try? await Task.sleep(for: .milliseconds(20))
+                now.subtract(1, ordering: .relaxed)
+                return .done
+            }
+        ) { path in
             let body = Array(#"{"NetworkID":"\#(Self.network)"}"#.utf8)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for _ in 0..<64 {
@@ -337,7 +349,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "plugin.moby.localhost", "%2Frun%2Fdocker%2Fplugins%2Frec.sock", "/run/docker/plugins/x.sock", "a b", "x:99999999", "é", "[::1",
+        "", "plugin.moby.localhost", "%2Frun%2Fdocker%2Fplugins%2Frec.sock", "/run/docker/plugins/x.sock", "a b", "x:99999999", "é",
+        "[::1",
     ])
     func `Any Host will do`(host: String) async throws {
         try await withPluginServer { path in
@@ -352,7 +365,8 @@ import Testing
             for head in [
                 "POST /Plugin.Activate HTTP/1.1\r\nContent-Length: 0\r\n\r\n", "POST /Plugin.Activate HTTP/1.1\r\n\r\n",
                 "POST /Plugin.Activate HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 0\r\n\r\n",
-                "POST /Plugin.Activate HTTP/1.0\r\n\r\n", "POST /Plugin.Activate HTTP/1.0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                "POST /Plugin.Activate HTTP/1.0\r\n\r\n",
+                "POST /Plugin.Activate HTTP/1.0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
                 "POST http://plugin.moby.localhost/Plugin.Activate HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
                 "POST /Plugin.Activate?x=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
             ] {
@@ -386,7 +400,8 @@ import Testing
         Broken("bad chunk", header: "Transfer-Encoding: chunked", body: "xyz\r\n"), Broken("bad header", header: "bad header"),
         Broken("long header", header: "X: \(String(repeating: "y", count: 200_000))"),
         Broken("many headers", header: (0..<3000).map { "X\($0): y" }.joined(separator: "\r\n")),
-        Broken("bad verb", "B@D /Plugin.Activate HTTP/1.1\r\n\r\n"), Broken("bad version", "POST /Plugin.Activate HTTP/9.9\r\n\r\n"),
+        Broken("bad verb", "B@D /Plugin.Activate HTTP/1.1\r\n\r\n"),
+        Broken("bad version", "POST /Plugin.Activate HTTP/9.9\r\n\r\n"),
         Broken("no path", "POST\r\n\r\n"), Broken("NULs", "\r\n\r\n\u{0}\u{0}\r\n\r\n"), Broken("TLS", "\u{16}\u{3}\u{1}\u{2}"),
         Broken("long verb", String(repeating: "A", count: 300_000)),
         Broken("long path", "POST /\(String(repeating: "a", count: 300_000)) HTTP/1.1\r\n\r\n"),

@@ -14,15 +14,18 @@ import Testing
         (#""a\"\\\/\b\f\n\r\t\u0041\u00e9""#, .string("a\"\\/\u{8}\u{c}\n\r\tA\u{e9}")), (#""\ud83d\ude00""#, .string("😀")),
         (#""\ud83d""#, .string("\u{FFFD}")), (#""\ud83dx""#, .string("\u{FFFD}x")), ("\"é😀\"", .string("é😀")),
         ("[]", .list([])), ("[ 1 , [ ] ]", .list([.number(1), .list([])])), ("{}", .object([:])),
-        (#"{ "a" : 1 , "b" : { } }"#, .object(["a": .number(1), "b": .object([:])])), (#"{"a":1,"a":2}"#, .object(["a": .number(2)])),
+        (#"{ "a" : 1 , "b" : { } }"#, .object(["a": .number(1), "b": .object([:])])),
+        (#"{"a":1,"a":2}"#, .object(["a": .number(2)])),
     ])
     func `Values`(text: String, value: OptionValue) {
         #expect(parsed(text) == value)
     }
 
     @Test(arguments: [
-        "", " ", "nul", "nulll", "True", "01", "1.", ".5", "+1", "-", "1e", "1e400", "0x1", "NaN", "\"", "\"\n\"", #""\x""#, #""\u12g4""#,
-        #""\u12"#, "[", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,", "{\"a\":1,}", "{a:1}",
+        "", " ", "nul", "nulll", "True", "01", "1.", ".5", "+1", "-", "1e", "1e400", "0x1", "NaN", "\"", "\"\n\"", #""\x""#,
+        #""\u12g4""#,
+        #""\u12"#, "[", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,", "{\"a\":1,}",
+        "{a:1}",
         "{1:1}", "{} {}", "[]]", "'a'", "\u{FEFF}{}", "\u{0}", "/**/1",
     ])
     func `What is no JSON`(text: String) {
@@ -38,7 +41,8 @@ import Testing
     @Test func `What is written is read back, here and by Foundation`() throws {
         let every = String(String.UnicodeScalarView((1...0x2FF).compactMap { UnicodeScalar($0) })) + "\u{2028}😀"
         let value: OptionValue = .object([
-            every: .string(every), "": .null, "n": .list([.number(0), .number(-1.5), .number(1e300), .number(0.1), .number(4_294_967_296)]),
+            every: .string(every), "": .null,
+            "n": .list([.number(0), .number(-1.5), .number(1e300), .number(0.1), .number(4_294_967_296)]),
             "b": .list([.bool(true), .bool(false), .object([:]), .list([])]),
         ])
         let text = JSONText.render(value)
@@ -78,7 +82,9 @@ import Testing
                     accepted += 1
                 } else {
                     // Foundation guesses encodings and refuses half surrogates; we do neither.
-                    #expect(ours == nil || String(decoding: damaged, as: UTF8.self).contains("\\u"), "\(String(decoding: damaged, as: UTF8.self))")
+                    #expect(
+                        ours == nil || String(decoding: damaged, as: UTF8.self).contains("\\u"),
+                        "\(String(decoding: damaged, as: UTF8.self))")
                 }
             }
         }

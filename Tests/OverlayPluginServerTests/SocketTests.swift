@@ -41,7 +41,9 @@ import Testing
             let error = await #expect(throws: SocketError.self) {
                 try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0, handle: activated()) }) {}
             }
-            #expect(error?.description == "socket \(path): process \(getpid()) serves it and goes on serving it; stop that daemon first")
+            #expect(
+                error?.description == "socket \(path): process \(getpid()) serves it and goes on serving it; stop that daemon first"
+            )
             #expect(mode(path) == S_IFSOCK | 0o660)
             #expect(try await kept.call("/Plugin.Activate").status == 200)
             try await expectAnswer(path)
@@ -127,7 +129,8 @@ import Testing
     }
 
     @Test func `Calls without state never reach the handler, and failures are status 200`() async throws {
-        try await withPluginServer(handle: activated { _ in .failed(DriverError(.exhausted, "network blue: no address is left")) }) { path in
+        try await withPluginServer(handle: activated { _ in .failed(DriverError(.exhausted, "network blue: no address is left")) })
+        { path in
             let connection = try RawConnection(path: path)
             for call in ["/IpamDriver.GetDefaultAddressSpaces", "/NetworkDriver.GetCapabilities", "/IpamDriver.GetCapabilities"] {
                 let answer = try await connection.call(call)
@@ -163,11 +166,13 @@ final class Box<Value: Sendable>: Sendable {
                     let query = request.query.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: "&")
                     return ControlResponse(
                         status: request.path == "/none" ? 404 : 200,
-                        body: Array("\(request.method) \(request.path) \(query) \(request.body.count)".utf8), contentType: "text/plain")
+                        body: Array("\(request.method) \(request.path) \(query) \(request.body.count)".utf8),
+                        contentType: "text/plain")
                 }
             }) {
                 let connection = try RawConnection(path: path)
-                try await connection.send(RawConnection.request("/v1/networks?a=1&b=x%20y&a=2&c", body: Array("abc".utf8), verb: "GET"))
+                try await connection.send(
+                    RawConnection.request("/v1/networks?a=1&b=x%20y&a=2&c", body: Array("abc".utf8), verb: "GET"))
                 let answer = try await connection.receive()
                 #expect(answer?.text == "GET /v1/networks a=1&b=x y&c= 3")
                 #expect(answer?.headers["content-type"] == "text/plain")

@@ -79,7 +79,9 @@ enum EngineAcceptance {
             switch path {
             case "/Plugin.Activate":
                 guard case .list(let kinds)? = fields["Implements"] else { return problem("Implements is not a list") }
-                for kind in ["NetworkDriver", "IpamDriver"] where !kinds.contains(.string(kind)) { problem("does not implement \(kind)") }
+                for kind in ["NetworkDriver", "IpamDriver"] where !kinds.contains(.string(kind)) {
+                    problem("does not implement \(kind)")
+                }
             case "/NetworkDriver.GetCapabilities":
                 if !["local", "global"].contains(text(fields, "Scope")) { problem("bad Scope") }
                 if !["", "local", "global"].contains(text(fields, "ConnectivityScope")) { problem("bad ConnectivityScope") }
@@ -94,7 +96,9 @@ enum EngineAcceptance {
                 boolean(fields, "SkipIPv4")
                 boolean(fields, "SkipIPv6")
             case "/NetworkDriver.AllocateNetwork":
-                for (name, value) in object(fields, "Options") where value.string == nil { problem("the option \(name) is not text") }
+                for (name, value) in object(fields, "Options") where value.string == nil {
+                    problem("the option \(name) is not text")
+                }
             case "/NetworkDriver.EndpointOperInfo":
                 _ = object(fields, "Value")
             case "/NetworkDriver.CreateEndpoint":
@@ -105,7 +109,9 @@ enum EngineAcceptance {
                 if text(fields, "PoolID").isEmpty { problem("no PoolID") }
                 guard let pool = prefix(text(fields, "Pool"), "Pool") else { return }
                 if !pool.isNetwork { problem("Pool \(pool) has host bits") }
-                if let wanted = request["Pool"]?.string, !wanted.isEmpty, wanted != pool.description { problem("Pool \(pool), not \(wanted)") }
+                if let wanted = request["Pool"]?.string, !wanted.isEmpty, wanted != pool.description {
+                    problem("Pool \(pool), not \(wanted)")
+                }
                 if (pool.family == .v6) != (request["V6"]?.bool ?? false) { problem("Pool \(pool) is of the other family") }
                 for (name, value) in object(fields, "Data") {
                     guard let text = value.string else { return problem("Data[\(name)] is not text") }

@@ -33,7 +33,9 @@ actor FakeNode {
             guard let pool = pools[ask.pool] else { return failed("unknown \(ask.pool)") }
             // The first address is left to a gateway that the pool told.
             var candidate = ask.address ?? pool.usable.first.advanced(by: tellsGateway ? 1 : 0)
-            while let address = candidate, leases[ask.pool]?[address] != nil, ask.address == nil { candidate = address.advanced(by: 1) }
+            while let address = candidate, leases[ask.pool]?[address] != nil, ask.address == nil {
+                candidate = address.advanced(by: 1)
+            }
             guard let address = candidate, pool.contains(address), let prefix = IPPrefix(address, length: pool.length) else {
                 return failed("no address in \(pool)")
             }
@@ -45,9 +47,13 @@ actor FakeNode {
             return .done
         case .createNetwork(let network):
             for data in network.v4 + network.v6 where data.addressSpace == DriverRequest.addressSpace {
-                guard let pool = data.pool, pools.values.contains(pool) else { return failed("unknown pool of \(network.network.short)") }
+                guard let pool = data.pool, pools.values.contains(pool) else {
+                    return failed("unknown pool of \(network.network.short)")
+                }
                 guard let gateway = data.gateway, pool.contains(gateway.address) else { return failed("gateway of \(pool)") }
-                guard data.auxiliary.values.allSatisfy({ pool.contains($0.address) }) else { return failed("aux addresses of \(pool)") }
+                guard data.auxiliary.values.allSatisfy({ pool.contains($0.address) }) else {
+                    return failed("aux addresses of \(pool)")
+                }
             }
             networks[network.network] = network
             return .done

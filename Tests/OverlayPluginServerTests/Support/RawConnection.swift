@@ -31,7 +31,9 @@ final class RawConnection: @unchecked Sendable {
             field.copyBytes(from: Array(path.utf8).prefix(field.count - 1))
         }
         let result = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
         }
         guard result == 0 else {
             let text = String(cString: strerror(errno))
@@ -84,7 +86,9 @@ final class RawConnection: @unchecked Sendable {
 
     private func parse() throws -> RawAnswer? {
         let end = Array("\r\n\r\n".utf8)
-        guard buffer.count >= 4, let head = (0...(buffer.count - 4)).first(where: { Array(buffer[$0..<($0 + 4)]) == end }) else { return nil }
+        guard buffer.count >= 4, let head = (0...(buffer.count - 4)).first(where: { Array(buffer[$0..<($0 + 4)]) == end }) else {
+            return nil
+        }
         let lines = String(decoding: buffer[..<head], as: UTF8.self).components(separatedBy: "\r\n")
         let first = lines[0].split(separator: " ")
         guard first.count >= 2, first[0] == "HTTP/1.1", let status = Int(first[1]) else {
@@ -120,7 +124,9 @@ extension RawConnection {
         return answer
     }
 
-    static func request(_ path: String, body: [UInt8] = [], host: String = "plugin.moby.localhost", verb: String = "POST") -> [UInt8] {
+    static func request(_ path: String, body: [UInt8] = [], host: String = "plugin.moby.localhost", verb: String = "POST")
+        -> [UInt8]
+    {
         let head = """
             \(verb) \(path) HTTP/1.1\r
             Host: \(host)\r

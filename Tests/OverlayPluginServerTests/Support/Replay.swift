@@ -76,12 +76,15 @@ private struct ReplayRun {
         for (index, call) in transcript.calls.enumerated() {
             let rest = transcript.calls[index...]
             // Engine 28 asks before it asks IPAM.
-            if checksGateways, let creation = rest.firstIndex(where: { $0.path.hasSuffix(".CreateNetwork") }), !checked.contains(creation),
-                ["/IpamDriver.GetDefaultAddressSpaces", "/IpamDriver.RequestPool", "/NetworkDriver.CreateNetwork"].contains(call.path)
+            if checksGateways, let creation = rest.firstIndex(where: { $0.path.hasSuffix(".CreateNetwork") }),
+                !checked.contains(creation),
+                ["/IpamDriver.GetDefaultAddressSpaces", "/IpamDriver.RequestPool", "/NetworkDriver.CreateNetwork"].contains(
+                    call.path)
             {
                 checked.insert(creation)
                 let options = transcript.calls[creation].request?.object?["Options"] ?? .null
-                _ = try await send("/NetworkDriver.GwAllocCheck", call.headers, .object(["Options": options]), scenario: transcript.scenario)
+                _ = try await send(
+                    "/NetworkDriver.GwAllocCheck", call.headers, .object(["Options": options]), scenario: transcript.scenario)
             }
             guard let request = prepared(call, rest: rest) else { continue }
             let answer = try await send(call.path, call.headers, request, scenario: transcript.scenario)
@@ -129,7 +132,8 @@ private struct ReplayRun {
                         replace("Pool", prefixes, in: &data)
                         if let gateway = data["Gateway"]?.string.flatMap(withLength) { data["Gateway"] = .string(gateway) }
                         if let auxiliary = data["AuxAddresses"]?.object {
-                            data["AuxAddresses"] = .object(auxiliary.mapValues { $0.string.flatMap(withLength).map { .string($0) } ?? $0 })
+                            data["AuxAddresses"] = .object(
+                                auxiliary.mapValues { $0.string.flatMap(withLength).map { .string($0) } ?? $0 })
                         }
                         return .object(data)
                     })
@@ -174,7 +178,9 @@ private struct ReplayRun {
             // Only engine 28 knows this capability; the host name tells it from 20.10.
             checksGateways = answer["GwAllocChecker"]?.bool == true && call.headers["Host"] == "plugin.moby.localhost"
         case "/IpamDriver.GetCapabilities":
-            if answer["RequiresMACAddress"]?.bool != true { report.problems.append("\(scenario): the harness needs RequiresMACAddress") }
+            if answer["RequiresMACAddress"]?.bool != true {
+                report.problems.append("\(scenario): the harness needs RequiresMACAddress")
+            }
         case "/IpamDriver.GetDefaultAddressSpaces":
             for name in ["LocalDefaultAddressSpace", "GlobalDefaultAddressSpace"] {
                 if let theirs = recorded[name]?.string, let ours = answer[name]?.string { addressSpaces[theirs] = ours }
@@ -193,7 +199,9 @@ private struct ReplayRun {
             gateways[theirs] = answer["Data"]?.object?[OptionName.gateway]?.string
         case "/IpamDriver.RequestAddress":
             guard let pool = request["PoolID"]?.string, let address = answer["Address"]?.string else { return }
-            if let taken = poolsTaken[pool], let prefix = IPPrefix(address), prefix.length != taken.length || !taken.contains(prefix.address) {
+            if let taken = poolsTaken[pool], let prefix = IPPrefix(address),
+                prefix.length != taken.length || !taken.contains(prefix.address)
+            {
                 report.problems.append("\(scenario): address \(address) is not in \(taken)")
             }
             if !addressesTaken.insert("\(pool) \(bare(address))").inserted {

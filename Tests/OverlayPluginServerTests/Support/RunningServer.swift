@@ -57,7 +57,9 @@ func withPluginServer<T: Sendable>(
 ) async throws -> T {
     try await withSocketDirectory { directory in
         let path = directory + "/p.sock"
-        return try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0, handle: handle) }) { try await body(path) }
+        return try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0, handle: handle) }) {
+            try await body(path)
+        }
     }
 }
 
