@@ -78,7 +78,18 @@ let package = Package(
         shell("OverlayStore", ["OverlayModel", "OverlayLinux", "CSQLite"]),
         shell(
             "OverlayPluginServer",
-            ["OverlayModel", "OverlayDriver", "OverlayLinux", log, nioCore, hummingbird, lifecycle]
+            [
+                "OverlayModel", "OverlayDriver", "OverlayLinux", log, nioCore, hummingbird, lifecycle,
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+            ]
+        ),
+
+        // Test support: the shipped cores in virtual time.
+        core(
+            "OverlaySimulation",
+            [
+                "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath", "OverlayMembership", "OverlayEngine",
+            ]
         ),
 
         // The app: the only place that sees several shells.
@@ -109,6 +120,30 @@ let package = Package(
 )
 
 package.targets += [
+    tests("OverlayArchitectureTests", []),
+    tests("OverlayModelTests", ["OverlayModel"]),
+    tests("OverlayCatalogueTests", ["OverlayCatalogue", "OverlayModel"]),
+    tests("OverlayReplicationTests", ["OverlayReplication", "OverlayModel"]),
+    tests("OverlayMembershipTests", ["OverlayMembership", "OverlayModel"]),
+    tests("OverlayIPAMTests", ["OverlayIPAM", "OverlayModel"]),
+    tests("OverlayDatapathTests", ["OverlayDatapath", "OverlayModel"]),
+    tests(
+        "OverlayEngineTests",
+        ["OverlayEngine", "OverlaySimulation", "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath"]),
+    tests("OverlayCryptoTests", ["OverlayCrypto", "OverlayModel"]),
+    tests("OverlayStoreTests", ["OverlayStore", "OverlayModel", "OverlayLinux"]),
+    tests(
+        "OverlayGossipTests",
+        [
+            "OverlayGossip", "OverlayCrypto", "OverlayModel", log, nioCore, nioPosix,
+            .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+        ]),
     tests("OverlayNetlinkTests", ["OverlayNetlink", "OverlayModel", "OverlayDatapath", "OverlayLinux"]),
-    tests("OverlayEngineTests", ["OverlayEngine", "OverlayMembership", "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath"]),
+    tests(
+        "OverlayPluginServerTests",
+        [
+            "OverlayPluginServer", "OverlayDriver", "OverlayModel", "OverlayEngine", "OverlayCatalogue", "OverlayDatapath",
+            "OverlaySimulation", log, lifecycle,
+        ],
+        resources: [.copy("Resources/transcripts")]),
 ]

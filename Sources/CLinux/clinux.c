@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
 #include <linux/magic.h>
 #include <pthread.h>
 #include <sched.h>
@@ -80,6 +81,16 @@ static int socket_work(struct job *job) {
 int overlay_netns_socket(int ns, int domain, int type, int protocol) {
     struct job job = {.work = socket_work, .ns = ns, .domain = domain, .type = type, .protocol = protocol};
     return on_thread(&job);
+}
+
+int overlay_packet_send(int fd, int link, const void *frame, size_t length) {
+    enum { type_offset = 12, header_length = 14 };
+    if (length < header_length) return -EINVAL;
+    struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = link};
+    // What the frame says it is: filters on the way look at the socket's word, not at the frame's.
+    memcpy(&to.sll_protocol, (const unsigned char *)frame + type_offset, sizeof to.sll_protocol);
+    ssize_t sent = sendto(fd, frame, length, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof to);
+    return sent < 0 ? -errno : (size_t)sent == length ? 0 : -EIO;
 }
 
 static int write_work(struct job *job) {

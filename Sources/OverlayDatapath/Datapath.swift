@@ -6,6 +6,10 @@ public import OverlayModel
 /// whole with what the kernel really holds.
 public struct Datapath: Sendable {
     public private(set) var networks: [VNI: NetworkState] = [:]
+    /// The last MAC of addresses, also of those that are gone: what containers may have in their neighbour caches.
+    private var remembered: [VNI: [IPAddress: MACAddress]] = [:]
+    /// Addresses remembered per network; when there are more, all are forgotten, which costs an announcement at most.
+    static let rememberedAddresses = 65_536
 
     public init() {}
 
@@ -20,7 +24,8 @@ public struct Datapath: Sendable {
     }
 
     public mutating func lower(_ vni: VNI) -> [KernelOperation] {
-        networks.removeValue(forKey: vni) == nil ? [] : [.deleteNetwork(vni)]
+        remembered[vni] = nil
+        return networks.removeValue(forKey: vni) == nil ? [] : [.deleteNetwork(vni)]
     }
 
     public mutating func addPort(_ name: String, _ port: Port, addresses: [IPAddress], on vni: VNI) -> [KernelOperation] {
@@ -50,6 +55,10 @@ public struct Datapath: Sendable {
         }
         for address in addresses where networks[vni]?.neighbours.updateValue(mac, forKey: address) != mac {
             operations.append(.setNeighbour(vni, address, mac))
+            if remembered[vni, default: [:]].count >= Self.rememberedAddresses { remembered[vni] = nil }
+            if let old = remembered[vni, default: [:]].updateValue(mac, forKey: address), old != mac {
+                operations.append(.announce(vni, address, mac))
+            }
         }
         return operations
     }

@@ -18,6 +18,10 @@ public enum KernelOperation: Hashable, Sendable {
     case deleteForwarding(VNI, MACAddress, Destination)
     case setNeighbour(VNI, IPAddress, MACAddress)
     case deleteNeighbour(VNI, IPAddress)
+    /// Tells the containers behind the local ports that an address has another MAC than before: a gratuitous ARP (RFC 5227 §3) or an
+    /// unsolicited neighbour advertisement (RFC 4861 §7.2.6) to each port. Without it they go on sending to the old one for as long as
+    /// their neighbour cache pleases.
+    case announce(VNI, IPAddress, MACAddress)
     case addFlood(VNI, IPAddress)
     case deleteFlood(VNI, IPAddress)
 
@@ -27,7 +31,7 @@ public enum KernelOperation: Hashable, Sendable {
         case .createNetwork(let base): base.vni
         case .deleteNetwork(let vni), .addGateway(let vni, _), .deleteGateway(let vni, _), .createPort(let vni, _, _, _),
             .deletePort(let vni, _), .setForwarding(let vni, _, _), .deleteForwarding(let vni, _, _),
-            .setNeighbour(let vni, _, _), .deleteNeighbour(let vni, _), .addFlood(let vni, _), .deleteFlood(let vni, _):
+            .setNeighbour(let vni, _, _), .deleteNeighbour(let vni, _), .announce(let vni, _, _), .addFlood(let vni, _), .deleteFlood(let vni, _):
             vni
         }
     }

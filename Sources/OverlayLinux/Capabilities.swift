@@ -10,6 +10,8 @@ public struct Capabilities: Hashable, Sendable {
 
     /// Links, addresses, neighbours, bridges.
     public static let netAdmin = 12
+    /// Packet sockets.
+    public static let netRaw = 13
     /// Namespaces and mounts.
     public static let sysAdmin = 21
 
@@ -20,7 +22,8 @@ public struct Capabilities: Hashable, Sendable {
 
     /// What this process needs and lacks, by name.
     public var missing: [String] {
-        [(Self.netAdmin, "CAP_NET_ADMIN"), (Self.sysAdmin, "CAP_SYS_ADMIN")].filter { !contains($0.0) }.map(\.1)
+        [(Self.netAdmin, "CAP_NET_ADMIN"), (Self.netRaw, "CAP_NET_RAW"), (Self.sysAdmin, "CAP_SYS_ADMIN")]
+            .filter { !contains($0.0) }.map(\.1)
     }
 
     /// The effective set of this process.

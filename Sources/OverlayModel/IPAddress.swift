@@ -36,6 +36,9 @@ public struct IPAddress: Hashable, Sendable {
         return (0..<count).map { UInt8(truncatingIfNeeded: bits >> UInt128(8 * (count - 1 - $0))) }
     }
 
+    /// The address as a subnet of its own: /32 or /128.
+    public var hostPrefix: IPPrefix { IPPrefix(host: self) }
+
     /// The address `offset` further on; nil past the end of the family.
     public func advanced(by offset: UInt128) -> IPAddress? {
         let (sum, overflow) = bits.addingReportingOverflow(offset)
@@ -163,6 +166,8 @@ public struct IPPrefix: Hashable, Sendable {
     public var isNetwork: Bool { first == address }
     public var first: IPAddress { IPAddress(family: family, bits: address.bits & mask) }
     public var last: IPAddress { IPAddress(family: family, bits: first.bits | ~mask) }
+
+    init(host address: IPAddress) { self.init(unchecked: address, length: address.family.bitWidth) }
 
     private init(unchecked address: IPAddress, length: Int) {
         self.address = address

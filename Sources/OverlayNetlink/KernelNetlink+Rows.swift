@@ -21,15 +21,15 @@ extension KernelNetlink {
         switch operation {
         case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .deletePort: nil
         case .deleteForwarding(_, _, .vtep): .tunnelRemoval
-        case .setForwarding, .deleteForwarding, .setNeighbour, .deleteNeighbour, .addFlood, .deleteFlood: .plain
+        case .setForwarding, .deleteForwarding, .setNeighbour, .deleteNeighbour, .announce, .addFlood, .deleteFlood: .plain
         }
     }
 
     func applyRows(_ operations: [KernelOperation], _ range: Range<Int>) throws(IndexedFailure) {
-        let removesOnly = operations[range].allSatisfy(\.isRemoval)
+        let mayBeMissing = operations[range].allSatisfy(\.mayLackNetwork)
         let handle: NetworkHandle
         do {
-            guard let found = try self.handle(operations[range.lowerBound].vni, required: !removesOnly) else { return }
+            guard let found = try self.handle(operations[range.lowerBound].vni, required: !mayBeMissing) else { return }
             handle = found
         } catch {
             throw IndexedFailure(index: range.lowerBound, failure: error)
@@ -39,6 +39,18 @@ extension KernelNetlink {
             try removeTunnelRows(handle, &batch, range)
             return
         }
+        do throws(IndexedFailure) {
+            try setRows(handle, &batch, range)
+        } catch {
+            // Those before the failure are not tried again: they are to be done by now, announcements too.
+            try announce(handle, operations, range.lowerBound..<error.index)
+            throw error
+        }
+        try announce(handle, operations, range)
+    }
+
+    private func setRows(_ handle: NetworkHandle, _ batch: inout RowBatch, _ range: Range<Int>) throws(IndexedFailure) {
+        let operations = batch.operations
         for index in range {
             try batch.build(index) { batch throws(NetlinkError) in
                 switch operations[index] {
@@ -66,6 +78,7 @@ extension KernelNetlink {
                 case .deleteFlood(_, let vtep):
                     guard let vxlan = handle.vxlan else { return }
                     try batch.add(Requests.deleteForwarding(.zero, to: vtep, on: vxlan, .device), absentIsSuccess: true)
+                case .announce: break  // Waits for the rows: see ``applyRows(_:_:)``.
                 case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .deletePort,
                     .deleteForwarding(_, _, .vtep):
                     preconditionFailure("\(operations[index]) is no plain row")
@@ -196,10 +209,10 @@ struct RowBatch {
 }
 
 extension KernelOperation {
-    /// Whether it only takes away: then a missing network is no error.
-    var isRemoval: Bool {
+    /// Whether a missing network is no error: it takes away, or tells containers that then are not there.
+    var mayLackNetwork: Bool {
         switch self {
-        case .deleteNetwork, .deleteGateway, .deletePort, .deleteForwarding, .deleteNeighbour, .deleteFlood: true
+        case .deleteNetwork, .deleteGateway, .deletePort, .deleteForwarding, .deleteNeighbour, .announce, .deleteFlood: true
         case .createNetwork, .addGateway, .createPort, .setForwarding, .setNeighbour, .addFlood: false
         }
     }
@@ -213,6 +226,7 @@ extension KernelOperation {
         case .deleteForwarding(_, let mac, .port(let name)): "fdb del \(mac) dev \(name)"
         case .setNeighbour(_, let address, let mac): "neigh replace \(address) lladdr \(mac) dev \(KernelName.bridge)"
         case .deleteNeighbour(_, let address): "neigh del \(address) dev \(KernelName.bridge)"
+        case .announce(_, let address, let mac): "announce \(address) lladdr \(mac)"
         case .addFlood(_, let vtep): "fdb append \(MACAddress.zero) dev \(KernelName.vxlan) dst \(vtep)"
         case .deleteFlood(_, let vtep): "fdb del \(MACAddress.zero) dev \(KernelName.vxlan) dst \(vtep)"
         case .createNetwork(let base): "link add \(KernelName.vxlan) id \(base.vni)"

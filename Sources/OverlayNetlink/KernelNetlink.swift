@@ -51,6 +51,7 @@ public actor KernelNetlink {
 
     /// Carries out the operations in order and stops at the first that fails. Rows (forwarding, neighbours, flooding) go to the kernel in
     /// batches: when one fails, up to 255 rows after it have been tried as well, which does no harm as every operation can be repeated.
+    /// Announcements among rows are made after the rows around them, so that they do not cut a batch in pieces.
     public func apply(_ operations: [KernelOperation]) -> KernelOutcome {
         var index = 0
         var retried = -1
@@ -89,7 +90,7 @@ public actor KernelNetlink {
         case .deleteGateway(let vni, let prefix): try setGateway(vni, prefix, add: false)
         case .createPort(let vni, let name, let port, let mtu): try createPort(vni, name, port, mtu)
         case .deletePort(let vni, let name): try deletePort(vni, name)
-        case .setForwarding, .deleteForwarding, .setNeighbour, .deleteNeighbour, .addFlood, .deleteFlood:
+        case .setForwarding, .deleteForwarding, .setNeighbour, .deleteNeighbour, .announce, .addFlood, .deleteFlood:
             preconditionFailure("\(operation) is a row")
         }
     }

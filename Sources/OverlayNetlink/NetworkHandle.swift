@@ -15,6 +15,7 @@ final class NetworkHandle {
     /// Whether IPv6 is used on the network; decides how its ports treat ARP (``PortFlags``).
     private(set) var hasIPv6 = false
     private var indexes: [String: Int32] = [:]
+    private var packets: PacketSocket?
 
     /// Opens the namespace at `path` and reads its devices.
     init(path: String) throws(NetlinkError) {
@@ -60,6 +61,14 @@ final class NetworkHandle {
     }
 
     func forgetPort(_ name: String) { indexes[name] = nil }
+
+    /// The socket for frames to the ports: opened when first needed, as most networks never do, and closed with the handle.
+    func packetSocket() throws(SystemError) -> PacketSocket {
+        if let packets { return packets }
+        let socket = try PacketSocket(in: namespace)
+        packets = socket
+        return socket
+    }
 
     var portFlags: PortFlags { hasIPv6 ? .dualStack : .v4Only }
 

@@ -10,6 +10,7 @@ enum Subject {
     case port(String)
     case address
     case row
+    case announcement
     case query
 }
 
@@ -24,6 +25,8 @@ extension KernelFailure {
         switch (error.code, subject) {
         case (EPERM, .namespace), (EACCES, .namespace):
             return "\(said): CAP_SYS_ADMIN is missing; run the daemon as root, or give its container or unit that capability"
+        case (EPERM, .announcement), (EACCES, .announcement):
+            return "\(said): CAP_NET_RAW is missing; run the daemon as root, or give its container or unit that capability"
         case (EPERM, _), (EACCES, _):
             return "\(said): CAP_NET_ADMIN is missing; run the daemon as root, or give its container or unit that capability"
         case (EEXIST, .vxlan(let base)):

@@ -3,6 +3,7 @@ import OverlayDatapath
 import OverlayDriver
 import OverlayEngine
 import OverlayModel
+import OverlaySimulation
 import Testing
 
 @Suite struct ClusterTests {
@@ -75,6 +76,23 @@ import Testing
         let expected = Dictionary(uniqueKeysWithValues: live.map { ($0.address, $0.mac) })
         for index in 0..<4 where world.kernel(index) != nil { #expect(world.kernel(index)?.neighbours == expected, "node \(index)") }
         #expect(Set(live.map(\.address)).count == live.count)
+    }
+
+    @Test func anAddressWithANewMACIsAnnounced() throws {
+        let world = try World(count: 2)
+        #expect(world.makeCluster())
+        let first = try world.createNetwork(0, "net")
+        let second = try world.createNetwork(1, "net")
+        _ = try world.attach(1, "witness", to: second)
+        let wanted = IPAddress("10.32.0.77")!
+        let old = try world.attach(0, "old", to: first, address: wanted)
+        world.run(for: .milliseconds(50))
+        #expect(world.nodes[1].kernel.announcements.isEmpty)
+        world.detach(0, old)
+        let new = try world.attach(0, "new", to: first, address: wanted)
+        world.run(for: .milliseconds(50))
+        #expect(world.nodes[1].kernel.announcements.map { $0.1 } == [wanted])
+        #expect(world.nodes[1].kernel.announcements.map { $0.2 } == [new.mac])
     }
 
     @Test func partitionKeepsRowsAndHeals() throws {

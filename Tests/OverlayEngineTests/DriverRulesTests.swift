@@ -3,6 +3,7 @@ import OverlayDatapath
 import OverlayDriver
 import OverlayEngine
 import OverlayModel
+import OverlaySimulation
 import Testing
 
 @Suite struct DriverRulesTests {

@@ -115,6 +115,33 @@ func ping(_ container: String, _ address: String) -> Bool {
     run(["sh", "-c", "\(container) ping -n -c1 -W1 \(address)"]).status == 0
 }
 
+/// A recording of frames, begun when it is made.
+final class Recording {
+    private let file: String
+
+    /// - Parameters:
+    ///   - container: the prefix of a command that runs where the device is.
+    ///   - direction: `in` for what arrives on the device, `inout` for all that passes it.
+    init(_ container: String, device: String = "eth0", direction: String = "in", filter: String) {
+        file = "/tmp/heard-\(device)-\(hexadecimal(systemRandom(count: 3)))"
+        sh(
+            """
+            \(container) sh -c 'timeout 20 tcpdump -Q \(direction) -lnei \(device) "\(filter)" > \(file) 2> \(file).log & \
+            echo $! > \(file).pid'
+            """)
+        for _ in 0..<100 where !sh("cat \(file).log").contains("listening on") { usleep(20_000) }
+    }
+
+    /// Ends it; gives back the lines.
+    func stop() -> [Substring] {
+        usleep(300_000)
+        run(["sh", "-c", "kill $(cat \(file).pid); sleep 0.2"])
+        return sh("cat \(file)").split(separator: "\n")
+    }
+
+    deinit { run(["sh", "-c", "kill $(cat \(file).pid); rm -f \(file)*"]) }
+}
+
 func vni(_ offset: UInt32 = 0) throws -> VNI { try #require(VNI(VNI.all.lowerBound + offset)) }
 func ip(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
 func prefix(_ text: String) throws -> IPPrefix { try #require(IPPrefix(text)) }

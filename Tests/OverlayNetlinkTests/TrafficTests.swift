@@ -61,15 +61,9 @@ struct TrafficTests {
 
     /// Runs `body` while everything that arrives on a device is recorded; gives back the lines that match.
     private func heard(_ container: String, device: String = "eth0", filter: String, _ body: () -> Void) -> [Substring] {
-        let file = "/tmp/heard-\(device)-\(hexadecimal(systemRandom(count: 3)))"
-        sh("\(container) sh -c 'timeout 20 tcpdump -Q in -lnei \(device) \"\(filter)\" > \(file) 2> \(file).log & echo $! > \(file).pid'")
-        for _ in 0..<100 where !sh("cat \(file).log").contains("listening on") { usleep(20_000) }
+        let recording = Recording(container, device: device, filter: filter)
         body()
-        usleep(300_000)
-        run(["sh", "-c", "kill $(cat \(file).pid); sleep 0.2"])
-        let text = sh("cat \(file)")
-        run(["sh", "-c", "rm -f \(file)*"])
-        return text.split(separator: "\n")
+        return recording.stop()
     }
 
     @Test(arguments: [false, true]) func `two hosts, the first packet arrives`(v6Underlay: Bool) async throws {

@@ -17,6 +17,8 @@ int overlay_netns_check(const char *path);
 int overlay_share_mount(const char *path);
 /// Opens a socket that lives in the namespace of the descriptor `ns`.
 int overlay_netns_socket(int ns, int domain, int type, int protocol);
+/// Sends an Ethernet frame, its header included, out of the device with index `link` by the packet socket `fd`. Never waits.
+int overlay_packet_send(int fd, int link, const void *frame, size_t length);
 /// Writes `text` to the file `path` as seen from the namespace of `ns` (/proc/sys/net belongs to the reader's namespace).
 int overlay_netns_write(int ns, const char *path, const char *text);
 /// Reads at most `capacity` − 1 bytes of such a file, ended by a zero byte.

@@ -1,21 +1,22 @@
-import OverlayCatalogue
-import OverlayDatapath
-import OverlayDriver
-import OverlayEngine
-import OverlayMembership
-import OverlayModel
+public import OverlayCatalogue
+public import OverlayDatapath
+public import OverlayDriver
+public import OverlayEngine
+public import OverlayMembership
+public import OverlayModel
 
 /// Several nodes in virtual time: the shipped cores, with a network, a store and a kernel that are values. One seed decides everything.
-final class World {
-    struct Node {
-        var engine: Engine
-        var membership: Membership
-        var rows: StoredRows = [:]
-        var kernel = VirtualKernel()
-        var isUp = true
-        var boot: UInt32 = 1
-        /// Refuse the next store or kernel batch.
-        var failsStores = false
+public final class World {
+    public struct Node {
+        public var engine: Engine
+        public var membership: Membership
+        /// What a crash leaves.
+        public var rows: StoredRows = [:]
+        public var kernel = VirtualKernel()
+        public var isUp = true
+        public var boot: UInt32 = 1
+        /// Refuse whatever is to be stored.
+        public var failsStores = false
     }
 
     enum Happening {
@@ -23,23 +24,23 @@ final class World {
         case event(Int, boot: UInt32, EngineEvent)
     }
 
-    private(set) var now = Instant(nanoseconds: 0)
-    var nodes: [Node] = []
+    public private(set) var now = Instant(nanoseconds: 0)
+    public var nodes: [Node] = []
     private var queue: [(at: Instant, order: Int, happening: Happening)] = []
     private var order = 0
     private var random: SeededGenerator
-    var loss = 0.0
-    var delay = Interval.microseconds(200)
+    public var loss = 0.0
+    public var delay = Interval.microseconds(200)
     /// Pairs that cannot hear one another.
-    var cuts: Set<[Int]> = []
-    private(set) var responses: [RequestID: DriverResponse] = [:]
-    private(set) var answers: [RequestID: ControlResponse] = [:]
-    private(set) var logs: [String] = []
+    public var cuts: Set<[Int]> = []
+    public private(set) var responses: [RequestID: DriverResponse] = [:]
+    public private(set) var answers: [RequestID: ControlResponse] = [:]
+    public private(set) var logs: [String] = []
     private var contacts: [RequestID: (node: Int, from: Int)] = [:]
     private var nextRequest: UInt64 = 1
     private let seed: UInt64
 
-    init(count: Int, seed: UInt64 = 1) throws {
+    public init(count: Int, seed: UInt64 = 1) throws {
         self.seed = seed
         random = SeededGenerator(seed: seed)
         for index in 0..<count {
@@ -52,7 +53,9 @@ final class World {
         for index in 0..<count { handle(index, .start) }
     }
 
-    static func identity(_ index: Int, boot: UInt32, epoch: UInt32) -> NodeIdentity {
+    static let addressPool = IPPrefix(IPAddress(v4: 10, 32, 0, 0), length: 12) ?? IPAddress(v4: 0, 0, 0, 0).hostPrefix
+
+    public static func identity(_ index: Int, boot: UInt32, epoch: UInt32) -> NodeIdentity {
         let address = IPAddress(v4: 192, 0, 2, UInt8(index + 1))
         return NodeIdentity(
             id: NodeID(bits: UInt128(index + 1)), name: "host\(index + 1)", publicKey: [UInt8](repeating: UInt8(index), count: 32),
@@ -68,7 +71,7 @@ final class World {
         queue.insert(item, at: position)
     }
 
-    func handle(_ index: Int, _ event: EngineEvent) {
+    public func handle(_ index: Int, _ event: EngineEvent) {
         guard nodes[index].isUp else { return }
         for effect in nodes[index].engine.handle(event, now: now) { carryOut(index, effect) }
     }
@@ -129,7 +132,7 @@ final class World {
     }
 
     /// Lets time pass.
-    func run(for interval: Interval) {
+    public func run(for interval: Interval) {
         let end = now + interval
         while true {
             var next = queue.first?.at
@@ -175,12 +178,12 @@ final class World {
     }
 
     /// Ends the process of a node: what is not in its store or kernel is gone.
-    func crash(_ index: Int) {
+    public func crash(_ index: Int) {
         nodes[index].isUp = false
         nodes[index].boot += 1
     }
 
-    func restart(_ index: Int) throws {
+    public func restart(_ index: Int) throws {
         let epoch = nodes[index].rows[.node]?[Array("epoch".utf8)].flatMap { try? UInt32(wire: $0) } ?? 1
         let identity = Self.identity(index, boot: nodes[index].boot, epoch: epoch)
         nodes[index].engine = try Engine(identity: identity, rows: nodes[index].rows, seed: seed &+ UInt64(index) &+ 77)
@@ -198,14 +201,14 @@ final class World {
     }
 
     /// Starts a call of a node's engine.
-    func begin(_ index: Int, _ request: DriverRequest) -> RequestID {
+    public func begin(_ index: Int, _ request: DriverRequest) -> RequestID {
         let id = newRequest()
         handle(index, .driver(id, request))
         return id
     }
 
     /// Calls, and lets time pass until there is an answer.
-    func call(_ index: Int, _ request: DriverRequest) -> DriverResponse {
+    public func call(_ index: Int, _ request: DriverRequest) -> DriverResponse {
         let id = begin(index, request)
         for _ in 0..<10_000 {
             if let response = responses[id] { return response }
@@ -214,7 +217,7 @@ final class World {
         return .failed(DriverError(.system, "never answered"))
     }
 
-    func control(_ index: Int, _ request: ControlRequest) -> ControlResponse {
+    public func control(_ index: Int, _ request: ControlRequest) -> ControlResponse {
         let id = newRequest()
         handle(index, .control(id, request))
         for _ in 0..<10_000 {
@@ -225,10 +228,10 @@ final class World {
     }
 
     /// `init` on the first node, `join` on all others.
-    func makeCluster() -> Bool {
+    public func makeCluster() -> Bool {
         run(for: .milliseconds(2))
         let initialise = Initialise(
-            cluster: ClusterID(bits: 42), addressPool: IPPrefix("10.32.0.0/12")!, subnetLength: 24, dataPathPort: 4789,
+            cluster: ClusterID(bits: 42), addressPool: Self.addressPool, subnetLength: 24, dataPathPort: 4789,
             gossipKey: [UInt8](repeating: 1, count: 32), joinSecret: [UInt8](repeating: 2, count: 32))
         guard case .token(let report) = control(0, .initialise(initialise)) else { return false }
         for index in nodes.indices.dropFirst() {
@@ -236,53 +239,5 @@ final class World {
         }
         run(for: .seconds(2))
         return true
-    }
-}
-
-/// A kernel as a value: operations act on it as the real one does.
-struct VirtualKernel {
-    var state = ObservedState()
-    var failure: KernelFailure?
-    private(set) var batches = 0
-
-    mutating func apply(_ operations: [KernelOperation]) -> KernelOutcome {
-        batches += 1
-        for (index, operation) in operations.enumerated() {
-            if let failure, case .createPort = operation { return .failed(index: index, failure) }
-            let vni = operation.vni
-            switch operation {
-            case .createNetwork(let base):
-                if state.networks[vni]?.base != base { state.networks[vni] = NetworkState(base: base) }
-                continue
-            case .deleteNetwork:
-                state.networks[vni] = nil
-                continue
-            default: break
-            }
-            guard state.networks[vni] != nil else {
-                switch operation {
-                case .deleteGateway, .deletePort, .deleteForwarding, .deleteNeighbour, .deleteFlood: continue
-                default: return .failed(index: index, KernelFailure(operation: "\(operation)", errno: 19, reason: "no network"))
-                }
-            }
-            switch operation {
-            case .createNetwork, .deleteNetwork: break
-            case .addGateway(_, let gateway): state.networks[vni]?.gateways.insert(gateway)
-            case .deleteGateway(_, let gateway): state.networks[vni]?.gateways.remove(gateway)
-            case .createPort(_, let name, let port, _): state.networks[vni]?.ports[name] = port
-            case .deletePort(_, let name):
-                state.networks[vni]?.ports[name] = nil
-                let rows = state.networks[vni]?.forwarding.filter { $0.value != .port(name) }
-                state.networks[vni]?.forwarding = rows ?? [:]
-            case .setForwarding(_, let mac, let destination): state.networks[vni]?.forwarding[mac] = destination
-            case .deleteForwarding(_, let mac, let destination):
-                if state.networks[vni]?.forwarding[mac] == destination { state.networks[vni]?.forwarding[mac] = nil }
-            case .setNeighbour(_, let address, let mac): state.networks[vni]?.neighbours[address] = mac
-            case .deleteNeighbour(_, let address): state.networks[vni]?.neighbours[address] = nil
-            case .addFlood(_, let vtep): state.networks[vni]?.flood.insert(vtep)
-            case .deleteFlood(_, let vtep): state.networks[vni]?.flood.remove(vtep)
-            }
-        }
-        return .applied
     }
 }

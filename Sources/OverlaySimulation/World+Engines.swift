@@ -1,50 +1,51 @@
-import OverlayDatapath
-import OverlayDriver
-import OverlayModel
+public import OverlayDatapath
+public import OverlayDriver
+public import OverlayModel
 
 /// What an engine does for `docker network create`, `run` and so on, as the transcripts show it.
 extension World {
-    struct Failed: Error, CustomStringConvertible {
-        var description: String
+    public struct Failed: Error, CustomStringConvertible {
+        public var description: String
+        public init(_ description: String) { self.description = description }
     }
 
-    struct Attached {
-        var endpoint: EndpointID
-        var network: EngineNetworkID
-        var pool: SubnetID
-        var address: IPAddress
-        var mac: MACAddress
+    public struct Attached {
+        public var endpoint: EndpointID
+        public var network: EngineNetworkID
+        public var pool: SubnetID
+        public var address: IPAddress
+        public var mac: MACAddress
     }
 
-    struct Created {
-        var network: EngineNetworkID
-        var pool: SubnetID
-        var prefix: IPPrefix
+    public struct Created {
+        public var network: EngineNetworkID
+        public var pool: SubnetID
+        public var prefix: IPPrefix
     }
 
-    static func networkID(_ index: Int, _ name: String) -> EngineNetworkID {
+    public static func networkID(_ index: Int, _ name: String) -> EngineNetworkID {
         var generator = SeededGenerator(seed: name.utf8.reduce(UInt64(index + 1)) { $0 &* 31 &+ UInt64($1) })
         let text = (0..<4).map { _ in hexadecimal(generator.next().wireBytes) }.joined()
-        return EngineNetworkID(text)!
+        return EngineNetworkID(unchecked: text)
     }
 
-    static func endpointID(_ name: String) -> EndpointID {
-        EndpointID(networkID(9, name).text)!
+    public static func endpointID(_ name: String) -> EndpointID {
+        EndpointID(unchecked: networkID(9, name).text)
     }
 
-    static func mac(_ name: String) -> MACAddress {
+    public static func mac(_ name: String) -> MACAddress {
         var generator = SeededGenerator(seed: name.utf8.reduce(7) { $0 &* 31 &+ UInt64($1) })
         return .random(using: &generator)
     }
 
-    func createNetwork(
+    public func createNetwork(
         _ index: Int, _ name: String, subnet: IPPrefix? = nil, range: IPPrefix? = nil, gateway: IPAddress? = nil,
         auxiliary: [IPAddress] = [], options: Options = [:]
     ) throws -> Created {
         let request = RequestPool(
             addressSpace: "swift-overlay", pool: subnet, subPool: range, networkName: name, family: .v4)
         guard case .pool(let pool, let prefix, let given) = try checked(call(index, .requestPool(request))) else {
-            throw Failed(description: "no pool")
+            throw Failed("no pool")
         }
         do {
             if let gateway { _ = try checked(call(index, .requestAddress(RequestAddress(pool: pool, address: gateway, purpose: .gateway)))) }
@@ -63,10 +64,10 @@ extension World {
         }
     }
 
-    func attach(_ index: Int, _ name: String, to network: Created, address: IPAddress? = nil) throws -> Attached {
+    public func attach(_ index: Int, _ name: String, to network: Created, address: IPAddress? = nil) throws -> Attached {
         let mac = Self.mac(name)
         let request = RequestAddress(pool: network.pool, address: address, purpose: .endpoint(mac))
-        guard case .address(let prefix) = try checked(call(index, .requestAddress(request))) else { throw Failed(description: "no address") }
+        guard case .address(let prefix) = try checked(call(index, .requestAddress(request))) else { throw Failed("no address") }
         let endpoint = Self.endpointID(name)
         do {
             _ = try checked(
@@ -87,24 +88,24 @@ extension World {
         return Attached(endpoint: endpoint, network: network.network, pool: network.pool, address: prefix.address, mac: mac)
     }
 
-    func detach(_ index: Int, _ attached: Attached) {
+    public func detach(_ index: Int, _ attached: Attached) {
         _ = call(index, .leave(network: attached.network, endpoint: attached.endpoint))
         _ = call(index, .deleteEndpoint(network: attached.network, endpoint: attached.endpoint))
         _ = call(index, .releaseAddress(attached.pool, attached.address))
     }
 
-    func removeNetwork(_ index: Int, _ network: Created) {
+    public func removeNetwork(_ index: Int, _ network: Created) {
         _ = call(index, .releasePool(network.pool))
         _ = call(index, .deleteNetwork(network.network))
     }
 
-    func checked(_ response: DriverResponse) throws -> DriverResponse {
+    public func checked(_ response: DriverResponse) throws -> DriverResponse {
         if case .failed(let error) = response { throw error }
         return response
     }
 
     /// The one network of a node's kernel.
-    func kernel(_ index: Int) -> NetworkState? {
+    public func kernel(_ index: Int) -> NetworkState? {
         let networks = nodes[index].kernel.state.networks
         return networks.count == 1 ? networks.values.first : nil
     }

@@ -1,0 +1,55 @@
+public import OverlayDatapath
+public import OverlayModel
+
+/// A kernel as a value: operations act on it as the real one does.
+public struct VirtualKernel {
+    public var state = ObservedState()
+    public var failure: KernelFailure?
+    public private(set) var batches = 0
+    /// Who was told of an address's new MAC: the announcements that were made.
+    public private(set) var announcements: [(VNI, IPAddress, MACAddress)] = []
+
+    public init() {}
+
+    public mutating func apply(_ operations: [KernelOperation]) -> KernelOutcome {
+        batches += 1
+        for (index, operation) in operations.enumerated() {
+            if let failure, case .createPort = operation { return .failed(index: index, failure) }
+            let vni = operation.vni
+            switch operation {
+            case .createNetwork(let base):
+                if state.networks[vni]?.base != base { state.networks[vni] = NetworkState(base: base) }
+                continue
+            case .deleteNetwork:
+                state.networks[vni] = nil
+                continue
+            default: break
+            }
+            guard state.networks[vni] != nil else {
+                switch operation {
+                case .deleteGateway, .deletePort, .deleteForwarding, .deleteNeighbour, .deleteFlood: continue
+                default: return .failed(index: index, KernelFailure(operation: "\(operation)", errno: 19, reason: "no network"))
+                }
+            }
+            switch operation {
+            case .createNetwork, .deleteNetwork: break
+            case .addGateway(_, let gateway): state.networks[vni]?.gateways.insert(gateway)
+            case .deleteGateway(_, let gateway): state.networks[vni]?.gateways.remove(gateway)
+            case .createPort(_, let name, let port, _): state.networks[vni]?.ports[name] = port
+            case .deletePort(_, let name):
+                state.networks[vni]?.ports[name] = nil
+                let rows = state.networks[vni]?.forwarding.filter { $0.value != .port(name) }
+                state.networks[vni]?.forwarding = rows ?? [:]
+            case .setForwarding(_, let mac, let destination): state.networks[vni]?.forwarding[mac] = destination
+            case .deleteForwarding(_, let mac, let destination):
+                if state.networks[vni]?.forwarding[mac] == destination { state.networks[vni]?.forwarding[mac] = nil }
+            case .setNeighbour(_, let address, let mac): state.networks[vni]?.neighbours[address] = mac
+            case .deleteNeighbour(_, let address): state.networks[vni]?.neighbours[address] = nil
+            case .announce(_, let address, let mac): announcements.append((vni, address, mac))
+            case .addFlood(_, let vtep): state.networks[vni]?.flood.insert(vtep)
+            case .deleteFlood(_, let vtep): state.networks[vni]?.flood.remove(vtep)
+            }
+        }
+        return .applied
+    }
+}
