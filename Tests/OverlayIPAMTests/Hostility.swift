@@ -1,0 +1,1 @@
+../OverlayModelTests/Hostility.swift
