@@ -40,7 +40,8 @@ extension Catalogue {
 
     private func owners(of subnet: Subnet) -> String {
         let names = Set(subnet.blocks.map(\.owner)).map { name($0) }.sorted()
-        return names.isEmpty ? "nobody" : names.joined(separator: ", ")
+        guard names.count > 8 else { return names.isEmpty ? "nobody" : names.joined(separator: ", ") }
+        return names.prefix(8).joined(separator: ", ") + " and \(names.count - 8) more"
     }
 
     private mutating func insert(_ block: Block, into id: SubnetID) {
@@ -52,30 +53,25 @@ extension Catalogue {
 
     /// The lowest aligned free range of the largest fitting size with at least one address that an endpoint may have.
     private func freeBlock(of subnet: Subnet, atMost limit: UInt128) -> AddressRange? {
-        var size = Self.size(for: subnet, atMost: limit)
+        guard let dynamic = subnet.dynamic else { return nil }
+        var size = Self.size(for: subnet, dynamic, atMost: limit)
         while size >= 1 {
-            if let range = freeRange(of: subnet, size: size) { return range }
+            if let range = freeRange(of: subnet, dynamic, size: size) { return range }
             size /= 2
         }
         return nil
     }
 
-    /// clamp(free / (2 · (users + 1)), 1, 16), as a power of two (control-plane §3.5).
-    private static func size(for subnet: Subnet, atMost limit: UInt128) -> UInt128 {
-        if subnet.prefix.family == .v6 {
-            let bits = min(blockBitsV6, max(0, subnet.prefix.hostBits - 8))
-            return UInt128(1) << UInt128(bits)
-        }
-        let owned = subnet.blocks.filter { $0.range.overlaps(subnet.dynamic) }.reduce(UInt128(0)) { $0 + $1.range.count }
-        let free = subnet.dynamic.count > owned ? subnet.dynamic.count - owned : 0
-        let share = min(max(free / UInt128(2 * (subnet.users.count + 1)), 1), min(largestBlock, limit))
-        var size: UInt128 = 1
-        while size * 2 <= share { size *= 2 }
-        return size
+    /// clamp(free / (2 · (users + 1)), 1, 16), as a power of two (control-plane §3.5); of IPv6 at most a /80.
+    private static func size(for subnet: Subnet, _ dynamic: AddressRange, atMost limit: UInt128) -> UInt128 {
+        let owned = subnet.blocks.filter { $0.range.overlaps(dynamic) }.reduce(UInt128(0)) { $0 + $1.range.count }
+        let free = dynamic.count > owned ? dynamic.count - owned : 0
+        let most = subnet.prefix.family == .v6 ? UInt128(1) << UInt128(blockBitsV6) : min(largestBlock, limit)
+        let share = min(max(free / UInt128(2 * (subnet.users.count + 1)), 1), most)
+        return UInt128(1) << UInt128(127 - share.leadingZeroBitCount)
     }
 
-    private func freeRange(of subnet: Subnet, size: UInt128) -> AddressRange? {
-        let dynamic = subnet.dynamic
+    private func freeRange(of subnet: Subnet, _ dynamic: AddressRange, size: UInt128) -> AddressRange? {
         let mask = ~(size - 1)
         var start = IPAddress(family: dynamic.first.family, bits: dynamic.first.bits & mask)
         var position = 0

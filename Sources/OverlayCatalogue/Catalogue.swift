@@ -200,8 +200,8 @@ public struct Catalogue: Hashable, Sendable {
                 "subnet \(prefix) overlaps \(other.prefix) of network \(network.title); give another --subnet"
                     + (other.prefix == prefix ? ", or --ipam-opt net=\(network.title) to join that network" : ""))
         }
-        if let range = open.range, !prefix.contains(range) {
-            throw Refusal(.invalid, "the --ip-range \(range) is not within the subnet \(prefix)")
+        if let range = open.range, Subnet.dynamic(range, in: prefix) == nil {
+            throw Refusal(.invalid, "the --ip-range \(range) holds no host address of the subnet \(prefix)")
         }
         let id = SubnetID(nextSubnet)
         nextSubnet += 1
@@ -217,8 +217,8 @@ public struct Catalogue: Hashable, Sendable {
         guard prefix.length > 0, prefix.hostBits >= 1 else {
             throw Refusal(.invalid, "a subnet of \(prefix) leaves no address for a container; /\(family == .v4 ? 30 : 126) is the least of use")
         }
-        if let range, range.family != family || !prefix.contains(range) {
-            throw Refusal(.invalid, "the --ip-range \(range) is not within the subnet \(prefix)")
+        if let range, range.family != family || !prefix.contains(range) || Subnet.dynamic(range, in: prefix) == nil {
+            throw Refusal(.invalid, "the --ip-range \(range) holds no host address of the subnet \(prefix)")
         }
     }
 

@@ -47,8 +47,11 @@ public struct CatalogueNode: Sendable {
     private var storedSnapshot: UInt64
 
     // The writer's side.
-    private var staged: [UInt64: Entry] = [:]
+    private var staged: [(token: UInt64, entry: Entry)] = []
+    private var nextToken: UInt64 = 1
     private var lastStaged: UInt64
+    /// Somebody knows of entries that this writer does not: its state is of the past. It commits nothing, or there were two histories.
+    public private(set) var isBehind = false
 
     // The proposer's side: one proposal is in flight, in order, so that the writer sees them in order.
     private struct Proposal: Sendable {
@@ -65,7 +68,6 @@ public struct CatalogueNode: Sendable {
 
     // The follower's side.
     private var known: UInt64 = 0
-    private var source: NodeID?
     private var fetchAt: Instant?
 
     /// - Parameters:
@@ -102,8 +104,8 @@ public struct CatalogueNode: Sendable {
             index: 1, generation: cluster.generation, proposer: node, epoch: epoch, sequence: takeSequence(),
             command: .initialise(cluster, member))
         lastStaged = 1
-        commit(entry, into: &effects)
         effects.append(.store(token: nil, [write(entry)]))
+        commit(entry, into: &effects)
     }
 
     /// Takes the state that a join was answered with.
@@ -120,7 +122,8 @@ public struct CatalogueNode: Sendable {
         fetchAt = nil
         catalogue = Catalogue()
         log = []
-        staged = [:]
+        staged = []
+        isBehind = false
         lastStaged = 0
         storedSnapshot = 0
         known = 0
@@ -194,50 +197,61 @@ public struct CatalogueNode: Sendable {
     private mutating func stage(
         _ sequence: UInt64, epoch: UInt32, _ command: Command, from proposer: NodeID, into effects: inout [Effect]
     ) {
-        guard let cluster = catalogue.cluster, cluster.writer == node,
-            !staged.values.contains(where: { $0.proposer == proposer && $0.sequence >= sequence })
+        guard let cluster = catalogue.cluster, cluster.writer == node, !isBehind,
+            !staged.contains(where: { $0.entry.proposer == proposer && $0.entry.sequence >= sequence })
         else { return }
         if case .initialise = command { return }
         lastStaged += 1
         let entry = Entry(
             index: lastStaged, generation: cluster.generation, proposer: proposer, epoch: epoch, sequence: sequence,
             command: command)
-        staged[entry.index] = entry
-        effects.append(.store(token: entry.index, [write(entry)]))
+        // A token of its own: an index may be given twice, when the first attempt was not written.
+        staged.append((nextToken, entry))
+        effects.append(.store(token: nextToken, [write(entry)]))
+        nextToken += 1
     }
 
     /// The store's answer to a ``Effect/store(token:_:)`` with a token. Answers come in order.
     public mutating func stored(_ token: UInt64, succeeded: Bool, now: Instant, into effects: inout [Effect]) {
-        guard let entry = staged[token] else { return }
-        guard succeeded else {
-            // It and all staged behind it are not in the log; their indices are given again.
-            let dropped = staged.values.filter { $0.index >= token }
-            for entry in dropped {
-                staged[entry.index] = nil
-                if entry.proposer == node {
-                    if queue.first?.sequence == entry.sequence { finishFirst(.writerFailed, now: now, into: &effects) }
-                } else {
-                    effects.append(.send(entry.proposer, message(.failed(sequence: entry.sequence))))
-                }
-            }
-            lastStaged = token - 1
-            return
-        }
-        staged[token] = nil
-        commit(entry, into: &effects)
-        if entry.proposer != node {
-            // A member that removed itself has no session any more; the entry tells it all the same.
-            let result = catalogue.result(of: entry.sequence, from: entry.proposer) ?? .accepted
-            effects.append(
-                .send(entry.proposer, message(.outcome(sequence: entry.sequence, index: entry.index, result, entries: [entry]))))
-        }
+        guard let first = staged.first, first.token == token else { return }
+        guard succeeded else { return drop(now: now, into: &effects) }
+        staged.removeFirst()
+        let entry = first.entry
+        // Whoever is removed by the entry must hear of it: sent before anybody acts on it.
         var targets = Set(catalogue.members.keys)
-        // The node that was removed is told, so that it takes its links down.
-        if case .remove(let removed) = entry.command { targets.insert(removed) }
         let push = message(.entries([entry]))
-        for member in targets.sorted() where member != node && member != entry.proposer { effects.append(.send(member, push)) }
+        var sends: [Effect] = []
+        commit(entry, into: &sends)
+        targets.formUnion(catalogue.members.keys)
+        for member in targets.sorted() where member != node {
+            guard member == entry.proposer else {
+                effects.append(.send(member, push))
+                continue
+            }
+            // A member that removed itself has no session any more; the entry tells it all the same.
+            let result = catalogue.result(of: entry.sequence, from: member) ?? .accepted
+            effects.append(
+                .send(member, message(.outcome(sequence: entry.sequence, index: entry.index, result, entries: [entry]))))
+        }
+        effects += sends
         settle(now: now, into: &effects)
         trim(into: &effects)
+    }
+
+    /// The first staged entry was not written: neither it nor those behind it are in the log, and their indices are given again.
+    private mutating func drop(now: Instant, into effects: inout [Effect]) {
+        let dropped = staged.map(\.entry)
+        staged = []
+        lastStaged = catalogue.index
+        // What of them was written after all must not be found at the next start.
+        effects.append(.store(token: nil, dropped.map { .delete(.catalogueEntry, key: $0.index.wireBytes) }))
+        for entry in dropped where entry.proposer != node {
+            effects.append(.send(entry.proposer, message(.failed(sequence: entry.sequence))))
+        }
+        let own = dropped.filter { $0.proposer == node }.map(\.sequence)
+        while let proposal = queue.first, own.contains(proposal.sequence) {
+            finishFirst(.writerFailed, now: now, into: &effects)
+        }
     }
 
     private mutating func commit(_ entry: Entry, into effects: inout [Effect]) {
@@ -248,7 +262,7 @@ public struct CatalogueNode: Sendable {
     }
 
     private mutating func trim(into effects: inout [Effect]) {
-        guard catalogue.index - storedSnapshot >= UInt64(Self.entriesPerSnapshot) else { return }
+        guard catalogue.index >= storedSnapshot + UInt64(Self.entriesPerSnapshot), catalogue.members[node] != nil else { return }
         storedSnapshot = catalogue.index
         effects.append(
             .store(
@@ -284,17 +298,19 @@ public struct CatalogueNode: Sendable {
                 // Decided; what is left is to follow until it is applied here too, so no need to hurry with repeats.
                 resendAt = now + Self.lastRetry
             }
-            follow(entries, from: peer, now: now, into: &effects)
+            follow(entries, now: now, into: &effects)
             learn(index: index, from: peer, now: now, into: &effects)
         case .failed(let sequence):
             guard peer == catalogue.cluster?.writer, queue.first?.sequence == sequence else { return }
             finishFirst(.writerFailed, now: now, into: &effects)
         case .entries(let entries):
-            follow(entries, from: peer, now: now, into: &effects)
+            // The writer alone makes history; a member that is no writer cannot pass another one off.
+            guard peer == catalogue.cluster?.writer else { return }
+            follow(entries, now: now, into: &effects)
         case .fetch(let index):
             effects.append(.send(peer, message(answer(fetch: index))))
         case .snapshot(let snapshot):
-            guard !isWriter, snapshot.index > catalogue.index, snapshot.cluster?.id == catalogue.cluster?.id else { return }
+            guard peer == catalogue.cluster?.writer, snapshot.index > catalogue.index, snapshot.cluster?.id == catalogue.cluster?.id else { return }
             replace(snapshot, into: &effects)
             settle(now: now, into: &effects)
             fetchAt = nil
@@ -304,11 +320,12 @@ public struct CatalogueNode: Sendable {
 
     /// A peer told that its state is at `index`; told with every probe.
     public mutating func learn(index: UInt64, from peer: NodeID, now: Instant, into effects: inout [Effect]) {
-        guard !isWriter, index > catalogue.index else { return }
-        if index > known || source == nil {
-            known = max(known, index)
-            source = peer
+        guard index > catalogue.index, index < UInt64.max / 2 else { return }
+        guard !isWriter else {
+            isBehind = isBehind || index > lastStaged
+            return
         }
+        known = max(known, index)
         if fetchAt == nil { fetch(now: now, into: &effects) }
     }
 
@@ -319,21 +336,23 @@ public struct CatalogueNode: Sendable {
         return .entries(Array(log[Int(index - first)...].prefix(Self.entriesPerMessage)))
     }
 
-    private mutating func follow(_ entries: [Entry], from peer: NodeID, now: Instant, into effects: inout [Effect]) {
+    private mutating func follow(_ entries: [Entry], now: Instant, into effects: inout [Effect]) {
         guard !isWriter, catalogue.cluster != nil else { return }
         var writes: [StoreWrite] = []
+        var applied: [Effect] = []
         for entry in entries {
             if entry.index == catalogue.index + 1 {
                 writes.append(write(entry))
-                commit(entry, into: &effects)
+                commit(entry, into: &applied)
                 lastStaged = catalogue.index
             } else if entry.index > catalogue.index {
                 known = max(known, entry.index)
-                source = peer
             }
         }
         if !writes.isEmpty {
+            // Written first: what follows from an entry may be that all is forgotten.
             effects.append(.store(token: nil, writes))
+            effects += applied
             fetchAt = nil
             settle(now: now, into: &effects)
             trim(into: &effects)
@@ -342,7 +361,7 @@ public struct CatalogueNode: Sendable {
     }
 
     private mutating func fetch(now: Instant, into effects: inout [Effect]) {
-        guard let peer = source ?? catalogue.cluster?.writer, peer != node else { return }
+        guard let peer = catalogue.cluster?.writer, peer != node else { return }
         effects.append(.send(peer, message(.fetch(from: catalogue.index + 1))))
         fetchAt = now + Self.fetchRetry
     }
@@ -375,8 +394,6 @@ public struct CatalogueNode: Sendable {
         if let at = fetchAt, at <= now {
             fetchAt = nil
             if known > catalogue.index {
-                // Whoever told of it may be gone: the writer has it in any case.
-                source = source == catalogue.cluster?.writer ? source : catalogue.cluster?.writer
                 fetch(now: now, into: &effects)
             }
         }

@@ -62,9 +62,12 @@ public struct Refusal: Error, Hashable, Sendable {
     public var code: Code
     public var message: String
 
+    static let messageBytes = 4096
+
+    /// A message longer than what decodes is cut.
     public init(_ code: Code, _ message: String) {
         self.code = code
-        self.message = message
+        self.message = message.utf8.count <= Self.messageBytes ? message : String(message.prefix(Self.messageBytes / 4 - 1)) + "…"
     }
 }
 
@@ -181,7 +184,7 @@ extension CommandResult: Wire {
         case 2: self = .opened(try reader.value())
         case 3:
             guard let code = Refusal.Code(rawValue: try reader.byte()) else { throw .invalid("refusal") }
-            self = .refused(Refusal(code, try reader.string(limit: 4096)))
+            self = .refused(Refusal(code, try reader.string(limit: Refusal.messageBytes)))
         default: throw .invalid("command result")
         }
     }

@@ -86,11 +86,15 @@ public struct Subnet: Hashable, Sendable {
     /// In order of address.
     public internal(set) var blocks: [Block]
 
-    /// Where blocks are cut from.
-    public var dynamic: AddressRange {
-        guard let range else { return prefix.usable }
+    /// Where blocks are cut from; nil when the range has no address that an endpoint may have.
+    public var dynamic: AddressRange? { Self.dynamic(range, in: prefix) }
+
+    static func dynamic(_ range: IPPrefix?, in prefix: IPPrefix) -> AddressRange? {
         let usable = prefix.usable
-        return AddressRange(first: max(range.first, usable.first), last: min(range.last, usable.last))
+        guard let range else { return usable }
+        let first = max(range.first, usable.first)
+        let last = min(range.last, usable.last)
+        return first <= last && prefix.contains(range) ? AddressRange(first: first, last: last) : nil
     }
 
     /// May no endpoint have it?

@@ -50,14 +50,16 @@ public struct PacketSealer: Sendable {
     private var keys: [PacketChannel: SymmetricKey]
     private var counters: [PacketChannel: UInt64]
 
-    /// - Parameter boot: The node's boot counter: the high 24 bits of each packet counter, so that none is ever used twice.
-    public init(clusterKey: [UInt8], node: NodeID, boot: UInt32) {
+    /// - Parameters:
+    ///   - boot: The node's boot counter: the high 24 bits of each packet counter, so that none is ever used twice.
+    ///   - previous: The sealer that this life used before, whose counters are gone on with.
+    public init(clusterKey: [UInt8], node: NodeID, boot: UInt32, after previous: PacketSealer? = nil) {
         self.node = node
         keys = [:]
         counters = [:]
         for channel in [PacketChannel.datagram, .stream] {
             keys[channel] = PacketFormat.key(cluster: clusterKey, sender: node, channel: channel)
-            counters[channel] = UInt64(boot & 0xFF_FFFF) << 40
+            counters[channel] = previous?.counters[channel] ?? UInt64(boot & 0xFF_FFFF) << 40
         }
     }
 

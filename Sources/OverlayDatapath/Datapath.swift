@@ -93,7 +93,7 @@ public struct Datapath: Sendable {
     ///   they carry the traffic of running containers, and a peer that is silent is no reason to cut it.
     public func repair(_ observed: ObservedState, keepingRowsTo unknown: Set<IPAddress>) -> [KernelOperation] {
         var operations: [KernelOperation] = []
-        for vni in observed.broken.sorted() { operations.append(.deleteNetwork(vni)) }
+        for vni in observed.broken.sorted() where networks[vni] == nil { operations.append(.deleteNetwork(vni)) }
         for vni in observed.networks.keys.sorted() where networks[vni] == nil { operations.append(.deleteNetwork(vni)) }
         for vni in networks.keys.sorted() {
             guard let wanted = networks[vni] else { continue }
@@ -112,8 +112,14 @@ public struct Datapath: Sendable {
         if let observed, observed.base == wanted.base {
             current = observed
         } else {
-            if observed != nil { operations.append(.deleteNetwork(vni)) }
+            // Mends what is there: the ports of running containers stay.
             operations.append(.createNetwork(wanted.base))
+            if let observed {
+                // The VXLAN device may be another than before: nothing is known of its rows.
+                current.ports = observed.ports
+                current.gateways = observed.gateways
+                current.neighbours = observed.neighbours
+            }
         }
         for gateway in wanted.gateways.subtracting(current.gateways).sorted() { operations.append(.addGateway(vni, gateway)) }
         for gateway in current.gateways.subtracting(wanted.gateways).sorted() {

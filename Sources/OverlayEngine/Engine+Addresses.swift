@@ -18,7 +18,10 @@ extension Engine {
             throw DriverError(.invalid, "address space \(call.addressSpace) is not ours")
         }
         if let subnet = existingSubnet(for: call) {
-            if let response = opened(subnet) { return .reply(.driver(response)) }
+            if let response = opened(subnet) {
+                poolRequests[subnet, default: 0] += 1
+                return .reply(.driver(response))
+            }
             // It is being given up: first that, then anew, or the late end of the one would undo the other.
             closeWaiters[subnet, default: []].insert(id)
             if closeAt == nil { proposeClosing() }
@@ -28,7 +31,13 @@ extension Engine {
             .openSubnet(
                 OpenSubnet(
                     networkName: call.networkName, family: call.family, prefix: call.pool, range: call.subPool,
-                    avoiding: identity.routes)))
+                    avoiding: avoidedRoutes(family: call.family))))
+    }
+
+    /// Routes of this host that the choice of a subnet must keep away from: those in the pool, and not so many that an entry grows.
+    private func avoidedRoutes(family: IPAddress.Family) -> [IPPrefix] {
+        guard family == .v4, let pool = catalogue.cluster?.addressPool else { return [] }
+        return Array(identity.routes.filter { $0.overlaps(pool) }.prefix(1024))
     }
 
     /// The subnet that a call means, when this host uses it already: the call is a repetition, or follows a release.
@@ -49,6 +58,10 @@ extension Engine {
     }
 
     mutating func releasePool(_ id: SubnetID) -> Step {
+        let others = max(0, poolRequests[id, default: 0] - 1)
+        poolRequests[id] = others == 0 ? nil : others
+        guard others == 0 else { return .reply(.driver(.done)) }
+
         // Engines release the pool first and delete the network after: the pool goes with the network. A release without a network is
         // that of a create that failed.
         guard !networks.values.contains(where: { $0.subnets.contains(id) }) else { return .reply(.driver(.done)) }

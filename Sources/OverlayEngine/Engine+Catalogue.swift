@@ -32,6 +32,10 @@ extension Engine {
         switch purpose {
         case .request(let request): settle(request, outcome)
         case .claim(let subnet): claiming.remove(subnet)
+        case .own:
+            if case .decided(.refused(let refusal)) = outcome {
+                log(.error, "the cluster does not accept this host's new address or name", ["reason": refusal.message])
+            }
         case .close(let subnet):
             if case .decided = outcome {
                 closing.remove(subnet)
@@ -53,7 +57,10 @@ extension Engine {
             switch request.call {
             case .driver(.requestPool):
                 // A pool without name and subnet is found by the result alone.
-                if case .opened(let subnet) = result, let response = opened(subnet) { return finish(id, .driver(response)) }
+                if case .opened(let subnet) = result, let response = opened(subnet) {
+                    poolRequests[subnet, default: 0] += 1
+                    return finish(id, .driver(response))
+                }
                 perform(id)
             case .control(let call): decided(call, id)
             default: perform(id)
@@ -105,6 +112,8 @@ extension Engine {
             return forgetCluster()
         }
         tellPeers()
+        // A member's tunnel may end elsewhere now.
+        repairSoon()
         for peer in peers.keys where catalogue.members[peer] == nil { peers[peer] = nil }
         followSubnets()
     }
@@ -158,13 +167,35 @@ extension Engine {
         }
         guard !writes.isEmpty else { return [] }
         let stored = store(writes)
-        proposeClosing()
+        // Proposed when it is durable: were it forgotten, addresses that others own by then would be handed out.
+        closingStores.insert(stored)
         return [stored]
+    }
+
+    /// A host that was given another address or name tells the cluster.
+    mutating func proposeOwnChange() {
+        guard let known = catalogue.members[identity.id], known != member, !isWriterAway,
+            !proposals.values.contains(where: { if case .own = $0 { true } else { false } })
+        else { return }
+        propose(.admit(member), for: .own, deadline: now + Self.proposalBudget)
+    }
+
+    /// Pools that no network came for: the engine died in between, or had lost patience.
+    mutating func closeOrphans() {
+        let bound = Set(networks.values.flatMap(\.subnets))
+        let mine = catalogue.networks.values.flatMap(\.subnets).filter { $0.users.contains(identity.id) }.map(\.id)
+        let orphans = Set(mine).subtracting(bound).subtracting(closing)
+        unbound = unbound.filter { orphans.contains($0.key) }
+        for id in orphans where unbound[id] == nil { unbound[id] = now }
+        let old = orphans.filter { unbound[$0].map { now - $0 >= Self.orphanAge } ?? false }
+        guard !old.isEmpty else { return }
+        log(.warning, "pools without a network are given up", ["pools": old.sorted().map(\.description).joined(separator: " ")])
+        _ = close(old.sorted())
     }
 
     mutating func proposeClosing() {
         closeAt = nil
-        guard catalogue.cluster != nil else { return }
+        guard catalogue.cluster != nil, closingStores.isEmpty else { return }
         guard !isWriterAway else {
             if !closing.isEmpty { closeAt = now + Self.closingRetry }
             return

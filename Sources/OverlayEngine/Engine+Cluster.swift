@@ -62,12 +62,26 @@ extension Engine {
             id: call.cluster, writer: identity.id, addressPool: call.addressPool, subnetLength: call.subnetLength,
             dataPathPort: call.dataPathPort, gossipKey: call.gossipKey, joinSecret: call.joinSecret)
         let member = member
-        withCatalogue { $0.initialise(cluster, member: member, into: &$1) }
+        let stored = takeCluster { $0.initialise(cluster, member: member, into: &$1) }
         guard let report = joinToken() else { throw Self.noCluster }
-        return .after([storeEpoch()], .control(.token(report)), undo: nil)
+        return .after([stored], .control(.token(report)), undo: .cluster)
     }
 
-    /// Comes after all rows of the same step, and is durable only when they are.
+    /// Becomes a member, in one transaction: all of it is on the disk, or nothing.
+    private mutating func takeCluster(_ body: (inout CatalogueNode, inout [CatalogueNode.Effect]) -> Void) -> EffectID {
+        var out: [CatalogueNode.Effect] = []
+        body(&catalogueNode, &out)
+        var writes: [StoreWrite] = [.put(.node, key: Array("epoch".utf8), value: epoch.wireBytes)]
+        out.removeAll { effect in
+            guard case .store(nil, let rows) = effect else { return false }
+            writes += rows
+            return true
+        }
+        let stored = store(writes)
+        run(out)
+        return stored
+    }
+
     private mutating func storeEpoch() -> EffectID {
         store([.put(.node, key: Array("epoch".utf8), value: epoch.wireBytes)])
     }
@@ -107,11 +121,11 @@ extension Engine {
             guard snapshot.members[identity.id]?.epoch == epoch else {
                 return fail(id, DriverError(.invalid, "the answer does not admit this node"))
             }
-            withCatalogue { [epoch] in $0.join(snapshot, epoch: epoch, into: &$1) }
-            let stored = storeEpoch()
+            let stored = takeCluster { [epoch] in $0.join(snapshot, epoch: epoch, into: &$1) }
             let done = "This node joined cluster \(clusterName) as \(identity.name)."
             requests[id]?.awaiting = [stored]
             requests[id]?.reply = .control(.done(done))
+            requests[id]?.undo = .cluster
         }
     }
 

@@ -20,10 +20,9 @@ extension Engine {
     }
 
     private func base(of network: Network) -> NetworkState.Base {
-        let fitting = identity.underlayMTU - identity.encapsulation
-        return NetworkState.Base(
+        NetworkState.Base(
             vni: network.vni, local: identity.vtep, port: catalogue.cluster?.dataPathPort ?? 4789,
-            mtu: network.settings?.mtu ?? fitting)
+            mtu: network.settings?.mtu ?? identity.fittingMTU)
     }
 
     private func gateways(of network: Network) -> Set<IPPrefix> {
@@ -126,8 +125,12 @@ extension Engine {
 
     /// Asks for what the kernel holds.
     mutating func repair() {
+        // One that comes due while the kernel is being read is done right after.
+        guard observing == nil else {
+            repairAt = now + Self.repairDelay
+            return
+        }
         repairAt = now + Self.repairPeriod
-        guard observing == nil else { return }
         let id = EffectID(value: nextEffect)
         nextEffect += 1
         observing = id
@@ -162,6 +165,9 @@ extension Engine {
             rebuild()
         }
         apply(datapath.repair(state, keepingRowsTo: unknownVTEPs))
+        if !state.broken.isEmpty { repairSoon() }
+        proposeOwnChange()
+        closeOrphans()
     }
 
     /// An endpoint whose pair is gone has lost its container: the kernel destroys both ends together.
@@ -170,7 +176,8 @@ extension Engine {
             if let made = endpoint.portEffect, made > observation || inFlight[.endpoint(endpoint.id)] != nil { continue }
             let vni = vni(of: endpoint.network)
             if let vni, state.networks[vni]?.ports[KernelName.port(endpoint.id)] != nil { continue }
-            // Damage to a whole network is no sign of dead containers while the daemon runs, but then there is nothing to save either.
+            // A damaged network is mended first; the next look tells what of its ports is left.
+            if let vni, state.broken.contains(vni) { continue }
             log(.warning, "the interface of an endpoint is gone; the endpoint is taken as gone", ["endpoint": endpoint.id.short])
             _ = removeEndpoint(endpoint)
         }
@@ -208,6 +215,7 @@ extension Engine {
 
     mutating func reach(_ peer: NodeID, _ isReachable: Bool) {
         peers[peer] = PeerState(isReachable: isReachable, since: now, roundTrip: peers[peer]?.roundTrip)
+        withReplication { [now] in $0.setReachable(peer, isReachable, now: now, into: &$1) }
         log(isReachable ? .info : .warning, isReachable ? "node is reachable" : "node is unreachable", ["node": name(of: peer)])
         if isReachable, peer == catalogue.cluster?.writer, !closing.isEmpty { proposeClosing() }
     }

@@ -27,6 +27,7 @@ extension Engine {
         }
         let local = LocalNetwork(id: call.network, network: network.id, subnets: subnets)
         networks[local.id] = local
+        for subnet in subnets { poolRequests[subnet] = poolRequests[subnet].flatMap { $0 > 1 ? $0 - 1 : nil } }
         let stored = store([.put(.network, key: local.id.wireBytes, value: local.wireBytes)], for: [.network(local.id)])
         // The first container should not wait for the writer.
         for subnet in subnets { prefetchBlock(of: subnet) }
@@ -60,13 +61,20 @@ extension Engine {
         if generic[OptionName.encrypted] != nil {
             throw DriverError(.invalid, "encrypted networks are not available in this version of swift-overlay")
         }
+        // IPv6 does not work below 1280 bytes (RFC 8200 §5).
+        let most = identity.fittingMTU
+        let least: UInt32 = call.v6.isEmpty ? 68 : 1280
+        guard most >= least else {
+            throw DriverError(
+                .invalid,
+                "the link of \(identity.vtep) carries \(identity.underlayMTU) bytes, which leaves \(most) to containers; "
+                    + (call.v6.isEmpty ? "that is too little" : "IPv6 needs 1280, so leave out --ipv6, or raise the link's MTU"))
+        }
         if let value = generic[OptionName.mtu] {
-            let most = identity.underlayMTU - identity.encapsulation
-            let least: UInt32 = call.v6.isEmpty ? 68 : 1280
             guard let mtu = value.string.flatMap({ UInt32($0) }) else {
                 throw DriverError(.invalid, "\(OptionName.mtu) is not a number of bytes")
             }
-            guard (least...most).contains(mtu) else {
+            guard mtu >= least, mtu <= most else {
                 throw DriverError(
                     .invalid,
                     "an MTU of \(mtu) is not possible: \(least) to \(most) bytes fit, as the link of \(identity.vtep) carries "

@@ -19,6 +19,7 @@ public struct Engine: Sendable {
     static let repairPeriod = Interval.seconds(60)
     static let repairDelay = Interval.milliseconds(200)
     static let closingRetry = Interval.seconds(5)
+    static let orphanAge = Interval.seconds(600)
     static let rounds = 8
     static let openRequests = 10_000
 
@@ -34,6 +35,12 @@ public struct Engine: Sendable {
     var closing: Set<SubnetID> = []
     /// Calls that want such a subnet back.
     var closeWaiters: [SubnetID: Set<RequestID>] = [:]
+    /// Writes of such subnets that are not durable yet.
+    var closingStores: Set<EffectID> = []
+    /// Since when a subnet of this host has had no network.
+    var unbound: [SubnetID: Instant] = [:]
+    /// RequestPools that no CreateNetwork or ReleasePool has followed: several creates may mean one subnet at the same time.
+    var poolRequests: [SubnetID: Int] = [:]
     /// Networks whose owner logs this node takes part in.
     var subscribed: Set<NetworkID> = []
     var peers: [NodeID: PeerState] = [:]
@@ -91,6 +98,8 @@ public struct Engine: Sendable {
         case network(EngineNetworkID)
         case endpoint(EndpointID)
         case join(EndpointID)
+        /// init or join
+        case cluster
     }
 
     enum ObjectKey: Hashable, Sendable {
@@ -104,6 +113,8 @@ public struct Engine: Sendable {
         case request(RequestID)
         case claim(SubnetID)
         case close(SubnetID)
+        /// This host's own entry.
+        case own
     }
 
     /// What a round of a call comes to.
@@ -175,7 +186,10 @@ public struct Engine: Sendable {
         case .stored(let id, let outcome): stored(id, outcome)
         case .observed(let id, let state): observed(id, state)
         case .notObserved(let id, let reason):
-            if observing == id { observing = nil }
+            if observing == id {
+                observing = nil
+                if !isReady { repairAt = now + .seconds(1) }
+            }
             lastKernelFailure = reason
             log(.error, "kernel state could not be read", ["reason": reason])
         case .foreignChange: repairSoon()
@@ -298,6 +312,7 @@ public struct Engine: Sendable {
             guard endpoints.removeValue(forKey: id) != nil else { return }
             store([.delete(.endpoint, key: id.wireBytes)])
         case .join(let id): undoJoin(id)
+        case .cluster: forgetCluster()
         }
     }
 
@@ -350,11 +365,13 @@ public struct Engine: Sendable {
         case .stored:
             lastStoreFailure = nil
             if let token { withCatalogue { [now] in $0.stored(token, succeeded: true, now: now, into: &$1) } }
+            if closingStores.remove(id) != nil { proposeClosing() }
             ended(id, error: nil)
         case .failed(let reason):
             lastStoreFailure = reason
             log(.error, "state could not be written", ["reason": reason])
             if let token { withCatalogue { [now] in $0.stored(token, succeeded: false, now: now, into: &$1) } }
+            if closingStores.remove(id) != nil { closeAt = now + Self.closingRetry }
             ended(id, error: DriverError(.system, "state could not be written: \(reason)"))
         }
     }

@@ -37,6 +37,8 @@ public struct NodeIdentity: Hashable, Sendable {
 
     /// Bytes that VXLAN adds to an inner frame's payload: outer IP, UDP, VXLAN and inner Ethernet headers.
     var encapsulation: UInt32 { vtep.family == .v4 ? 50 : 70 }
+    /// The largest MTU of a container's interface here.
+    var fittingMTU: UInt32 { underlayMTU > encapsulation ? underlayMTU - encapsulation : 0 }
 }
 
 /// A network of this host's engine.

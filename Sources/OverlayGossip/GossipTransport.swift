@@ -61,6 +61,7 @@ public actor GossipTransport {
     private var datagrams: (any Channel)?
     private var listener: (any Channel)?
     private var sealer: PacketSealer?
+    private var lastSealer: PacketSealer?
     private var opener: PacketOpener?
     private var clusterKey: [UInt8]?
     private var peers: [NodeID: SocketAddress] = [:]
@@ -144,8 +145,10 @@ public actor GossipTransport {
         if key != clusterKey {
             clusterKey = key
             opener = key.map { PacketOpener(clusterKey: $0) }
-            // A sealer is made once per key and life: its counters must not start again.
-            sealer = key.map { PacketSealer(clusterKey: $0, node: node, boot: boot) }
+            // The counters go on from those of an earlier membership of this life: the key may be the same.
+            let old = sealer ?? lastSealer
+            lastSealer = old
+            sealer = key.map { PacketSealer(clusterKey: $0, node: node, boot: boot, after: old) }
         }
         opener?.setPeers(members.map(\.node))
         peers = [:]

@@ -24,10 +24,15 @@ public struct Replication: Sendable {
     public let node: NodeID
     public let boot: UInt32
     private var logs: [NetworkID: OwnLog] = [:]
+    /// The highest number any log of this life has used. A log that is made anew starts above it: a subscriber that missed the end of the old
+    /// one must not take the new one for something it has.
+    private var highest: UInt64 = 0
+    /// Peers to which nothing is repeated until they are heard of again.
+    private var silent: Set<NodeID> = []
     private var remote: [NetworkID: [NodeID: RemoteLog]] = [:]
 
     private struct OwnLog: Sendable {
-        var sequence: UInt64 = 0
+        var sequence: UInt64
         var live: [EndpointID: EndpointRecord] = [:]
         /// The last changes; the newest has the number `sequence`.
         var tail: [LogChange] = []
@@ -59,7 +64,7 @@ public struct Replication: Sendable {
 
     /// Who gets this node's log of a network: the nodes whose engine has the network. Also opens the network for what others send.
     public mutating func subscribe(_ network: NetworkID, to nodes: Set<NodeID>, now: Instant, into effects: inout [Effect]) {
-        var log = logs[network] ?? OwnLog()
+        var log = logs[network] ?? makeLog()
         for node in log.subscribers.keys where !nodes.contains(node) { log.subscribers[node] = nil }
         let new = nodes.filter { $0 != node && log.subscribers[$0] == nil }.sorted()
         for node in new { log.subscribers[node] = Subscriber() }
@@ -69,6 +74,11 @@ public struct Replication: Sendable {
         for owner in (remote[network] ?? [:]).keys.sorted() where !nodes.contains(owner) {
             drop(owner, of: network, into: &effects)
         }
+    }
+
+    private mutating func makeLog() -> OwnLog {
+        highest += 1
+        return OwnLog(sequence: highest)
     }
 
     /// This node has no part in the network any more.
@@ -89,8 +99,9 @@ public struct Replication: Sendable {
     }
 
     private mutating func append(_ change: LogChange, to network: NetworkID, now: Instant, into effects: inout [Effect]) {
-        var log = logs[network] ?? OwnLog()
+        var log = logs[network] ?? makeLog()
         log.sequence += 1
+        highest = max(highest, log.sequence)
         switch change {
         case .endpoint(let record): log.live[record.endpoint] = record
         case .gone(let endpoint): log.live[endpoint] = nil
@@ -108,11 +119,11 @@ public struct Replication: Sendable {
             let after = max(subscriber.sent, acknowledged)
             guard after < log.sequence else { return }
             send(log, network, after: after, to: peer, limit: .max, into: &effects)
-        } else if subscriber.sent == 0 || subscriber.resendAt == nil {
+        } else if subscriber.resendAt == nil {
             sendSnapshot(log, network, to: peer, into: &effects)
-        } else {
+        } else if subscriber.sent < log.sequence {
             // The snapshot is on its way; what came after it follows, and is repeated with it if it was lost.
-            send(log, network, after: max(subscriber.sent, log.tailStart), to: peer, limit: .max, into: &effects)
+            send(log, network, after: subscriber.sent, to: peer, limit: .max, into: &effects)
         }
         subscriber.sent = log.sequence
         if subscriber.resendAt == nil { subscriber.resendAt = now + subscriber.retry }
@@ -194,7 +205,9 @@ public struct Replication: Sendable {
         into effects: inout [Effect]
     ) {
         guard remote[network] != nil else { return }
-        guard var log = remote[network]?[owner], log.position.boot == boot, after <= log.position.sequence else {
+        guard var log = remote[network]?[owner], log.position.boot == boot, after <= log.position.sequence,
+            log.position.sequence < .max - UInt64(changes.count)
+        else {
             // A gap: tell what is here, and the owner sends what is missing.
             let have = remote[network]?[owner]?.position ?? LogPosition(boot: 0, sequence: 0)
             effects.append(.send(owner, ReplicationMessage.acknowledge(network, have).wireBytes))
@@ -290,14 +303,29 @@ public struct Replication: Sendable {
     // MARK: Time and reading
 
     public var nextDeadline: Instant? {
-        logs.values.lazy.flatMap { $0.subscribers.values.lazy.compactMap(\.resendAt) }.min()
+        logs.values.lazy.flatMap { [silent] in $0.subscribers.lazy.filter { !silent.contains($0.key) }.compactMap(\.value.resendAt) }.min()
+    }
+
+    /// A peer that does not answer gets no repeats; when it is back, it gets what it lacks at once.
+    public mutating func setReachable(_ peer: NodeID, _ isReachable: Bool, now: Instant, into effects: inout [Effect]) {
+        guard isReachable else {
+            silent.insert(peer)
+            return
+        }
+        guard silent.remove(peer) != nil else { return }
+        for network in logs.keys where logs[network]?.subscribers[peer]?.resendAt != nil {
+            logs[network]?.subscribers[peer]?.resendAt = now
+            logs[network]?.subscribers[peer]?.retry = Self.firstRetry
+        }
+        advance(to: now, into: &effects)
     }
 
     public mutating func advance(to now: Instant, into effects: inout [Effect]) {
         for network in logs.keys.sorted() {
             guard let log = logs[network] else { continue }
             for peer in log.subscribers.keys.sorted() {
-                guard var subscriber = log.subscribers[peer], let at = subscriber.resendAt, at <= now else { continue }
+                guard var subscriber = log.subscribers[peer], let at = subscriber.resendAt, at <= now, !silent.contains(peer)
+                else { continue }
                 if let acknowledged = subscriber.acknowledged {
                     send(log, network, after: acknowledged, to: peer, limit: Self.messagesPerResend, into: &effects)
                 } else {

@@ -11,6 +11,15 @@ public struct VirtualKernel {
 
     public init() {}
 
+    /// Takes a network's VXLAN device away: its ports stay.
+    public mutating func breakNetwork(_ vni: VNI) {
+        guard let network = state.networks.removeValue(forKey: vni) else { return }
+        damaged[vni] = network
+        state.broken.insert(vni)
+    }
+
+    private var damaged: [VNI: NetworkState] = [:]
+
     public mutating func apply(_ operations: [KernelOperation]) -> KernelOutcome {
         batches += 1
         for (index, operation) in operations.enumerated() {
@@ -18,7 +27,15 @@ public struct VirtualKernel {
             let vni = operation.vni
             switch operation {
             case .createNetwork(let base):
-                if state.networks[vni]?.base != base { state.networks[vni] = NetworkState(base: base) }
+                // Adopted: the ports stay, the rows of a VXLAN device that is made anew do not.
+                let old = state.networks[vni] ?? damaged.removeValue(forKey: vni)
+                state.broken.remove(vni)
+                if let old, old.base == base, state.networks[vni] != nil { continue }
+                var fresh = NetworkState(base: base)
+                fresh.ports = old?.ports ?? [:]
+                fresh.gateways = old?.gateways ?? []
+                fresh.neighbours = old?.neighbours ?? [:]
+                state.networks[vni] = fresh
                 continue
             case .deleteNetwork:
                 state.networks[vni] = nil

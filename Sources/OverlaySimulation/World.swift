@@ -14,9 +14,13 @@ public final class World {
         public var rows: StoredRows = [:]
         public var kernel = VirtualKernel()
         public var isUp = true
+        /// Whom its transport speaks with.
+        var peers: Set<NodeID> = []
         public var boot: UInt32 = 1
         /// Refuse whatever is to be stored.
         public var failsStores = false
+        public var underlayMTU: UInt32
+        public var vtep: IPAddress
     }
 
     enum Happening {
@@ -40,26 +44,28 @@ public final class World {
     private var nextRequest: UInt64 = 1
     private let seed: UInt64
 
-    public init(count: Int, seed: UInt64 = 1) throws {
+    public init(count: Int, seed: UInt64 = 1, underlayMTU: UInt32 = 1500) throws {
         self.seed = seed
         random = SeededGenerator(seed: seed)
         for index in 0..<count {
-            let identity = Self.identity(index, boot: 1, epoch: 1)
+            let address = IPAddress(v4: 192, 0, 2, UInt8(index + 1))
+            let identity = Self.identity(index, boot: 1, epoch: 1, vtep: address, underlayMTU: underlayMTU)
             nodes.append(
                 Node(
                     engine: try Engine(identity: identity, rows: [:], seed: seed &+ UInt64(index)),
-                    membership: Membership(node: identity.id, boot: 1, seed: seed &+ UInt64(index))))
+                    membership: Membership(node: identity.id, boot: 1, seed: seed &+ UInt64(index)), underlayMTU: underlayMTU,
+                    vtep: address))
         }
         for index in 0..<count { handle(index, .start) }
     }
 
     static let addressPool = IPPrefix(IPAddress(v4: 10, 32, 0, 0), length: 12) ?? IPAddress(v4: 0, 0, 0, 0).hostPrefix
 
-    public static func identity(_ index: Int, boot: UInt32, epoch: UInt32) -> NodeIdentity {
+    static func identity(_ index: Int, boot: UInt32, epoch: UInt32, vtep: IPAddress, underlayMTU: UInt32) -> NodeIdentity {
         let address = IPAddress(v4: 192, 0, 2, UInt8(index + 1))
         return NodeIdentity(
             id: NodeID(bits: UInt128(index + 1)), name: "host\(index + 1)", publicKey: [UInt8](repeating: UInt8(index), count: 32),
-            epoch: epoch, boot: boot, address: address, port: 7946, vtep: address, underlayMTU: 1500, routes: [])
+            epoch: epoch, boot: boot, address: address, port: 7946, vtep: vtep, underlayMTU: underlayMTU, routes: [])
     }
 
     // MARK: Driving
@@ -91,7 +97,9 @@ public final class World {
             schedule(.event(index, boot: boot, .applied(id, outcome)), in: .microseconds(100))
         case .observe(let id):
             schedule(.event(index, boot: boot, .observed(id, nodes[index].kernel.state)), in: .microseconds(100))
-        case .peers(let members, _): nodes[index].membership.setMembers(members.map(\.id), now: now)
+        case .peers(let members, _):
+            nodes[index].peers = Set(members.map(\.id))
+            nodes[index].membership.setMembers(members.map(\.id), now: now)
         case .contact(let id, let contact):
             guard let target = nodes.firstIndex(where: { "\($0.engine.identity.address)" == contact.host }) else { return }
             let request = newRequest()
@@ -105,7 +113,7 @@ public final class World {
     }
 
     private func send(_ from: Int, _ to: Int, _ bytes: [UInt8]) {
-        guard nodes.indices.contains(to), !cuts.contains([min(from, to), max(from, to)]) else { return }
+        guard nodes.indices.contains(to), nodes[from].peers.contains(nodes[to].engine.identity.id), !cuts.contains([min(from, to), max(from, to)]) else { return }
         guard loss == 0 || Double(random.next(upperBound: UInt64(1_000_000))) / 1_000_000 >= loss else { return }
         schedule(.message(from: from, to: to, boot: nodes[to].boot, bytes), in: delay)
     }
@@ -168,7 +176,7 @@ public final class World {
         case .message(let from, let to, let boot, let bytes):
             guard nodes[to].isUp, nodes[to].boot == boot else { return }
             let peer = nodes[from].engine.identity.id
-            guard nodes[to].engine.catalogue.members[peer] != nil || nodes[to].engine.catalogue.cluster == nil else { return }
+            guard nodes[to].peers.contains(peer) else { return }
             guard bytes.first == 1 else { return handle(to, .received(from: peer, bytes)) }
             var effects: [Membership.Effect] = []
             let facts = facts(to)
@@ -185,7 +193,8 @@ public final class World {
 
     public func restart(_ index: Int) throws {
         let epoch = nodes[index].rows[.node]?[Array("epoch".utf8)].flatMap { try? UInt32(wire: $0) } ?? 1
-        let identity = Self.identity(index, boot: nodes[index].boot, epoch: epoch)
+        let identity = Self.identity(
+            index, boot: nodes[index].boot, epoch: epoch, vtep: nodes[index].vtep, underlayMTU: nodes[index].underlayMTU)
         nodes[index].engine = try Engine(identity: identity, rows: nodes[index].rows, seed: seed &+ UInt64(index) &+ 77)
         nodes[index].membership = Membership(node: identity.id, boot: identity.boot, seed: seed &+ UInt64(index))
         nodes[index].isUp = true

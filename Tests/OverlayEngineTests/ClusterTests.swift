@@ -159,6 +159,57 @@ import Testing
         #expect(world.kernel(1)?.neighbours == [b.address: b.mac, again.address: again.mac])
     }
 
+    @Test func aNetworkMadeAnewWhileAPeerWasAwayIsNotTakenForTheOld() throws {
+        let world = try World(count: 3)
+        #expect(world.makeCluster())
+        var first = try world.createNetwork(1, "net")
+        let second = try world.createNetwork(2, "net")
+        for index in 0..<5 { world.detach(1, try world.attach(1, "old\(index)", to: first)) }
+        let witness = try world.attach(2, "witness", to: second)
+        world.run(for: .seconds(1))
+        // The witness's host hears nothing of the end and the new beginning; the writer does.
+        world.cuts = [[0, 2], [1, 2]]
+        world.removeNetwork(1, first)
+        world.run(for: .seconds(1))
+        first = try world.createNetwork(1, "net")
+        let new = try world.attach(1, "new", to: first)
+        world.cuts = []
+        world.run(for: .seconds(8))
+        #expect(world.kernel(2)?.neighbours == [witness.address: witness.mac, new.address: new.mac])
+        #expect(world.kernel(1)?.neighbours == world.kernel(2)?.neighbours)
+    }
+
+    @Test func aHostWithANewTunnelAddressTellsTheOthers() throws {
+        let world = try World(count: 2)
+        #expect(world.makeCluster())
+        let first = try world.createNetwork(0, "net")
+        let second = try world.createNetwork(1, "net")
+        let a = try world.attach(0, "a", to: first)
+        _ = try world.attach(1, "b", to: second)
+        world.crash(0)
+        world.nodes[0].vtep = IPAddress(v4: 192, 0, 2, 200)
+        try world.restart(0)
+        world.run(for: .seconds(5))
+        #expect(world.kernel(1)?.forwarding[a.mac] == .vtep(IPAddress(v4: 192, 0, 2, 200)))
+        #expect(world.kernel(0)?.base.local == IPAddress(v4: 192, 0, 2, 200))
+        #expect(world.kernel(0)?.ports.count == 1)
+    }
+
+    @Test func aDamagedNetworkIsMendedAndItsContainersStay() throws {
+        let world = try World(count: 2)
+        #expect(world.makeCluster())
+        let first = try world.createNetwork(0, "net")
+        _ = try world.attach(0, "a", to: first)
+        world.run(for: .seconds(1))
+        let before = try #require(world.kernel(0))
+        // Its VXLAN device is gone: the observation cannot make sense of the network.
+        world.nodes[0].kernel.breakNetwork(before.base.vni)
+        world.handle(0, .foreignChange)
+        world.run(for: .seconds(2))
+        #expect(world.kernel(0) == before)
+        #expect(world.nodes[0].engine.catalogue.networks.count == 1)
+    }
+
     @Test func aWriterThatRestartsGoesOn() throws {
         let world = try World(count: 3)
         #expect(world.makeCluster())

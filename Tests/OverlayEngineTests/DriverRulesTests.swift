@@ -206,6 +206,84 @@ import Testing
         #expect(world.nodes[0].rows[.lease]?.count == 1)
     }
 
+    @Test(arguments: ["10.5.0.0/32", "10.5.0.255/32", "10.6.0.0/26"])
+    func aRangeWithoutAHostAddressIsRefused(range: String) throws {
+        let world = try world()
+        let error = #expect(throws: DriverError.self) {
+            try world.createNetwork(0, "net", subnet: IPPrefix("10.5.0.0/24")!, range: IPPrefix(range)!)
+        }
+        #expect(error?.message.contains("--ip-range \(range)") == true)
+        _ = try world.createNetwork(0, "net", subnet: IPPrefix("10.5.0.0/24")!, range: IPPrefix("10.5.0.7/32")!)
+    }
+
+    @Test func aWriterWhoseDiskIsFullRefusesAndGoesOn() throws {
+        let world = try world()
+        let one = try world.createNetwork(0, "one")
+        world.nodes[0].failsStores = true
+        // Several proposals of its own and of others, none of which is written.
+        let calls = (0..<4).map { index in
+            world.begin(
+                index % 2,
+                .requestPool(
+                    RequestPool(addressSpace: "", pool: IPPrefix("10.\(100 + index).0.0/24")!, subPool: nil, networkName: nil, family: .v4)))
+        }
+        world.run(for: .seconds(10))
+        for call in calls { #expect(failure(world.responses[call] ?? .done).contains("cannot write")) }
+        world.nodes[0].failsStores = false
+        let two = try world.createNetwork(1, "two")
+        world.run(for: .seconds(3))
+        #expect(world.nodes[0].engine.catalogue.networks.count == 2)
+        #expect(world.nodes[0].engine.catalogue == world.nodes[1].engine.catalogue)
+        world.crash(0)
+        try world.restart(0)
+        #expect(world.nodes[0].engine.catalogue == world.nodes[1].engine.catalogue)
+        world.removeNetwork(0, one)
+        world.removeNetwork(1, two)
+    }
+
+    @Test func ipv6OnASmallUnderlayIsRefusedInWords() throws {
+        let world = try World(count: 1, underlayMTU: 1280)
+        let isReady = world.makeCluster()
+        try #require(isReady)
+        let request = RequestPool(addressSpace: "", pool: nil, subPool: nil, networkName: "six", family: .v6)
+        guard case .pool(_, let prefix, _) = world.call(0, .requestPool(request)) else {
+            Issue.record("no pool")
+            return
+        }
+        let data = IPAMData(addressSpace: "swift-overlay", pool: prefix)
+        for options in [[:], [OptionName.generic: .object([OptionName.mtu: .string("1200")])]] as [Options] {
+            let response = world.call(
+                0, .createNetwork(CreateNetwork(network: World.networkID(0, "six"), options: options, v4: [], v6: [data])))
+            #expect(failure(response).contains("IPv6 needs 1280"))
+        }
+    }
+
+    @Test func parallelCreatesOfOneSubnetDoNotCloseOneAnothersPool() throws {
+        let world = try world()
+        let request = RequestPool(addressSpace: "", pool: nil, subPool: nil, networkName: "net", family: .v4)
+        guard case .pool(let pool, let prefix, _) = world.call(0, .requestPool(request)),
+            case .pool(pool, prefix, _) = world.call(0, .requestPool(request))
+        else {
+            Issue.record("no pool")
+            return
+        }
+        // The second create fails before the first is done.
+        _ = world.call(0, .releasePool(pool))
+        let data = IPAMData(addressSpace: "swift-overlay", pool: prefix)
+        let response = world.call(0, .createNetwork(CreateNetwork(network: World.networkID(0, "a"), options: [:], v4: [data], v6: [])))
+        #expect(response == .done)
+    }
+
+    @Test func aPoolThatNoNetworkCameForIsGivenUp() throws {
+        let world = try world()
+        let request = RequestPool(addressSpace: "", pool: nil, subPool: nil, networkName: nil, family: .v4)
+        _ = world.call(1, .requestPool(request))
+        world.run(for: .seconds(300))
+        #expect(world.nodes[0].engine.catalogue.networks.count == 1)
+        world.run(for: .seconds(500))
+        #expect(world.nodes[0].engine.catalogue.networks.isEmpty)
+    }
+
     @Test func aPoolGivenUpCanBeHadAgainAtOnce() throws {
         let world = try world()
         for _ in 0..<5 {

@@ -62,7 +62,3 @@ private func expectStable<T: Wire & Equatable>(_ type: T.Type, _ bytes: [UInt8],
     Issue.record("\(value) is not itself after a round trip", sourceLocation: sourceLocation)
     return false
 }
-
-extension SeededGenerator {
-    fileprivate mutating func next() -> UInt8 { UInt8(truncatingIfNeeded: next() as UInt64) }
-}

@@ -1,0 +1,191 @@
+import OverlayModel
+import Testing
+
+@testable import OverlayCatalogue
+
+@Suite struct HostileWireTests {
+    private static let open = OpenSubnet(
+        networkName: "web", family: .v4, prefix: IPPrefix("10.0.0.0/24"), range: IPPrefix("10.0.0.128/25"),
+        avoiding: [IPPrefix("192.168.0.0/16")!, IPPrefix("fd00::/64")!])
+
+    private static let commands: [Command] = [
+        .initialise(Fixture.cluster(), Fixture.member(0)), .admit(Fixture.member(1)), .remove(Fixture.node(1)),
+        .setJoinSecret([UInt8](repeating: 3, count: 32)), .openSubnet(open),
+        .openSubnet(OpenSubnet(networkName: nil, family: .v6, prefix: nil, range: nil, avoiding: [])), .closeSubnet(SubnetID(3)),
+        .configure(NetworkID(bits: 5), adopting: [SubnetID(1), SubnetID(2)], NetworkSettings(mtu: 1400, isEncrypted: true)),
+        .setGateway(SubnetID(1), IPAddress("10.0.0.1")!), .reserve(SubnetID(1), IPAddress("fd00::1")!),
+        .claimBlock(SubnetID(1), count: 16), .claimAddress(SubnetID(1), IPAddress("10.0.0.9")!),
+    ]
+
+    private static var entries: [Entry] {
+        commands.enumerated().map {
+            Entry(index: UInt64($0) + 1, generation: 1, proposer: Fixture.node(0), epoch: 1, sequence: UInt64($0) + 1, command: $1)
+        }
+    }
+
+    /// A small catalogue with something of everything in it.
+    static func populated() throws -> Fixture {
+        var fixture = Fixture(members: 2)
+        let web = try fixture.subnet(fixture.open("10.0.0.0/24", name: "web", range: "10.0.0.128/25"))
+        fixture.open("fd00::/64", by: 1)
+        fixture.propose(.reserve(web.id, IPAddress("10.0.0.7")!), by: 0)
+        fixture.propose(.configure(try fixture.network(of: web.id).id, adopting: [], NetworkSettings(mtu: 1400)), by: 0)
+        fixture.propose(.claimBlock(web.id, count: 16), by: 0)
+        fixture.propose(.claimBlock(SubnetID(99), count: 16), by: 1)
+        return fixture
+    }
+
+    @Test(arguments: [1, 2] as [UInt64])
+    func hostileBytesAreHarmless(seed: UInt64) throws {
+        expectHostileBytesAreHarmless(Self.commands, seed: seed)
+        expectHostileBytesAreHarmless(Self.entries, seed: seed)
+        expectHostileBytesAreHarmless([Self.open], seed: seed)
+        expectHostileBytesAreHarmless([Fixture.cluster()], seed: seed)
+        expectHostileBytesAreHarmless([Fixture.member(0)], seed: seed)
+        expectHostileBytesAreHarmless([Block(range: AddressRange(IPPrefix("10.0.0.0/28")!), owner: Fixture.node(0))], seed: seed)
+        expectHostileBytesAreHarmless([NetworkSettings(), NetworkSettings(mtu: 1, isEncrypted: true, isInternal: true)], seed: seed)
+        expectHostileBytesAreHarmless(
+            [CommandResult.accepted, .opened(SubnetID(1)), .refused(Refusal(.conflict, "because"))], seed: seed)
+        let catalogue = try Self.populated().catalogue
+        expectHostileBytesAreHarmless(catalogue.networks.values.sorted { $0.id < $1.id }, seed: seed)
+        expectHostileBytesAreHarmless(catalogue.networks.values.flatMap(\.subnets).sorted { $0.id < $1.id }, seed: seed)
+    }
+
+    @Test(arguments: [1, 2] as [UInt64])
+    func hostileSnapshotsAreHarmless(seed: UInt64) throws {
+        expectHostileBytesAreHarmless([Catalogue(), try Self.populated().catalogue], seed: seed)
+    }
+
+    @Test(arguments: [1, 2] as [UInt64])
+    func hostileMessagesAreHarmless(seed: UInt64) throws {
+        var messages: [CatalogueMessage] = Self.commands.map { .propose(epoch: 1, sequence: 2, $0) }
+        messages += [
+            .outcome(sequence: 1, index: 2, .accepted, entries: [Self.entries[1]]), .failed(sequence: 3), .entries([]),
+            .entries(Array(Self.entries.suffix(3))), .fetch(from: 9), .snapshot(Catalogue()),
+        ]
+        expectHostileBytesAreHarmless(messages, seed: seed)
+    }
+
+    // MARK: What decodes but makes no sense
+
+    /// Values that a member with ill will could put into a snapshot. Each is refused, or does no harm to the state machine after.
+    private static func absurd() throws -> [(String, Catalogue)] {
+        let good = try populated().catalogue
+        var all: [(String, Catalogue)] = []
+        func add(_ name: String, _ change: (inout Catalogue) -> Void) {
+            var catalogue = good
+            change(&catalogue)
+            all.append((name, catalogue))
+        }
+        func addSubnet(_ name: String, _ change: (inout Subnet) -> Void) {
+            add(name) { catalogue in
+                for id in catalogue.networkOfSubnet.keys.sorted() { catalogue.modify(id, change) }
+            }
+        }
+        for index in [UInt64.max, .max - 1] { add("index \(index)") { $0.restore(index: index) } }
+        add("last subnet id") { $0.nextSubnet = .max }
+        add("last network id") { $0.nextNetwork = .max }
+        add("subnet id 0") { $0.nextSubnet = 0 }
+        add("no cluster") { $0.cluster = nil }
+        add("no member") { $0.members = [:] }
+        for length in [0, 1, 8, 31, 32, 33, 200, 255] { add("subnetLength \(length)") { $0.cluster?.subnetLength = length } }
+        for pool in ["fd00::/8", "::/0", "0.0.0.0/0", "255.255.255.255/32", "10.1.2.3/8", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"] {
+            for length in [0, 24, 64, 128] {
+                add("pool \(pool) of /\(length)") {
+                    $0.cluster?.addressPool = IPPrefix(pool)!
+                    $0.cluster?.subnetLength = length
+                }
+            }
+        }
+        let blocks: [(String, [String])] = [
+            ("equal", ["10.0.0.128/28", "10.0.0.128/28"]), ("nested", ["10.0.0.0/8", "10.0.0.128/28"]),
+            ("out of order", ["10.0.0.192/28", "10.0.0.128/28"]), ("of another family", ["::/0", "fd00::/80", "10.0.0.0/24"]),
+            ("everything", ["0.0.0.0/0"]), ("all of IPv6", ["::/0", "::/0", "::/1"]), ("at the end", ["255.255.255.240/28"]),
+        ]
+        for (name, ranges) in blocks {
+            addSubnet("blocks \(name)") { subnet in
+                subnet.blocks = ranges.map { Block(range: AddressRange(IPPrefix($0)!), owner: Fixture.node(0)) }
+            }
+        }
+        for range in ["fd00::/64", "10.0.0.0/24", "10.0.0.0/32", "192.168.0.0/16", "0.0.0.0/0", "::/0", "10.0.0.255/32", "fd00::/128"] {
+            addSubnet("range \(range)") { $0.range = IPPrefix(range) }
+        }
+        for prefix in ["0.0.0.0/0", "::/0", "10.0.0.1/24", "10.0.0.0/32", "fd00::5/128", "255.255.255.255/32"] {
+            addSubnet("prefix \(prefix)") { $0.prefix = IPPrefix(prefix)! }
+            addSubnet("prefix \(prefix) without a range") {
+                $0.prefix = IPPrefix(prefix)!
+                $0.range = nil
+            }
+        }
+        addSubnet("gateway elsewhere") { $0.gateway = IPAddress("::1")! }
+        addSubnet("aux elsewhere") { $0.auxiliary = [IPAddress("::1")!, IPAddress("10.0.0.0")!] }
+        addSubnet("no users") { $0.users = [] }
+        addSubnet("unknown users") { $0.users = [NodeID(bits: .max)] }
+        add("one subnet in two networks") { catalogue in
+            guard var twin = catalogue.networks.values.first else { return }
+            twin.id = NetworkID(bits: 1)
+            catalogue.networks[twin.id] = twin
+        }
+        add("a network without subnets") { catalogue in
+            guard var twin = catalogue.networks.values.first else { return }
+            twin.id = NetworkID(bits: 1)
+            twin.subnets = []
+            catalogue.networks[twin.id] = twin
+        }
+        add("last sequence") { $0.sessions[Fixture.node(0)]?.sequence = .max }
+        return all
+    }
+
+    @Test func absurdSnapshotsAreRefusedOrHarmless() throws {
+        for (name, absurd) in try Self.absurd() {
+            var generator = SeededGenerator(seed: 11)
+            guard var catalogue = try? Catalogue(wire: absurd.wireBytes) else { continue }
+            for _ in 0..<60 { Self.disturb(&catalogue, using: &generator) }
+            #expect(catalogue.wireBytes.count > 0, "\(name)")
+        }
+    }
+
+    @Test(arguments: 1...4 as ClosedRange<UInt64>)
+    func alteredSnapshotsAreRefusedOrHarmless(seed: UInt64) throws {
+        var generator = SeededGenerator(seed: seed)
+        let good = try Self.populated().catalogue.wireBytes
+        var decoded = 0
+        for _ in 0..<1500 {
+            var bytes = good
+            for _ in 0..<Int.random(in: 1...3, using: &generator) {
+                bytes[Int.random(in: bytes.indices, using: &generator)] = [0, 1, 32, 128, 255].randomElement(using: &generator)!
+            }
+            guard var catalogue = try? Catalogue(wire: bytes) else { continue }
+            decoded += 1
+            for _ in 0..<15 { Self.disturb(&catalogue, using: &generator) }
+        }
+        #expect(decoded > 100)
+    }
+
+    /// Applies one command that hits what is there.
+    private static func disturb(_ catalogue: inout Catalogue, using generator: inout SeededGenerator) {
+        let subnets = catalogue.networkOfSubnet.keys.sorted()
+        let id = subnets.randomElement(using: &generator) ?? SubnetID(1)
+        let network = catalogue.networkOfSubnet[id] ?? NetworkID(bits: 1)
+        let address = IPAddress(family: Bool.random(using: &generator) ? .v4 : .v6, bits: UInt128(0x0A00_0000 + generator.next(upperBound: 256 as UInt64)))
+        let command: Command =
+            switch generator.next(upperBound: 9 as UInt64) {
+            case 0: .claimBlock(id, count: UInt32.random(in: 0...20, using: &generator))
+            case 1: .claimAddress(id, address)
+            case 2: .setGateway(id, address)
+            case 3: .reserve(id, address)
+            case 4: .configure(network, adopting: subnets, NetworkSettings())
+            case 5: .openSubnet(OpenSubnet(networkName: nil, family: .v4, prefix: nil, range: nil, avoiding: []))
+            case 6: .openSubnet(OpenSubnet(networkName: "web", family: .v6, prefix: nil, range: nil, avoiding: []))
+            case 7: .closeSubnet(id)
+            default: .admit(Fixture.member(2))
+            }
+        let proposer = catalogue.members.values.min { $0.id < $1.id } ?? Fixture.member(0)
+        let sequence = catalogue.sessions[proposer.id]?.sequence ?? 0
+        guard catalogue.index < .max, sequence < .max else { return }
+        catalogue.apply(
+            Entry(
+                index: catalogue.index + 1, generation: 1, proposer: proposer.id, epoch: proposer.epoch, sequence: sequence + 1,
+                command: command))
+    }
+}
