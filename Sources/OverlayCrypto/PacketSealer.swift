@@ -35,6 +35,12 @@ public enum PacketFormat {
     /// What sealing adds, in bytes.
     public static let overhead = headerBytes + tagBytes
 
+    /// Who a packet claims to be from.
+    public static func sender(of packet: [UInt8], on channel: PacketChannel) -> NodeID? {
+        guard packet.count >= overhead, packet[0] == version, packet[1] == channel.rawValue else { return nil }
+        return NodeID(bytes: packet[2..<18])
+    }
+
     static func key(cluster: [UInt8], sender: NodeID, channel: PacketChannel) -> SymmetricKey {
         HKDF<SHA256>.deriveKey(
             inputKeyMaterial: SymmetricKey(data: cluster),
@@ -104,9 +110,7 @@ public struct PacketOpener: Sendable {
     }
 
     public mutating func open(_ packet: [UInt8], on channel: PacketChannel) throws(OpenError) -> (sender: NodeID, plaintext: [UInt8]) {
-        guard packet.count >= PacketFormat.overhead, packet[0] == PacketFormat.version, packet[1] == channel.rawValue,
-            let sender = NodeID(bytes: packet[2..<18])
-        else { throw .malformed }
+        guard let sender = PacketFormat.sender(of: packet, on: channel) else { throw .malformed }
         let counter = packet[18..<26].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         guard let key = peers[sender]?.keys[channel], let window = peers[sender]?.windows[channel] else {
             throw .unknownSender(sender)

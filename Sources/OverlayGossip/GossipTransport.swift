@@ -99,7 +99,8 @@ public actor GossipTransport {
             .childChannelInitializer { [weak self] channel in
                 channel.eventLoop.makeCompletedFuture {
                     guard let self else { throw ChannelError.inappropriateOperationForState }
-                    try Self.addFraming(to: channel)
+                    let decoder = FrameDecoder { header in self.assumeIsolated { $0.isFromMember(header) } }
+                    try Self.addFraming(to: channel, decoder)
                     try channel.pipeline.syncOperations.addHandler(InboundStreamHandler(transport: self))
                 }
             }
@@ -124,11 +125,19 @@ public actor GossipTransport {
         }
     }
 
-    static func addFraming(to channel: any Channel) throws {
+    static func addFraming(to channel: any Channel, _ decoder: FrameDecoder = FrameDecoder()) throws {
         try channel.pipeline.syncOperations.addHandlers([
             IdleStateHandler(allTimeout: streamIdle),
-            ByteToMessageHandler(FrameDecoder(), maximumBufferSize: Limits.frameBytes + 4),
+            ByteToMessageHandler(decoder, maximumBufferSize: Limits.frameBytes + 4),
         ])
+    }
+
+    /// Do these bytes begin a packet of somebody we know? No proof: it only keeps strangers from being buffered for.
+    func isFromMember(_ header: [UInt8]) -> Bool {
+        let sender = PacketFormat.sender(of: header, on: .stream)
+        if let sender, peers[sender] != nil { return true }
+        counters.dropped[sender == nil ? "malformed" : "unknown sender", default: 0] += 1
+        return false
     }
 
     public func close() async {

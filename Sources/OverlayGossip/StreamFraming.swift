@@ -2,15 +2,26 @@ import NIOCore
 import OverlayCrypto
 import OverlayModel
 
-/// Frames of a stream: a 32-bit length, then as many bytes. A length above the limit closes the connection before anything is kept.
+/// Frames of a stream: a 32-bit length, then as many bytes. A length above the limit closes the connection before anything is kept; so
+/// does a long frame whose first bytes are not those of a member's packet.
 struct FrameDecoder: ByteToMessageDecoder {
     typealias InboundOut = ByteBuffer
 
     struct TooLong: Error {}
 
+    /// What anybody may send: a join. In bytes.
+    static let strangersFrameBytes = 4096
+
+    /// May a long frame that begins with these bytes come?
+    var mayBeLong: ([UInt8]) -> Bool = { _ in true }
+
     mutating func decode(context: ChannelHandlerContext, buffer: inout ByteBuffer) throws -> DecodingState {
         guard let length = buffer.getInteger(at: buffer.readerIndex, as: UInt32.self) else { return .needMoreData }
         guard length <= Limits.frameBytes else { throw TooLong() }
+        if length > Self.strangersFrameBytes {
+            guard let header = buffer.getBytes(at: buffer.readerIndex + 4, length: PacketFormat.overhead) else { return .needMoreData }
+            guard mayBeLong(header) else { throw TooLong() }
+        }
         guard buffer.readableBytes >= 4 + Int(length) else { return .needMoreData }
         buffer.moveReaderIndex(forwardBy: 4)
         guard let frame = buffer.readSlice(length: Int(length)) else { return .needMoreData }
@@ -33,9 +44,6 @@ struct FrameDecoder: ByteToMessageDecoder {
 /// A stream that another node opened: packets of members, or one join.
 final class InboundStreamHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
-
-    /// Of the first frame, whose sender is not known yet.
-    static let joinFrameBytes = 4096
 
     private let transport: GossipTransport
     private var isCounted = false
@@ -61,7 +69,7 @@ final class InboundStreamHandler: ChannelInboundHandler {
             if !transport.assumeIsolated({ $0.receive(frame: frame) }) { context.close(promise: nil) }
             return
         }
-        guard !isJoin, frame.count <= Self.joinFrameBytes else { return context.close(promise: nil) }
+        guard !isJoin else { return context.close(promise: nil) }
         isJoin = true
         let channel = context.channel
         transport.assumeIsolated { transport in

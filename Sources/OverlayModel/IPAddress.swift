@@ -80,17 +80,18 @@ extension IPAddress: LosslessStringConvertible {
     }
 
     private static func parseV6(_ text: String) -> UInt128? {
-        func groups(_ part: Substring) -> [UInt16]? {
+        /// - Parameter isTail: The dotted form stands for the last four bytes only (RFC 4291 §2.2).
+        func groups(_ part: Substring, isTail: Bool) -> [UInt16]? {
             if part.isEmpty { return [] }
             var result: [UInt16] = []
             let fields = part.split(separator: ":", omittingEmptySubsequences: false)
             for (index, field) in fields.enumerated() {
-                if index == fields.count - 1, field.contains(".") {
+                if isTail, index == fields.count - 1, field.contains(".") {
                     guard let v4 = parseV4(field) else { return nil }
                     result.append(UInt16(v4 >> 16))
                     result.append(UInt16(v4 & 0xFFFF))
                 } else {
-                    guard (1...4).contains(field.utf8.count), field.utf8.first != 43, let group = UInt16(field, radix: 16)
+                    guard (1...4).contains(field.utf8.count), field.allSatisfy(\.isHexDigit), let group = UInt16(field, radix: 16)
                     else { return nil }
                     result.append(group)
                 }
@@ -100,10 +101,10 @@ extension IPAddress: LosslessStringConvertible {
         func join(_ groups: [UInt16]) -> UInt128 { groups.reduce(0) { $0 << 16 | UInt128($1) } }
 
         guard let gap = text.firstRange(of: "::") else {
-            guard let all = groups(text[...]), all.count == 8 else { return nil }
+            guard let all = groups(text[...], isTail: true), all.count == 8 else { return nil }
             return join(all)
         }
-        guard let head = groups(text[..<gap.lowerBound]), let tail = groups(text[gap.upperBound...]),
+        guard let head = groups(text[..<gap.lowerBound], isTail: false), let tail = groups(text[gap.upperBound...], isTail: true),
             head.count + tail.count <= 7
         else { return nil }
         return join(head + Array(repeating: 0, count: 8 - head.count - tail.count) + tail)
@@ -197,6 +198,7 @@ public struct IPPrefix: Hashable, Sendable {
 
 extension IPPrefix: LosslessStringConvertible {
     public init?(_ text: String) {
+        guard text.utf8.count <= 49 else { return nil }
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 2, let address = IPAddress(String(parts[0])), (1...3).contains(parts[1].utf8.count),
             parts[1].utf8.allSatisfy({ (48...57).contains($0) }), let length = Int(parts[1])

@@ -24,6 +24,7 @@ public struct MACAddress: Hashable, Sendable {
 extension MACAddress: LosslessStringConvertible {
     /// Six hexadecimal pairs with `:` or `-` between them.
     public init?(_ text: String) {
+        guard text.utf8.count == 17 else { return nil }
         let parts = text.split(omittingEmptySubsequences: false) { $0 == ":" || $0 == "-" }
         guard parts.count == 6 else { return nil }
         var bits: UInt64 = 0
@@ -160,8 +161,10 @@ public struct SubnetID: Hashable, Comparable, Sendable, Wire, LosslessStringConv
     }
 
     public init?(_ text: String) {
-        guard text.hasPrefix("pool-"), text.utf8.count == 21, let value = UInt64(text.dropFirst(5), radix: 16) else { return nil }
+        guard text.utf8.count == 21, text.hasPrefix("pool-"), let value = UInt64(text.dropFirst(5), radix: 16) else { return nil }
         self.init(value)
+        // Only the text that was given out: no capitals, no sign.
+        guard description == text else { return nil }
     }
 
     public init(from reader: inout ByteReader) throws(DecodeError) { self.init(try reader.integer(UInt64.self)) }

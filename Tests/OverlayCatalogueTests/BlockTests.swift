@@ -14,7 +14,7 @@ import Testing
     func claimsAreAFairPowerOfTwo(prefix: String, users: Int, size: UInt128) throws {
         var fixture = Fixture(members: users)
         var id = SubnetID(0)
-        for index in 0..<users { id = try fixture.subnet(fixture.open(prefix, by: index)).id }
+        for index in 0..<users { id = try fixture.opened(prefix, by: index).id }
         // The second claim: the first may be cut short by the network address.
         for _ in 0..<2 { fixture.propose(.claimBlock(id, count: .max), by: 0) }
         let subnet = try #require(fixture.catalogue.subnet(id))
@@ -26,14 +26,14 @@ import Testing
     @Test(arguments: [(0, 1), (1, 1), (3, 2), (5, 4), (16, 16), (.max, 16)] as [(UInt32, UInt128)])
     func aClaimIsNoLargerThanAskedFor(count: UInt32, size: UInt128) throws {
         var fixture = Fixture()
-        let id = try fixture.subnet(fixture.open("10.0.0.0/16", range: "10.0.1.0/24")).id
+        let id = try fixture.opened("10.0.0.0/16", range: "10.0.1.0/24").id
         #expect(fixture.propose(.claimBlock(id, count: count), by: 0) == .accepted)
         #expect(fixture.catalogue.subnet(id)?.blocks.map(\.range.count) == [size])
     }
 
     @Test func ipv6BlocksAreAn80PerHost() throws {
         var fixture = Fixture(members: 2)
-        let id = try fixture.subnet(fixture.open("fd00::/64")).id
+        let id = try fixture.opened("fd00::/64").id
         fixture.open("fd00::/64", by: 1)
         for index in 0...1 { #expect(fixture.propose(.claimBlock(id, count: 1), by: index) == .accepted) }
         let blocks = try #require(fixture.catalogue.subnet(id)).blocks
@@ -52,7 +52,7 @@ import Testing
     func aSubnetIsGivenOutToTheLastAddress(prefix: String, range: String?) throws {
         var fixture = Fixture(members: 3)
         var id = SubnetID(0)
-        for index in 0..<3 { id = try fixture.subnet(fixture.open(prefix, range: range, by: index)).id }
+        for index in 0..<3 { id = try fixture.opened(prefix, range: range, by: index).id }
         let usable = try #require(IPPrefix(prefix)).usable
         for offset in [5, 6, 77] as [UInt128] {
             if let address = usable.first.advanced(by: offset), usable.contains(address) {
@@ -95,7 +95,7 @@ import Testing
 
     @Test func onlyUsersClaim() throws {
         var fixture = Fixture(members: 2)
-        let id = try fixture.subnet(fixture.open("10.0.0.0/24", name: "web")).id
+        let id = try fixture.opened("10.0.0.0/24", name: "web").id
         let refused = fixture.propose(.claimBlock(id, count: 1), by: 1)
         #expect(refused.refusal == .notFound && refused.message == "node host-1 does not use network web")
         #expect(fixture.propose(.claimAddress(id, IPAddress("10.0.0.9")!), by: 1).refusal == .notFound)
@@ -104,7 +104,7 @@ import Testing
 
     @Test func anAddressIsClaimedOnce() throws {
         var fixture = Fixture(members: 2)
-        let id = try fixture.subnet(fixture.open("10.0.0.0/24", range: "10.0.0.128/25")).id
+        let id = try fixture.opened("10.0.0.0/24", range: "10.0.0.128/25").id
         fixture.open("10.0.0.0/24", by: 1)
         let address = try #require(IPAddress("10.0.0.9"))
         #expect(fixture.propose(.claimAddress(id, address), by: 0) == .accepted)
@@ -120,14 +120,14 @@ import Testing
     @Test(arguments: ["10.0.0.0", "10.0.0.255", "10.0.0.1", "10.0.0.77", "10.0.1.1", "fd00::1", "255.255.255.255"])
     func someAddressesNobodyClaims(address: String) throws {
         var fixture = Fixture()
-        let id = try fixture.subnet(fixture.open("10.0.0.0/24")).id
+        let id = try fixture.opened("10.0.0.0/24").id
         #expect(fixture.propose(.reserve(id, IPAddress("10.0.0.77")!), by: 0) == .accepted)
         #expect(fixture.propose(.claimAddress(id, IPAddress(address)!), by: 0).refusal == .invalid)
     }
 
     @Test func theGatewayIsFixedOnceAddressesAreGivenOut() throws {
         var fixture = Fixture(members: 2)
-        let id = try fixture.subnet(fixture.open("10.0.0.0/24", name: "web")).id
+        let id = try fixture.opened("10.0.0.0/24", name: "web").id
         #expect(fixture.catalogue.subnet(id)?.gateway == IPAddress("10.0.0.1"))
         for wrong in ["10.0.0.0", "10.0.0.255", "10.1.0.1", "fd00::1"] {
             #expect(fixture.propose(.setGateway(id, IPAddress(wrong)!), by: 0).refusal == .invalid, "\(wrong)")
@@ -144,7 +144,7 @@ import Testing
 
     @Test func auxiliaryAddressesComeBeforeBlocks() throws {
         var fixture = Fixture()
-        let id = try fixture.subnet(fixture.open("10.0.0.0/24")).id
+        let id = try fixture.opened("10.0.0.0/24").id
         for wrong in ["10.0.0.1", "10.0.0.0", "10.0.0.255", "10.0.1.1", "fd00::2"] {
             #expect(fixture.propose(.reserve(id, IPAddress(wrong)!), by: 0).refusal == .invalid, "\(wrong)")
         }
@@ -158,7 +158,7 @@ import Testing
 
     @Test func auxiliaryAddressesHaveALimit() throws {
         var fixture = Fixture()
-        let id = try fixture.subnet(fixture.open("10.0.0.0/16")).id
+        let id = try fixture.opened("10.0.0.0/16").id
         for offset in 0..<Limits.auxiliaryAddresses {
             #expect(fixture.propose(.reserve(id, IPAddress("10.0.1.0")!.advanced(by: UInt128(offset))!), by: 0) == .accepted)
         }

@@ -26,7 +26,7 @@ import Testing
     /// A small catalogue with something of everything in it.
     static func populated() throws -> Fixture {
         var fixture = Fixture(members: 2)
-        let web = try fixture.subnet(fixture.open("10.0.0.0/24", name: "web", range: "10.0.0.128/25"))
+        let web = try fixture.opened("10.0.0.0/24", name: "web", range: "10.0.0.128/25")
         fixture.open("fd00::/64", by: 1)
         fixture.propose(.reserve(web.id, IPAddress("10.0.0.7")!), by: 0)
         fixture.propose(.configure(try fixture.network(of: web.id).id, adopting: [], NetworkSettings(mtu: 1400)), by: 0)
@@ -82,7 +82,7 @@ import Testing
                 for id in catalogue.networkOfSubnet.keys.sorted() { catalogue.modify(id, change) }
             }
         }
-        for index in [UInt64.max, .max - 1] { add("index \(index)") { $0.restore(index: index) } }
+        for index in [UInt64.max, UInt64.max - 1] { add("index \(index)") { $0.restore(index: index) } }
         add("last subnet id") { $0.nextSubnet = .max }
         add("last network id") { $0.nextNetwork = .max }
         add("subnet id 0") { $0.nextSubnet = 0 }

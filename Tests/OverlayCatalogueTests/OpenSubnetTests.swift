@@ -6,14 +6,14 @@ import Testing
 @Suite struct OpenSubnetTests {
     @Test func thePoolGivesTheLowestFreeSubnet() throws {
         var fixture = Fixture(members: 2, pool: "10.0.0.0/22")
-        #expect(try fixture.subnet(fixture.open()).prefix == IPPrefix("10.0.0.0/24"))
-        #expect(try fixture.subnet(fixture.open(by: 1)).prefix == IPPrefix("10.0.1.0/24"), "without a name they are different networks")
-        #expect(try fixture.subnet(fixture.open("10.0.2.64/26")).prefix == IPPrefix("10.0.2.64/26"))
-        #expect(try fixture.subnet(fixture.open()).prefix == IPPrefix("10.0.3.0/24"), "one that is used in part is not free")
+        #expect(try fixture.opened().prefix == IPPrefix("10.0.0.0/24"))
+        #expect(try fixture.opened(by: 1).prefix == IPPrefix("10.0.1.0/24"), "without a name they are different networks")
+        #expect(try fixture.opened("10.0.2.64/26").prefix == IPPrefix("10.0.2.64/26"))
+        #expect(try fixture.opened().prefix == IPPrefix("10.0.3.0/24"), "one that is used in part is not free")
         let full = fixture.open()
         #expect(full.refusal == .exhausted && full.message.contains("10.0.0.0/22 has no free /24 left; give a --subnet"))
         #expect(fixture.propose(.closeSubnet(SubnetID(2)), by: 1) == .accepted)
-        #expect(try fixture.subnet(fixture.open()).prefix == IPPrefix("10.0.1.0/24"))
+        #expect(try fixture.opened().prefix == IPPrefix("10.0.1.0/24"))
         #expect(fixture.catalogue.violations == [])
     }
 
@@ -26,7 +26,7 @@ import Testing
         ] as [([String], String)])
     func routesOfTheHostAreAvoided(routes: [String], chosen: String) throws {
         var fixture = Fixture(pool: "10.0.0.0/22")
-        #expect(try fixture.subnet(fixture.open(avoiding: routes)).prefix == IPPrefix(chosen))
+        #expect(try fixture.opened(avoiding: routes).prefix == IPPrefix(chosen))
     }
 
     @Test(arguments: ["10.0.0.0/8", "0.0.0.0/0", "10.0.0.0/22"])
@@ -38,35 +38,35 @@ import Testing
 
     @Test func ipv6SubnetsComeFromTheClustersOwnPrefix() throws {
         var fixture = Fixture()
-        let first = try fixture.subnet(fixture.open(family: .v6)).prefix
-        let second = try fixture.subnet(fixture.open(family: .v6)).prefix
+        let first = try fixture.opened(family: .v6).prefix
+        let second = try fixture.opened(family: .v6).prefix
         let ula = try #require(IPPrefix("fdc1::/48"))
         #expect(first.length == 64 && ula.contains(first) && ula.contains(second) && !first.overlaps(second))
-        #expect(try fixture.subnet(fixture.open(family: .v6, avoiding: ["fdc1::/62"])).prefix == IPPrefix("fdc1:0:0:4::/64"))
+        #expect(try fixture.opened(family: .v6, avoiding: ["fdc1::/62"]).prefix == IPPrefix("fdc1:0:0:4::/64"))
     }
 
     @Test func aNameIsOneNetwork() throws {
         var fixture = Fixture(members: 3)
-        let first = try fixture.subnet(fixture.open(name: "web", by: 0))
-        #expect(try fixture.subnet(fixture.open(name: "web", by: 1)).id == first.id)
-        #expect(try fixture.subnet(fixture.open("\(first.prefix)", name: "web", by: 2)).id == first.id)
-        #expect(try fixture.subnet(fixture.open("\(first.prefix)", by: 2)).id == first.id, "an equal subnet without a name joins")
+        let first = try fixture.opened(name: "web", by: 0)
+        #expect(try fixture.opened(name: "web", by: 1).id == first.id)
+        #expect(try fixture.opened("\(first.prefix)", name: "web", by: 2).id == first.id)
+        #expect(try fixture.opened("\(first.prefix)", by: 2).id == first.id, "an equal subnet without a name joins")
         #expect(fixture.catalogue.subnet(first.id)?.users == [Fixture.node(0), Fixture.node(1), Fixture.node(2)])
         #expect(fixture.catalogue.network(named: "web")?.users.count == 3)
         // A second family is a second subnet of the same network.
-        let v6 = try fixture.subnet(fixture.open(name: "web", family: .v6))
+        let v6 = try fixture.opened(name: "web", family: .v6)
         #expect(try fixture.network(of: v6.id).id == fixture.network(of: first.id).id)
         #expect(fixture.catalogue.networks.count == 1 && fixture.catalogue.violations == [])
     }
 
     @Test func aConfiguredNetworkIsComplete() throws {
         var fixture = Fixture(members: 2)
-        let subnet = try fixture.subnet(fixture.open("10.5.0.0/24", name: "web"))
+        let subnet = try fixture.opened("10.5.0.0/24", name: "web")
         #expect(fixture.propose(.configure(try fixture.network(of: subnet.id).id, adopting: [], NetworkSettings()), by: 0) == .accepted)
         let refused = fixture.open("10.6.0.0/24", name: "web", by: 1)
         #expect(refused.refusal == .conflict && refused.message.contains("has the subnets 10.5.0.0/24, not 10.6.0.0/24"))
         #expect(fixture.open(name: "web", family: .v6, by: 1).refusal == .conflict)
-        #expect(try fixture.subnet(fixture.open(name: "web", by: 1)).id == subnet.id)
+        #expect(try fixture.opened(name: "web", by: 1).id == subnet.id)
     }
 
     @Test func overlapsAreRefusedByName() {
@@ -80,9 +80,9 @@ import Testing
 
     @Test func theRangeIsThatOfTheFirst() throws {
         var fixture = Fixture(members: 2)
-        let subnet = try fixture.subnet(fixture.open("10.5.0.0/24", name: "web", range: "10.5.0.128/25"))
+        let subnet = try fixture.opened("10.5.0.0/24", name: "web", range: "10.5.0.128/25")
         #expect(subnet.range == IPPrefix("10.5.0.128/25"))
-        #expect(try fixture.subnet(fixture.open("10.5.0.0/24", name: "web", by: 1)).id == subnet.id)
+        #expect(try fixture.opened("10.5.0.0/24", name: "web", by: 1).id == subnet.id)
         #expect(fixture.open("10.5.0.0/24", range: "10.5.0.0/25", by: 1).message.contains("has the --ip-range 10.5.0.128/25, not 10.5.0.0/25"))
         fixture.open("10.6.0.0/24", name: "plain")
         #expect(fixture.open(name: "plain", range: "10.6.0.0/25", by: 1).message.contains("no --ip-range"))
@@ -113,7 +113,7 @@ import Testing
 
     @Test func theLastUserDeletesASubnetAndItsIdIsNeverUsedAgain() throws {
         var fixture = Fixture(members: 2)
-        let subnet = try fixture.subnet(fixture.open("10.5.0.0/24", name: "web"))
+        let subnet = try fixture.opened("10.5.0.0/24", name: "web")
         let vni = try fixture.network(of: subnet.id).vni
         fixture.open(name: "web", by: 1)
         #expect(fixture.propose(.closeSubnet(subnet.id), by: 0) == .accepted)
@@ -122,7 +122,7 @@ import Testing
         #expect(fixture.propose(.closeSubnet(subnet.id), by: 1) == .accepted)
         #expect(fixture.catalogue.networks.isEmpty && fixture.catalogue.networkOfSubnet.isEmpty)
         #expect(fixture.propose(.closeSubnet(subnet.id), by: 1) == .accepted)
-        let next = try fixture.subnet(fixture.open("10.5.0.0/24", name: "web"))
+        let next = try fixture.opened("10.5.0.0/24", name: "web")
         #expect(next.id != subnet.id)
         #expect(try fixture.network(of: next.id).vni != vni, "a VNI is given again as late as can be")
     }
@@ -130,12 +130,12 @@ import Testing
     @Test func vnisStartAnewAfterTheLast() throws {
         var fixture = Fixture()
         fixture.catalogue.nextVNI = VNI.all.upperBound
-        let last = try fixture.subnet(fixture.open())
-        let first = try fixture.subnet(fixture.open())
+        let last = try fixture.opened()
+        let first = try fixture.opened()
         #expect(try fixture.network(of: last.id).vni.value == VNI.all.upperBound)
         #expect(try fixture.network(of: first.id).vni.value == VNI.all.lowerBound)
         fixture.catalogue.nextVNI = VNI.all.upperBound
-        let skipped = try fixture.subnet(fixture.open())
+        let skipped = try fixture.opened()
         #expect(try fixture.network(of: skipped.id).vni.value == VNI.all.lowerBound + 1, "what is in use is skipped")
     }
 }

@@ -8,7 +8,7 @@ import Testing
 
     @Test func aProposalCountsOnce() throws {
         var fixture = Fixture()
-        let subnet = try fixture.subnet(fixture.open("10.0.0.0/24"))
+        let subnet = try fixture.opened("10.0.0.0/24")
         #expect(fixture.propose(.claimBlock(subnet.id, count: 16), by: 0, sequence: 50) == .accepted)
         let before = fixture.catalogue.networks
         #expect(fixture.propose(.claimBlock(subnet.id, count: 16), by: 0, sequence: 50) == .accepted)
@@ -94,9 +94,9 @@ import Testing
 
     @Test func removalFreesBlocksAndDeletesWhatNobodyElseUses() throws {
         var fixture = Fixture(members: 3)
-        let shared = try fixture.subnet(fixture.open("10.0.0.0/24", by: 0))
+        let shared = try fixture.opened("10.0.0.0/24", by: 0)
         fixture.open("10.0.0.0/24", by: 1)
-        let own = try fixture.subnet(fixture.open("10.0.1.0/24", by: 1))
+        let own = try fixture.opened("10.0.1.0/24", by: 1)
         for index in 0...1 { #expect(fixture.propose(.claimBlock(shared.id, count: 16), by: index) == .accepted) }
         #expect(fixture.propose(.claimBlock(own.id, count: 16), by: 1) == .accepted)
         let freed = try #require(fixture.catalogue.subnet(shared.id)?.blocks(of: Fixture.node(1)).first)
@@ -126,7 +126,7 @@ import Testing
 
     @Test func settingsAreEqualOnEveryHost() throws {
         var fixture = Fixture(members: 2)
-        let subnet = try fixture.subnet(fixture.open(name: "web"))
+        let subnet = try fixture.opened(name: "web")
         let id = try fixture.network(of: subnet.id).id
         #expect(fixture.propose(.configure(id, adopting: [], NetworkSettings(mtu: 1400)), by: 0) == .accepted)
         #expect(fixture.propose(.configure(id, adopting: [], NetworkSettings(mtu: 1400)), by: 1) == .accepted)
@@ -140,8 +140,8 @@ import Testing
 
     @Test func aNetworkTakesInSubnetsWithoutAName() throws {
         var fixture = Fixture(members: 2)
-        let first = try fixture.subnet(fixture.open("10.0.0.0/24"))
-        let second = try fixture.subnet(fixture.open("fd00:1::/64", by: 1))
+        let first = try fixture.opened("10.0.0.0/24")
+        let second = try fixture.opened("fd00:1::/64", by: 1)
         #expect(fixture.propose(.claimBlock(second.id, count: 1), by: 1) == .accepted)
         let id = try fixture.network(of: first.id).id
         let adopt = Command.configure(id, adopting: [second.id, second.id, first.id], NetworkSettings())
@@ -155,9 +155,9 @@ import Testing
 
     @Test func whatBelongsToANetworkIsNotTakenFromIt() throws {
         var fixture = Fixture()
-        let named = try fixture.subnet(fixture.open(name: "web"))
-        let complete = try fixture.subnet(fixture.open("10.1.0.0/24"))
-        let late = try fixture.subnet(fixture.open("10.2.0.0/24"))
+        let named = try fixture.opened(name: "web")
+        let complete = try fixture.opened("10.1.0.0/24")
+        let late = try fixture.opened("10.2.0.0/24")
         let id = try fixture.network(of: complete.id).id
         #expect(fixture.propose(.configure(id, adopting: [named.id], NetworkSettings()), by: 0).refusal == .conflict)
         #expect(fixture.propose(.configure(id, adopting: [SubnetID(99)], NetworkSettings()), by: 0).refusal == .notFound)
@@ -170,9 +170,9 @@ import Testing
     @Test func adoptionKeepsToTheLimitOfSubnets() throws {
         var fixture = Fixture()
         var subnets: [SubnetID] = []
-        for index in 0..<Limits.subnetsPerNetwork { subnets.append(try fixture.subnet(fixture.open("10.1.\(index).0/24", name: "big")).id) }
+        for index in 0..<Limits.subnetsPerNetwork { subnets.append(try fixture.opened("10.1.\(index).0/24", name: "big").id) }
         #expect(fixture.open("10.2.0.0/24", name: "big").refusal == .exhausted)
-        let extra = try fixture.subnet(fixture.open("10.3.0.0/24"))
+        let extra = try fixture.opened("10.3.0.0/24")
         let id = try fixture.network(of: subnets[0]).id
         #expect(fixture.propose(.configure(id, adopting: [extra.id], NetworkSettings()), by: 0).refusal == .exhausted)
         #expect(try Catalogue(wire: fixture.catalogue.wireBytes) == fixture.catalogue)
@@ -184,7 +184,7 @@ import Testing
     @Test func twoReplicasOfOneLogHaveEqualBytes() throws {
         var fixture = Fixture(members: 5)
         for index in 0..<5 {
-            let subnet = try fixture.subnet(fixture.open(name: "web", by: index))
+            let subnet = try fixture.opened(name: "web", by: index)
             fixture.propose(.claimBlock(subnet.id, count: 16), by: index)
             fixture.open(family: .v6, by: index)
             fixture.open("10.9.\(index).0/24", range: "10.9.\(index).128/25", by: index)
@@ -210,7 +210,7 @@ import Testing
             #expect(fixture.propose(.admit(Fixture.member(index, name: name)), by: 0) == .accepted)
         }
         var id = SubnetID(0)
-        for index in 0..<count { id = try fixture.subnet(fixture.open("10.0.0.0/24", by: index)).id }
+        for index in 0..<count { id = try fixture.opened("10.0.0.0/24", by: index).id }
         var refused = CommandResult.accepted
         for index in 0..<300 where refused == .accepted { refused = fixture.propose(.claimBlock(id, count: 1), by: index % count) }
         #expect(refused.refusal == .exhausted)

@@ -55,7 +55,12 @@ struct Fixture {
                     avoiding: avoiding.map { IPPrefix($0)! })), by: index)
     }
 
-    func subnet(_ result: CommandResult, sourceLocation: SourceLocation = #_sourceLocation) throws -> Subnet {
+    /// Opens a subnet that is expected to be had, and gives it.
+    mutating func opened(
+        _ prefix: String? = nil, name: String? = nil, range: String? = nil, family: IPAddress.Family? = nil, avoiding: [String] = [],
+        by index: Int = 0, sourceLocation: SourceLocation = #_sourceLocation
+    ) throws -> Subnet {
+        let result = open(prefix, name: name, range: range, family: family, avoiding: avoiding, by: index)
         guard case .opened(let id) = result else {
             Issue.record("\(result)", sourceLocation: sourceLocation)
             throw Refusal(.invalid, "not opened")

@@ -121,6 +121,25 @@ import Testing
         await end.transport.close()
     }
 
+    @Test func aStrangersLongFrameIsNotWaitedFor() async throws {
+        let end = try await End(1)
+        let other = try await End(2)
+        await introduce([end, other])
+        for sender in [[UInt8](repeating: 0xEE, count: 16), []] {
+            let closed = NIOLockedValueBox(false)
+            let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                .connect(host: "127.0.0.1", port: Int(end.port)).get()
+            channel.closeFuture.whenComplete { _ in closed.withLockedValue { $0 = true } }
+            var buffer = channel.allocator.buffer(capacity: 64)
+            buffer.writeInteger(UInt32(1 << 20))
+            buffer.writeBytes([1, 2] + sender + [UInt8](repeating: 0, count: 60))
+            try await channel.writeAndFlush(buffer)
+            #expect(await eventually { closed.withLockedValue { $0 } })
+        }
+        await end.transport.close()
+        await other.transport.close()
+    }
+
     @Test func aJoinIsAnsweredOverItsConnection() async throws {
         let sealer = JoinSealer(cluster: ClusterID(bits: 5), secret: Self.key)
         let salt = [UInt8](repeating: 3, count: 16)

@@ -82,8 +82,11 @@ class Side:
         near, far = self.engines
         self.near = near.run("near", IMAGE, ["sleep", "1000000"], NETWORK)
         self.far = far.run("far", IMAGE, ["sleep", "1000000"], NETWORK)
+        # On a network of the user's already, so that the engine's DNS resolver runs in them: its start, 100 ms and more, is the
+        # engine's own, the same on both sides, and would hide the drivers.
+        near.create_network("plain", "bridge")
         for i in range(count + 1):
-            near.run(f"target{i}", IMAGE, ["sleep", "1000000"], "bridge")
+            near.run(f"target{i}", IMAGE, ["sleep", "1000000"], "plain")
         self.prober = subprocess.Popen(
             [*self.enter(1, self.far["State"]["Pid"]), sys.executable, os.path.abspath(__file__), "probe"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

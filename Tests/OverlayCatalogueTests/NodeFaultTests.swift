@@ -1,0 +1,167 @@
+import OverlayModel
+import Testing
+
+@testable import OverlayCatalogue
+
+/// What a full disk at the writer and messages of a hostile member do to a node.
+@Suite struct NodeFaultTests {
+    private static func secret(_ value: UInt8) -> Command { .setJoinSecret([UInt8](repeating: value, count: 32)) }
+
+    @Test(arguments: [0, 1])
+    func aFullDiskFailsTheProposalAndLaterOnesWork(proposer: Int) throws {
+        var network = try NodeNetwork(count: 2, seed: 1)
+        network.fullDisks = [0]
+        network.propose(Self.secret(1), by: proposer)
+        network.run(for: .milliseconds(300))
+        #expect(network.outcomes[proposer].values.map { $0 } == [[.writerFailed]])
+        let index = network.nodes[0].catalogue.index
+        network.fullDisks = []
+        network.propose(Self.secret(2), by: proposer)
+        network.run(for: .seconds(1))
+        #expect(network.nodes[0].catalogue.index == index + 1 && network.areEqual)
+        #expect(network.nodes[0].catalogue.cluster?.joinSecret.first == 2)
+        #expect(try network.isDurable(0) && network.isDurable(1))
+    }
+
+    /// Proposals wait behind the one that fails: they are tried in their turn.
+    @Test(arguments: [0, 1])
+    func aFullDiskDoesNotLoseWhatWaitsBehind(proposer: Int) throws {
+        var network = try NodeNetwork(count: 2, seed: 1)
+        network.fullDisks = [0]
+        for value in 1...3 { network.propose(Self.secret(UInt8(value)), by: proposer) }
+        // The first is on its way to the disk; the disk is well again for those behind it.
+        network.run(for: .microseconds(900))
+        network.fullDisks = []
+        network.run(for: .seconds(5))
+        let outcomes = network.outcomes[proposer].sorted { $0.key.value < $1.key.value }.map(\.value)
+        #expect(outcomes.count == 3 && outcomes.allSatisfy { $0.count == 1 })
+        #expect(outcomes.last == [.decided(.accepted)])
+        #expect(network.nodes[0].catalogue.cluster?.joinSecret.first == 3 && network.areEqual)
+        #expect(try network.isDurable(0))
+    }
+
+    /// The store's answers to entries that were dropped come after new entries took their places: they are not answers to those.
+    @Test func answersToDroppedEntriesAreNotTakenForNewOnes() throws {
+        var node = try CatalogueNode(node: Fixture.node(0), epoch: 1, boot: 1, rows: [:])
+        var effects: [CatalogueNode.Effect] = []
+        let now = Instant(nanoseconds: 0)
+        node.initialise(Fixture.cluster(), member: Fixture.member(0), into: &effects)
+        func tokens() -> [UInt64] {
+            defer { effects = [] }
+            return effects.compactMap { if case .store(let token?, _) = $0 { token } else { nil } }
+        }
+        func receive(_ sequence: UInt64, from index: Int) throws {
+            try node.receive(
+                CatalogueMessage.propose(epoch: 1, sequence: sequence, Self.secret(UInt8(index))).wireBytes, from: Fixture.node(index), now: now,
+                into: &effects)
+        }
+        var admitted: [UInt64] = []
+        for index in 1...4 {
+            _ = node.propose(.admit(Fixture.member(index)), now: now, deadline: now + .seconds(1), into: &effects)
+            admitted = tokens()
+            node.stored(try #require(admitted.first), succeeded: true, now: now, into: &effects)
+        }
+        effects = []
+        let before = node.catalogue.index
+        try receive(1, from: 1)
+        try receive(1, from: 2)
+        let old = tokens()
+        #expect(old.count == 2)
+        node.stored(old[0], succeeded: false, now: now, into: &effects)
+        effects = []
+        try receive(1, from: 3)
+        try receive(1, from: 4)
+        let new = tokens()
+        // The dropped entry's own answer: the new entries are not durable yet.
+        node.stored(old[1], succeeded: true, now: now, into: &effects)
+        #expect(node.catalogue.index == before)
+        #expect(!effects.contains { if case .applied = $0 { true } else { false } })
+        for token in new { node.stored(token, succeeded: true, now: now, into: &effects) }
+        #expect(node.catalogue.index == before + 2)
+        #expect(node.catalogue.cluster?.joinSecret.first == 4)
+    }
+
+    @Test(arguments: 1...10 as ClosedRange<UInt64>)
+    func aDiskThatFailsNowAndThenKeepsAllEqual(seed: UInt64) throws {
+        var generator = SeededGenerator(seed: seed)
+        var network = try NodeNetwork(count: 3, seed: seed)
+        network.loss = 0.1
+        network.duplication = 0.1
+        network.longestDelay = 5000
+        var asked = [0, 0, 0]
+        for round in 0..<120 {
+            network.fullDisks = Bool.random(using: &generator) ? [0] : []
+            let index = Int.random(in: 0..<3, using: &generator)
+            network.propose(Self.secret(UInt8(round)), by: index)
+            asked[index] += 1
+            network.run(for: .microseconds(Int64.random(in: 0...3000, using: &generator)))
+        }
+        network.fullDisks = []
+        network.loss = 0
+        network.run(for: .seconds(30))
+        #expect(network.areEqual, "seed \(seed)")
+        for index in 0..<3 {
+            #expect(network.outcomes[index].count == asked[index], "seed \(seed), node \(index)")
+            #expect(network.outcomes[index].values.allSatisfy { $0.count == 1 }, "seed \(seed), node \(index)")
+            #expect(try network.isDurable(index), "seed \(seed), node \(index)")
+        }
+    }
+
+    // MARK: Hostile members
+
+    @Test(arguments: 1...3 as ClosedRange<UInt64>)
+    func alteredMessagesNeverTrap(seed: UInt64) throws {
+        var generator = SeededGenerator(seed: seed)
+        let fixture = try HostileWireTests.populated()
+        var node = try CatalogueNode(node: Fixture.node(1), epoch: 1, boot: 1, rows: [:])
+        var writer = try CatalogueNode(node: Fixture.node(0), epoch: 1, boot: 1, rows: [:])
+        var effects: [CatalogueNode.Effect] = []
+        node.join(fixture.catalogue, epoch: 1, into: &effects)
+        writer.join(fixture.catalogue, epoch: 1, into: &effects)
+        let next = Entry(
+            index: fixture.catalogue.index + 1, generation: 1, proposer: Fixture.node(0), epoch: 1, sequence: 99,
+            command: .openSubnet(OpenSubnet(networkName: "x", family: .v4, prefix: nil, range: nil, avoiding: [])))
+        let good: [CatalogueMessage] = [
+            .propose(epoch: 1, sequence: 9, next.command), .outcome(sequence: 9, index: next.index, .accepted, entries: [next]),
+            .failed(sequence: 9), .entries([next]), .fetch(from: next.index), .snapshot(fixture.catalogue),
+        ]
+        var now = Instant(nanoseconds: 0)
+        for step in 0..<6000 {
+            var bytes = good[step % good.count].wireBytes
+            bytes[Int.random(in: (step % 3 == 0 ? 1 : 0)..<min(bytes.count, 40), using: &generator)] = [0, 1, 255, generator.next()].randomElement(using: &generator)!
+            let peer = Fixture.node(Int.random(in: 0...2, using: &generator))
+            effects = []
+            try? node.receive(bytes, from: peer, now: now, into: &effects)
+            try? writer.receive(bytes, from: peer, now: now, into: &effects)
+            // The disk answers, sometimes badly.
+            for effect in effects {
+                var more: [CatalogueNode.Effect] = []
+                if case .store(let token?, _) = effect { writer.stored(token, succeeded: step % 7 != 0, now: now, into: &more) }
+            }
+            now = now + .milliseconds(7)
+            node.advance(to: now, into: &effects)
+            writer.advance(to: now, into: &effects)
+        }
+    }
+
+    /// Numbers at the end of their range, in what decodes.
+    @Test(arguments: [.max, .max - 1, 1 << 63] as [UInt64])
+    func hugeNumbersNeverTrap(number: UInt64) throws {
+        var effects: [CatalogueNode.Effect] = []
+        var node = try CatalogueNode(node: Fixture.node(1), epoch: 1, boot: .max, rows: [:])
+        let fixture = Fixture(members: 2)
+        node.join(fixture.catalogue, epoch: 1, into: &effects)
+        var absurd = fixture.catalogue
+        absurd.restore(index: number)
+        let now = Instant(nanoseconds: 0)
+        let entry = Entry(
+            index: number, generation: number, proposer: Fixture.node(0), epoch: .max, sequence: number, command: Self.secret(1))
+        let messages: [CatalogueMessage] = [
+            .fetch(from: number), .failed(sequence: number), .outcome(sequence: number, index: number, .accepted, entries: [entry]),
+            .entries([entry]), .snapshot(absurd), .fetch(from: number), .fetch(from: 0), .entries([entry, entry]),
+        ]
+        for message in messages { try? node.receive(message.wireBytes, from: Fixture.node(0), now: now, into: &effects) }
+        node.learn(index: number, from: Fixture.node(0), now: now, into: &effects)
+        node.advance(to: now + .seconds(1), into: &effects)
+    }
+}

@@ -1,0 +1,155 @@
+import OverlayModel
+import Testing
+
+@testable import OverlayCatalogue
+
+/// Catalogue nodes in virtual time, with a network that loses, doubles and reorders, and stores that take a millisecond.
+struct NodeNetwork {
+    private(set) var nodes: [CatalogueNode] = []
+    /// What is durable.
+    private(set) var rows: [StoredRows] = []
+    private(set) var now = Instant(nanoseconds: 0)
+    /// What became of each proposal of the node's present life.
+    private(set) var outcomes: [[CatalogueNode.ProposalID: [CatalogueNode.Outcome]]] = []
+    private(set) var sentTypes: [UInt8: Int] = [:]
+    var loss = 0.0
+    var duplication = 0.0
+    var longestDelay = 200
+    /// Stores of these nodes fail.
+    var fullDisks: Set<Int> = []
+    /// These neither send nor receive.
+    var cut: Set<Int> = []
+    private var generator: SeededGenerator
+    private var boots: [UInt32] = []
+    private var events: [(at: Instant, order: Int, Event)] = []
+    private var order = 0
+    private var nextProbe = Instant(nanoseconds: 0)
+
+    private enum Event {
+        case message(from: Int, to: Int, [UInt8])
+        case stored(node: Int, boot: UInt32, token: UInt64?, [StoreWrite], succeeds: Bool)
+    }
+
+    init(count: Int, seed: UInt64) throws {
+        generator = SeededGenerator(seed: seed)
+        for index in 0..<count {
+            nodes.append(try CatalogueNode(node: Fixture.node(index), epoch: 1, boot: 1, rows: [:]))
+            rows.append([:])
+            boots.append(1)
+            outcomes.append([:])
+        }
+        act(0) { $0.initialise(Fixture.cluster(), member: Fixture.member(0), into: &$1) }
+        run(for: .milliseconds(5))
+        for index in 1..<count {
+            propose(.admit(Fixture.member(index)), by: 0)
+            run(for: .milliseconds(5))
+            let snapshot = nodes[0].catalogue
+            act(index) { $0.join(snapshot, epoch: 1, into: &$1) }
+        }
+        run(for: .milliseconds(50))
+        outcomes[0] = [:]
+    }
+
+    mutating func act(_ index: Int, _ body: (inout CatalogueNode, inout [CatalogueNode.Effect]) -> Void) {
+        var effects: [CatalogueNode.Effect] = []
+        body(&nodes[index], &effects)
+        for effect in effects {
+            switch effect {
+            case .send(let peer, let bytes):
+                sentTypes[bytes.first ?? 0, default: 0] += 1
+                guard let to = nodes.firstIndex(where: { $0.node == peer }) else { continue }
+                send(bytes, from: index, to: to)
+            case .store(let token, let writes):
+                // Whether it succeeds is decided when it is asked for; answers come in order.
+                schedule(
+                    .milliseconds(1),
+                    .stored(node: index, boot: boots[index], token: token, writes, succeeds: !fullDisks.contains(index)))
+            case .applied, .replaced: break
+            case .outcome(let id, let outcome): outcomes[index][id, default: []].append(outcome)
+            }
+        }
+    }
+
+    mutating func send(_ bytes: [UInt8], from: Int, to: Int) {
+        guard !cut.contains(from), !cut.contains(to), Double.random(in: 0..<1, using: &generator) >= loss else { return }
+        for _ in 0..<(Double.random(in: 0..<1, using: &generator) < duplication ? 3 : 1) {
+            schedule(.microseconds(Int64.random(in: 100...Int64(max(101, longestDelay)), using: &generator)), .message(from: from, to: to, bytes))
+        }
+    }
+
+    private mutating func schedule(_ delay: Interval, _ event: Event) {
+        events.append((now + delay, order, event))
+        order += 1
+    }
+
+    @discardableResult
+    mutating func propose(_ command: Command, by index: Int, within time: Interval = .seconds(20)) -> CatalogueNode.ProposalID {
+        var id: CatalogueNode.ProposalID?
+        let now = now
+        act(index) { id = $0.propose(command, now: now, deadline: now + time, into: &$1) }
+        return id!
+    }
+
+    /// The process dies: what is not in the store is lost, and what was on its way to it fails.
+    mutating func restart(_ index: Int) throws {
+        boots[index] += 1
+        outcomes[index] = [:]
+        nodes[index] = try CatalogueNode(node: Fixture.node(index), epoch: 1, boot: boots[index], rows: rows[index])
+    }
+
+    mutating func run(for time: Interval) {
+        let end = now + time
+        while true {
+            let event = events.indices.min { (events[$0].at, events[$0].order) < (events[$1].at, events[$1].order) }
+            let timer = nodes.compactMap(\.nextDeadline).min()
+            guard let next = [event.map { events[$0].at }, timer, nextProbe].compactMap({ $0 }).min(), next <= end else { break }
+            now = max(now, next)
+            if let event, events[event].at <= now {
+                let happened = events.remove(at: event).2
+                handle(happened)
+            } else if nextProbe <= now {
+                probe()
+            } else {
+                for index in nodes.indices { act(index) { [now] in $0.advance(to: now, into: &$1) } }
+            }
+        }
+        now = end
+    }
+
+    private mutating func handle(_ event: Event) {
+        switch event {
+        case .message(let from, let to, let bytes):
+            guard !cut.contains(to) else { return }
+            act(to) { [now, peer = nodes[from].node] node, effects in
+                do throws(DecodeError) {
+                    try node.receive(bytes, from: peer, now: now, into: &effects)
+                } catch {
+                    Issue.record("a message of a node does not decode: \(error)")
+                }
+            }
+        case .stored(let index, let boot, let token, let writes, let succeeds):
+            guard boots[index] == boot else { return }
+            if succeeds { rows[index].apply(writes) }
+            if let token { act(index) { [now] in $0.stored(token, succeeded: succeeds, now: now, into: &$1) } }
+        }
+    }
+
+    /// What the membership does: each tells each other where it is.
+    private mutating func probe() {
+        nextProbe = now + .milliseconds(200)
+        for from in nodes.indices {
+            for to in nodes.indices where from != to && !cut.contains(from) && !cut.contains(to) {
+                act(to) { [now, index = nodes[from].catalogue.index, peer = nodes[from].node] in
+                    $0.learn(index: index, from: peer, now: now, into: &$1)
+                }
+            }
+        }
+    }
+
+    var areEqual: Bool { nodes.dropFirst().allSatisfy { $0.catalogue.wireBytes == nodes[0].catalogue.wireBytes } }
+
+    /// Does what is stored give the state that is shown?
+    func isDurable(_ index: Int) throws -> Bool {
+        try CatalogueNode(node: Fixture.node(index), epoch: 1, boot: 99, rows: rows[index]).catalogue == nodes[index].catalogue
+    }
+}
