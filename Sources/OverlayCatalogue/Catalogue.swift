@@ -118,6 +118,8 @@ public struct Catalogue: Hashable, Sendable {
                 "the tunnel address \(member.vtep) is that of node \(other.name); give this host another one with --data-path-addr, or "
                     + "remove the old node with `swift-overlay node rm \(other.name)`")
         }
+        // Sequences of a new life start anew, where the old state was lost.
+        if let known = members[member.id], known.epoch < member.epoch { sessions[member.id] = nil }
         members[member.id] = member
     }
 
@@ -200,9 +202,7 @@ public struct Catalogue: Hashable, Sendable {
                 "subnet \(prefix) overlaps \(other.prefix) of network \(network.title); give another --subnet"
                     + (other.prefix == prefix ? ", or --ipam-opt net=\(network.title) to join that network" : ""))
         }
-        if let range = open.range, Subnet.dynamic(range, in: prefix) == nil {
-            throw Refusal(.invalid, "the --ip-range \(range) holds no host address of the subnet \(prefix)")
-        }
+        if let range = open.range { try check(range, in: prefix) }
         let id = SubnetID(nextSubnet)
         nextSubnet += 1
         return Subnet(
@@ -217,7 +217,14 @@ public struct Catalogue: Hashable, Sendable {
         guard prefix.length > 0, prefix.hostBits >= 1 else {
             throw Refusal(.invalid, "a subnet of \(prefix) leaves no address for a container; /\(family == .v4 ? 30 : 126) is the least of use")
         }
-        if let range, range.family != family || !prefix.contains(range) || Subnet.dynamic(range, in: prefix) == nil {
+        if let range { try check(range, in: prefix) }
+    }
+
+    private func check(_ range: IPPrefix, in prefix: IPPrefix) throws(Refusal) {
+        guard range.family == prefix.family, prefix.contains(range) else {
+            throw Refusal(.invalid, "the --ip-range \(range) is not within the subnet \(prefix)")
+        }
+        guard Subnet.dynamic(range, in: prefix) != nil else {
             throw Refusal(.invalid, "the --ip-range \(range) holds no host address of the subnet \(prefix)")
         }
     }
@@ -242,6 +249,9 @@ public struct Catalogue: Hashable, Sendable {
                 throw Refusal(
                     .conflict, "a subnet of network \(other.title) cannot be given to network \(network.title) as well")
             }
+        }
+        guard network.subnets.count + adopting.count(where: { networkOfSubnet[$0] != id }) <= Limits.subnetsPerNetwork else {
+            throw Refusal(.exhausted, "a network has at most \(Limits.subnetsPerNetwork) subnets")
         }
         if let existing = network.settings {
             guard existing == settings else {

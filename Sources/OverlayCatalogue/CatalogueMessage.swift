@@ -18,11 +18,11 @@ extension CatalogueMessage: Wire {
         case 1: self = .propose(epoch: try reader.integer(), sequence: try reader.integer(), try reader.value())
         case 2:
             self = .outcome(
-                sequence: try reader.integer(), index: try reader.integer(), try reader.value(),
+                sequence: try reader.integer(), index: try reader.counter(), try reader.value(),
                 entries: try reader.list(limit: 1024))
         case 3: self = .failed(sequence: try reader.integer())
         case 4: self = .entries(try reader.list(limit: 1024))
-        case 5: self = .fetch(from: try reader.integer())
+        case 5: self = .fetch(from: try reader.counter())
         case 6: self = .snapshot(try reader.value())
         default: throw .invalid("catalogue message")
         }

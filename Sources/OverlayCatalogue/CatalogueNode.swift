@@ -320,7 +320,7 @@ public struct CatalogueNode: Sendable {
 
     /// A peer told that its state is at `index`; told with every probe.
     public mutating func learn(index: UInt64, from peer: NodeID, now: Instant, into effects: inout [Effect]) {
-        guard index > catalogue.index, index < UInt64.max / 2 else { return }
+        guard index > catalogue.index, index < Limits.counter else { return }
         guard !isWriter else {
             isBehind = isBehind || index > lastStaged
             return

@@ -205,7 +205,7 @@ extension CommandResult: Wire {
 
 extension Entry: Wire {
     public init(from reader: inout ByteReader) throws(DecodeError) {
-        index = try reader.integer()
+        index = try reader.counter()
         generation = try reader.integer()
         proposer = try reader.value()
         epoch = try reader.integer()

@@ -5,13 +5,13 @@ extension Catalogue: Wire {
     public init(from reader: inout ByteReader) throws(DecodeError) {
         self.init()
         guard try reader.byte() == 1 else { throw .invalid("catalogue version") }
-        restore(index: try reader.integer())
+        restore(index: try reader.counter())
         cluster = try reader.optional()
         for member in try reader.list(Member.self, limit: Limits.members) { members[member.id] = member }
         for network in try reader.list(Network.self) { networks[network.id] = network }
         for row in try reader.list(SessionRow.self, limit: Limits.members) { sessions[row.node] = row.session }
-        nextSubnet = try reader.integer()
-        nextNetwork = try reader.integer()
+        nextSubnet = try reader.counter()
+        nextNetwork = try reader.counter()
         nextVNI = try reader.integer()
         guard VNI.all.contains(nextVNI) else { throw .invalid("VNI") }
         indexSubnets()

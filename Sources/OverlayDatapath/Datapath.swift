@@ -108,21 +108,17 @@ public struct Datapath: Sendable {
     ) -> [KernelOperation] {
         let vni = wanted.base.vni
         var operations: [KernelOperation] = []
-        var current = NetworkState(base: wanted.base)
-        if let observed, observed.base == wanted.base {
-            current = observed
-        } else {
-            // Mends what is there: the ports of running containers stay.
+        // What may be there and has to go, and what is there for certain. Devices that are not as wanted are mended by `createNetwork`, which
+        // keeps ports, and what else is left after it nobody knows: all is set again.
+        let present = observed ?? NetworkState(base: wanted.base)
+        var current = present
+        if observed == nil || present.base != wanted.base {
             operations.append(.createNetwork(wanted.base))
-            if let observed {
-                // The VXLAN device may be another than before: nothing is known of its rows.
-                current.ports = observed.ports
-                current.gateways = observed.gateways
-                current.neighbours = observed.neighbours
-            }
+            current = NetworkState(base: wanted.base)
+            current.ports = present.ports
         }
         for gateway in wanted.gateways.subtracting(current.gateways).sorted() { operations.append(.addGateway(vni, gateway)) }
-        for gateway in current.gateways.subtracting(wanted.gateways).sorted() {
+        for gateway in present.gateways.subtracting(wanted.gateways).sorted() {
             operations.append(.deleteGateway(vni, gateway))
         }
         // Ports are never made anew here: an endpoint whose port is gone lost its container, and that is for the node core to see.
@@ -130,25 +126,30 @@ public struct Datapath: Sendable {
             operations.append(.deletePort(vni, name: name))
         }
         func isKept(_ mac: MACAddress) -> Bool {
-            if case .vtep(let vtep) = current.forwarding[mac] { unknown.contains(vtep) } else { false }
+            if case .vtep(let vtep) = present.forwarding[mac] { unknown.contains(vtep) } else { false }
         }
-        for (address, mac) in current.neighbours.sorted(by: { $0.key < $1.key })
+        /// Rows to a port that is not there fail; the endpoint is about to be found dead.
+        func leadsSomewhere(_ mac: MACAddress) -> Bool {
+            if case .port(let name) = wanted.forwarding[mac] { current.ports[name] != nil } else { true }
+        }
+        for (address, mac) in present.neighbours.sorted(by: { $0.key < $1.key })
         where wanted.neighbours[address] == nil && !isKept(mac) {
             operations.append(.deleteNeighbour(vni, address))
         }
-        for (mac, destination) in current.forwarding.sorted(by: { $0.key.bits < $1.key.bits })
+        for (mac, destination) in present.forwarding.sorted(by: { $0.key.bits < $1.key.bits })
         where wanted.forwarding[mac] == nil && !isKept(mac) {
             operations.append(.deleteForwarding(vni, mac, destination))
         }
         for (mac, destination) in wanted.forwarding.sorted(by: { $0.key.bits < $1.key.bits })
-        where current.forwarding[mac] != destination {
+        where current.forwarding[mac] != destination && leadsSomewhere(mac) {
             operations.append(.setForwarding(vni, mac, destination))
         }
-        for (address, mac) in wanted.neighbours.sorted(by: { $0.key < $1.key }) where current.neighbours[address] != mac {
+        for (address, mac) in wanted.neighbours.sorted(by: { $0.key < $1.key })
+        where current.neighbours[address] != mac && leadsSomewhere(mac) {
             operations.append(.setNeighbour(vni, address, mac))
         }
         for vtep in wanted.flood.subtracting(current.flood).sorted() { operations.append(.addFlood(vni, vtep)) }
-        for vtep in current.flood.subtracting(wanted.flood).sorted() where !unknown.contains(vtep) {
+        for vtep in present.flood.subtracting(wanted.flood).sorted() where !unknown.contains(vtep) {
             operations.append(.deleteFlood(vni, vtep))
         }
         return operations

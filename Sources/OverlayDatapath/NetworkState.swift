@@ -78,8 +78,10 @@ public enum KernelName {
 
     /// The VNI a namespace name stands for, nil when it is not one of ours.
     public static func vni(namespace name: String) -> VNI? {
-        guard name.hasPrefix(namespacePrefix), let value = UInt32(name.dropFirst(namespacePrefix.count)) else { return nil }
-        return VNI(value)
+        guard name.hasPrefix(namespacePrefix), let value = UInt32(name.dropFirst(namespacePrefix.count)), let vni = VNI(value),
+            namespace(vni) == name
+        else { return nil }
+        return vni
     }
 
     /// Bridge side of an endpoint's veth pair, 14 characters (IFNAMSIZ allows 15).

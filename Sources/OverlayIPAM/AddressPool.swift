@@ -43,10 +43,12 @@ public struct AddressPool: Sendable {
 
     public let subnet: SubnetID
     private var blocks: [Range] = []
-    /// Freed addresses, the longest free first, so that reuse is as late as can be. Entries that were taken meanwhile are skipped.
-    private var freed: [IPAddress] = []
+    /// Freed addresses, the longest free first, so that reuse is as late as can be. An entry counts while its ticket is the address's:
+    /// one that was taken meanwhile, and freed again, has a later one.
+    private var freed: [(address: IPAddress, ticket: UInt64)] = []
     private var freedStart = 0
-    private var isFreed: Set<IPAddress> = []
+    private var tickets: [IPAddress: UInt64] = [:]
+    private var nextTicket: UInt64 = 0
     public private(set) var leases: [IPAddress: Lease] = [:]
     private var leaseOfMAC: [MACAddress: IPAddress] = [:]
     private var reserved: Set<IPAddress> = []
@@ -65,7 +67,7 @@ public struct AddressPool: Sendable {
     private mutating func insert(_ lease: Lease) {
         leases[lease.address] = lease
         leaseOfMAC[lease.mac] = lease.address
-        isFreed.remove(lease.address)
+        tickets[lease.address] = nil
     }
 
     /// Takes over what the catalogue says: this host's blocks, and the addresses nobody may have.
@@ -75,10 +77,9 @@ public struct AddressPool: Sendable {
         blocks = ranges.map { range in
             old.first { $0.range == range } ?? Range(range: range, next: range.first)
         }
-        let live = freed[freedStart...].filter { address in isFreed.contains(address) && owns(address) }
-        freed = Array(live)
+        for address in tickets.keys where !owns(address) { tickets[address] = nil }
+        freed = freed[freedStart...].filter { tickets[$0.address] == $0.ticket }
         freedStart = 0
-        isFreed = Set(live)
     }
 
     public func owns(_ address: IPAddress) -> Bool { blocks.contains { $0.range.contains(address) } }
@@ -122,7 +123,11 @@ public struct AddressPool: Sendable {
     public mutating func release(_ address: IPAddress) -> Lease? {
         guard let lease = leases.removeValue(forKey: address) else { return nil }
         if leaseOfMAC[lease.mac] == address { leaseOfMAC[lease.mac] = nil }
-        if owns(address), !reserved.contains(address), isFreed.insert(address).inserted { freed.append(address) }
+        if owns(address), !reserved.contains(address) {
+            nextTicket += 1
+            tickets[address] = nextTicket
+            freed.append((address, nextTicket))
+        }
         return lease
     }
 
@@ -131,17 +136,19 @@ public struct AddressPool: Sendable {
             while let candidate = blocks[index].next {
                 let next = candidate.advanced(by: 1)
                 blocks[index].next = next.flatMap { blocks[index].range.contains($0) ? $0 : nil }
-                if leases[candidate] == nil, !reserved.contains(candidate), !isFreed.contains(candidate) { return candidate }
+                if leases[candidate] == nil, !reserved.contains(candidate), tickets[candidate] == nil { return candidate }
             }
         }
         while freedStart < freed.count {
-            let candidate = freed[freedStart]
+            let (candidate, ticket) = freed[freedStart]
             freedStart += 1
             if freedStart > 1024, freedStart * 2 > freed.count {
                 freed.removeFirst(freedStart)
                 freedStart = 0
             }
-            if isFreed.remove(candidate) != nil, leases[candidate] == nil, !reserved.contains(candidate) { return candidate }
+            guard tickets[candidate] == ticket else { continue }
+            tickets[candidate] = nil
+            if leases[candidate] == nil, !reserved.contains(candidate) { return candidate }
         }
         return nil
     }

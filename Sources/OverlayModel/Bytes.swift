@@ -42,6 +42,13 @@ public struct ByteReader: Sendable {
         return value
     }
 
+    /// A number that counts events: below ``Limits/counter``.
+    public mutating func counter() throws(DecodeError) -> UInt64 {
+        let value: UInt64 = try integer()
+        guard value < Limits.counter else { throw .invalid("counter") }
+        return value
+    }
+
     /// Takes exactly `count` bytes.
     public mutating func take(_ count: Int) throws(DecodeError) -> [UInt8] {
         guard count >= 0, remaining >= count else { throw .truncated }

@@ -10,6 +10,8 @@ public enum Limits {
     public static let frameBytes = 4 << 20
     /// A request body on the plugin or control socket, in bytes.
     public static let requestBodyBytes = 1 << 20
+    /// What counts events (indices, sequences): counted from 1, none comes near it, and sums of two do not overflow.
+    public static let counter: UInt64 = 1 << 62
     /// Members of one cluster.
     public static let members = 4096
     /// Aux addresses of one subnet.

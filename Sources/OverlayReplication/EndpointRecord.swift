@@ -48,7 +48,7 @@ public struct LogPosition: Hashable, Comparable, Sendable, Wire {
     public static func < (lhs: LogPosition, rhs: LogPosition) -> Bool { (lhs.boot, lhs.sequence) < (rhs.boot, rhs.sequence) }
 
     public init(from reader: inout ByteReader) throws(DecodeError) {
-        self.init(boot: try reader.integer(), sequence: try reader.integer())
+        self.init(boot: try reader.integer(), sequence: try reader.counter())
     }
 
     public func encode(to writer: inout ByteWriter) {
@@ -97,7 +97,7 @@ extension ReplicationMessage: Wire {
         switch try reader.byte() {
         case 1:
             self = .changes(
-                try reader.value(), boot: try reader.integer(), after: try reader.integer(), try reader.list(limit: 4096))
+                try reader.value(), boot: try reader.integer(), after: try reader.counter(), try reader.list(limit: 4096))
         case 2:
             self = .snapshot(try reader.value(), try reader.value(), try reader.list(limit: Limits.endpointsPerLog))
         case 3: self = .acknowledge(try reader.value(), try reader.value())

@@ -205,9 +205,7 @@ public struct Replication: Sendable {
         into effects: inout [Effect]
     ) {
         guard remote[network] != nil else { return }
-        guard var log = remote[network]?[owner], log.position.boot == boot, after <= log.position.sequence,
-            log.position.sequence < .max - UInt64(changes.count)
-        else {
+        guard var log = remote[network]?[owner], log.position.boot == boot, after <= log.position.sequence else {
             // A gap: tell what is here, and the owner sends what is missing.
             let have = remote[network]?[owner]?.position ?? LogPosition(boot: 0, sequence: 0)
             effects.append(.send(owner, ReplicationMessage.acknowledge(network, have).wireBytes))

@@ -93,8 +93,8 @@ import Testing
             ("10.0.0.1/24", nil, IPAddress.Family.v4, "would be 10.0.0.0/24"), ("0.0.0.0/0", nil, .v4, "no address"),
             ("::/0", nil, .v6, "no address"), ("10.0.0.0/32", nil, .v4, "no address"), ("fd00::/128", nil, .v6, "no address"),
             ("10.0.0.0/24", nil, .v6, "not an IPv6 subnet"), ("fd00::/64", nil, .v4, "not an IPv4 subnet"),
-            ("10.0.0.0/24", "10.0.1.0/25", .v4, "not within"), ("10.0.0.0/24", "10.0.0.0/16", .v4, "not within"),
-            ("10.0.0.0/24", "fd00::/64", .v4, "not within"), (nil, "192.168.0.0/24", .v4, "not within"), (nil, "fd00::/64", .v4, "not within"),
+            ("10.0.0.0/24", "10.0.1.0/25", .v4, "--ip-range"), ("10.0.0.0/24", "10.0.0.0/16", .v4, "--ip-range"),
+            ("10.0.0.0/24", "fd00::/64", .v4, "--ip-range"), (nil, "192.168.0.0/24", .v4, "--ip-range"), (nil, "fd00::/64", .v4, "--ip-range"),
         ] as [(String?, String?, IPAddress.Family, String)])
     func whatIsNoSubnetIsRefused(prefix: String?, range: String?, family: IPAddress.Family, message: String) {
         var fixture = Fixture()

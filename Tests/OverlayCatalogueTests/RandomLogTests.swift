@@ -91,7 +91,7 @@ import Testing
                 #expect(copy == fixture.catalogue && copy.wireBytes == bytes, "seed \(seed), step \(step)")
             }
         }
-        #expect(accepted > 400, "the commands were mostly senseless: \(accepted)")
+        #expect(accepted > 300, "the commands were mostly senseless: \(accepted)")
         var replica = Catalogue()
         for entry in fixture.log { replica.apply(entry) }
         #expect(replica.wireBytes == fixture.catalogue.wireBytes, "seed \(seed)")

@@ -1,0 +1,213 @@
+import OverlayModel
+import Testing
+
+@testable import OverlayDatapath
+
+@Suite struct DatapathTests {
+    private static let vni = VNI(1_048_576)!
+    private static let base = NetworkState.Base(vni: vni, local: IPAddress(v4: 192, 0, 2, 1), port: 4789, mtu: 1450)
+    private static let gateway = IPPrefix("10.0.0.1/24")!
+    private static let address = IPAddress(v4: 10, 0, 0, 9)
+    private static let one = MACAddress("02:42:0a:00:00:01")!
+    private static let other = MACAddress("02:42:0a:00:00:02")!
+    private static let near = IPAddress(v4: 192, 0, 2, 2)
+    private static let far = IPAddress(v4: 192, 0, 2, 3)
+
+    private static func raised() -> Datapath {
+        var datapath = Datapath()
+        _ = datapath.raise(base, gateways: [gateway])
+        return datapath
+    }
+
+    // MARK: Repair
+
+    @Test(arguments: 1...300 as ClosedRange<UInt64>)
+    func repairLeadsFromAnythingToWhatIsWanted(seed: UInt64) {
+        var draw = Draw(seed: seed)
+        var datapath = Datapath()
+        var kernel = KernelModel()
+        for value in 0..<4 as Range<UInt32> {
+            let vni = VNI(1_048_576 + value)!
+            let names = Set((0..<draw.number(4)).map { _ in draw.portName() })
+            let found = draw.chance(70) ? draw.state(vni, ports: names.union([draw.portName()])) : nil
+            if draw.chance(75) {
+                // Ports that are not found cannot be wanted: their containers are gone.
+                datapath.adopt(draw.state(vni, ports: found == nil ? [] : names))
+            }
+            kernel.observed.networks[vni] = found
+            if found == nil, draw.chance(50) { kernel.observed.broken.insert(vni) }
+        }
+        kernel.apply(datapath.repair(kernel.observed, keepingRowsTo: []))
+        #expect(kernel.observed == ObservedState(networks: datapath.networks), "seed \(seed)")
+        #expect(kernel.refused.isEmpty, "seed \(seed)")
+        #expect(datapath.repair(kernel.observed, keepingRowsTo: []).isEmpty, "seed \(seed): a second repair finds nothing")
+    }
+
+    /// Both ways to the desired state agree: change by change, and by repair.
+    @Test(arguments: 1...60 as ClosedRange<UInt64>)
+    func changesAndRepairAgree(seed: UInt64) {
+        var draw = Draw(seed: seed)
+        var datapath = Datapath()
+        var kernel = KernelModel()
+        for step in 0..<200 {
+            let vni = draw.vni()
+            let base = NetworkState.Base(vni: vni, local: IPAddress(v4: 192, 0, 2, 1), port: 4789, mtu: 1450)
+            let addresses = (0..<draw.number(3)).map { _ in draw.address() }
+            switch draw.number(12) {
+            case 0...1: kernel.apply(datapath.raise(base, gateways: [Self.gateway]))
+            case 2: if draw.chance(30) { kernel.apply(datapath.lower(vni)) }
+            case 3...4:
+                let name = draw.portName()
+                kernel.apply(datapath.addPort(name, Draw.port(name), addresses: addresses, on: vni))
+            case 5: kernel.apply(datapath.removePort(draw.portName(), addresses: addresses, on: vni))
+            case 6...8: kernel.apply(datapath.locate(draw.mac(), .vtep(draw.vtep()), addresses: addresses, on: vni))
+            case 9...10: kernel.apply(datapath.forget(draw.mac(), .vtep(draw.vtep()), addresses: addresses, on: vni))
+            default: kernel.apply(datapath.setFlood(draw.vtep(), draw.chance(50), on: vni))
+            }
+            #expect(kernel.observed == ObservedState(networks: datapath.networks), "seed \(seed), step \(step)")
+            #expect(datapath.repair(kernel.observed, keepingRowsTo: []).isEmpty, "seed \(seed), step \(step)")
+        }
+        #expect(kernel.refused.isEmpty)
+    }
+
+    @Test func rowsToUnknownMembersAreKept() {
+        var datapath = Self.raised()
+        _ = datapath.locate(Self.one, .vtep(Self.near), addresses: [Self.address], on: Self.vni)
+        var kernel = KernelModel()
+        kernel.apply(datapath.repair(ObservedState(), keepingRowsTo: []))
+        let farAddress = IPAddress(v4: 10, 0, 0, 77)
+        kernel.apply([
+            .setForwarding(Self.vni, Self.other, .vtep(Self.far)), .setNeighbour(Self.vni, farAddress, Self.other), .addFlood(Self.vni, Self.far),
+        ])
+        #expect(datapath.repair(kernel.observed, keepingRowsTo: [Self.far]).isEmpty)
+        // What leads elsewhere goes, also when the unknown one had its MAC before.
+        kernel.apply([.setNeighbour(Self.vni, IPAddress(v4: 10, 0, 0, 78), MACAddress(bits: 0x0299)), .addFlood(Self.vni, Self.near)])
+        let repair = datapath.repair(kernel.observed, keepingRowsTo: [Self.far])
+        #expect(Set(repair) == [.deleteNeighbour(Self.vni, IPAddress(v4: 10, 0, 0, 78)), .deleteFlood(Self.vni, Self.near)])
+        kernel.apply(repair)
+        kernel.apply(datapath.repair(kernel.observed, keepingRowsTo: []))
+        #expect(kernel.observed.networks == datapath.networks)
+    }
+
+    @Test func wantedRowsWinOverKeptOnes() {
+        var datapath = Self.raised()
+        _ = datapath.locate(Self.one, .vtep(Self.near), addresses: [Self.address], on: Self.vni)
+        var kernel = KernelModel()
+        kernel.apply(datapath.repair(ObservedState(), keepingRowsTo: []))
+        kernel.apply([.setForwarding(Self.vni, Self.one, .vtep(Self.far)), .setNeighbour(Self.vni, Self.address, Self.other)])
+        kernel.apply(datapath.repair(kernel.observed, keepingRowsTo: [Self.far]))
+        #expect(kernel.observed.networks == datapath.networks)
+    }
+
+    /// A row to a port that is not there would be refused, and stop the repair of all that comes after it.
+    @Test func noRowLeadsToAPortThatIsGone() {
+        var datapath = Self.raised()
+        _ = datapath.addPort("ve0", Port(containerLink: "so0", mac: Self.one), addresses: [Self.address], on: Self.vni)
+        _ = datapath.setFlood(Self.near, true, on: Self.vni)
+        var kernel = KernelModel()
+        kernel.apply(datapath.repair(ObservedState(), keepingRowsTo: []))
+        #expect(kernel.refused.isEmpty, "\(kernel.refused)")
+        #expect(kernel.observed.networks[Self.vni]?.flood == [Self.near])
+    }
+
+    // MARK: Changes
+
+    @Test func raisingTwiceIsRaisingOnce() {
+        var datapath = Datapath()
+        #expect(datapath.raise(Self.base, gateways: [Self.gateway]) == [.createNetwork(Self.base), .addGateway(Self.vni, Self.gateway)])
+        #expect(datapath.raise(Self.base, gateways: [Self.gateway]).isEmpty)
+        #expect(datapath.lower(Self.vni) == [.deleteNetwork(Self.vni)] && datapath.lower(Self.vni).isEmpty)
+    }
+
+    @Test func networksThatAreNotHereTakeNothing() {
+        var datapath = Datapath()
+        let port = Port(containerLink: "so", mac: Self.one)
+        #expect(datapath.addPort("ve", port, addresses: [Self.address], on: Self.vni).isEmpty)
+        #expect(datapath.removePort("ve", addresses: [Self.address], on: Self.vni).isEmpty)
+        #expect(datapath.locate(Self.one, .vtep(Self.near), addresses: [Self.address], on: Self.vni).isEmpty)
+        #expect(datapath.forget(Self.one, .vtep(Self.near), addresses: [Self.address], on: Self.vni).isEmpty)
+        #expect(datapath.setFlood(Self.near, true, on: Self.vni).isEmpty)
+        #expect(datapath.networks.isEmpty)
+    }
+
+    @Test func aPortIsMadeWithItsRowsAndGoesWithThem() {
+        var datapath = Self.raised()
+        let port = Port(containerLink: "so1", mac: Self.one)
+        #expect(
+            datapath.addPort("ve1", port, addresses: [Self.address], on: Self.vni) == [
+                .createPort(Self.vni, name: "ve1", port, mtu: 1450), .setForwarding(Self.vni, Self.one, .port("ve1")),
+                .setNeighbour(Self.vni, Self.address, Self.one),
+            ])
+        #expect(datapath.addPort("ve1", port, addresses: [Self.address], on: Self.vni).isEmpty)
+        #expect(
+            datapath.removePort("ve1", addresses: [Self.address], on: Self.vni) == [
+                .deleteNeighbour(Self.vni, Self.address), .deleteForwarding(Self.vni, Self.one, .port("ve1")),
+                .deletePort(Self.vni, name: "ve1"),
+            ])
+        #expect(datapath.removePort("ve1", addresses: [Self.address], on: Self.vni).isEmpty)
+        #expect(datapath.networks[Self.vni] == Self.raised().networks[Self.vni])
+    }
+
+    @Test func theRowsOfANewerEndpointStay() {
+        var datapath = Self.raised()
+        _ = datapath.locate(Self.one, .vtep(Self.near), addresses: [Self.address], on: Self.vni)
+        // Its address went to another endpoint before the news came that it is gone.
+        _ = datapath.locate(Self.other, .vtep(Self.far), addresses: [Self.address], on: Self.vni)
+        #expect(
+            datapath.forget(Self.one, .vtep(Self.near), addresses: [Self.address], on: Self.vni)
+                == [.deleteForwarding(Self.vni, Self.one, .vtep(Self.near))])
+        #expect(datapath.networks[Self.vni]?.neighbours == [Self.address: Self.other])
+        // Its MAC moved with it to another host.
+        _ = datapath.locate(Self.other, .vtep(Self.near), addresses: [], on: Self.vni)
+        #expect(datapath.forget(Self.other, .vtep(Self.far), addresses: [], on: Self.vni).isEmpty)
+        #expect(datapath.networks[Self.vni]?.forwarding == [Self.other: .vtep(Self.near)])
+    }
+
+    @Test func onlyAChangedMACIsAnnounced() {
+        var datapath = Self.raised()
+        func announced(_ mac: MACAddress) -> Bool {
+            datapath.locate(mac, .vtep(Self.near), addresses: [Self.address], on: Self.vni).contains(.announce(Self.vni, Self.address, mac))
+        }
+        #expect(!announced(Self.one), "the first is no change")
+        #expect(!announced(Self.one))
+        #expect(announced(Self.other))
+        _ = datapath.forget(Self.other, .vtep(Self.near), addresses: [Self.address], on: Self.vni)
+        #expect(!announced(Self.other), "the same again after it was away")
+        _ = datapath.forget(Self.other, .vtep(Self.near), addresses: [Self.address], on: Self.vni)
+        #expect(announced(Self.one), "containers may still know the old one")
+        _ = datapath.lower(Self.vni)
+        _ = datapath.raise(Self.base, gateways: [])
+        #expect(!announced(Self.other), "a network that was gone has no containers that remember")
+    }
+
+    @Test func floodIsSetAndUnset() {
+        var datapath = Self.raised()
+        #expect(datapath.setFlood(Self.near, false, on: Self.vni).isEmpty)
+        #expect(datapath.setFlood(Self.near, true, on: Self.vni) == [.addFlood(Self.vni, Self.near)])
+        #expect(datapath.setFlood(Self.near, true, on: Self.vni).isEmpty)
+        #expect(datapath.setFlood(Self.near, false, on: Self.vni) == [.deleteFlood(Self.vni, Self.near)])
+    }
+
+    // MARK: Names
+
+    @Test(arguments: [1_048_576, 9_999_999, 0xFF_FFFF] as [UInt32])
+    func aNamespaceIsNamedAfterItsNetwork(value: UInt32) throws {
+        let vni = try #require(VNI(value))
+        #expect(KernelName.vni(namespace: KernelName.namespace(vni)) == vni)
+        #expect(!KernelName.gatewayMAC(vni).isMulticast)
+    }
+
+    /// Namespaces that are not ours are never touched.
+    @Test(
+        arguments: [
+            "", "swov-", "swov-1", "swov-4096", "swov-16777216", "swov-01048576", "swov-+1048576", "swov-1048576 ", "swov-1048576a", "xswov-1048576",
+            "swov-99999999999999999999", "swov--1048576",
+        ])
+    func otherNamespacesAreNotOurs(name: String) { #expect(KernelName.vni(namespace: name) == nil) }
+
+    @Test func linkNamesFitIntoTheKernel() {
+        let endpoint = EndpointID(String(repeating: "a", count: 64))!
+        #expect(KernelName.port(endpoint).utf8.count <= 15 && KernelName.containerLink(endpoint).utf8.count <= 15)
+        #expect(KernelName.port(endpoint) != KernelName.containerLink(endpoint))
+    }
+}
