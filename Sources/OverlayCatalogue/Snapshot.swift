@@ -15,6 +15,8 @@ extension Catalogue: Wire {
         nextVNI = try reader.integer()
         guard VNI.all.contains(nextVNI) else { throw .invalid("VNI") }
         indexSubnets()
+        // One id twice would be found in another network on every node.
+        guard networkOfSubnet.count == networks.values.reduce(0, { $0 + $1.subnets.count }) else { throw .invalid("subnet id") }
     }
 
     public func encode(to writer: inout ByteWriter) {

@@ -204,7 +204,7 @@ public struct Replication: Sendable {
         _ changes: [LogChange], of network: NetworkID, boot: UInt32, after: UInt64, from owner: NodeID,
         into effects: inout [Effect]
     ) {
-        guard remote[network] != nil else { return }
+        guard isFollowed(owner, on: network) else { return }
         guard var log = remote[network]?[owner], log.position.boot == boot, after <= log.position.sequence else {
             // A gap: tell what is here, and the owner sends what is missing.
             let have = remote[network]?[owner]?.position ?? LogPosition(boot: 0, sequence: 0)
@@ -231,7 +231,7 @@ public struct Replication: Sendable {
         _ records: [EndpointRecord], of network: NetworkID, at position: LogPosition, from owner: NodeID,
         into effects: inout [Effect]
     ) {
-        guard let known = remote[network] else { return }
+        guard isFollowed(owner, on: network), let known = remote[network] else { return }
         if let log = known[owner], log.position >= position {
             effects.append(.send(owner, ReplicationMessage.acknowledge(network, log.position).wireBytes))
             return
@@ -249,6 +249,9 @@ public struct Replication: Sendable {
         if known[owner] == nil { effects.append(.synchronised(owner: owner, network)) }
         effects.append(.send(owner, ReplicationMessage.acknowledge(network, position).wireBytes))
     }
+
+    /// Late words of one who left are not taken, and early ones of one who is not known to be a user yet come again.
+    private func isFollowed(_ owner: NodeID, on network: NetworkID) -> Bool { logs[network]?.subscribers[owner] != nil }
 
     private mutating func drop(_ owner: NodeID, of network: NetworkID, into effects: inout [Effect]) {
         guard let log = remote[network]?.removeValue(forKey: owner) else { return }

@@ -35,7 +35,7 @@ import Testing
         return fixture
     }
 
-    @Test(arguments: [1, 2] as [UInt64])
+    @Test(arguments: [1] as [UInt64])
     func hostileBytesAreHarmless(seed: UInt64) throws {
         expectHostileBytesAreHarmless(Self.commands, seed: seed)
         expectHostileBytesAreHarmless(Self.entries, seed: seed)
@@ -43,7 +43,8 @@ import Testing
         expectHostileBytesAreHarmless([Fixture.cluster()], seed: seed)
         expectHostileBytesAreHarmless([Fixture.member(0)], seed: seed)
         expectHostileBytesAreHarmless([Block(range: AddressRange(IPPrefix("10.0.0.0/28")!), owner: Fixture.node(0))], seed: seed)
-        expectHostileBytesAreHarmless([NetworkSettings(), NetworkSettings(mtu: 1, isEncrypted: true, isInternal: true)], seed: seed)
+        expectHostileBytesAreHarmless(
+            [NetworkSettings(), NetworkSettings(mtu: 1, isEncrypted: true, isInternal: true)], seed: seed)
         expectHostileBytesAreHarmless(
             [CommandResult.accepted, .opened(SubnetID(1)), .refused(Refusal(.conflict, "because"))], seed: seed)
         let catalogue = try Self.populated().catalogue
@@ -51,12 +52,12 @@ import Testing
         expectHostileBytesAreHarmless(catalogue.networks.values.flatMap(\.subnets).sorted { $0.id < $1.id }, seed: seed)
     }
 
-    @Test(arguments: [1, 2] as [UInt64])
+    @Test(arguments: [1] as [UInt64])
     func hostileSnapshotsAreHarmless(seed: UInt64) throws {
         expectHostileBytesAreHarmless([Catalogue(), try Self.populated().catalogue], seed: seed)
     }
 
-    @Test(arguments: [1, 2] as [UInt64])
+    @Test(arguments: [1] as [UInt64])
     func hostileMessagesAreHarmless(seed: UInt64) throws {
         var messages: [CatalogueMessage] = Self.commands.map { .propose(epoch: 1, sequence: 2, $0) }
         messages += [
@@ -89,7 +90,9 @@ import Testing
         add("no cluster") { $0.cluster = nil }
         add("no member") { $0.members = [:] }
         for length in [0, 1, 8, 31, 32, 33, 200, 255] { add("subnetLength \(length)") { $0.cluster?.subnetLength = length } }
-        for pool in ["fd00::/8", "::/0", "0.0.0.0/0", "255.255.255.255/32", "10.1.2.3/8", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"] {
+        for pool in [
+            "fd00::/8", "::/0", "0.0.0.0/0", "255.255.255.255/32", "10.1.2.3/8", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128",
+        ] {
             for length in [0, 24, 64, 128] {
                 add("pool \(pool) of /\(length)") {
                     $0.cluster?.addressPool = IPPrefix(pool)!
@@ -107,7 +110,9 @@ import Testing
                 subnet.blocks = ranges.map { Block(range: AddressRange(IPPrefix($0)!), owner: Fixture.node(0)) }
             }
         }
-        for range in ["fd00::/64", "10.0.0.0/24", "10.0.0.0/32", "192.168.0.0/16", "0.0.0.0/0", "::/0", "10.0.0.255/32", "fd00::/128"] {
+        for range in [
+            "fd00::/64", "10.0.0.0/24", "10.0.0.0/32", "192.168.0.0/16", "0.0.0.0/0", "::/0", "10.0.0.255/32", "fd00::/128",
+        ] {
             addSubnet("range \(range)") { $0.range = IPPrefix(range) }
         }
         for prefix in ["0.0.0.0/0", "::/0", "10.0.0.1/24", "10.0.0.0/32", "fd00::5/128", "255.255.255.255/32"] {
@@ -167,7 +172,9 @@ import Testing
         let subnets = catalogue.networkOfSubnet.keys.sorted()
         let id = subnets.randomElement(using: &generator) ?? SubnetID(1)
         let network = catalogue.networkOfSubnet[id] ?? NetworkID(bits: 1)
-        let address = IPAddress(family: Bool.random(using: &generator) ? .v4 : .v6, bits: UInt128(0x0A00_0000 + generator.next(upperBound: 256 as UInt64)))
+        let address = IPAddress(
+            family: Bool.random(using: &generator) ? .v4 : .v6,
+            bits: UInt128(0x0A00_0000 + generator.next(upperBound: 256 as UInt64)))
         let command: Command =
             switch generator.next(upperBound: 9 as UInt64) {
             case 0: .claimBlock(id, count: UInt32.random(in: 0...20, using: &generator))

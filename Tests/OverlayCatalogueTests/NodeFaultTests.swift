@@ -52,7 +52,8 @@ import Testing
         }
         func receive(_ sequence: UInt64, from index: Int) throws {
             try node.receive(
-                CatalogueMessage.propose(epoch: 1, sequence: sequence, Self.secret(UInt8(index))).wireBytes, from: Fixture.node(index), now: now,
+                CatalogueMessage.propose(epoch: 1, sequence: sequence, Self.secret(UInt8(index))).wireBytes,
+                from: Fixture.node(index), now: now,
                 into: &effects)
         }
         var admitted: [UInt64] = []
@@ -128,7 +129,9 @@ import Testing
         var now = Instant(nanoseconds: 0)
         for step in 0..<6000 {
             var bytes = good[step % good.count].wireBytes
-            bytes[Int.random(in: (step % 3 == 0 ? 1 : 0)..<min(bytes.count, 40), using: &generator)] = [0, 1, 255, generator.next()].randomElement(using: &generator)!
+            bytes[Int.random(in: (step % 3 == 0 ? 1 : 0)..<min(bytes.count, 40), using: &generator)] = [
+                0, 1, 255, generator.next(),
+            ].randomElement(using: &generator)!
             let peer = Fixture.node(Int.random(in: 0...2, using: &generator))
             effects = []
             try? node.receive(bytes, from: peer, now: now, into: &effects)

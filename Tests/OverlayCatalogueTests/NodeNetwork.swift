@@ -73,7 +73,9 @@ struct NodeNetwork {
     mutating func send(_ bytes: [UInt8], from: Int, to: Int) {
         guard !cut.contains(from), !cut.contains(to), Double.random(in: 0..<1, using: &generator) >= loss else { return }
         for _ in 0..<(Double.random(in: 0..<1, using: &generator) < duplication ? 3 : 1) {
-            schedule(.microseconds(Int64.random(in: 100...Int64(max(101, longestDelay)), using: &generator)), .message(from: from, to: to, bytes))
+            schedule(
+                .microseconds(Int64.random(in: 100...Int64(max(101, longestDelay)), using: &generator)),
+                .message(from: from, to: to, bytes))
         }
     }
 

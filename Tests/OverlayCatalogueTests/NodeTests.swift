@@ -37,11 +37,14 @@ import Testing
         let subnet = try #require(network.nodes[0].catalogue.subnet(id))
         for index in 0..<3 {
             let outcomes = network.outcomes[index]
-            #expect(outcomes.count == proposals[index] && outcomes.values.allSatisfy { $0.count == 1 }, "seed \(seed), node \(index)")
+            #expect(
+                outcomes.count == proposals[index] && outcomes.values.allSatisfy { $0.count == 1 }, "seed \(seed), node \(index)")
             let decided = outcomes.values.count { $0 == [.decided(.accepted)] }
             let timedOut = outcomes.values.count { $0 == [.timedOut(writer: Fixture.node(0))] }
             let blocks = subnet.blocks(of: Fixture.node(index)).count
-            #expect((decided...decided + timedOut).contains(blocks), "seed \(seed), node \(index): \(blocks) blocks of \(decided) claims")
+            #expect(
+                (decided...decided + timedOut).contains(blocks),
+                "seed \(seed), node \(index): \(blocks) blocks of \(decided) claims")
             #expect(try network.isDurable(index))
         }
         #expect(network.nodes[0].catalogue.violations == [])
@@ -84,7 +87,9 @@ import Testing
         for index in 0..<3 {
             settle(index)
             let blocks = subnet.blocks(of: Fixture.node(index)).count
-            #expect(answered[index] <= blocks && blocks <= asked[index], "seed \(seed), node \(index): \(answered[index]) ≤ \(blocks) ≤ \(asked[index])")
+            #expect(
+                answered[index] <= blocks && blocks <= asked[index],
+                "seed \(seed), node \(index): \(answered[index]) ≤ \(blocks) ≤ \(asked[index])")
             #expect(try network.isDurable(index))
         }
         #expect(network.nodes[0].catalogue.violations == [])
@@ -175,7 +180,8 @@ import Testing
         #expect(network.nodes[0].catalogue == before && network.areEqual)
         // Late answers as well.
         for message in [
-            CatalogueMessage.failed(sequence: sequence), .outcome(sequence: sequence, index: 3, .accepted, entries: []), .entries([]),
+            CatalogueMessage.failed(sequence: sequence), .outcome(sequence: sequence, index: 3, .accepted, entries: []),
+            .entries([]),
             .snapshot(Catalogue()),
         ] {
             network.send(message.wireBytes, from: 0, to: 1)
@@ -189,7 +195,9 @@ import Testing
         var network = try NodeNetwork(count: 3, seed: 1)
         let before = network.nodes[1].catalogue.index
         network.send(CatalogueMessage.propose(epoch: 1, sequence: 1 << 40, Self.secret(1)).wireBytes, from: 2, to: 1)
-        network.send(CatalogueMessage.propose(epoch: 1, sequence: 1 << 40, .initialise(Fixture.cluster(), Fixture.member(2))).wireBytes, from: 2, to: 0)
+        network.send(
+            CatalogueMessage.propose(epoch: 1, sequence: 1 << 40, .initialise(Fixture.cluster(), Fixture.member(2))).wireBytes,
+            from: 2, to: 0)
         network.run(for: .seconds(1))
         #expect(network.nodes.allSatisfy { $0.catalogue.index == before })
     }

@@ -62,7 +62,8 @@ import Testing
     @Test func aConfiguredNetworkIsComplete() throws {
         var fixture = Fixture(members: 2)
         let subnet = try fixture.opened("10.5.0.0/24", name: "web")
-        #expect(fixture.propose(.configure(try fixture.network(of: subnet.id).id, adopting: [], NetworkSettings()), by: 0) == .accepted)
+        #expect(
+            fixture.propose(.configure(try fixture.network(of: subnet.id).id, adopting: [], NetworkSettings()), by: 0) == .accepted)
         let refused = fixture.open("10.6.0.0/24", name: "web", by: 1)
         #expect(refused.refusal == .conflict && refused.message.contains("has the subnets 10.5.0.0/24, not 10.6.0.0/24"))
         #expect(fixture.open(name: "web", family: .v6, by: 1).refusal == .conflict)
@@ -83,7 +84,9 @@ import Testing
         let subnet = try fixture.opened("10.5.0.0/24", name: "web", range: "10.5.0.128/25")
         #expect(subnet.range == IPPrefix("10.5.0.128/25"))
         #expect(try fixture.opened("10.5.0.0/24", name: "web", by: 1).id == subnet.id)
-        #expect(fixture.open("10.5.0.0/24", range: "10.5.0.0/25", by: 1).message.contains("has the --ip-range 10.5.0.128/25, not 10.5.0.0/25"))
+        #expect(
+            fixture.open("10.5.0.0/24", range: "10.5.0.0/25", by: 1).message.contains(
+                "has the --ip-range 10.5.0.128/25, not 10.5.0.0/25"))
         fixture.open("10.6.0.0/24", name: "plain")
         #expect(fixture.open(name: "plain", range: "10.6.0.0/25", by: 1).message.contains("no --ip-range"))
     }
@@ -94,7 +97,8 @@ import Testing
             ("::/0", nil, .v6, "no address"), ("10.0.0.0/32", nil, .v4, "no address"), ("fd00::/128", nil, .v6, "no address"),
             ("10.0.0.0/24", nil, .v6, "not an IPv6 subnet"), ("fd00::/64", nil, .v4, "not an IPv4 subnet"),
             ("10.0.0.0/24", "10.0.1.0/25", .v4, "--ip-range"), ("10.0.0.0/24", "10.0.0.0/16", .v4, "--ip-range"),
-            ("10.0.0.0/24", "fd00::/64", .v4, "--ip-range"), (nil, "192.168.0.0/24", .v4, "--ip-range"), (nil, "fd00::/64", .v4, "--ip-range"),
+            ("10.0.0.0/24", "fd00::/64", .v4, "--ip-range"), (nil, "192.168.0.0/24", .v4, "--ip-range"),
+            (nil, "fd00::/64", .v4, "--ip-range"),
         ] as [(String?, String?, IPAddress.Family, String)])
     func whatIsNoSubnetIsRefused(prefix: String?, range: String?, family: IPAddress.Family, message: String) {
         var fixture = Fixture()

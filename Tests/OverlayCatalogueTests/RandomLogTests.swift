@@ -8,7 +8,8 @@ import Testing
     private static let prefixes = [
         "0.0.0.0/1", "128.0.0.0/2", "255.255.255.0/24", "255.255.255.254/31", "255.255.255.255/32", "10.0.0.0/24", "10.0.0.0/30",
         "10.0.0.4/31", "10.0.0.6/32", "10.0.1.0/29", "10.32.0.0/24", "10.32.0.0/16", "172.16.0.0/28", "::/1", "8000::/1",
-        "ffff:ffff:ffff:ffff:ffff:ffff:ffff:0/112", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe/127", "fd00::/64", "fd00::/126", "fd00::4/127",
+        "ffff:ffff:ffff:ffff:ffff:ffff:ffff:0/112", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe/127", "fd00::/64", "fd00::/126",
+        "fd00::4/127",
         "fd00::6/128", "fd00:0:0:1::/80", "::/0", "0.0.0.0/0", "10.0.0.1/24",
     ].map { IPPrefix($0)! }
 
@@ -44,12 +45,15 @@ import Testing
                 let asked = chance(70) ? pick(RandomLogTests.prefixes) : nil
                 return .openSubnet(
                     OpenSubnet(
-                        networkName: chance(50) ? pick(["a", "b", "c", ""]) : nil, family: asked.map { chance(95) ? $0.family : .v6 } ?? (chance(50) ? .v4 : .v6),
-                        prefix: asked, range: asked.flatMap { range(in: $0) }, avoiding: chance(20) ? [pick(RandomLogTests.prefixes)!] : []))
+                        networkName: chance(50) ? pick(["a", "b", "c", ""]) : nil,
+                        family: asked.map { chance(95) ? $0.family : .v6 } ?? (chance(50) ? .v4 : .v6),
+                        prefix: asked, range: asked.flatMap { range(in: $0) },
+                        avoiding: chance(20) ? [pick(RandomLogTests.prefixes)!] : []))
             case ..<32: return .closeSubnet(id)
             case ..<40:
                 return .configure(
-                    catalogue.networkOfSubnet[id] ?? NetworkID(bits: 1), adopting: chance(50) ? Array(subnets.shuffled(using: &generator).prefix(2)) : [],
+                    catalogue.networkOfSubnet[id] ?? NetworkID(bits: 1),
+                    adopting: chance(50) ? Array(subnets.shuffled(using: &generator).prefix(2)) : [],
                     NetworkSettings(mtu: chance(80) ? nil : 1400))
             case ..<46: return .setGateway(id, address(near: prefix))
             case ..<54: return .reserve(id, address(near: prefix))
@@ -78,7 +82,8 @@ import Testing
             if source.chance(95) { sequences[index, default: 100] += 1 }
             // Through the wire, as it comes to every replica.
             let sent = try Command(wire: command.wireBytes)
-            let result = fixture.propose(sent, by: index, epoch: source.chance(97) ? 1 : 2, sequence: sequences[index, default: 100])
+            let result = fixture.propose(
+                sent, by: index, epoch: source.chance(97) ? 1 : 2, sequence: sequences[index, default: 100])
             if result.refusal == nil { accepted += 1 }
             let violations = fixture.catalogue.violations
             guard violations.isEmpty else {

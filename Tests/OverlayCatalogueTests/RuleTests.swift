@@ -42,7 +42,8 @@ import Testing
 
     @Test func thereIsOneClusterAndItComesFirst() {
         var catalogue = Catalogue()
-        let early = Entry(index: 1, generation: 1, proposer: Fixture.node(0), epoch: 1, sequence: 1, command: .remove(Fixture.node(0)))
+        let early = Entry(
+            index: 1, generation: 1, proposer: Fixture.node(0), epoch: 1, sequence: 1, command: .remove(Fixture.node(0)))
         #expect(catalogue.apply(early).refusal == .notFound)
         var fixture = Fixture()
         #expect(fixture.propose(.initialise(Fixture.cluster(), Fixture.member(0)), by: 0).refusal == .conflict)
@@ -50,7 +51,9 @@ import Testing
 
     @Test func joinSecretsHave32Bytes() {
         var fixture = Fixture()
-        for count in [0, 31] { #expect(fixture.propose(.setJoinSecret([UInt8](repeating: 1, count: count)), by: 0).refusal == .invalid) }
+        for count in [0, 31] {
+            #expect(fixture.propose(.setJoinSecret([UInt8](repeating: 1, count: count)), by: 0).refusal == .invalid)
+        }
     }
 
     // MARK: Members
@@ -62,7 +65,9 @@ import Testing
         var twin = Fixture.member(3)
         twin.vtep = Fixture.member(1).vtep
         let vtep = fixture.propose(.admit(twin), by: 0)
-        #expect(vtep.refusal == .conflict && vtep.message.contains("is that of node host-1") && vtep.message.contains("--data-path-addr"))
+        #expect(
+            vtep.refusal == .conflict && vtep.message.contains("is that of node host-1")
+                && vtep.message.contains("--data-path-addr"))
         #expect(fixture.catalogue.members.count == 2)
     }
 
@@ -130,9 +135,12 @@ import Testing
         let id = try fixture.network(of: subnet.id).id
         #expect(fixture.propose(.configure(id, adopting: [], NetworkSettings(mtu: 1400)), by: 0) == .accepted)
         #expect(fixture.propose(.configure(id, adopting: [], NetworkSettings(mtu: 1400)), by: 1) == .accepted)
-        for other in [NetworkSettings(), NetworkSettings(mtu: 1400, isEncrypted: true), NetworkSettings(mtu: 1400, isInternal: true)] {
+        for other in [
+            NetworkSettings(), NetworkSettings(mtu: 1400, isEncrypted: true), NetworkSettings(mtu: 1400, isInternal: true),
+        ] {
             let refused = fixture.propose(.configure(id, adopting: [], other), by: 1)
-            #expect(refused.refusal == .conflict && refused.message.contains("network web has mtu 1400, not encrypted, not internal"))
+            #expect(
+                refused.refusal == .conflict && refused.message.contains("network web has mtu 1400, not encrypted, not internal"))
             #expect(refused.message.contains("asked for with mtu \(other.mtu.map(String.init) ?? "by default")"))
         }
         #expect(fixture.propose(.configure(NetworkID(bits: 1), adopting: [], NetworkSettings()), by: 0).refusal == .notFound)

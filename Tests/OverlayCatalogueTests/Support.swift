@@ -26,8 +26,10 @@ struct Fixture {
 
     static func member(_ index: Int, name: String? = nil, epoch: UInt32 = 1) -> Member {
         Member(
-            id: node(index), name: name ?? "host-\(index)", address: IPAddress(family: .v4, bits: 0xC000_0201 + UInt128(index)), port: 7946,
-            vtep: IPAddress(family: .v4, bits: 0xC633_6401 + UInt128(index)), publicKey: [UInt8](repeating: UInt8(truncatingIfNeeded: index), count: 32),
+            id: node(index), name: name ?? "host-\(index)", address: IPAddress(family: .v4, bits: 0xC000_0201 + UInt128(index)),
+            port: 7946,
+            vtep: IPAddress(family: .v4, bits: 0xC633_6401 + UInt128(index)),
+            publicKey: [UInt8](repeating: UInt8(truncatingIfNeeded: index), count: 32),
             epoch: epoch)
     }
 
@@ -44,7 +46,8 @@ struct Fixture {
 
     @discardableResult
     mutating func open(
-        _ prefix: String? = nil, name: String? = nil, range: String? = nil, family: IPAddress.Family? = nil, avoiding: [String] = [],
+        _ prefix: String? = nil, name: String? = nil, range: String? = nil, family: IPAddress.Family? = nil,
+        avoiding: [String] = [],
         by index: Int = 0
     ) -> CommandResult {
         let prefix = prefix.map { IPPrefix($0)! }
@@ -57,7 +60,8 @@ struct Fixture {
 
     /// Opens a subnet that is expected to be had, and gives it.
     mutating func opened(
-        _ prefix: String? = nil, name: String? = nil, range: String? = nil, family: IPAddress.Family? = nil, avoiding: [String] = [],
+        _ prefix: String? = nil, name: String? = nil, range: String? = nil, family: IPAddress.Family? = nil,
+        avoiding: [String] = [],
         by index: Int = 0, sourceLocation: SourceLocation = #_sourceLocation
     ) throws -> Subnet {
         let result = open(prefix, name: name, range: range, family: family, avoiding: avoiding, by: index)
@@ -96,11 +100,14 @@ extension Catalogue {
         check(Set(members.values.map(\.vtep)).count == members.count, "a VTEP twice")
         check(Set(sessions.keys).isSubset(of: members.keys), "a session without member")
         let subnets = all.flatMap(\.subnets)
-        check(networkOfSubnet.count == subnets.count, "\(networkOfSubnet.count) subnets in the index, \(subnets.count) in the networks")
+        check(
+            networkOfSubnet.count == subnets.count,
+            "\(networkOfSubnet.count) subnets in the index, \(subnets.count) in the networks")
         for network in all {
             check(networks[network.id]?.id == network.id, "network \(network.id) under another id")
             check(!network.subnets.isEmpty, "network \(network.title) has no subnet")
-            check(network.subnets.count <= Limits.subnetsPerNetwork, "network \(network.title) has \(network.subnets.count) subnets")
+            check(
+                network.subnets.count <= Limits.subnetsPerNetwork, "network \(network.title) has \(network.subnets.count) subnets")
             for subnet in network.subnets {
                 check(networkOfSubnet[subnet.id] == network.id, "subnet \(subnet.prefix) is not in the index")
                 check(subnet.id.value < nextSubnet, "subnet id \(subnet.id) will be given again")
@@ -126,7 +133,9 @@ extension Subnet {
         check(prefix.usable.contains(gateway) && !auxiliary.contains(gateway), "gateway \(gateway)")
         check(auxiliary.allSatisfy(prefix.usable.contains), "aux addresses")
         check(blocks.allSatisfy { users.contains($0.owner) }, "a block of no user")
-        check(blocks.allSatisfy { prefix.usable.contains($0.range.first) && prefix.usable.contains($0.range.last) }, "a block outside")
+        check(
+            blocks.allSatisfy { prefix.usable.contains($0.range.first) && prefix.usable.contains($0.range.last) }, "a block outside"
+        )
         check(zip(blocks, blocks.dropFirst()).allSatisfy { $0.range.last < $1.range.first }, "blocks overlap or are in no order")
         check(blocks.allSatisfy { $0.range.count > 1 || !isReserved($0.range.first) }, "a block without a usable address")
         check(dynamic != nil, "dynamic")

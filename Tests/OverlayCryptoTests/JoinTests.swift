@@ -43,7 +43,9 @@ import Testing
     @Test func aRequestIsNoAnswer() throws {
         let frame = try #require(Self.sealer.sealRequest(Self.request, salt: Self.salt))
         let reply = try #require(Self.sealer.sealAnswer(Self.answer, to: Self.salt))
-        #expect(Self.sealer.openAnswer(frame, to: Self.salt) == nil && Self.sealer.openAnswer(Array(frame[18...]), to: Self.salt) == nil)
+        #expect(
+            Self.sealer.openAnswer(frame, to: Self.salt) == nil && Self.sealer.openAnswer(Array(frame[18...]), to: Self.salt) == nil
+        )
         #expect(Self.sealer.openRequest(reply) == nil && Self.sealer.openRequest(Array(frame[..<18]) + reply) == nil)
     }
 
@@ -86,8 +88,8 @@ import Testing
         #expect(NodeKey().id != key.id)
         for count in [0, 31, 33] { #expect(NodeKey(privateBytes: [UInt8](repeating: 1, count: count)) == nil) }
         // RFC 8032 §7.1, test 1, and SHA-256 of its public key.
-        let known = try #require(
-            NodeKey(privateBytes: try #require(bytes(hexadecimal: "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"))))
+        let secret = bytes(hexadecimal: "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")!
+        let known = try #require(NodeKey(privateBytes: secret))
         #expect(hexadecimal(known.publicBytes) == "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
         #expect(known.id.description == "21fe31dfa154a261626bf854046fd227")
     }

@@ -3,6 +3,13 @@ import Testing
 
 @testable import OverlayCrypto
 
+extension PacketSealer {
+    fileprivate mutating func sealed(_ plaintext: [UInt8], on channel: PacketChannel) throws -> [UInt8] {
+        let packet = seal(plaintext, on: channel)
+        return try #require(packet)
+    }
+}
+
 @Suite struct PacketTests {
     private static let key = [UInt8](repeating: 7, count: 32)
     private static let alice = NodeID(bits: 0xA)
@@ -26,7 +33,7 @@ import Testing
         var sealer = Self.sealer()
         var opener = Self.opener()
         let plaintext = (0..<count).map { UInt8(truncatingIfNeeded: $0) }
-        let packet = try #require(sealer.seal(plaintext, on: channel))
+        let packet = try sealer.sealed(plaintext, on: channel)
         #expect(packet.count == count + PacketFormat.overhead)
         let opened = try opener.open(packet, on: channel)
         #expect(opened.sender == Self.alice && opened.plaintext == plaintext)
@@ -36,14 +43,14 @@ import Testing
     @Test func anotherKeyDoesNotOpen() throws {
         var sealer = Self.sealer(key: [UInt8](repeating: 8, count: 32))
         var opener = Self.opener()
-        let packet = try #require(sealer.seal(Self.text, on: .datagram))
+        let packet = try sealer.sealed(Self.text, on: .datagram)
         #expect(throws: OpenError.notAuthentic) { try opener.open(packet, on: .datagram) }
     }
 
     @Test(arguments: [0, 16])
     func aFlippedBitAnywhereIsNoticed(count: Int) throws {
         var sealer = Self.sealer()
-        let packet = try #require(sealer.seal(Array(Self.text.prefix(count)), on: .datagram))
+        let packet = try sealer.sealed(Array(Self.text.prefix(count)), on: .datagram)
         var opener = Self.opener([Self.alice, Self.bob])
         for bit in 0..<packet.count * 8 {
             var altered = packet
@@ -56,8 +63,10 @@ import Testing
     @Test func partsOfPacketsDoNotOpen() throws {
         var sealer = Self.sealer()
         var opener = Self.opener()
-        let packet = try #require(sealer.seal(Self.text, on: .datagram))
-        for count in 0..<packet.count { #expect(throws: OpenError.self) { try opener.open(Array(packet[..<count]), on: .datagram) } }
+        let packet = try sealer.sealed(Self.text, on: .datagram)
+        for count in 0..<packet.count {
+            #expect(throws: OpenError.self) { try opener.open(Array(packet[..<count]), on: .datagram) }
+        }
         #expect(throws: OpenError.notAuthentic) { try opener.open(packet + [0], on: .datagram) }
         #expect(throws: OpenError.malformed) { try opener.open([], on: .datagram) }
         #expect(throws: OpenError.malformed) { try opener.open([UInt8](repeating: 0, count: 100), on: .datagram) }
@@ -66,12 +75,12 @@ import Testing
     @Test func strangersAreNamedAndRefused() throws {
         var sealer = Self.sealer(node: Self.bob)
         var opener = Self.opener()
-        let packet = try #require(sealer.seal(Self.text, on: .datagram))
+        let packet = try sealer.sealed(Self.text, on: .datagram)
         #expect(throws: OpenError.unknownSender(Self.bob)) { try opener.open(packet, on: .datagram) }
         opener.setPeers([Self.alice, Self.bob])
         #expect(try opener.open(packet, on: .datagram).sender == Self.bob)
         opener.setPeers([Self.alice])
-        let next = try #require(sealer.seal(Self.text, on: .datagram))
+        let next = try sealer.sealed(Self.text, on: .datagram)
         #expect(throws: OpenError.unknownSender(Self.bob)) { try opener.open(next, on: .datagram) }
     }
 
@@ -79,7 +88,7 @@ import Testing
     @Test func aPacketIsItsSendersOnly() throws {
         var sealer = Self.sealer()
         var opener = Self.opener([Self.alice, Self.bob])
-        var packet = try #require(sealer.seal(Self.text, on: .datagram))
+        var packet = try sealer.sealed(Self.text, on: .datagram)
         packet.replaceSubrange(2..<18, with: Self.bob.bytes)
         #expect(throws: OpenError.notAuthentic) { try opener.open(packet, on: .datagram) }
     }
@@ -87,7 +96,7 @@ import Testing
     @Test func aPacketOpensOnce() throws {
         var sealer = Self.sealer()
         var opener = Self.opener()
-        let packet = try #require(sealer.seal(Self.text, on: .datagram))
+        let packet = try sealer.sealed(Self.text, on: .datagram)
         _ = try opener.open(packet, on: .datagram)
         #expect(throws: OpenError.replayed) { try opener.open(packet, on: .datagram) }
         opener.setPeers([Self.alice, Self.bob])
@@ -99,7 +108,7 @@ import Testing
         var generator = SeededGenerator(seed: seed)
         var sealer = Self.sealer()
         var opener = Self.opener()
-        let packets = try (0..<1024).map { _ in try #require(sealer.seal(Self.text, on: .datagram)) }
+        let packets = try (0..<1024).map { _ in try sealer.sealed(Self.text, on: .datagram) }
         for packet in packets.shuffled(using: &generator) { _ = try opener.open(packet, on: .datagram) }
         for packet in packets { #expect(throws: OpenError.replayed) { try opener.open(packet, on: .datagram) } }
     }
@@ -107,7 +116,7 @@ import Testing
     @Test func whatIsBehindTheWindowIsRefused() throws {
         var sealer = Self.sealer()
         var opener = Self.opener()
-        let packets = try (0..<3000).map { _ in try #require(sealer.seal(Self.text, on: .datagram)) }
+        let packets = try (0..<3000).map { _ in try sealer.sealed(Self.text, on: .datagram) }
         _ = try opener.open(packets[1024], on: .datagram)
         #expect(throws: OpenError.replayed) { try opener.open(packets[0], on: .datagram) }
         _ = try opener.open(packets[1], on: .datagram)
@@ -131,7 +140,9 @@ import Testing
             let back = UInt64.random(in: 0...1100, using: &generator)
             let counter = Bool.random(using: &generator) && next > back ? next - back : next
             let isTooOld = !seen.isEmpty && counter < highest && highest - counter >= 1024
-            #expect(window.accepts(counter) == (!seen.contains(counter) && !isTooOld), "seed \(seed), counter \(counter), highest \(highest)")
+            #expect(
+                window.accepts(counter) == (!seen.contains(counter) && !isTooOld),
+                "seed \(seed), counter \(counter), highest \(highest)")
             guard window.accepts(counter) else { continue }
             window.insert(counter)
             seen.insert(counter)
@@ -152,13 +163,13 @@ import Testing
     @Test func channelsDoNotMix() throws {
         var sealer = Self.sealer()
         var opener = Self.opener()
-        let datagram = try #require(sealer.seal(Self.text, on: .datagram))
+        let datagram = try sealer.sealed(Self.text, on: .datagram)
         #expect(throws: OpenError.malformed) { try opener.open(datagram, on: .stream) }
         var renamed = datagram
         renamed[1] = PacketChannel.stream.rawValue
         #expect(throws: OpenError.notAuthentic) { try opener.open(renamed, on: .stream) }
         // Each has counters of its own.
-        let frame = try #require(sealer.seal(Self.text, on: .stream))
+        let frame = try sealer.sealed(Self.text, on: .stream)
         #expect(Self.counter(frame) == Self.counter(datagram))
         _ = try opener.open(datagram, on: .datagram)
         _ = try opener.open(frame, on: .stream)
@@ -168,16 +179,16 @@ import Testing
         var last: UInt64 = 0
         for boot in [1, 2, 3, 1000, 0xFF_FFFF] as [UInt32] {
             var sealer = Self.sealer(boot: boot)
-            let first = Self.counter(try #require(sealer.seal([], on: .datagram)))
+            let first = Self.counter(try sealer.sealed([], on: .datagram))
             #expect(first > last, "boot \(boot)")
-            last = first + (1 << 40) - 1
+            last = first + ((1 << 40) - 1)
         }
         // What an earlier life sent is refused once a later one was heard.
         var old = Self.sealer(boot: 1)
         var new = Self.sealer(boot: 2)
         var opener = Self.opener()
-        let late = try #require(old.seal(Self.text, on: .datagram))
-        _ = try opener.open(try #require(new.seal(Self.text, on: .datagram)), on: .datagram)
+        let late = try old.sealed(Self.text, on: .datagram)
+        _ = try opener.open(try new.sealed(Self.text, on: .datagram), on: .datagram)
         #expect(throws: OpenError.replayed) { try opener.open(late, on: .datagram) }
     }
 
@@ -187,7 +198,7 @@ import Testing
         for index in 0..<100_000 {
             if index == 50_000 { sealer = PacketSealer(clusterKey: Self.key, node: Self.alice, boot: 1, after: sealer) }
             let channel: PacketChannel = index % 3 == 0 ? .stream : .datagram
-            let packet = try #require(sealer.seal([], on: channel))
+            let packet = try sealer.sealed([], on: channel)
             let isNew = seen[channel]?.insert(Self.counter(packet)).inserted
             if isNew != true {
                 Issue.record("packet \(index) has a counter that was used before")

@@ -77,11 +77,14 @@ import Testing
         kernel.apply(datapath.repair(ObservedState(), keepingRowsTo: []))
         let farAddress = IPAddress(v4: 10, 0, 0, 77)
         kernel.apply([
-            .setForwarding(Self.vni, Self.other, .vtep(Self.far)), .setNeighbour(Self.vni, farAddress, Self.other), .addFlood(Self.vni, Self.far),
+            .setForwarding(Self.vni, Self.other, .vtep(Self.far)), .setNeighbour(Self.vni, farAddress, Self.other),
+            .addFlood(Self.vni, Self.far),
         ])
         #expect(datapath.repair(kernel.observed, keepingRowsTo: [Self.far]).isEmpty)
         // What leads elsewhere goes, also when the unknown one had its MAC before.
-        kernel.apply([.setNeighbour(Self.vni, IPAddress(v4: 10, 0, 0, 78), MACAddress(bits: 0x0299)), .addFlood(Self.vni, Self.near)])
+        kernel.apply([
+            .setNeighbour(Self.vni, IPAddress(v4: 10, 0, 0, 78), MACAddress(bits: 0x0299)), .addFlood(Self.vni, Self.near),
+        ])
         let repair = datapath.repair(kernel.observed, keepingRowsTo: [Self.far])
         #expect(Set(repair) == [.deleteNeighbour(Self.vni, IPAddress(v4: 10, 0, 0, 78)), .deleteFlood(Self.vni, Self.near)])
         kernel.apply(repair)
@@ -114,7 +117,8 @@ import Testing
 
     @Test func raisingTwiceIsRaisingOnce() {
         var datapath = Datapath()
-        #expect(datapath.raise(Self.base, gateways: [Self.gateway]) == [.createNetwork(Self.base), .addGateway(Self.vni, Self.gateway)])
+        #expect(
+            datapath.raise(Self.base, gateways: [Self.gateway]) == [.createNetwork(Self.base), .addGateway(Self.vni, Self.gateway)])
         #expect(datapath.raise(Self.base, gateways: [Self.gateway]).isEmpty)
         #expect(datapath.lower(Self.vni) == [.deleteNetwork(Self.vni)] && datapath.lower(Self.vni).isEmpty)
     }
@@ -166,7 +170,8 @@ import Testing
     @Test func onlyAChangedMACIsAnnounced() {
         var datapath = Self.raised()
         func announced(_ mac: MACAddress) -> Bool {
-            datapath.locate(mac, .vtep(Self.near), addresses: [Self.address], on: Self.vni).contains(.announce(Self.vni, Self.address, mac))
+            datapath.locate(mac, .vtep(Self.near), addresses: [Self.address], on: Self.vni).contains(
+                .announce(Self.vni, Self.address, mac))
         }
         #expect(!announced(Self.one), "the first is no change")
         #expect(!announced(Self.one))
@@ -200,7 +205,8 @@ import Testing
     /// Namespaces that are not ours are never touched.
     @Test(
         arguments: [
-            "", "swov-", "swov-1", "swov-4096", "swov-16777216", "swov-01048576", "swov-+1048576", "swov-1048576 ", "swov-1048576a", "xswov-1048576",
+            "", "swov-", "swov-1", "swov-4096", "swov-16777216", "swov-01048576", "swov-+1048576", "swov-1048576 ", "swov-1048576a",
+            "xswov-1048576",
             "swov-99999999999999999999", "swov--1048576",
         ])
     func otherNamespacesAreNotOurs(name: String) { #expect(KernelName.vni(namespace: name) == nil) }

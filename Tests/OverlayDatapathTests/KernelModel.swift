@@ -47,7 +47,11 @@ struct KernelModel {
             state.ports[name] = nil
             state.forwarding = state.forwarding.filter { $0.value != .port(name) }
         case .setForwarding(_, let mac, let destination):
-            if case .port(let name) = destination, state.ports[name] == nil { refused.append(operation) } else { state.forwarding[mac] = destination }
+            if case .port(let name) = destination, state.ports[name] == nil {
+                refused.append(operation)
+            } else {
+                state.forwarding[mac] = destination
+            }
         case .deleteForwarding(_, let mac, let destination):
             if state.forwarding[mac] == destination { state.forwarding[mac] = nil }
         case .setNeighbour(_, let address, let mac): state.neighbours[address] = mac
@@ -70,15 +74,20 @@ struct Draw {
     mutating func chance(_ percent: Int) -> Bool { number(100) < percent }
     mutating func vni() -> VNI { VNI(1_048_576 + UInt32(number(3)))! }
     mutating func mac() -> MACAddress { MACAddress(bits: 0x0242_0000_0000 + UInt64(number(12))) }
-    mutating func address() -> IPAddress { chance(70) ? IPAddress(v4: 10, 0, 0, UInt8(number(12))) : IPAddress(family: .v6, bits: UInt128(number(6))) }
+    mutating func address() -> IPAddress {
+        chance(70) ? IPAddress(v4: 10, 0, 0, UInt8(number(12))) : IPAddress(family: .v6, bits: UInt128(number(6)))
+    }
     mutating func vtep() -> IPAddress { IPAddress(v4: 192, 0, 2, UInt8(number(5))) }
     mutating func portName() -> String { "ve\(number(4))" }
 
     /// A port's MAC follows its name: another one under a known name is another endpoint.
-    static func port(_ name: String) -> Port { Port(containerLink: "so" + name.dropFirst(2), mac: MACAddress(bits: 0x0242_FF00_0000 + UInt64(name.utf8.last ?? 0))) }
+    static func port(_ name: String) -> Port {
+        Port(containerLink: "so" + name.dropFirst(2), mac: MACAddress(bits: 0x0242_FF00_0000 + UInt64(name.utf8.last ?? 0)))
+    }
 
     mutating func state(_ vni: VNI, ports names: Set<String>) -> NetworkState {
-        var state = NetworkState(base: .init(vni: vni, local: IPAddress(v4: 192, 0, 2, 1), port: 4789, mtu: chance(80) ? 1450 : 1400))
+        var state = NetworkState(
+            base: .init(vni: vni, local: IPAddress(v4: 192, 0, 2, 1), port: 4789, mtu: chance(80) ? 1450 : 1400))
         for _ in 0..<number(3) { state.gateways.insert(IPPrefix(address(), length: 24)!) }
         for name in names {
             state.ports[name] = Self.port(name)

@@ -34,7 +34,8 @@ import Testing
             "01.2.3.4", "1.2.3.00", "1.2.3.0004", "+1.2.3.4", "-1.2.3.4", "1.2.3.-4", "0x1.2.3.4", " 1.2.3.4", "1.2.3.4 ", "1..2.3",
             "1.2.3.4\n", "1.2.3.4\0", "1.2.3.4/32", "a.b.c.d", "１.2.3.4", "1,2,3,4",
             ":", ":::", "::::", "1::2::3", ":1", "1:", ":1::", "1::2:", "12345::", "g::", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9",
-            "1:2:3:4:5:6:7:8::", "::1:2:3:4:5:6:7:8", "1:2:3:4::5:6:7:8", "::+1", "::-1", "::-0", "+1::", "-0::", "::0x1", "fe80::1%eth0",
+            "1:2:3:4:5:6:7:8::", "::1:2:3:4:5:6:7:8", "1:2:3:4::5:6:7:8", "::+1", "::-1", "::-0", "+1::", "-0::", "::0x1",
+            "fe80::1%eth0",
             "[::1]", "::1 ", "::1.2.3", "::1.2.3.4.5", "::256.1.1.1", "::01.2.3.4", "1:2:3:4:5:6:7:1.2.3.4", "::1.2.3.4:5",
             // RFC 4291 §2.2 (3): the dotted form stands for the last four bytes only.
             "1.2.3.4::", "1.2.3.4::1", "1:1.2.3.4::", "1.2.3.4:1:2:3:4:5:6",
@@ -63,7 +64,8 @@ import Testing
         var generator = SeededGenerator(seed: 7)
         let alphabet = Array("0123456789abcfF.:/+-x% ")
         for _ in 0..<20_000 {
-            let text = String((0..<Int.random(in: 0...24, using: &generator)).map { _ in alphabet.randomElement(using: &generator)! })
+            let text = String(
+                (0..<Int.random(in: 0...24, using: &generator)).map { _ in alphabet.randomElement(using: &generator)! })
             if let address = IPAddress(text) { #expect(IPAddress(address.description) == address, "\(text)") }
             if let prefix = IPPrefix(text) { #expect(IPPrefix(prefix.description) == prefix, "\(text)") }
             if let mac = MACAddress(text) { #expect(MACAddress(mac.description) == mac, "\(text)") }

@@ -15,7 +15,8 @@ import Testing
     @Test(
         arguments: [
             "", "02:42:0a:00:00", "02:42:0a:00:00:01:02", "2:42:a:0:0:1", "02420a000001", "0242.0a00.0001", "02:42:0a:00:00:0g",
-            "02:42:0a:00:00:+1", "02:42:0a:00:00:-1", ":02:42:0a:00:00", "02:42:0a:00:00:01 ", "02:42:0a::00:01", "０２:42:0a:00:00:01",
+            "02:42:0a:00:00:+1", "02:42:0a:00:00:-1", ":02:42:0a:00:00", "02:42:0a:00:00:01 ", "02:42:0a::00:01",
+            "０２:42:0a:00:00:01",
         ])
     func junkIsNoMAC(text: String) { #expect(MACAddress(text) == nil) }
 
@@ -41,8 +42,10 @@ import Testing
     /// Engines keep the text as a PoolID: two texts of one pool would be two pools to them.
     @Test(
         arguments: [
-            "", "pool-", "pool-1", "pool-000000000000000A", "pool-+00000000000000a", "pool--00000000000000a", "pool--000000000000000",
-            "Pool-000000000000000a", "pool-0000000000000000a", "pool-000000000000000g", " pool-00000000000000a", "pool_000000000000000a",
+            "", "pool-", "pool-1", "pool-000000000000000A", "pool-+00000000000000a", "pool--00000000000000a",
+            "pool--000000000000000",
+            "Pool-000000000000000a", "pool-0000000000000000a", "pool-000000000000000g", " pool-00000000000000a",
+            "pool_000000000000000a",
             "pool-000000000000000 ",
         ])
     func otherTextsAreNoSubnet(text: String) { #expect(SubnetID(text) == nil) }
@@ -67,7 +70,8 @@ import Testing
     func otherTextsAreNoEngineID(text: String) { #expect(EndpointID(text) == nil && EngineNetworkID(text) == nil) }
 
     @Test func vnisHave24Bits() {
-        #expect(VNI(1_048_575) == nil && VNI(1_048_576) != nil && VNI(0xFF_FFFF) != nil && VNI(0x100_0000) == nil && VNI(.max) == nil)
+        #expect(
+            VNI(1_048_575) == nil && VNI(1_048_576) != nil && VNI(0xFF_FFFF) != nil && VNI(0x100_0000) == nil && VNI(.max) == nil)
     }
 
     @Test func hexadecimalIsTheInverseOfItself() {

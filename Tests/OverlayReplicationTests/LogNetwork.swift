@@ -35,7 +35,8 @@ struct LogNetwork {
         return EndpointRecord(
             endpoint: EndpointID(String(repeating: "0", count: 64 - digits.count) + digits)!,
             mac: MACAddress(bits: 0x0242_0000_0000 + UInt64(number) << 8 + UInt64(version)),
-            v4: IPAddress(family: .v4, bits: 0x0A00_0000 + UInt128(number)), v6: IPAddress(family: .v6, bits: UInt128(0xFD) << 120 | UInt128(number)))
+            v4: IPAddress(family: .v4, bits: 0x0A00_0000 + UInt128(number)),
+            v6: IPAddress(family: .v6, bits: UInt128(0xFD) << 120 | UInt128(number)))
     }
 
     mutating func subscribeAll() {
@@ -92,7 +93,8 @@ struct LogNetwork {
         let end = now + time
         while true {
             let event = events.indices.min { (events[$0].at, events[$0].order) < (events[$1].at, events[$1].order) }
-            guard let next = [event.map { events[$0].at }, nodes.compactMap(\.nextDeadline).min()].compactMap({ $0 }).min(), next <= end
+            guard let next = [event.map { events[$0].at }, nodes.compactMap(\.nextDeadline).min()].compactMap({ $0 }).min(),
+                next <= end
             else { break }
             now = max(now, next)
             if let event, events[event].at <= now {

@@ -9,7 +9,7 @@ import Testing
     }
 
     /// C
-    @Test(arguments: 1...25 as ClosedRange<UInt64>)
+    @Test(arguments: 1...15 as ClosedRange<UInt64>)
     func allConvergeWhateverTheNetworkDoes(seed: UInt64) {
         var generator = SeededGenerator(seed: seed)
         var world = LogNetwork(count: 4, seed: seed)
@@ -42,7 +42,8 @@ import Testing
         }
         for index in 0..<4 {
             let all = world.nodes[index].endpoints(on: LogNetwork.network).map(\.record)
-            #expect(world.told[index] == Dictionary(uniqueKeysWithValues: all.map { ($0.endpoint, $0) }), "effects and state differ")
+            #expect(
+                world.told[index] == Dictionary(uniqueKeysWithValues: all.map { ($0.endpoint, $0) }), "effects and state differ")
         }
     }
 
@@ -227,15 +228,15 @@ import Testing
     }
 
     /// Its last words may be overtaken by the news that it left.
-    @Test func lateWordsOfWhoLeftAreNotTaken() throws {
+    @Test func lateWordsOfWhoLeftAreNotTaken() {
         var world = LogNetwork(count: 2, seed: 1)
         world.subscribeAll()
         world.put(1)
-        let late = try #require(world.sent.first { $0.from == 0 && $0.bytes.first == 2 }?.bytes)
         world.run(for: .seconds(1))
         world.subscribe(1, to: [LogNetwork.id(1)])
-        world.deliver(late, from: 0, to: 1)
-        world.deliver(ReplicationMessage.snapshot(LogNetwork.network, LogPosition(boot: 1, sequence: 1), [LogNetwork.record(1)]).wireBytes, from: 0, to: 1)
+        #expect(world.live(of: 0, at: 1).isEmpty)
+        let late = ReplicationMessage.snapshot(LogNetwork.network, LogPosition(boot: 1, sequence: 1000), [LogNetwork.record(1)])
+        world.deliver(late.wireBytes, from: 0, to: 1)
         world.run(for: .milliseconds(1))
         #expect(world.live(of: 0, at: 1).isEmpty && world.told[1].isEmpty)
     }
@@ -257,7 +258,9 @@ import Testing
         for number in 0..<5 { world.put(number) }
         world.run(for: .seconds(1))
         #expect(world.synchronised == 6)
-        for index in 0..<3 { world.act(index) { [now = world.now] in $0.reset(LogNetwork.id((index + 1) % 3), now: now, into: &$1) } }
+        for index in 0..<3 {
+            world.act(index) { [now = world.now] in $0.reset(LogNetwork.id((index + 1) % 3), now: now, into: &$1) }
+        }
         world.run(for: .seconds(1))
         #expect(world.synchronised == 6)
     }

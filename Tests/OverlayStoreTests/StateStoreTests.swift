@@ -1,0 +1,214 @@
+import FoundationEssentials
+import Glibc
+import OverlayLinux
+import OverlayModel
+import OverlayStore
+import Testing
+
+@Suite struct StateStoreTests {
+    private static func put(_ number: UInt32, _ value: [UInt8] = [1]) -> StoreWrite {
+        .put(.lease, key: number.wireBytes, value: value)
+    }
+
+    @Test func aNewStoreIsEmptyAndPrivate() async throws {
+        let scratch = try Scratch()
+        let store = try StateStore(directory: scratch.state)
+        #expect(try await store.load().isEmpty)
+        try await store.commit([[Self.put(1)]])
+        #expect(try Scratch.mode(scratch.state) == 0o700)
+        for file in ["lock", "state.db", "state.db-wal", "state.db-shm"] {
+            #expect(try Scratch.mode(scratch.state + "/" + file) == 0o600, "\(file)")
+        }
+    }
+
+    @Test func rowsOutliveTheProcess() async throws {
+        let scratch = try Scratch()
+        let batches: [[StoreWrite]] = [
+            [.put(.node, key: Array("identity".utf8), value: [0, 255, 0]), .put(.lease, key: [], value: [])],
+            [], [.put(.network, key: [0], value: [UInt8](repeating: 9, count: 100_000))],
+        ]
+        try await StateStore(directory: scratch.state).commit(batches)
+        var expected: StoredRows = [:]
+        for batch in batches { expected.apply(batch) }
+        #expect(try await reopen(scratch.state).load() == expected)
+    }
+
+    /// The store and ``StoredRows/apply(_:)`` are two of one kind.
+    @Test(arguments: 1...4 as ClosedRange<UInt64>)
+    func theStoreDoesWhatTheValueDoes(seed: UInt64) async throws {
+        let scratch = try Scratch()
+        var generator = SeededGenerator(seed: seed)
+        var model: StoredRows = [:]
+        for round in 0..<4 {
+            // Each round is a life of the daemon.
+            let store = try await reopen(scratch.state)
+            for step in 0..<20 {
+                var batches: [[StoreWrite]] = []
+                for _ in 0..<Int.random(in: 0...4, using: &generator) {
+                    batches.append(
+                        (0..<Int.random(in: 0...6, using: &generator)).map { _ in Self.randomWrite(UInt8(step), &generator) })
+                }
+                try await store.commit(batches)
+                for batch in batches { model.apply(batch) }
+                let rows = try await store.load()
+                #expect(rows == model.filter { !$0.value.isEmpty }, "seed \(seed), round \(round), step \(step)")
+            }
+        }
+    }
+
+    private static func randomWrite(_ value: UInt8, _ generator: inout SeededGenerator) -> StoreWrite {
+        let space = StoreSpace.allCases.randomElement(using: &generator)!
+        let bytes: [UInt8] = [0, 1, 127, 128, 255]
+        var key: [UInt8] = []
+        for _ in 0..<Int.random(in: 0...2, using: &generator) { key.append(bytes.randomElement(using: &generator)!) }
+        return switch Int.random(in: 0..<10, using: &generator) {
+        case 0: .clear(space)
+        case 1: .deleteThrough(space, key: key)
+        case 2: .delete(space, key: key)
+        default: .put(space, key: key, value: [value])
+        }
+    }
+
+    @Test func parallelCommitsAllArrive() async throws {
+        let scratch = try Scratch()
+        let store = try StateStore(directory: scratch.state)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for number in 0..<64 as Range<UInt32> {
+                group.addTask { try await store.commit([[Self.put(number)], [Self.put(1000 + number)]]) }
+            }
+            try await group.waitForAll()
+        }
+        #expect(try await store.load()[.lease]?.count == 128)
+    }
+
+    @Test func aSecondDaemonIsRefused() async throws {
+        let scratch = try Scratch()
+        let store = try StateStore(directory: scratch.state)
+        let error = #expect(throws: LockError.self) { try StateStore(directory: scratch.state) }
+        #expect(error == .held(byPID: Int(getpid())))
+        #expect(error.map { "\($0)" }?.contains("held by process \(getpid())") == true)
+        try await store.commit([[Self.put(1)]])
+        #expect(try await store.load()[.lease]?.count == 1, "the first one is not disturbed")
+    }
+
+    @Test func aLaterSchemaIsLeftAlone() async throws {
+        let scratch = try Scratch()
+        try await StateStore(directory: scratch.state).commit([[Self.put(1)]])
+        _ = try await reopen(scratch.state).load()
+        let file = scratch.state + "/state.db"
+        // user_version of the database header (SQLite file format §1.3).
+        try await closed(scratch.state)
+        var bytes = try Scratch.read(file)
+        try #require(Array(bytes[60..<64]) == [0, 0, 0, 1])
+        bytes[63] = 9
+        try Scratch.write(bytes, to: file)
+        let error = try await failure(of: scratch.state)
+        #expect(
+            error.contains("written by a later version of swift-overlay (schema 9); upgrade this daemon") && error.contains(file))
+        bytes[63] = 1
+        try Scratch.write(bytes, to: file)
+        #expect(try await reopen(scratch.state).load()[.lease]?.count == 1)
+    }
+
+    @Test func whatIsNoDatabaseIsAnErrorWithAdvice() async throws {
+        let scratch = try Scratch()
+        #expect(mkdir(scratch.state, 0o700) == 0)
+        try Scratch.write([UInt8]((0..<8192).map { UInt8(truncatingIfNeeded: $0 &* 31) }), to: scratch.state + "/state.db")
+        let error = try await failure(of: scratch.state)
+        #expect(
+            error.contains("not a database") && error.contains("let this node join anew") && error.contains(scratch.state),
+            "\(error)")
+    }
+
+    @Test func aDamagedDatabaseIsAnErrorWithAdvice() async throws {
+        let scratch = try Scratch()
+        try await StateStore(directory: scratch.state).commit([(0..<2000).map { Self.put($0, [UInt8](repeating: 1, count: 50)) }])
+        try await closed(scratch.state)
+        let file = scratch.state + "/state.db"
+        var bytes = try Scratch.read(file)
+        try #require(bytes.count > 65_536)
+        for index in 4096..<bytes.count { bytes[index] = 0xA5 }
+        try Scratch.write(bytes, to: file)
+        let error = try await failure(of: scratch.state)
+        #expect(error.contains("malformed") && error.contains("let this node join anew"), "\(error)")
+    }
+
+    @Test func aFullDiskFailsOneCommitAndNoMore() async throws {
+        let scratch = try Scratch()
+        guard let disk = try scratch.mountSmall(512) else { return }
+        try Scratch.write([UInt8](repeating: 0, count: 200 << 10), to: disk + "/ballast")
+        let store = try StateStore(directory: disk + "/state")
+        var kept: StoredRows = [:]
+        try await store.commit([[Self.put(0)]])
+        kept.apply([Self.put(0)])
+        var failed: StoreError?
+        for number in 1..<200 as Range<UInt32> where failed == nil {
+            // The small row goes in first and must not stay without the large one.
+            let batch = [Self.put(10_000 + number), Self.put(number, [UInt8](repeating: 2, count: 10_000))]
+            do throws(StoreError) {
+                try await store.commit([batch])
+                kept.apply(batch)
+            } catch {
+                failed = error
+            }
+        }
+        let error = try #require(failed)
+        #expect("\(error)".contains("free some space, the daemon goes on by itself"), "\(error)")
+        #expect(try await store.load() == kept)
+        try FileManager.default.removeItem(atPath: disk + "/ballast")
+        try await store.commit([[Self.put(77_777)]])
+        kept.apply([Self.put(77_777)])
+        #expect(try await store.load() == kept)
+    }
+
+    @Test func aReadOnlyDirectoryIsAClearError() async throws {
+        let scratch = try Scratch()
+        guard let disk = try scratch.mountSmall(512) else { return }
+        try await StateStore(directory: disk + "/state").commit([[Self.put(1)]])
+        try await closed(disk + "/state")
+        try #require(scratch.makeReadOnly(disk))
+        let error = try await failure(of: disk + "/state")
+        #expect(error.contains("Read-only file system") && error.contains(disk), "\(error)")
+        let none = try await failure(of: disk + "/new")
+        #expect(none.contains("make \(disk)/new: Read-only file system; the state directory must be writable"), "\(none)")
+    }
+
+    @Test func whatIsNoDirectoryIsAClearError() async throws {
+        let scratch = try Scratch()
+        try Scratch.write([1], to: scratch.state)
+        #expect(try await failure(of: scratch.state).contains("Not a directory"))
+        #expect(try await failure(of: scratch.path + "/a/b").contains("No such file or directory"))
+    }
+
+    /// A link in the place of the lock would have another file truncated.
+    @Test func theLockIsNoLink() async throws {
+        let scratch = try Scratch()
+        #expect(mkdir(scratch.state, 0o700) == 0)
+        try Scratch.write([1, 2, 3], to: scratch.path + "/victim")
+        #expect(symlink(scratch.path + "/victim", scratch.state + "/lock") == 0)
+        #expect(throws: LockError.self) { try StateStore(directory: scratch.state) }
+        #expect(try Scratch.read(scratch.path + "/victim") == [1, 2, 3])
+    }
+
+    // MARK: Helpers
+
+    /// Waits until nobody has the store: then SQLite has put everything into the one file.
+    private func closed(_ directory: String) async throws {
+        for _ in 0..<100_000 {
+            if (try? LockFile(path: directory + "/lock")) != nil { break }
+            await Task.yield()
+        }
+        for _ in 0..<100_000 where FileManager.default.fileExists(atPath: directory + "/state.db-wal") { await Task.yield() }
+    }
+
+    /// The text of the error that opening or reading gives.
+    private func failure(of directory: String, sourceLocation: SourceLocation = #_sourceLocation) async throws -> String {
+        do {
+            _ = try await reopen(directory).load()
+        } catch {
+            return "\(error)"
+        }
+        Issue.record("no error", sourceLocation: sourceLocation)
+        return ""
+    }
+}
