@@ -215,7 +215,9 @@ public struct Catalogue: Hashable, Sendable {
             throw Refusal(.invalid, "\(prefix) has host bits set; the subnet would be \(prefix.network)")
         }
         guard prefix.length > 0, prefix.hostBits >= 1 else {
-            throw Refusal(.invalid, "a subnet of \(prefix) leaves no address for a container; /\(family == .v4 ? 30 : 126) is the least of use")
+            throw Refusal(
+                .invalid,
+                "a subnet of \(prefix) leaves no address for a container; /\(family == .v4 ? 30 : 126) is the least of use")
         }
         if let range { try check(range, in: prefix) }
     }
@@ -276,7 +278,9 @@ public struct Catalogue: Hashable, Sendable {
         guard subnet.gateway != gateway else { return }
         guard network.settings == nil, subnet.blocks.isEmpty else {
             throw Refusal(
-                .conflict, "the gateway of subnet \(subnet.prefix) of network \(network.title) is \(subnet.gateway) on every host, not \(gateway)")
+                .conflict,
+                "the gateway of subnet \(subnet.prefix) of network \(network.title) is \(subnet.gateway) on every host, not \(gateway)"
+            )
         }
         guard subnet.prefix.usable.contains(gateway), !subnet.auxiliary.contains(gateway) else {
             throw Refusal(.invalid, "\(gateway) cannot be the gateway of subnet \(subnet.prefix)")
@@ -297,7 +301,8 @@ public struct Catalogue: Hashable, Sendable {
                     + "are to be given when the network is first created")
         }
         guard subnet.auxiliary.count < Limits.auxiliaryAddresses else {
-            throw Refusal(.exhausted, "subnet \(subnet.prefix) has \(Limits.auxiliaryAddresses) aux addresses, the most it can have")
+            throw Refusal(
+                .exhausted, "subnet \(subnet.prefix) has \(Limits.auxiliaryAddresses) aux addresses, the most it can have")
         }
         modify(id) { $0.auxiliary.insert(address) }
     }
@@ -375,7 +380,9 @@ public struct Catalogue: Hashable, Sendable {
             length = cluster.subnetLength
         case .v6:
             let bits = UInt128(0xFD) << 120 | (cluster.id.bits >> 88) << 80
-            guard let ula = IPPrefix(IPAddress(family: .v6, bits: bits), length: 48) else { throw Refusal(.invalid, "no IPv6 pool") }
+            guard let ula = IPPrefix(IPAddress(family: .v6, bits: bits), length: 48) else {
+                throw Refusal(.invalid, "no IPv6 pool")
+            }
             pool = ula
             length = 64
         }

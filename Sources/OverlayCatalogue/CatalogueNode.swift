@@ -310,7 +310,8 @@ public struct CatalogueNode: Sendable {
         case .fetch(let index):
             effects.append(.send(peer, message(answer(fetch: index))))
         case .snapshot(let snapshot):
-            guard peer == catalogue.cluster?.writer, snapshot.index > catalogue.index, snapshot.cluster?.id == catalogue.cluster?.id else { return }
+            guard peer == catalogue.cluster?.writer, snapshot.index > catalogue.index, snapshot.cluster?.id == catalogue.cluster?.id
+            else { return }
             replace(snapshot, into: &effects)
             settle(now: now, into: &effects)
             fetchAt = nil

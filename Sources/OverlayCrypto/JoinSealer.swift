@@ -2,9 +2,9 @@ import Crypto
 public import OverlayModel
 
 #if canImport(FoundationEssentials)
-import FoundationEssentials
+    import FoundationEssentials
 #else
-import Foundation
+    import Foundation
 #endif
 
 /// Seals the two messages of a join under the secret that the token carries. The answer is bound to its request, so that it cannot be

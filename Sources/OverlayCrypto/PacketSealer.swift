@@ -2,9 +2,9 @@ import Crypto
 public import OverlayModel
 
 #if canImport(FoundationEssentials)
-import FoundationEssentials
+    import FoundationEssentials
 #else
-import Foundation
+    import Foundation
 #endif
 
 /// Which way a packet travels; each has keys and counters of its own.
@@ -109,7 +109,9 @@ public struct PacketOpener: Sendable {
         }
     }
 
-    public mutating func open(_ packet: [UInt8], on channel: PacketChannel) throws(OpenError) -> (sender: NodeID, plaintext: [UInt8]) {
+    public mutating func open(_ packet: [UInt8], on channel: PacketChannel) throws(OpenError) -> (
+        sender: NodeID, plaintext: [UInt8]
+    ) {
         guard let sender = PacketFormat.sender(of: packet, on: channel) else { throw .malformed }
         let counter = packet[18..<26].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         guard let key = peers[sender]?.keys[channel], let window = peers[sender]?.windows[channel] else {

@@ -44,7 +44,9 @@ public enum Daemon {
         do {
             engine = try Engine(identity: node, rows: rows, seed: systemRandom64())
         } catch {
-            throw StartError("the state in \(configuration.stateDirectory) does not decode (\(error)); restore it from a backup, or remove it and let this node join anew")
+            throw StartError(
+                "the state in \(configuration.stateDirectory) does not decode (\(error)); restore it from a backup, or remove it and let this node join anew"
+            )
         }
         let controller = NodeController(
             loop: loop, engine: engine, seed: systemRandom64(), store: store, kernel: kernel, logger: logger)
@@ -93,7 +95,8 @@ public enum Daemon {
         let missing = try Capabilities.effective.missing
         guard missing.isEmpty else {
             throw StartError(
-                "the daemon needs \(missing.joined(separator: " and ")): run it as root, or give its service AmbientCapabilities=\(missing.joined(separator: " "))")
+                "the daemon needs \(missing.joined(separator: " and ")): run it as root, or give its service AmbientCapabilities=\(missing.joined(separator: " "))"
+            )
         }
     }
 
@@ -103,7 +106,9 @@ public enum Daemon {
         let key: NodeKey
         var writes: [StoreWrite] = []
         if let bytes = facts[Array("key".utf8)] {
-            guard let stored = NodeKey(privateBytes: bytes) else { throw StartError("the node key in the state directory is damaged") }
+            guard let stored = NodeKey(privateBytes: bytes) else {
+                throw StartError("the node key in the state directory is damaged")
+            }
             key = stored
         } else {
             key = NodeKey()
@@ -115,7 +120,8 @@ public enum Daemon {
         return (key, boot, facts[Array("epoch".utf8)].flatMap { try? UInt32(wire: $0) } ?? 1)
     }
 
-    private static func bind(_ transport: GossipTransport, _ configuration: Configuration, _ logger: Logger) async throws -> UInt16 {
+    private static func bind(_ transport: GossipTransport, _ configuration: Configuration, _ logger: Logger) async throws -> UInt16
+    {
         do {
             let port = try await transport.bind(
                 host: configuration.listenHost, port: configuration.listenPort, mayMove: configuration.mayMovePort)
@@ -124,7 +130,9 @@ public enum Daemon {
             }
             return UInt16(port)
         } catch {
-            throw StartError("\(configuration.listenHost):\(configuration.listenPort) cannot be listened on: \(error); give another --listen-addr")
+            throw StartError(
+                "\(configuration.listenHost):\(configuration.listenPort) cannot be listened on: \(error); give another --listen-addr"
+            )
         }
     }
 

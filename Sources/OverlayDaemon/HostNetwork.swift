@@ -6,7 +6,9 @@ enum HostNetwork {
     /// The given address, else that of the default route, else the only one there is.
     static func advertised(_ given: String?, _ addresses: [HostAddress], _ routes: [HostRoute]) throws(StartError) -> IPAddress {
         if let given { return try local(given, flag: "--advertise-addr", addresses) }
-        let candidates = addresses.filter { $0.isUp && !$0.isLoopback && !isLinkLocal($0.prefix.address) && !isEngineBridge($0.link) }
+        let candidates = addresses.filter {
+            $0.isUp && !$0.isLoopback && !isLinkLocal($0.prefix.address) && !isEngineBridge($0.link)
+        }
         let ordered = candidates.filter { $0.prefix.family == .v4 } + candidates.filter { $0.prefix.family == .v6 }
         if let route = routes.first(where: { $0.destination.length == 0 }) {
             if let source = route.preferredSource { return source }
@@ -17,7 +19,8 @@ enum HostNetwork {
             throw StartError(
                 ordered.isEmpty
                     ? "this host has no address that others could reach; give one to a link, and name it with --advertise-addr"
-                    : "this host has several addresses, \(list), and no default route: say with --advertise-addr which one others reach")
+                    : "this host has several addresses, \(list), and no default route: say with --advertise-addr which one others reach"
+            )
         }
         return first.prefix.address
     }

@@ -127,7 +127,9 @@ actor NodeController {
     // MARK: Messages
 
     func received(_ bytes: [UInt8], from peer: NodeID) {
-        guard bytes.first == Engine.MessageKind.membership.rawValue else { return process(.received(from: peer, bytes), flush: false) }
+        guard bytes.first == Engine.MessageKind.membership.rawValue else {
+            return process(.received(from: peer, bytes), flush: false)
+        }
         var effects: [Membership.Effect] = []
         do {
             try membership.receive(Array(bytes.dropFirst()), from: peer, now: now(), facts: facts(), into: &effects)
@@ -171,10 +173,12 @@ actor NodeController {
                     sealer.openAnswer(answer, to: salt).flatMap { try? JoinAnswer(wire: $0) }
                     ?? .refused("\(target) gave an answer that is not the cluster's")
             case .failure(.unreachable(let reason)):
-                outcome = .refused("\(target) is not reached over TCP: \(reason); is swift-overlay running there, and the port open?")
+                outcome = .refused(
+                    "\(target) is not reached over TCP: \(reason); is swift-overlay running there, and the port open?")
             case .failure(.noAnswer):
                 outcome = .refused(
-                    "\(target) refused the token: it is not of its cluster, or was rotated; `swift-overlay join-token` there prints the current one")
+                    "\(target) refused the token: it is not of its cluster, or was rotated; `swift-overlay join-token` there prints the current one"
+                )
             case .failure(.timedOut):
                 outcome = .refused("\(target) did not answer in time; is its catalogue writer reachable?")
             }

@@ -31,7 +31,8 @@ public enum KernelOperation: Hashable, Sendable {
         case .createNetwork(let base): base.vni
         case .deleteNetwork(let vni), .addGateway(let vni, _), .deleteGateway(let vni, _), .createPort(let vni, _, _, _),
             .deletePort(let vni, _), .setForwarding(let vni, _, _), .deleteForwarding(let vni, _, _),
-            .setNeighbour(let vni, _, _), .deleteNeighbour(let vni, _), .announce(let vni, _, _), .addFlood(let vni, _), .deleteFlood(let vni, _):
+            .setNeighbour(let vni, _, _), .deleteNeighbour(let vni, _), .announce(let vni, _, _), .addFlood(let vni, _),
+            .deleteFlood(let vni, _):
             vni
         }
     }

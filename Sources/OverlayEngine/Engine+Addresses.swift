@@ -123,7 +123,8 @@ extension Engine {
             case .inUse(let lease):
                 throw DriverError(
                     .conflict,
-                    "address \(lease.address) of network \(network.title) is in use by \(holder(of: lease)) on node \(identity.name)")
+                    "address \(lease.address) of network \(network.title) is in use by \(holder(of: lease)) on node \(identity.name)"
+                )
             }
         }
         pools[subnet.id] = pool
@@ -142,7 +143,9 @@ extension Engine {
     }
 
     private func holder(of lease: Lease) -> String {
-        let endpoint = endpoints.values.first { $0.addresses.contains(lease.address) && catalogue.network(holding: lease.subnet)?.id == $0.network }
+        let endpoint = endpoints.values.first {
+            $0.addresses.contains(lease.address) && catalogue.network(holding: lease.subnet)?.id == $0.network
+        }
         return endpoint.map { "endpoint \($0.id.short)" } ?? "a container that is being started"
     }
 
@@ -160,7 +163,8 @@ extension Engine {
         if let (owner, record) = replication.endpoints(on: network.id).first(where: { $0.record.addresses.contains(wanted) }) {
             throw DriverError(
                 .conflict,
-                "address \(wanted) of network \(network.title) is in use by endpoint \(record.endpoint.short) on node \(name(of: owner))")
+                "address \(wanted) of network \(network.title) is in use by endpoint \(record.endpoint.short) on node \(name(of: owner))"
+            )
         }
         return .propose(.claimAddress(subnet.id, wanted))
     }

@@ -74,7 +74,8 @@ extension Engine {
 
     static let noCluster = DriverError(
         .unavailable,
-        "this node is in no cluster: run `swift-overlay init` on the first host, and on each other one the join command that it prints")
+        "this node is in no cluster: run `swift-overlay init` on the first host, and on each other one the join command that it prints"
+    )
 
     var writerName: String { catalogue.cluster.map { name(of: $0.writer) } ?? "?" }
 
@@ -208,7 +209,8 @@ extension Engine {
 
     /// Asks for a further block without anybody waiting for it.
     mutating func prefetchBlock(of id: SubnetID) {
-        guard !claiming.contains(id), !closing.contains(id), !isWriterAway, let pool = pools[id], pool.free * 4 < pool.owned || pool.owned == 0
+        guard !claiming.contains(id), !closing.contains(id), !isWriterAway, let pool = pools[id],
+            pool.free * 4 < pool.owned || pool.owned == 0
         else { return }
         claiming.insert(id)
         propose(.claimBlock(id, count: 16), for: .claim(id), deadline: now + Self.proposalBudget)

@@ -25,7 +25,9 @@ extension Engine {
             return .reply(.control(.networks(networkReports())))
         case .network(let name):
             try checkCluster()
-            let reports = networkReports().filter { $0.name == name || $0.id.hasPrefix(name) || $0.engineID?.hasPrefix(name) == true }
+            let reports = networkReports().filter {
+                $0.name == name || $0.id.hasPrefix(name) || $0.engineID?.hasPrefix(name) == true
+            }
             guard let report = reports.first(where: { $0.name == name }) ?? reports.first else {
                 throw DriverError(.notFound, "no such network: \(name)")
             }
@@ -92,7 +94,8 @@ extension Engine {
         guard let cluster = catalogue.cluster else { return nil }
         let token = JoinToken(cluster: cluster.id, secret: cluster.joinSecret).description
         let host = identity.address.family == .v6 ? "[\(identity.address)]" : "\(identity.address)"
-        let target = identity.port == 7946 ? (identity.address.family == .v6 ? "\(identity.address)" : host) : "\(host):\(identity.port)"
+        let target =
+            identity.port == 7946 ? (identity.address.family == .v6 ? "\(identity.address)" : host) : "\(host):\(identity.port)"
         return JoinTokenReport(token: token, command: "swift-overlay join --token \(token) \(target)")
     }
 
@@ -148,7 +151,11 @@ extension Engine {
         if isWriterAway, force {
             log(.warning, "left without telling the cluster; remove this node there with `swift-overlay node rm --force`")
             forgetCluster()
-            return .reply(.control(.done("Node left the cluster, which could not be told; remove it there with `swift-overlay node rm --force \(identity.name)`.")))
+            return .reply(
+                .control(
+                    .done(
+                        "Node left the cluster, which could not be told; remove it there with `swift-overlay node rm --force \(identity.name)`."
+                    )))
         }
         return .propose(.remove(identity.id))
     }

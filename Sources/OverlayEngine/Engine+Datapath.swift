@@ -160,7 +160,9 @@ extension Engine {
             }
             followSubnets()
             proposeClosing()
-            for id in pools.keys.sorted() where networks.values.contains(where: { $0.subnets.contains(id) }) { prefetchBlock(of: id) }
+            for id in pools.keys.sorted() where networks.values.contains(where: { $0.subnets.contains(id) }) {
+                prefetchBlock(of: id)
+            }
         } else {
             rebuild()
         }
@@ -192,7 +194,8 @@ extension Engine {
                 guard let vtep = catalogue.members[owner]?.vtep else { continue }
                 _ = Self.locate(record, at: vtep, on: network, in: &fresh)
             }
-            for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where endpoint.network == network.id && endpoint.hasPort {
+            for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where endpoint.network == network.id && endpoint.hasPort
+            {
                 _ = Self.addPort(of: endpoint, on: network.vni, in: &fresh)
             }
             if let state = fresh.networks[network.vni] { datapath.adopt(state) }

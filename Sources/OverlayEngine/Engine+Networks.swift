@@ -100,7 +100,9 @@ extension Engine {
 
     mutating func createEndpoint(_ call: CreateEndpoint) throws(DriverError) -> Step {
         guard let local = networks[call.network], let network = catalogue.networks[local.network] else {
-            throw DriverError(.notFound, "network \(call.network.short) of endpoint \(call.endpoint.short) is not known to swift-overlay on this node")
+            throw DriverError(
+                .notFound,
+                "network \(call.network.short) of endpoint \(call.endpoint.short) is not known to swift-overlay on this node")
         }
         if let known = endpoints[call.endpoint] {
             guard known.engineNetwork == call.network, known.v4 == call.v4, known.v6 == call.v6,
@@ -139,7 +141,8 @@ extension Engine {
         if let other = endpoints.values.first(where: { $0.network == network.id && $0.addresses.contains(prefix.address) }) {
             throw DriverError(
                 .conflict,
-                "address \(prefix.address) of network \(network.title) is in use by endpoint \(other.id.short) on node \(identity.name)")
+                "address \(prefix.address) of network \(network.title) is in use by endpoint \(other.id.short) on node \(identity.name)"
+            )
         }
     }
 
@@ -162,7 +165,9 @@ extension Engine {
 
     mutating func join(_ call: Join) throws(DriverError) -> Step {
         guard var endpoint = endpoints[call.endpoint], endpoint.engineNetwork == call.network else {
-            throw DriverError(.notFound, "endpoint \(call.endpoint.short) of network \(call.network.short) is not known to swift-overlay on this node")
+            throw DriverError(
+                .notFound,
+                "endpoint \(call.endpoint.short) of network \(call.network.short) is not known to swift-overlay on this node")
         }
         guard let network = catalogue.networks[endpoint.network] else {
             throw DriverError(.notFound, "network \(call.network.short) is no more in the cluster; remove it and create it again")

@@ -57,7 +57,9 @@ extension Engine {
             version: Self.version, node: identity.id.description, name: identity.name,
             cluster: catalogue.cluster?.id.description, address: "\(identity.address):\(identity.port)",
             dataPathAddress: "\(identity.vtep)", dataPathPort: catalogue.cluster?.dataPathPort, writer: writer.map { name(of: $0) },
-            writerState: writer.map { $0 == identity.id || peers[$0]?.isReachable == true ? "alive" : isWriterAway ? "unreachable" : "unknown" },
+            writerState: writer.map {
+                $0 == identity.id || peers[$0]?.isReachable == true ? "alive" : isWriterAway ? "unreachable" : "unknown"
+            },
             catalogueIndex: catalogue.index, members: catalogue.members.count,
             reachable: others.count { peers[$0]?.isReachable == true } + (catalogue.cluster == nil ? 0 : 1),
             networks: networkReports(), endpoints: endpoints.count, leases: pools.values.reduce(0) { $0 + $1.leases.count },

@@ -217,7 +217,8 @@ public struct Engine: Sendable {
     private mutating func expire(_ id: RequestID) {
         guard let request = requests[id] else { return }
         if let undo = request.undo { takeBack(undo) }
-        fail(id, DriverError(.unavailable, "timed out: \(request.awaiting.isEmpty ? writerText : "the disk or the kernel is slow")"))
+        fail(
+            id, DriverError(.unavailable, "timed out: \(request.awaiting.isEmpty ? writerText : "the disk or the kernel is slow")"))
     }
 
     // MARK: Calls

@@ -175,7 +175,9 @@ public actor GossipTransport {
     /// Sends one message; datagrams leave with the next ``flush()``.
     public func send(_ message: [UInt8], to node: NodeID) {
         guard let address = peers[node] else { return }
-        guard message.count + PacketFormat.overhead <= Limits.datagramBytes else { return sendStream(message, to: node, at: address) }
+        guard message.count + PacketFormat.overhead <= Limits.datagramBytes else {
+            return sendStream(message, to: node, at: address)
+        }
         guard let packet = sealer?.seal(message, on: .datagram), let datagrams else { return }
         counters.sent += 1
         let buffer = datagrams.allocator.buffer(bytes: packet)
@@ -186,7 +188,8 @@ public actor GossipTransport {
 
     private func sendStream(_ message: [UInt8], to node: NodeID, at address: SocketAddress) {
         guard message.count + PacketFormat.overhead <= Limits.frameBytes else {
-            logger.error("message is too large for a stream", metadata: ["bytes": "\(message.count)", "limit": "\(Limits.frameBytes)"])
+            logger.error(
+                "message is too large for a stream", metadata: ["bytes": "\(message.count)", "limit": "\(Limits.frameBytes)"])
             return
         }
         guard let frame = sealer?.seal(message, on: .stream) else { return }

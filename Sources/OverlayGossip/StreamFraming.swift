@@ -19,7 +19,9 @@ struct FrameDecoder: ByteToMessageDecoder {
         guard let length = buffer.getInteger(at: buffer.readerIndex, as: UInt32.self) else { return .needMoreData }
         guard length <= Limits.frameBytes else { throw TooLong() }
         if length > Self.strangersFrameBytes {
-            guard let header = buffer.getBytes(at: buffer.readerIndex + 4, length: PacketFormat.overhead) else { return .needMoreData }
+            guard let header = buffer.getBytes(at: buffer.readerIndex + 4, length: PacketFormat.overhead) else {
+                return .needMoreData
+            }
             guard mayBeLong(header) else { throw TooLong() }
         }
         guard buffer.readableBytes >= 4 + Int(length) else { return .needMoreData }
@@ -75,7 +77,8 @@ final class InboundStreamHandler: ChannelInboundHandler {
         transport.assumeIsolated { transport in
             transport.receive(join: frame) { answer in
                 guard let answer else { return channel.close(promise: nil) }
-                channel.writeAndFlush(FrameDecoder.frame(answer, channel.allocator)).whenComplete { _ in channel.close(promise: nil) }
+                channel.writeAndFlush(FrameDecoder.frame(answer, channel.allocator)).whenComplete { _ in channel.close(promise: nil)
+                }
             }
         }
     }

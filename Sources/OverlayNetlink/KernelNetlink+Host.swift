@@ -96,7 +96,8 @@ extension KernelNetlink {
         guard missing.isEmpty else {
             throw KernelFailure(
                 operation: "check capabilities", errno: EPERM,
-                reason: "\(missing.joined(separator: " and ")) missing; run the daemon as root, or give them to its container or unit")
+                reason:
+                    "\(missing.joined(separator: " and ")) missing; run the daemon as root, or give them to its container or unit")
         }
         // Not a name of ours: an observer takes it for no network.
         let path = directory + "/" + KernelName.namespacePrefix + "preflight-\(getpid())"

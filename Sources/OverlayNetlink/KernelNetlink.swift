@@ -33,7 +33,8 @@ public actor KernelNetlink {
         do {
             namespace = if let path { try NetworkNamespace.open(path: path) } else { try NetworkNamespace.current() }
         } catch {
-            throw KernelFailure("open the host's namespace", NetlinkError(error), about: .namespace(path: path ?? "/proc/self/ns/net"))
+            throw KernelFailure(
+                "open the host's namespace", NetlinkError(error), about: .namespace(path: path ?? "/proc/self/ns/net"))
         }
         let socket: RouteSocket
         do {

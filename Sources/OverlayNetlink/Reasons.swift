@@ -34,7 +34,8 @@ extension KernelFailure {
                 + "namespace of an earlier life): find it with `ip -d link show type vxlan` here and with `ip -all netns exec ip -d "
                 + "link show type vxlan` in the named namespaces, and delete it"
         case (EADDRINUSE, .vxlan(let base)):
-            return "\(said): UDP port \(base.port) is held by another program: find it with `ss -ulnp sport = :\(base.port)`, or choose "
+            return
+                "\(said): UDP port \(base.port) is held by another program: find it with `ss -ulnp sport = :\(base.port)`, or choose "
                 + "another --data-path-port on every node"
         case (EADDRNOTAVAIL, .vxlan(let base)):
             return "\(said): \(base.local) is no address of this host; give one with --data-path-addr"
@@ -47,7 +48,8 @@ extension KernelFailure {
         case (EOPNOTSUPP, .port):
             return "\(said): this kernel has no veth pairs; load them with `modprobe veth` (CONFIG_VETH)"
         case (EXFULL, _):
-            return "\(said): the network has 1023 ports on this host, and a bridge holds no more: start the container on another host, or "
+            return
+                "\(said): the network has 1023 ports on this host, and a bridge holds no more: start the container on another host, or "
                 + "on another network"
         case (EEXIST, .port(let name)):
             return "\(said): a device of the name of port \(name) or of its container side exists already"

@@ -232,7 +232,8 @@ final class RouteSocket {
         guard let code: Int32 = payload.load() else { return NetlinkError(code: EPROTO, message: "short error message") }
         guard code != 0 else { return nil }
         var error = NetlinkError(code: -code)
-        if header.nlmsg_flags & UInt16(0x200) != 0 {  // NLM_F_ACK_TLVS: words follow the copied header (and request, when not capped)
+        // NLM_F_ACK_TLVS: words follow the copied header (and request, when not capped).
+        if header.nlmsg_flags & UInt16(0x200) != 0 {
             var skip = 4 + MemoryLayout<nlmsghdr>.size
             if header.nlmsg_flags & UInt16(0x100) == 0, let inner: nlmsghdr = payload.load(at: 4) {  // NLM_F_CAPPED
                 skip = 4 + (Int(inner.nlmsg_len) + 3) & ~3

@@ -304,7 +304,8 @@ public struct Replication: Sendable {
     // MARK: Time and reading
 
     public var nextDeadline: Instant? {
-        logs.values.lazy.flatMap { [silent] in $0.subscribers.lazy.filter { !silent.contains($0.key) }.compactMap(\.value.resendAt) }.min()
+        logs.values.lazy.flatMap { [silent] in $0.subscribers.lazy.filter { !silent.contains($0.key) }.compactMap(\.value.resendAt)
+        }.min()
     }
 
     /// A peer that does not answer gets no repeats; when it is back, it gets what it lacks at once.

@@ -48,7 +48,9 @@ extension World {
             throw Failed("no pool")
         }
         do {
-            if let gateway { _ = try checked(call(index, .requestAddress(RequestAddress(pool: pool, address: gateway, purpose: .gateway)))) }
+            if let gateway {
+                _ = try checked(call(index, .requestAddress(RequestAddress(pool: pool, address: gateway, purpose: .gateway))))
+            }
             for address in auxiliary {
                 _ = try checked(call(index, .requestAddress(RequestAddress(pool: pool, address: address, purpose: .auxiliary))))
             }
@@ -76,7 +78,8 @@ extension World {
                     .createEndpoint(
                         CreateEndpoint(network: network.network, endpoint: endpoint, v4: prefix, v6: nil, mac: mac, options: [:]))))
             do {
-                _ = try checked(call(index, .join(Join(network: network.network, endpoint: endpoint, sandboxKey: "/run/docker/netns/1"))))
+                _ = try checked(
+                    call(index, .join(Join(network: network.network, endpoint: endpoint, sandboxKey: "/run/docker/netns/1"))))
             } catch {
                 _ = call(index, .deleteEndpoint(network: network.network, endpoint: endpoint))
                 throw error

@@ -113,7 +113,9 @@ public final class World {
     }
 
     private func send(_ from: Int, _ to: Int, _ bytes: [UInt8]) {
-        guard nodes.indices.contains(to), nodes[from].peers.contains(nodes[to].engine.identity.id), !cuts.contains([min(from, to), max(from, to)]) else { return }
+        guard nodes.indices.contains(to), nodes[from].peers.contains(nodes[to].engine.identity.id),
+            !cuts.contains([min(from, to), max(from, to)])
+        else { return }
         guard loss == 0 || Double(random.next(upperBound: UInt64(1_000_000))) / 1_000_000 >= loss else { return }
         schedule(.message(from: from, to: to, boot: nodes[to].boot, bytes), in: delay)
     }

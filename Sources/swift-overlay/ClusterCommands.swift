@@ -5,7 +5,8 @@ import OverlayDaemon
 import OverlayEngine
 
 struct InitCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "init", abstract: "Start a cluster, with this host as its first node.")
+    static let configuration = CommandConfiguration(
+        commandName: "init", abstract: "Start a cluster, with this host as its first node.")
 
     @OptionGroup var client: ClientOptions
     @Option(help: "Where subnets are taken from. (default: 10.32.0.0/12)")
@@ -16,7 +17,8 @@ struct InitCommand: AsyncParsableCommand {
     func run() async throws {
         let length = setting("default-addr-pool-mask-length", defaultAddrPoolMaskLength.map(String.init))
         let body = ControlBody.Initialise(
-            defaultAddressPool: setting("default-addr-pool", defaultAddrPool), defaultAddressPoolMaskLength: length.flatMap { Int($0) })
+            defaultAddressPool: setting("default-addr-pool", defaultAddrPool),
+            defaultAddressPoolMaskLength: length.flatMap { Int($0) })
         let report = try await client.ask(.POST, "/init", body, as: JoinTokenReport.self)
         print("Cluster started. To add another host, run there:\n\n    \(report.command)\n")
     }
@@ -117,7 +119,9 @@ struct NodeCommand: AsyncParsableCommand {
         @Argument(help: "Name or id.") var node: String
 
         func run() async throws {
-            print(try await client.ask(.POST, "/nodes/remove", ControlBody.RemoveNode(node: node, force: force), as: Message.self).message)
+            print(
+                try await client.ask(.POST, "/nodes/remove", ControlBody.RemoveNode(node: node, force: force), as: Message.self)
+                    .message)
         }
     }
 }
@@ -154,7 +158,8 @@ struct NetworkCommand: AsyncParsableCommand {
 
         func run() async throws {
             let escaped = network.utf8.map { byte in
-                (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte) || byte == 45 || byte == 46 || byte == 95
+                (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte) || byte == 45 || byte == 46
+                    || byte == 95
                     ? String(UnicodeScalar(byte)) : "%" + String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
             }.joined()
             try printJSON(try await client.ask(.GET, "/networks?name=\(escaped)", as: NetworkReport.self))
@@ -175,9 +180,15 @@ struct StatusCommand: AsyncParsableCommand {
             ("Node", "\(status.name) (\(status.node.prefix(12)))"), ("Version", status.version),
             ("Cluster", status.cluster.map { String($0.prefix(12)) } ?? "none"), ("Address", status.address),
             ("Data path", status.dataPathAddress + (status.dataPathPort.map { ":\($0)" } ?? "")),
-            ("Catalogue", "index \(status.catalogueIndex)" + (status.writer.map { ", writer \($0) (\(status.writerState ?? "?"))" } ?? "")),
+            (
+                "Catalogue",
+                "index \(status.catalogueIndex)" + (status.writer.map { ", writer \($0) (\(status.writerState ?? "?"))" } ?? "")
+            ),
             ("Members", "\(status.reachable) of \(status.members) reachable"),
-            ("Networks", "\(status.networks.count), \(status.endpoints) endpoints here, \(status.leases) addresses handed out here"),
+            (
+                "Networks",
+                "\(status.networks.count), \(status.endpoints) endpoints here, \(status.leases) addresses handed out here"
+            ),
         ]
         for (name, value) in rows { print(name + ":" + String(repeating: " ", count: 11 - name.count) + value) }
         for problem in status.problems { print("Problem:   \(problem)") }

@@ -10,7 +10,8 @@ struct ClientOptions: ParsableArguments {
     var controlSocket: String?
 
     /// Asks the daemon. A refusal is one line on standard error, and exit 1.
-    func ask<T: Decodable>(_ method: HTTPMethod, _ path: String, _ body: (any Encodable)? = nil, as type: T.Type) async throws -> T {
+    func ask<T: Decodable>(_ method: HTTPMethod, _ path: String, _ body: (any Encodable)? = nil, as type: T.Type) async throws -> T
+    {
         let data = try await raw(method, path, body)
         return try JSONDecoder().decode(type, from: data)
     }
@@ -30,7 +31,9 @@ struct ClientOptions: ParsableArguments {
         do {
             response = try await HTTPClient.shared.execute(request, timeout: .seconds(15))
         } catch {
-            complain("the daemon does not answer on \(socket): \(error); is `swift-overlay daemon` running, and this user allowed to reach it?")
+            complain(
+                "the daemon does not answer on \(socket): \(error); is `swift-overlay daemon` running, and this user allowed to reach it?"
+            )
             throw ExitCode(1)
         }
         let data = Data(buffer: try await response.body.collect(upTo: 64 << 20))

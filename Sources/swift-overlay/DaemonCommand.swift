@@ -36,7 +36,9 @@ struct DaemonCommand: AsyncParsableCommand {
         configuration.advertiseAddress = setting("advertise-addr", advertiseAddr)
         configuration.dataPathAddress = setting("data-path-addr", dataPathAddr)
         if let value = setting("listen-addr", listenAddr) {
-            guard let (host, port) = splitHostPort(value) else { throw ValidationError("--listen-addr takes ADDRESS[:PORT], not \(value)") }
+            guard let (host, port) = splitHostPort(value) else {
+                throw ValidationError("--listen-addr takes ADDRESS[:PORT], not \(value)")
+            }
             configuration.listenHost = host
             if let port {
                 configuration.listenPort = Int(port)
@@ -44,7 +46,9 @@ struct DaemonCommand: AsyncParsableCommand {
             }
         }
         if let value = setting("data-path-port", dataPathPort.map(String.init)) {
-            guard let port = UInt16(value), port >= 1024 else { throw ValidationError("--data-path-port takes 1024 to 65535, not \(value)") }
+            guard let port = UInt16(value), port >= 1024 else {
+                throw ValidationError("--data-path-port takes 1024 to 65535, not \(value)")
+            }
             configuration.dataPathPort = port
         }
         switch setting("scope", scope) ?? "local" {

@@ -74,7 +74,9 @@ import Testing
         }
         world.run(for: .seconds(10))
         let expected = Dictionary(uniqueKeysWithValues: live.map { ($0.address, $0.mac) })
-        for index in 0..<4 where world.kernel(index) != nil { #expect(world.kernel(index)?.neighbours == expected, "node \(index)") }
+        for index in 0..<4 where world.kernel(index) != nil {
+            #expect(world.kernel(index)?.neighbours == expected, "node \(index)")
+        }
         #expect(Set(live.map(\.address)).count == live.count)
     }
 

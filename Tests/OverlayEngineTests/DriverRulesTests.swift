@@ -41,14 +41,20 @@ import Testing
     @Test func anEqualSubnetJoinsAndAnOverlappingOneIsRefused() throws {
         let world = try world()
         let subnet = IPPrefix("10.9.0.0/16")!
-        let first = world.call(0, .requestPool(RequestPool(addressSpace: "", pool: subnet, subPool: nil, networkName: nil, family: .v4)))
-        let second = world.call(1, .requestPool(RequestPool(addressSpace: "", pool: subnet, subPool: nil, networkName: nil, family: .v4)))
+        let first = world.call(
+            0, .requestPool(RequestPool(addressSpace: "", pool: subnet, subPool: nil, networkName: nil, family: .v4)))
+        let second = world.call(
+            1, .requestPool(RequestPool(addressSpace: "", pool: subnet, subPool: nil, networkName: nil, family: .v4)))
         #expect(first == second)
         let other = world.call(
-            1, .requestPool(RequestPool(addressSpace: "", pool: IPPrefix("10.9.7.0/24")!, subPool: nil, networkName: nil, family: .v4)))
+            1,
+            .requestPool(RequestPool(addressSpace: "", pool: IPPrefix("10.9.7.0/24")!, subPool: nil, networkName: nil, family: .v4))
+        )
         #expect(failure(other).contains("overlaps 10.9.0.0/16"))
         let bits = world.call(
-            1, .requestPool(RequestPool(addressSpace: "", pool: IPPrefix("10.8.7.1/24")!, subPool: nil, networkName: nil, family: .v4)))
+            1,
+            .requestPool(RequestPool(addressSpace: "", pool: IPPrefix("10.8.7.1/24")!, subPool: nil, networkName: nil, family: .v4))
+        )
         #expect(failure(bits).contains("10.8.7.0/24"))
     }
 
@@ -91,7 +97,8 @@ import Testing
         let subnet = IPPrefix("10.5.0.0/24")!
         let gateway = IPAddress("10.5.0.254")!
         let network = try world.createNetwork(
-            0, "net", subnet: subnet, range: IPPrefix("10.5.0.128/26")!, gateway: gateway, auxiliary: [IPAddress("10.5.0.130")!, IPAddress("10.5.0.7")!])
+            0, "net", subnet: subnet, range: IPPrefix("10.5.0.128/26")!, gateway: gateway,
+            auxiliary: [IPAddress("10.5.0.130")!, IPAddress("10.5.0.7")!])
         let second = try world.createNetwork(1, "net", subnet: subnet, range: IPPrefix("10.5.0.128/26")!, gateway: gateway)
         let a = try world.attach(0, "a", to: network)
         #expect(IPPrefix("10.5.0.128/26")!.contains(a.address))
@@ -225,7 +232,9 @@ import Testing
             world.begin(
                 index % 2,
                 .requestPool(
-                    RequestPool(addressSpace: "", pool: IPPrefix("10.\(100 + index).0.0/24")!, subPool: nil, networkName: nil, family: .v4)))
+                    RequestPool(
+                        addressSpace: "", pool: IPPrefix("10.\(100 + index).0.0/24")!, subPool: nil, networkName: nil, family: .v4))
+            )
         }
         world.run(for: .seconds(10))
         for call in calls { #expect(failure(world.responses[call] ?? .done).contains("cannot write")) }
@@ -270,7 +279,8 @@ import Testing
         // The second create fails before the first is done.
         _ = world.call(0, .releasePool(pool))
         let data = IPAMData(addressSpace: "swift-overlay", pool: prefix)
-        let response = world.call(0, .createNetwork(CreateNetwork(network: World.networkID(0, "a"), options: [:], v4: [data], v6: [])))
+        let response = world.call(
+            0, .createNetwork(CreateNetwork(network: World.networkID(0, "a"), options: [:], v4: [data], v6: [])))
         #expect(response == .done)
     }
 
@@ -309,7 +319,8 @@ import Testing
             return
         }
         let data = IPAMData(addressSpace: "swift-overlay", pool: prefix)
-        let response = world.call(0, .createNetwork(CreateNetwork(network: World.networkID(0, "b"), options: [:], v4: [data], v6: [])))
+        let response = world.call(
+            0, .createNetwork(CreateNetwork(network: World.networkID(0, "b"), options: [:], v4: [data], v6: [])))
         #expect(failure(response).contains("on this engine already"))
         _ = world.call(0, .releasePool(pool))
         _ = try world.attach(0, "c", to: network)

@@ -104,7 +104,9 @@ final class ScratchHost {
 
     deinit {
         for container in containers { try? NetworkNamespace.remove(path: container) }
-        for name in (try? NetworkNamespace.names(in: directory)) ?? [] { try? NetworkNamespace.remove(path: directory + "/" + name) }
+        for name in (try? NetworkNamespace.names(in: directory)) ?? [] {
+            try? NetworkNamespace.remove(path: directory + "/" + name)
+        }
         try? NetworkNamespace.remove(path: path)
         run(["sh", "-c", "umount -l \(directory); rmdir \(directory) \(scratch)"])
     }

@@ -13,45 +13,48 @@ struct MessageTests {
     @Test func `a forwarding row for both tables`() throws {
         let message = try Requests.forwarding(try mac("02:00:00:00:00:09"), to: try ip("192.0.2.11"), on: 5, [.bridge, .device])
         #expect(
-            hex(message) == [
-                "30000000", "1c00", "0105", "00000000", "00000000",  // 48 bytes, RTM_NEWNEIGH, REQUEST | REPLACE | CREATE
-                "07", "00", "0000", "05000000", "4200", "06", "00",  // AF_BRIDGE, ifindex 5, NOARP | REACHABLE, SELF | MASTER
-                "0a00", "0200", "020000000009", "0000",  // NDA_LLADDR
-                "0800", "0100", "c000020b",  // NDA_DST
-            ].joined())
+            hex(message)
+                == [
+                    "30000000", "1c00", "0105", "00000000", "00000000",  // 48 bytes, RTM_NEWNEIGH, REQUEST | REPLACE | CREATE
+                    "07", "00", "0000", "05000000", "4200", "06", "00",  // AF_BRIDGE, ifindex 5, NOARP | REACHABLE, SELF | MASTER
+                    "0a00", "0200", "020000000009", "0000",  // NDA_LLADDR
+                    "0800", "0100", "c000020b",  // NDA_DST
+                ].joined())
     }
 
     @Test func `a VXLAN device`() throws {
         let base = NetworkState.Base(vni: try vni(), local: try ip("192.0.2.1"), port: 4789, mtu: 1450)
         let text = hex(try Requests.vxlan(base, name: "vxlan0", namespace: 9))
         #expect(
-            text == [
-                "70000000", "1000", "0106", "00000000", "00000000",  // 112 bytes, RTM_NEWLINK, REQUEST | EXCL | CREATE
-                "00", "00", "0000", "00000000", "00000000", "00000000",  // any index, no flags
-                "0b00", "0300", "76786c616e3000", "00",  // IFLA_IFNAME vxlan0
-                "0800", "0400", "aa050000",  // IFLA_MTU 1450
-                "0800", "1c00", "09000000",  // IFLA_NET_NS_FD
-                "3400", "1280",  // IFLA_LINKINFO
-                "0a00", "0100", "76786c616e00", "0000",  // IFLA_INFO_KIND vxlan
-                "2400", "0280",  // IFLA_INFO_DATA
-                "0800", "0100", "00001000",  // IFLA_VXLAN_ID 1048576
-                "0800", "0400", "c0000201",  // IFLA_VXLAN_LOCAL
-                "0600", "0f00", "12b5", "0000",  // IFLA_VXLAN_PORT 4789
-                "0500", "0700", "00", "000000",  // IFLA_VXLAN_LEARNING off
-            ].joined(), "\(text)")
+            text
+                == [
+                    "70000000", "1000", "0106", "00000000", "00000000",  // 112 bytes, RTM_NEWLINK, REQUEST | EXCL | CREATE
+                    "00", "00", "0000", "00000000", "00000000", "00000000",  // any index, no flags
+                    "0b00", "0300", "76786c616e3000", "00",  // IFLA_IFNAME vxlan0
+                    "0800", "0400", "aa050000",  // IFLA_MTU 1450
+                    "0800", "1c00", "09000000",  // IFLA_NET_NS_FD
+                    "3400", "1280",  // IFLA_LINKINFO
+                    "0a00", "0100", "76786c616e00", "0000",  // IFLA_INFO_KIND vxlan
+                    "2400", "0280",  // IFLA_INFO_DATA
+                    "0800", "0100", "00001000",  // IFLA_VXLAN_ID 1048576
+                    "0800", "0400", "c0000201",  // IFLA_VXLAN_LOCAL
+                    "0600", "0f00", "12b5", "0000",  // IFLA_VXLAN_PORT 4789
+                    "0500", "0700", "00", "000000",  // IFLA_VXLAN_LEARNING off
+                ].joined(), "\(text)")
     }
 
     @Test func `port flags`() throws {
         let message = try RouteSocket.portRequest(3, .tunnel)
         #expect(
-            hex(message) == [
-                "3c000000", "1300", "0100", "00000000", "00000000",  // 60 bytes, RTM_SETLINK, REQUEST
-                "07", "00", "0000", "03000000", "00000000", "00000000",  // AF_BRIDGE, ifindex 3
-                "1c00", "0c80",  // IFLA_PROTINFO
-                "0500", "0800", "00", "000000",  // IFLA_BRPORT_LEARNING off
-                "0500", "2000", "01", "000000",  // IFLA_BRPORT_NEIGH_SUPPRESS on
-                "0500", "0c00", "00", "000000",  // IFLA_BRPORT_PROXYARP_WIFI off
-            ].joined())
+            hex(message)
+                == [
+                    "3c000000", "1300", "0100", "00000000", "00000000",  // 60 bytes, RTM_SETLINK, REQUEST
+                    "07", "00", "0000", "03000000", "00000000", "00000000",  // AF_BRIDGE, ifindex 3
+                    "1c00", "0c80",  // IFLA_PROTINFO
+                    "0500", "0800", "00", "000000",  // IFLA_BRPORT_LEARNING off
+                    "0500", "2000", "01", "000000",  // IFLA_BRPORT_NEIGH_SUPPRESS on
+                    "0500", "0c00", "00", "000000",  // IFLA_BRPORT_PROXYARP_WIFI off
+                ].joined())
     }
 
     @Test func `cut and crooked answers are read without a trap`() throws {
@@ -67,7 +70,9 @@ struct MessageTests {
         var generator = SeededGenerator(seed: 7)
         for _ in 0..<20_000 {
             var bytes = Array(whole)
-            for _ in 0..<4 { bytes[Int.random(in: 0..<bytes.count, using: &generator)] = UInt8.random(in: 0...255, using: &generator) }
+            for _ in 0..<4 {
+                bytes[Int.random(in: 0..<bytes.count, using: &generator)] = UInt8.random(in: 0...255, using: &generator)
+            }
             _ = parse(bytes)
         }
     }

@@ -139,11 +139,14 @@ struct NetworkTests {
         let mac = try mac("02:00:00:00:00:01")
         expectApplied(
             await host.kernel.apply([
-                .deleteForwarding(vni, mac, .vtep(address)), .deleteForwarding(vni, mac, .port("ve0")), .deleteNeighbour(vni, address),
+                .deleteForwarding(vni, mac, .vtep(address)), .deleteForwarding(vni, mac, .port("ve0")),
+                .deleteNeighbour(vni, address),
                 .deleteFlood(vni, address), .deleteGateway(vni, try prefix("10.0.0.1/24")), .deletePort(vni, name: "ve0"),
                 .deleteNetwork(vni),
             ]))
-        let outcome = await host.kernel.apply([.deleteNetwork(vni), .deletePort(vni, name: "ve0"), .setNeighbour(vni, address, mac)])
+        let outcome = await host.kernel.apply([
+            .deleteNetwork(vni), .deletePort(vni, name: "ve0"), .setNeighbour(vni, address, mac),
+        ])
         guard case .failed(2, let failure) = outcome else {
             Issue.record("\(outcome)")
             return
@@ -156,7 +159,9 @@ struct NetworkTests {
         let host = try ScratchHost()
         sh("\(host.inside) ip link add eth7 mtu 1400 type veth peer name far; \(host.inside) ip link set far up")
         sh("\(host.inside) ip link set eth7 up; \(host.inside) ip addr add 203.0.113.5/24 dev eth7")
-        sh("\(host.inside) ip addr add 2001:db8::5/64 dev eth7 nodad; \(host.inside) ip route add default via 203.0.113.1 src 203.0.113.5")
+        sh(
+            "\(host.inside) ip addr add 2001:db8::5/64 dev eth7 nodad; \(host.inside) ip route add default via 203.0.113.1 src 203.0.113.5"
+        )
         sh("\(host.inside) ip route add blackhole 10.99.0.0/16; \(host.inside) ip route add 10.98.0.0/16 dev eth7 table 77")
         let addresses = try await host.kernel.hostAddresses()
         let one = try #require(addresses.first { $0.link == "eth7" })
@@ -184,7 +189,9 @@ struct NetworkTests {
         host.addLoopback("192.0.2.1/32")
         let base = try base("192.0.2.1")
         // The tunnel is one of the 1023 ports.
-        let creations = (1...1023).map { KernelOperation.createPort(base.vni, name: endpoint($0).name, endpoint($0).port, mtu: 1450) }
+        let creations = (1...1023).map {
+            KernelOperation.createPort(base.vni, name: endpoint($0).name, endpoint($0).port, mtu: 1450)
+        }
         let clock = ContinuousClock()
         var outcome = KernelOutcome.applied
         let time = await clock.measure { outcome = await host.kernel.apply([.createNetwork(base)] + creations) }
@@ -195,7 +202,8 @@ struct NetworkTests {
         #expect(failure.errno == EXFULL)
         #expect(failure.reason.contains("1023 ports"))
         #expect(try await host.kernel.observe().networks[base.vni]?.ports.count == 1022)
-        #expect(!sh("\(host.inside) ip -o link").contains(endpoint(1023).port.containerLink), "nothing is left of the port that failed")
+        #expect(
+            !sh("\(host.inside) ip -o link").contains(endpoint(1023).port.containerLink), "nothing is left of the port that failed")
         let deletion = await clock.measure { expectApplied(await host.kernel.apply([.deleteNetwork(base.vni)])) }
         print("1022 ports: made in \(time), network deleted in \(deletion)")
         #expect(!sh("\(host.inside) ip -o link").contains("veth"))

@@ -37,7 +37,8 @@ struct RowTests {
         let link = sh("\(host.inside) ip link show \(one.port.containerLink)")
         #expect(link.contains("mtu 1450") && link.contains(one.port.mac.description), "\(link)")
         let port = sh("\(host.network(base.vni)) ip -d link show \(one.name)")
-        #expect(port.contains("learning off") && port.contains("proxy_arp_wifi on") && port.contains("neigh_suppress off"), "\(port)")
+        #expect(
+            port.contains("learning off") && port.contains("proxy_arp_wifi on") && port.contains("neigh_suppress off"), "\(port)")
 
         // Repetition adopts.
         let create = KernelOperation.createPort(base.vni, name: one.name, one.port, mtu: 1450)
@@ -78,7 +79,8 @@ struct RowTests {
         let one = try ip("192.0.2.11")
         let two = try ip("192.0.2.12")
         let port = endpoint(1).name
-        func check(_ destination: Destination?, _ wanted: [String], sourceLocation: SourceLocation = #_sourceLocation) async throws {
+        func check(_ destination: Destination?, _ wanted: [String], sourceLocation: SourceLocation = #_sourceLocation) async throws
+        {
             #expect(rows(host, base, mac) == wanted, sourceLocation: sourceLocation)
             #expect(try await host.kernel.observe().networks[vni]?.forwarding[mac] == destination, sourceLocation: sourceLocation)
         }
@@ -207,9 +209,11 @@ struct RowTests {
             return
         }
         #expect(failure.operation == "fdb append 00:00:00:00:00:00 dev vxlan0 dst 2001:db8::1")
-        guard case .failed(1, let missing) = await host.kernel.apply([
-            operations[0], .setForwarding(base.vni, .zero, .port("veabsent")),
-        ]) else {
+        guard
+            case .failed(1, let missing) = await host.kernel.apply([
+                operations[0], .setForwarding(base.vni, .zero, .port("veabsent")),
+            ])
+        else {
             Issue.record("a row for a port that is not there")
             return
         }

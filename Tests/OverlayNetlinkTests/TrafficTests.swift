@@ -31,7 +31,8 @@ struct TrafficTests {
 
     /// Programs `places` on both hosts and starts the containers; gives back their names.
     private func program(
-        _ hosts: [ScratchHost], _ vteps: [String], _ places: [Place], gateways: [String], mtu: UInt32 = 1450, neighbours: Bool = true
+        _ hosts: [ScratchHost], _ vteps: [String], _ places: [Place], gateways: [String], mtu: UInt32 = 1450,
+        neighbours: Bool = true
     ) async throws -> [String] {
         let vni = try vni()
         for (index, host) in hosts.enumerated() {
@@ -76,7 +77,9 @@ struct TrafficTests {
                 Place(number: 2, host: 1, addresses: ["10.9.0.12/24", "fd00:9::12/64"]),
                 Place(number: 3, host: 0, addresses: ["10.9.0.13/24", "fd00:9::13/64"]),
             ], gateways: ["10.9.0.1/24", "fd00:9::1/64"], mtu: mtu)
-        for (from, to) in [(0, "10.9.0.12"), (1, "10.9.0.11"), (0, "10.9.0.13"), (0, "fd00:9::12"), (1, "fd00:9::13"), (2, "fd00:9::11")] {
+        for (from, to) in [
+            (0, "10.9.0.12"), (1, "10.9.0.11"), (0, "10.9.0.13"), (0, "fd00:9::12"), (1, "fd00:9::13"), (2, "fd00:9::11"),
+        ] {
             #expect(ping(names[from], to), "\(from) → \(to)")
         }
         // Each host's bridge is the gateway.
