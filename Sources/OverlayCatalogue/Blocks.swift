@@ -11,7 +11,7 @@ extension Catalogue {
         guard subnet.users.contains(owner) else {
             throw Refusal(.notFound, "node \(name(owner)) does not use network \(network.title)")
         }
-        guard let range = freeBlock(of: subnet, atMost: UInt128(max(count, 1))) else {
+        guard subnet.blocks.count < Limits.blocksPerSubnet, let range = freeBlock(of: subnet, atMost: UInt128(max(count, 1))) else {
             throw Refusal(
                 .exhausted,
                 "no free address is left in \(subnet.range.map { "the --ip-range \($0) of " } ?? "")subnet \(subnet.prefix) of network "
@@ -34,6 +34,9 @@ extension Catalogue {
                 .conflict,
                 "\(address) of network \(network.title) is among the addresses that node \(name(block.owner)) hands out (block "
                     + "\(block.range)); run the container there, or take an address outside the network's --ip-range")
+        }
+        guard subnet.blocks.count < Limits.blocksPerSubnet else {
+            throw Refusal(.exhausted, "subnet \(subnet.prefix) has \(Limits.blocksPerSubnet) blocks, the most it can have")
         }
         insert(Block(range: AddressRange(address), owner: owner.id), into: id)
     }

@@ -144,6 +144,9 @@ public struct Catalogue: Hashable, Sendable {
         } else if let prefix = open.prefix, let (network, subnet) = subnet(equalTo: prefix) {
             return try use(subnet, of: network, range: open.range, user: user)
         }
+        guard networks.count < Limits.networks else {
+            throw Refusal(.exhausted, "the cluster has \(Limits.networks) networks, the most it can have")
+        }
         let made = try makeSubnet(open, user: user)
         let network = Network(
             id: makeNetworkID(), name: open.networkName, vni: try makeVNI(), subnets: [made], settings: nil)

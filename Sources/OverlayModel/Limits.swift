@@ -14,6 +14,10 @@ public enum Limits {
     public static let counter: UInt64 = 1 << 62
     /// Members of one cluster.
     public static let members = 4096
+    /// Networks of one cluster.
+    public static let networks = 16_384
+    /// Blocks of one subnet.
+    public static let blocksPerSubnet = 32_768
     /// Aux addresses of one subnet.
     public static let auxiliaryAddresses = 256
     /// Subnets of one network.
