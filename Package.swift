@@ -33,7 +33,8 @@ let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "sw
 let package = Package(
     name: "swift-overlay",
     products: [
-        .executable(name: "swift-overlay", targets: ["swift-overlay"])
+        .executable(name: "swift-overlay", targets: ["swift-overlay"]),
+        .executable(name: "swift-overlay-sim", targets: ["swift-overlay-sim"]),
     ],
     // Exact versions, because Package.resolved is not kept in the repository. `traits: []` leaves full Foundation (and ICU) out.
     dependencies: [
@@ -65,6 +66,9 @@ let package = Package(
             ]
         ),
 
+        // Level 3: with its membership, as it ships.
+        core("OverlayNode", ["OverlayModel", "OverlayCatalogue", "OverlayEngine", "OverlayMembership"]),
+
         // Leaves: system libraries and what has no policy.
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
         .systemLibrary(name: "CNetlink", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-3-dev", "libnl-route-3-dev"])]),
@@ -89,6 +93,7 @@ let package = Package(
             "OverlaySimulation",
             [
                 "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath", "OverlayMembership", "OverlayEngine",
+                "OverlayNode",
             ]
         ),
 
@@ -96,7 +101,7 @@ let package = Package(
         shell(
             "OverlayDaemon",
             [
-                "OverlayModel", "OverlayEngine", "OverlayDriver", "OverlayCatalogue", "OverlayMembership", "OverlayReplication",
+                "OverlayModel", "OverlayEngine", "OverlayNode", "OverlayDriver", "OverlayCatalogue", "OverlayReplication",
                 "OverlayDatapath", "OverlayCrypto", "OverlayLinux", "OverlayNetlink", "OverlayGossip", "OverlayStore",
                 "OverlayPluginServer", log, nioCore, nioPosix, lifecycle,
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
@@ -113,6 +118,13 @@ let package = Package(
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 nioCore,
                 .product(name: "NIOHTTP1", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "swift-overlay-sim",
+            dependencies: [
+                "OverlaySimulation", "OverlayModel", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings
         ),

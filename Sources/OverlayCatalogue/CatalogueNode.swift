@@ -35,6 +35,10 @@ public struct CatalogueNode: Sendable {
     /// Entries after which the store holds a snapshot instead of them.
     static let entriesPerSnapshot = 256
     static let entriesPerMessage = 64
+    /// Of pushed entries, so that each message fits a datagram with its seal.
+    static let pushBytes = 1000
+    /// Entries of one write.
+    static let entriesPerWrite = 256
     static let queuedProposals = 4096
     static let firstRetry = Interval.milliseconds(30)
     static let lastRetry = Interval.milliseconds(480)
@@ -47,7 +51,9 @@ public struct CatalogueNode: Sendable {
     private var storedSnapshot: UInt64
 
     // The writer's side.
-    private var staged: [(token: UInt64, entry: Entry)] = []
+    /// Entries that wait for the disk, in order: while one batch is being written, what is proposed makes up the next one.
+    private var staged: [Entry] = []
+    private var writing: (token: UInt64, entries: [Entry])?
     private var nextToken: UInt64 = 1
     private var lastStaged: UInt64
     /// Somebody knows of entries that this writer does not: its state is of the past. It commits nothing, or there were two histories.
@@ -123,6 +129,7 @@ public struct CatalogueNode: Sendable {
         catalogue = Catalogue()
         log = []
         staged = []
+        writing = nil
         isBehind = false
         lastStaged = 0
         storedSnapshot = 0
@@ -198,49 +205,73 @@ public struct CatalogueNode: Sendable {
         _ sequence: UInt64, epoch: UInt32, _ command: Command, from proposer: NodeID, into effects: inout [Effect]
     ) {
         guard let cluster = catalogue.cluster, cluster.writer == node, !isBehind,
-            !staged.contains(where: { $0.entry.proposer == proposer && $0.entry.sequence >= sequence })
+            !(staged + (writing?.entries ?? [])).contains(where: { $0.proposer == proposer && $0.sequence >= sequence })
         else { return }
         if case .initialise = command { return }
         lastStaged += 1
         let entry = Entry(
             index: lastStaged, generation: cluster.generation, proposer: proposer, epoch: epoch, sequence: sequence,
             command: command)
+        staged.append(entry)
+        writeStaged(into: &effects)
+    }
+
+    private mutating func writeStaged(into effects: inout [Effect]) {
+        guard writing == nil, !staged.isEmpty else { return }
+        let batch = Array(staged.prefix(Self.entriesPerWrite))
+        staged.removeFirst(batch.count)
         // A token of its own: an index may be given twice, when the first attempt was not written.
-        staged.append((nextToken, entry))
-        effects.append(.store(token: nextToken, [write(entry)]))
+        writing = (nextToken, batch)
+        effects.append(.store(token: nextToken, batch.map(write)))
         nextToken += 1
     }
 
     /// The store's answer to a ``Effect/store(token:_:)`` with a token. Answers come in order.
     public mutating func stored(_ token: UInt64, succeeded: Bool, now: Instant, into effects: inout [Effect]) {
-        guard let first = staged.first, first.token == token else { return }
+        guard let (current, entries) = writing, current == token else { return }
         guard succeeded else { return drop(now: now, into: &effects) }
-        staged.removeFirst()
-        let entry = first.entry
-        // Whoever is removed by the entry must hear of it: sent before anybody acts on it.
+        writing = nil
+        // Whoever is removed by an entry must hear of it: sent before anybody acts on it.
         var targets = Set(catalogue.members.keys)
-        let push = message(.entries([entry]))
-        var sends: [Effect] = []
-        commit(entry, into: &sends)
+        var after: [Effect] = []
+        for entry in entries { commit(entry, into: &after) }
         targets.formUnion(catalogue.members.keys)
+        let pushes = parts(of: entries).map { message(.entries($0)) }
         for member in targets.sorted() where member != node {
-            guard member == entry.proposer else {
-                effects.append(.send(member, push))
-                continue
-            }
-            // A member that removed itself has no session any more; the entry tells it all the same.
-            let result = catalogue.result(of: entry.sequence, from: member) ?? .accepted
-            effects.append(
-                .send(member, message(.outcome(sequence: entry.sequence, index: entry.index, result, entries: [entry]))))
+            for push in pushes { effects.append(.send(member, push)) }
         }
-        effects += sends
+        for entry in entries where entry.proposer != node {
+            // A member that removed itself has no session any more; the entry tells it all the same.
+            let result = catalogue.result(of: entry.sequence, from: entry.proposer) ?? .accepted
+            effects.append(
+                .send(entry.proposer, message(.outcome(sequence: entry.sequence, index: entry.index, result, entries: []))))
+        }
+        effects += after
         settle(now: now, into: &effects)
         trim(into: &effects)
+        writeStaged(into: &effects)
     }
 
-    /// The first staged entry was not written: neither it nor those behind it are in the log, and their indices are given again.
+    /// Entries in messages that each fit a datagram, if one entry does.
+    private func parts(of entries: [Entry]) -> [[Entry]] {
+        var parts: [[Entry]] = []
+        var bytes = 0
+        for entry in entries {
+            let size = entry.wireBytes.count
+            if parts.isEmpty || bytes + size > Self.pushBytes {
+                parts.append([])
+                bytes = 0
+            }
+            parts[parts.count - 1].append(entry)
+            bytes += size
+        }
+        return parts
+    }
+
+    /// What was being written was not: neither it nor what is behind it is in the log, and the indices are given again.
     private mutating func drop(now: Instant, into effects: inout [Effect]) {
-        let dropped = staged.map(\.entry)
+        let dropped = (writing?.entries ?? []) + staged
+        writing = nil
         staged = []
         lastStaged = catalogue.index
         // What of them was written after all must not be found at the next start.

@@ -17,6 +17,10 @@ extension Catalogue: Wire {
         indexSubnets()
         // One id twice would be found in another network on every node.
         guard networkOfSubnet.count == networks.values.reduce(0, { $0 + $1.subnets.count }) else { throw .invalid("subnet id") }
+        // Nor may one be given out again, or the numbers run out: what follows would be a state that nobody takes.
+        guard networkOfSubnet.keys.allSatisfy({ $0.value < nextSubnet }), max(nextSubnet, nextNetwork) < Limits.counter / 2 else {
+            throw .invalid("next id")
+        }
     }
 
     public func encode(to writer: inout ByteWriter) {

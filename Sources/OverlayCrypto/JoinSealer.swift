@@ -61,23 +61,3 @@ public struct JoinSealer: Sendable {
         return Array(plaintext)
     }
 }
-
-/// The node's identity key.
-public struct NodeKey: Sendable {
-    private let key: Curve25519.Signing.PrivateKey
-
-    public init() { key = Curve25519.Signing.PrivateKey() }
-
-    /// - Parameter bytes: 32, as ``privateBytes`` gave them; nil for anything else.
-    public init?(privateBytes bytes: [UInt8]) {
-        guard let key = try? Curve25519.Signing.PrivateKey(rawRepresentation: bytes) else { return nil }
-        self.key = key
-    }
-
-    /// For the state directory only. Never logged.
-    public var privateBytes: [UInt8] { Array(key.rawRepresentation) }
-    public var publicBytes: [UInt8] { Array(key.publicKey.rawRepresentation) }
-
-    /// The node's name in the cluster: the first 128 bits of SHA-256 of the public key.
-    public var id: NodeID { NodeID(bits: Array(SHA256.hash(data: publicBytes)).prefix(16).reduce(0) { $0 << 8 | UInt128($1) }) }
-}

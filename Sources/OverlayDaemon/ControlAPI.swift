@@ -26,6 +26,7 @@ struct ControlAPI: Sendable {
         case .done(let text): return Self.json(Message(message: text))
         case .token(let report): return Self.json(report)
         case .nodes(let reports): return Self.json(reports)
+        case .nodeChanges(let changes): return Self.json(changes)
         case .networks(let reports): return Self.json(reports)
         case .network(let report): return Self.json(report)
         case .status(let report): return Self.json(StatusBody(status: report, transport: await transport.counters))
@@ -62,6 +63,10 @@ struct ControlAPI: Sendable {
             let body = try body(ControlBody.RemoveNode.self)
             return .removeNode(body.node, force: body.force ?? false)
         case ("GET", "/nodes"): return .nodes
+        case ("GET", "/nodes/changes"):
+            guard let text = call.query["after"] else { return .nodeChanges(after: nil) }
+            guard let number = UInt64(text) else { throw BadRequest(reason: "after=\(text) is not a number") }
+            return .nodeChanges(after: number)
         case ("GET", "/networks"): return call.query["name"].map { .network($0) } ?? .networks
         case ("GET", "/status"): return .status
         default: return nil

@@ -32,7 +32,8 @@ public enum Daemon {
         let transport = GossipTransport(
             loop: loop, node: key.id, boot: boot, logger: logger,
             handlers: .init(
-                received: { peer, bytes in box.controller?.assumeIsolated { $0.received(bytes, from: peer) } },
+                received: { peer, bytes, path in box.controller?.assumeIsolated { $0.received(bytes, from: peer, path) } },
+                stream: { peer, failure in box.controller?.assumeIsolated { $0.stream(peer, failure) } },
                 drained: { box.controller?.assumeIsolated { $0.drained() } },
                 joinRequest: { frame, answer in
                     guard let controller = box.controller else { return answer(nil) }
@@ -42,7 +43,7 @@ public enum Daemon {
         let node = try await describe(configuration, kernel, key: key, boot: boot, epoch: epoch, port: port)
         let engine: Engine
         do {
-            engine = try Engine(identity: node, rows: rows, seed: systemRandom64())
+            engine = try Engine(identity: node, rows: rows, signing: key.signing, seed: systemRandom64())
         } catch {
             throw StartError(
                 "the state in \(configuration.stateDirectory) does not decode (\(error)); restore it from a backup, or remove it and let this node join anew"

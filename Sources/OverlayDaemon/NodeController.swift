@@ -7,9 +7,9 @@ import OverlayDriver
 import OverlayEngine
 import OverlayGossip
 import OverlayLinux
-import OverlayMembership
 import OverlayModel
 import OverlayNetlink
+import OverlayNode
 import OverlayStore
 
 /// Holds the node's cores and carries out their effects. It lives on the event loop of port 7946: a message goes through the cores where
@@ -18,8 +18,7 @@ actor NodeController {
     private let loop: any EventLoop
     nonisolated let unownedExecutor: UnownedSerialExecutor
     private let logger: Logger
-    private var engine: Engine
-    private var membership: Membership
+    private var node: Node
     private var transport: GossipTransport?
     private var nextRequest: UInt64 = 1
     private var calls: [RequestID: CheckedContinuation<DriverResponse, Never>] = [:]
@@ -40,8 +39,7 @@ actor NodeController {
         self.loop = loop
         unownedExecutor = loop.executor.asUnownedSerialExecutor()
         self.logger = logger
-        self.engine = engine
-        membership = Membership(node: engine.identity.id, boot: engine.identity.boot, seed: seed)
+        node = Node(engine: engine, seed: seed)
         let (storeStream, storeJobs) = AsyncStream.makeStream(of: (EffectID, [StoreWrite]).self)
         let (kernelStream, kernelJobs) = AsyncStream.makeStream(of: KernelJob.self)
         self.storeJobs = storeJobs
@@ -126,18 +124,11 @@ actor NodeController {
 
     // MARK: Messages
 
-    func received(_ bytes: [UInt8], from peer: NodeID) {
-        guard bytes.first == Engine.MessageKind.membership.rawValue else {
-            return process(.received(from: peer, bytes), flush: false)
-        }
-        var effects: [Membership.Effect] = []
-        do {
-            try membership.receive(Array(bytes.dropFirst()), from: peer, now: now(), facts: facts(), into: &effects)
-        } catch {
-            logger.warning("probe of a member does not decode", metadata: ["peer": "\(peer.short)", "error": "\(error)"])
-        }
-        run(effects)
+    func received(_ bytes: [UInt8], from peer: NodeID, _ path: MessagePath) {
+        process(.message(from: peer, bytes, path), flush: false)
     }
+
+    func stream(_ peer: NodeID, _ failure: StreamFailure?) { process(.stream(peer, failure), flush: false) }
 
     /// The messages that arrived together are worked on.
     func drained() {
@@ -147,7 +138,7 @@ actor NodeController {
 
     /// A frame that claims to be a join. Nothing of it is looked at before its seal is found right.
     func joinRequest(_ frame: [UInt8], _ answer: @escaping @Sendable ([UInt8]?) -> Void) {
-        guard let cluster = engine.catalogue.cluster else { return answer(nil) }
+        guard let cluster = node.engine.catalogue.cluster else { return answer(nil) }
         let sealer = JoinSealer(cluster: cluster.id, secret: cluster.joinSecret)
         guard let (salt, plaintext) = sealer.openRequest(frame), let member = try? Member(wire: plaintext) else {
             logger.warning("join refused: the token is not this cluster's current one")
@@ -190,17 +181,19 @@ actor NodeController {
 
     private func now() -> Instant { Instant(nanoseconds: MonotonicClock.now()) }
 
-    private func facts() -> (NodeID) -> Membership.Facts {
-        { [engine] node in
-            let facts = engine.facts(for: node)
-            return Membership.Facts(catalogueIndex: facts.catalogueIndex, digest: facts.digest)
-        }
-    }
+    private func process(_ event: EngineEvent) { process(.engine(event), flush: true) }
 
-    private func process(_ event: EngineEvent, flush: Bool = true) {
-        let effects = engine.handle(event, now: now())
-        for effect in effects { carryOut(effect) }
-        if engine.isReady, !starters.isEmpty {
+    private func process(_ event: NodeEvent, flush: Bool) {
+        let effects = node.handle(event, at: now())
+        // Whoever asked goes on while the rest is done.
+        for case .engine(.respond(let id, let response)) in effects { calls.removeValue(forKey: id)?.resume(returning: response) }
+        for effect in effects {
+            switch effect {
+            case .send(let peer, let bytes, let path): transport?.assumeIsolated { $0.send(bytes, to: peer, by: path) }
+            case .engine(let effect): carryOut(effect)
+            }
+        }
+        if node.engine.isReady, !starters.isEmpty {
             for starter in starters { starter.resume() }
             starters = []
         }
@@ -209,16 +202,17 @@ actor NodeController {
 
     private func carryOut(_ effect: EngineEffect) {
         switch effect {
-        case .respond(let id, let response): calls.removeValue(forKey: id)?.resume(returning: response)
+        // Done already.
+        case .respond: break
         case .answer(let id, let response): controls.removeValue(forKey: id)?.resume(returning: response)
-        case .send(let node, let bytes): transport?.assumeIsolated { $0.send(bytes, to: node) }
+        // Comes out of the node with its path.
+        case .send: break
         case .store(let id, let writes): storeJobs.yield((id, writes))
         case .apply(let id, let operations): kernelJobs.yield(.apply(id, operations))
         case .observe(let id): kernelJobs.yield(.observe(id))
         case .peers(let members, let key):
             let addresses = members.map { PeerAddress(node: $0.id, address: $0.address, port: $0.port) }
             transport?.assumeIsolated { $0.setPeers(addresses, key: key) }
-            membership.setMembers(members.map(\.id), now: now())
         case .contact(let id, let target): contact(id, target)
         case .admit(let id, let answer):
             guard let (salt, sealer, reply) = admissions.removeValue(forKey: id) else { return }
@@ -228,27 +222,8 @@ actor NodeController {
         }
     }
 
-    private func run(_ effects: [Membership.Effect]) {
-        for effect in effects {
-            switch effect {
-            case .send(let node, let bytes):
-                transport?.assumeIsolated { $0.send([Engine.MessageKind.membership.rawValue] + bytes, to: node) }
-            case .reachable(let node): process(.reachable(node), flush: false)
-            case .unreachable(let node): process(.unreachable(node), flush: false)
-            case .restarted(let node): process(.restarted(node), flush: false)
-            case .heard(let node, let facts):
-                process(
-                    .heard(
-                        node, catalogueIndex: facts.catalogueIndex, digest: facts.digest,
-                        roundTrip: membership.status(of: node)?.roundTrip),
-                    flush: false)
-            }
-        }
-    }
-
     private func schedule() {
-        let next = [engine.nextDeadline, membership.nextDeadline].compactMap { $0 }.min()
-        guard let next else { return }
+        guard let next = node.nextDeadline else { return }
         if let timer, timer.at <= next, timer.at > now() { return }
         timer?.task.cancel()
         let delay = max(0, (next - now()).nanoseconds)
@@ -261,9 +236,6 @@ actor NodeController {
 
     private func tick() {
         timer = nil
-        var effects: [Membership.Effect] = []
-        membership.advance(to: now(), facts: facts(), into: &effects)
-        run(effects)
         process(.tick)
     }
 }

@@ -9,6 +9,8 @@ public enum ControlRequest: Sendable {
     case joinToken(newSecret: [UInt8]?)
     case removeNode(String, force: Bool)
     case nodes
+    /// Changes of nodes' states after a number; waits for the next one. nil asks for the number alone.
+    case nodeChanges(after: UInt64?)
     case networks
     case network(String)
     case status
@@ -40,6 +42,7 @@ public enum ControlResponse: Sendable {
     case done(String)
     case token(JoinTokenReport)
     case nodes([NodeReport])
+    case nodeChanges(NodeChanges)
     case networks([NetworkReport])
     case network(NetworkReport)
     case status(StatusReport)
@@ -60,8 +63,12 @@ public struct NodeReport: Codable, Hashable, Sendable {
     public var name: String
     public var address: String
     public var dataPathAddress: String
-    /// `alive`, `unreachable`, `unknown` (not heard of yet); `self` is always alive.
+    /// ``PeerState/word``; this node itself is always alive.
     public var state: String
+    /// What the state rests on, or what is wrong although it is alive; empty when all is well.
+    public var reason: String
+    /// How the node says it does itself: 0 is well, up to 7 (starved of a processor, deaf on its network).
+    public var ailment: UInt8
     /// Seconds in this state.
     public var since: Int64
     /// Round trip in microseconds.
@@ -72,6 +79,23 @@ public struct NodeReport: Codable, Hashable, Sendable {
     public var blocks: Int
     /// Networks its engine has.
     public var networks: Int
+}
+
+/// One change of a node's state, as this node sees it.
+public struct NodeChange: Codable, Hashable, Sendable {
+    public var node: String
+    public var state: String
+    public var was: String
+    public var reason: String
+    /// Milliseconds since it happened.
+    public var age: Int64
+}
+
+/// What `swift-overlay node ls --watch` prints.
+public struct NodeChanges: Codable, Hashable, Sendable {
+    /// The number of the last change; ask for those after it next.
+    public var last: UInt64
+    public var changes: [NodeChange]
 }
 
 public struct SubnetReport: Codable, Hashable, Sendable {

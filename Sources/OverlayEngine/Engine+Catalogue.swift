@@ -7,17 +7,28 @@ import OverlayReplication
 /// How the node follows the catalogue, and asks for changes of it.
 extension Engine {
     mutating func run(_ catalogueEffects: [CatalogueNode.Effect]) {
+        // Many entries come at once where many hosts join: all of them are followed in one go.
+        var isMembershipNew = false
         for effect in catalogueEffects {
+            if case .applied(let entry, let result) = effect {
+                isMembershipNew = follow(entry, result) || isMembershipNew
+                continue
+            }
+            if isMembershipNew {
+                isMembershipNew = false
+                followAll()
+            }
             switch effect {
+            case .applied: break
             case .send(let peer, let bytes): effects.append(.send(peer, [MessageKind.catalogue.rawValue] + bytes))
             case .store(let token, let writes):
                 let id = store(writes)
                 if let token { catalogueStores[id] = token }
-            case .applied(let entry, let result): follow(entry, result)
             case .replaced: followAll()
             case .outcome(let proposal, let outcome): settle(proposal, outcome)
             }
         }
+        if isMembershipNew { followAll() }
     }
 
     mutating func propose(_ command: Command, for purpose: Purpose, deadline: Instant) {
@@ -82,7 +93,7 @@ extension Engine {
     /// Is the writer known to be away? Then what needs agreement is refused at once.
     var isWriterAway: Bool {
         guard let writer = catalogue.cluster?.writer, writer != identity.id else { return false }
-        return peers[writer]?.isReachable == false
+        return peers[writer]?.state.isReachable == false
     }
 
     var writerText: String {
@@ -95,15 +106,17 @@ extension Engine {
 
     // MARK: Following
 
-    private mutating func follow(_ entry: Entry, _ result: CommandResult) {
-        if case .refused = result { return }
+    /// - Returns: Whether members changed, and everything is to be followed anew.
+    private mutating func follow(_ entry: Entry, _ result: CommandResult) -> Bool {
+        if case .refused = result { return false }
         switch entry.command {
-        case .initialise, .admit, .remove: followAll()
+        case .initialise, .admit, .remove: return true
         case .openSubnet, .closeSubnet, .configure: followSubnets()
         case .setJoinSecret: break
         case .setGateway(let subnet, _), .reserve(let subnet, _), .claimBlock(let subnet, _), .claimAddress(let subnet, _):
             follow(subnet)
         }
+        return false
     }
 
     /// Members and everything else may be others than before.
@@ -121,6 +134,7 @@ extension Engine {
 
     mutating func tellPeers() {
         let others = catalogue.members.values.filter { $0.id != identity.id }.sorted { $0.id < $1.id }
+        replication.setKeys(catalogue.members.mapValues(\.publicKey))
         effects.append(.peers(others, key: catalogue.cluster?.gossipKey))
     }
 

@@ -20,6 +20,13 @@ extension Engine {
         case .nodes:
             try checkCluster()
             return .reply(.control(.nodes(nodeReports())))
+        case .nodeChanges(let after):
+            try checkCluster()
+            guard let changes = changes(after: after) else {
+                watchers.insert(id)
+                return .wait
+            }
+            return .reply(.control(.nodeChanges(changes)))
         case .networks:
             try checkCluster()
             return .reply(.control(.networks(networkReports())))
@@ -72,6 +79,8 @@ extension Engine {
     /// Becomes a member, in one transaction: all of it is on the disk, or nothing.
     private mutating func takeCluster(_ body: (inout CatalogueNode, inout [CatalogueNode.Effect]) -> Void) -> EffectID {
         var out: [CatalogueNode.Effect] = []
+        withReplication { $0.leaveAll(into: &$1) }
+        replication.setLife(Incarnation(epoch: epoch, boot: identity.boot).life)
         body(&catalogueNode, &out)
         var writes: [StoreWrite] = [.put(.node, key: Array("epoch".utf8), value: epoch.wireBytes)]
         out.removeAll { effect in
@@ -167,7 +176,7 @@ extension Engine {
             throw DriverError(.notFound, found.isEmpty ? "no such node: \(name)" : "\(name) names \(found.count) nodes")
         }
         guard member.id != identity.id else { throw DriverError(.invalid, "this is \(name): use `swift-overlay leave`") }
-        let quiet = peers[member.id].map { $0.isReachable == false && (now - $0.since) >= .seconds(60) } ?? false
+        let quiet = peers[member.id].map { !$0.state.isReachable && now - $0.since >= .seconds(60) } ?? false
         guard force || quiet else {
             throw DriverError(
                 .conflict, "node \(name) has not been unreachable for 60 s; run `swift-overlay leave` there, or use --force")
@@ -181,7 +190,7 @@ extension Engine {
         var operations: [KernelOperation] = []
         for vni in datapath.networks.keys.sorted() { operations += datapath.lower(vni) }
         apply(operations)
-        for id in subscribed.sorted() { withReplication { $0.unsubscribe(id, into: &$1) } }
+        withReplication { $0.leaveAll(into: &$1) }
         subscribed = []
         pools = [:]
         networks = [:]

@@ -1,6 +1,6 @@
 import OverlayCatalogue
 import OverlayDatapath
-import OverlayModel
+public import OverlayModel
 import OverlayReplication
 
 /// What the kernel should hold, from what is known of local and remote endpoints.
@@ -12,9 +12,13 @@ extension Engine {
     /// The network's devices and its remote rows, where they are not up yet.
     mutating func raise(_ network: Network) -> [KernelOperation] {
         guard datapath.networks[network.vni] == nil else { return [] }
-        var operations = datapath.raise(base(of: network), gateways: gateways(of: network))
-        for (owner, record) in replication.endpoints(on: network.id) {
-            operations += locate(record, of: owner, on: network)
+        let base = base(of: network)
+        var operations = datapath.raise(base, gateways: gateways(of: network))
+        for (owner, attachment) in replication.attachments(on: network.id) {
+            operations += Self.follow(owner, attachment.vtep, on: network, replication, in: &datapath)
+        }
+        if let attachment = Attachment(vtep: identity.vtep, mtu: base.mtu) {
+            withReplication { [now] in $0.attach(attachment, to: network.id, now: now, into: &$1) }
         }
         return operations
     }
@@ -49,6 +53,7 @@ extension Engine {
     /// A network without a local port has nothing in the kernel.
     mutating func lowering(_ id: NetworkID) -> [KernelOperation] {
         guard let vni = vni(of: id), datapath.networks[vni]?.ports.isEmpty == true else { return [] }
+        withReplication { [now] in $0.detach(from: id, now: now, into: &$1) }
         return datapath.lower(vni)
     }
 
@@ -56,6 +61,22 @@ extension Engine {
 
     func record(of endpoint: LocalEndpoint) -> EndpointRecord {
         EndpointRecord(endpoint: endpoint.id, mac: endpoint.mac, v4: endpoint.v4?.address, v6: endpoint.v6?.address)
+    }
+
+    /// An endpoint of this host that others are told of.
+    public struct LocalRecord: Hashable, Sendable {
+        public var vni: VNI
+        public var endpoint: EndpointID
+        public var mac: MACAddress
+        public var addresses: [IPAddress]
+    }
+
+    public var localRecords: [LocalRecord] {
+        endpoints.values.filter(\.isJoined).sorted { $0.id < $1.id }.compactMap { endpoint in
+            vni(of: endpoint.network).map {
+                LocalRecord(vni: $0, endpoint: endpoint.id, mac: endpoint.mac, addresses: endpoint.addresses)
+            }
+        }
     }
 
     mutating func announce(_ endpoint: LocalEndpoint) {
@@ -71,49 +92,75 @@ extension Engine {
 
     mutating func run(_ replicationEffects: [Replication.Effect]) {
         var operations: [KernelOperation] = []
+        // Where the tunnels of those ended that are attached elsewhere now, or nowhere: rows of what is gone with it point there.
+        var former: [NetworkID: [NodeID: IPAddress]] = [:]
+        for case .detached(let owner, let id, let attachment) in replicationEffects {
+            former[id, default: [:]][owner] = attachment.vtep
+        }
+        for case .attached(let owner, let id, _, let old?) in replicationEffects { former[id, default: [:]][owner] = old.vtep }
         for effect in replicationEffects {
             switch effect {
             case .send(let peer, let bytes): effects.append(.send(peer, [MessageKind.replication.rawValue] + bytes))
-            case .changed(let owner, let id, let record, let old):
+            case .attached(let owner, let id, let attachment, let old):
                 guard let network = catalogue.networks[id] else { continue }
-                if let old, old != record { operations += forget(old, of: owner, on: network) }
-                operations += locate(record, of: owner, on: network)
+                if let old, old.vtep != attachment.vtep {
+                    operations += leave(owner, old.vtep, on: network)
+                    repairSoon()
+                }
+                operations += Self.follow(owner, attachment.vtep, on: network, replication, in: &datapath)
+            case .detached(let owner, let id, let attachment):
+                guard let network = catalogue.networks[id] else { continue }
+                operations += leave(owner, attachment.vtep, on: network)
+            case .changed(let owner, let id, let record, let old):
+                guard let network = catalogue.networks[id], let vtep = replication.attachment(of: owner, on: id)?.vtep else {
+                    continue
+                }
+                if let old, old != record {
+                    operations += datapath.forget(old.mac, .vtep(vtep), addresses: old.addresses, on: network.vni)
+                }
+                operations += Self.locate(record, at: vtep, on: network, in: &datapath)
             case .gone(let owner, let id, let record):
                 guard let network = catalogue.networks[id] else { continue }
-                operations += forget(record, of: owner, on: network)
+                guard let vtep = former[id]?[owner] ?? replication.attachment(of: owner, on: id)?.vtep else { continue }
+                operations += datapath.forget(record.mac, .vtep(vtep), addresses: record.addresses, on: network.vni)
             case .synchronised:
                 // Rows of its endpoints that were kept for want of knowledge may go now.
                 repairSoon()
+            case .rejected(let peer, let owner, let id, let reason):
+                log(
+                    .warning, "a record was not believed",
+                    ["from": name(of: peer), "owner": name(of: owner), "network": id.short, "reason": "\(reason)"])
             }
         }
         apply(operations)
     }
 
-    private mutating func locate(_ record: EndpointRecord, of owner: NodeID, on network: Network) -> [KernelOperation] {
-        guard let vtep = catalogue.members[owner]?.vtep else { return [] }
-        return Self.locate(record, at: vtep, on: network, in: &datapath)
+    /// All that an owner has on a network, behind its tunnel. Static, so that the change is made in place.
+    private static func follow(
+        _ owner: NodeID, _ vtep: IPAddress, on network: Network, _ replication: Replication, in datapath: inout Datapath
+    ) -> [KernelOperation] {
+        var operations = datapath.setFlood(vtep, true, on: network.vni)
+        for record in replication.endpoints(of: owner, on: network.id) {
+            operations += locate(record, at: vtep, on: network, in: &datapath)
+        }
+        return operations
     }
 
-    /// Static, so that the change is made in place.
+    private mutating func leave(_ owner: NodeID, _ vtep: IPAddress, on network: Network) -> [KernelOperation] {
+        var operations = datapath.setFlood(vtep, false, on: network.vni)
+        for record in replication.endpoints(of: owner, on: network.id) {
+            operations += datapath.forget(record.mac, .vtep(vtep), addresses: record.addresses, on: network.vni)
+        }
+        return operations
+    }
+
     private static func locate(
         _ record: EndpointRecord, at vtep: IPAddress, on network: Network, in datapath: inout Datapath
     ) -> [KernelOperation] {
         let addresses = record.addresses.filter { address in
             network.subnets.contains { $0.prefix.contains(address) && !$0.isReserved(address) }
         }
-        return datapath.setFlood(vtep, true, on: network.vni)
-            + datapath.locate(record.mac, .vtep(vtep), addresses: addresses, on: network.vni)
-    }
-
-    private mutating func forget(_ record: EndpointRecord, of owner: NodeID, on network: Network) -> [KernelOperation] {
-        guard let vtep = catalogue.members[owner]?.vtep else {
-            // Removed from the cluster: the rows are found by comparison.
-            repairSoon()
-            return []
-        }
-        var operations = datapath.forget(record.mac, .vtep(vtep), addresses: record.addresses, on: network.vni)
-        if replication.count(of: owner, on: network.id) == 0 { operations += datapath.setFlood(vtep, false, on: network.vni) }
-        return operations
+        return datapath.locate(record.mac, .vtep(vtep), addresses: addresses, on: network.vni)
     }
 
     // MARK: Repair
@@ -190,9 +237,8 @@ extension Engine {
         for network in catalogue.networks.values where datapath.networks[network.vni] != nil {
             var fresh = Datapath()
             _ = fresh.raise(base(of: network), gateways: gateways(of: network))
-            for (owner, record) in replication.endpoints(on: network.id) {
-                guard let vtep = catalogue.members[owner]?.vtep else { continue }
-                _ = Self.locate(record, at: vtep, on: network, in: &fresh)
+            for (owner, attachment) in replication.attachments(on: network.id) {
+                _ = Self.follow(owner, attachment.vtep, on: network, replication, in: &fresh)
             }
             for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where endpoint.network == network.id && endpoint.hasPort
             {
@@ -212,14 +258,5 @@ extension Engine {
             }
         }
         return unknown
-    }
-
-    // MARK: Peers
-
-    mutating func reach(_ peer: NodeID, _ isReachable: Bool) {
-        peers[peer] = PeerState(isReachable: isReachable, since: now, roundTrip: peers[peer]?.roundTrip)
-        withReplication { [now] in $0.setReachable(peer, isReachable, now: now, into: &$1) }
-        log(isReachable ? .info : .warning, isReachable ? "node is reachable" : "node is unreachable", ["node": name(of: peer)])
-        if isReachable, peer == catalogue.cluster?.writer, !closing.isEmpty { proposeClosing() }
     }
 }

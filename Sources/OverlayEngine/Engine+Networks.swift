@@ -180,8 +180,9 @@ extension Engine {
         endpoint.hasPort = true
         let stored = store([row(endpoint)], for: [.endpoint(endpoint.id)])
         // Others are told first: their rows are there when the container starts to send.
+        let raised = raise(network)
         announce(endpoint)
-        let applied = apply(raise(network) + addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])
+        let applied = apply(raised + addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])
         endpoint.portEffect = applied
         endpoints[endpoint.id] = endpoint
         return .after(Set([stored, applied].compactMap { $0 }), .driver(response), undo: .join(endpoint.id))

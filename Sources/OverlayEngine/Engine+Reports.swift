@@ -14,13 +14,13 @@ extension Engine {
         catalogue.members.values.sorted { ($0.name, $0.id) < ($1.name, $1.id) }.map { member in
             let isSelf = member.id == identity.id
             let peer = peers[member.id]
-            let state = isSelf || peer?.isReachable == true ? "alive" : peer?.isReachable == false ? "unreachable" : "unknown"
+            let state: PeerState = isSelf ? .alive : peer?.state ?? .unknown
             let blocks = catalogue.networks.values.reduce(0) { count, network in
                 count + network.subnets.reduce(0) { $0 + $1.blocks.count { $0.owner == member.id } }
             }
             return NodeReport(
                 id: member.id.description, name: member.name, address: "\(member.address)", dataPathAddress: "\(member.vtep)",
-                state: state, since: peer.map { (now - $0.since).wholeSeconds } ?? 0,
+                state: state.word, reason: peer?.reason ?? "", ailment: peer?.ailment ?? 0, since: peer.map { (now - $0.since).wholeSeconds } ?? 0,
                 roundTrip: peer?.roundTrip.map { $0.nanoseconds / 1000 }, isSelf: isSelf,
                 isWriter: member.id == catalogue.cluster?.writer, blocks: blocks,
                 networks: catalogue.networks.values.count { $0.users.contains(member.id) })
@@ -58,10 +58,10 @@ extension Engine {
             cluster: catalogue.cluster?.id.description, address: "\(identity.address):\(identity.port)",
             dataPathAddress: "\(identity.vtep)", dataPathPort: catalogue.cluster?.dataPathPort, writer: writer.map { name(of: $0) },
             writerState: writer.map {
-                $0 == identity.id || peers[$0]?.isReachable == true ? "alive" : isWriterAway ? "unreachable" : "unknown"
+                $0 == identity.id ? PeerState.alive.word : (peers[$0]?.state ?? .unknown).word
             },
             catalogueIndex: catalogue.index, members: catalogue.members.count,
-            reachable: others.count { peers[$0]?.isReachable == true } + (catalogue.cluster == nil ? 0 : 1),
+            reachable: others.count { peers[$0].map { $0.state != .unknown && $0.state.isReachable } ?? false } + (catalogue.cluster == nil ? 0 : 1),
             networks: networkReports(), endpoints: endpoints.count, leases: pools.values.reduce(0) { $0 + $1.leases.count },
             problems: problems())
     }
@@ -71,8 +71,9 @@ extension Engine {
         if catalogue.cluster == nil { problems.append(Self.noCluster.message) }
         if isWriterAway { problems.append(writerText) }
         for (node, peer) in peers.sorted(by: { $0.key < $1.key })
-        where peer.isReachable == false && node != catalogue.cluster?.writer {
-            problems.append("node \(name(of: node)) unreachable since \((now - peer.since).wholeSeconds) s")
+        where node != catalogue.cluster?.writer && (!peer.state.isReachable || peer.state == .udpBlocked || !peer.reason.isEmpty) {
+            let since = (now - peer.since).wholeSeconds
+            problems.append("node \(name(of: node)) \(peer.state.word) since \(since) s\(peer.reason.isEmpty ? "" : ": \(peer.reason)")")
         }
         if let lastKernelFailure { problems.append("the kernel refused: \(lastKernelFailure)") }
         if let lastStoreFailure { problems.append("state could not be written: \(lastStoreFailure)") }

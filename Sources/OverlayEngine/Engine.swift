@@ -43,7 +43,11 @@ public struct Engine: Sendable {
     var poolRequests: [SubnetID: Int] = [:]
     /// Networks whose owner logs this node takes part in.
     var subscribed: Set<NetworkID> = []
-    var peers: [NodeID: PeerState] = [:]
+    /// What membership thinks of the other nodes.
+    var peers: [NodeID: PeerStatus] = [:]
+    var history = NodeHistory()
+    /// Calls that wait for the next change of a node's state.
+    var watchers: Set<RequestID> = []
     var generator: SeededGenerator
     /// False until the first observation of the kernel after start.
     public internal(set) var isReady = false
@@ -64,12 +68,6 @@ public struct Engine: Sendable {
     /// What the kernel or the disk refused last, for `status`.
     var lastKernelFailure: String?
     var lastStoreFailure: String?
-
-    struct PeerState: Sendable {
-        var isReachable: Bool?
-        var since: Instant
-        var roundTrip: Interval?
-    }
 
     struct OpenRequest: Sendable {
         var call: Call
@@ -128,13 +126,15 @@ public struct Engine: Sendable {
 
     /// - Parameters:
     ///   - rows: The store's content.
+    ///   - signing: With this node's key.
     ///   - seed: Of everything random that need not be secret.
-    public init(identity: NodeIdentity, rows: StoredRows, seed: UInt64) throws(DecodeError) {
+    public init(identity: NodeIdentity, rows: StoredRows, signing: any RecordSigning, seed: UInt64) throws(DecodeError) {
         self.identity = identity
         epoch = identity.epoch
         generator = SeededGenerator(seed: seed)
         catalogueNode = try CatalogueNode(node: identity.id, epoch: identity.epoch, boot: identity.boot, rows: rows)
-        replication = Replication(node: identity.id, boot: identity.boot)
+        replication = Replication(
+            node: identity.id, life: Incarnation(epoch: identity.epoch, boot: identity.boot).life, signing: signing)
         for bytes in (rows[.network] ?? [:]).values {
             let network = try LocalNetwork(wire: bytes)
             networks[network.id] = network
@@ -160,8 +160,8 @@ public struct Engine: Sendable {
     }
 
     /// What this node tells a peer with a probe.
-    public func facts(for peer: NodeID) -> (catalogueIndex: UInt64, digest: UInt64) {
-        (catalogue.index, replication.digest(of: peer))
+    public mutating func facts(for peer: NodeID) -> (catalogueIndex: UInt64, digest: UInt64) {
+        (catalogue.index, replication.digest(with: peer))
     }
 
     // MARK: The one entrance
@@ -175,11 +175,11 @@ public struct Engine: Sendable {
         case .joinRequest(let id, let member): open(id, .admission(member))
         case .joinAnswer(let id, let answer): joined(id, answer)
         case .received(let peer, let bytes): receive(bytes, from: peer)
-        case .reachable(let peer): reach(peer, true)
-        case .unreachable(let peer): reach(peer, false)
+        case .peer(let node, let status): peer(node, is: status)
         case .restarted(let peer): withReplication { $0.reset(peer, now: now, into: &$1) }
         case .heard(let peer, let index, let digest, let roundTrip):
-            peers[peer, default: PeerState(isReachable: true, since: now)].roundTrip = roundTrip
+            peers[peer]?.roundTrip = roundTrip
+            if let roundTrip { replication.setRoundTrip(peer, roundTrip) }
             withCatalogue { $0.learn(index: index, from: peer, now: now, into: &$1) }
             withReplication { $0.compare(digest, with: peer, now: now, into: &$1) }
         case .applied(let id, let outcome): applied(id, outcome)
@@ -216,6 +216,8 @@ public struct Engine: Sendable {
 
     private mutating func expire(_ id: RequestID) {
         guard let request = requests[id] else { return }
+        // Nothing changed; who watches asks again.
+        if watchers.remove(id) != nil { return finish(id, .control(.nodeChanges(history.none(now: now)))) }
         if let undo = request.undo { takeBack(undo) }
         fail(
             id, DriverError(.unavailable, "timed out: \(request.awaiting.isEmpty ? writerText : "the disk or the kernel is slow")"))

@@ -23,8 +23,8 @@ public enum EngineEvent: Sendable {
     case control(RequestID, ControlRequest)
     /// A message of an authenticated member, for replication or the catalogue.
     case received(from: NodeID, [UInt8])
-    case reachable(NodeID)
-    case unreachable(NodeID)
+    /// What membership thinks of a peer is other than before.
+    case peer(NodeID, PeerStatus)
     /// The peer runs anew: it has forgotten what it was sent.
     case restarted(NodeID)
     /// What a peer told with a probe.

@@ -1,3 +1,4 @@
+import Glibc
 public import Logging
 public import NIOCore
 import NIOPosix
@@ -24,18 +25,22 @@ public struct PeerAddress: Hashable, Sendable {
 public actor GossipTransport {
     /// What arrives. Called on the event loop.
     public struct Handlers: Sendable {
-        /// A message of an authenticated member.
-        public var received: @Sendable (NodeID, [UInt8]) -> Void
+        /// A message of an authenticated member, and how it came.
+        public var received: @Sendable (NodeID, [UInt8], MessagePath) -> Void
+        /// What became of an attempt to open a stream to a member: nil when it is open.
+        public var stream: @Sendable (NodeID, StreamFailure?) -> Void
         /// The messages that arrived together have been handed on.
         public var drained: @Sendable () -> Void
         /// A sealed join request; the answer closes the connection. nil drops it without a word.
         public var joinRequest: @Sendable ([UInt8], @escaping @Sendable ([UInt8]?) -> Void) -> Void
 
         public init(
-            received: @escaping @Sendable (NodeID, [UInt8]) -> Void, drained: @escaping @Sendable () -> Void,
+            received: @escaping @Sendable (NodeID, [UInt8], MessagePath) -> Void,
+            stream: @escaping @Sendable (NodeID, StreamFailure?) -> Void, drained: @escaping @Sendable () -> Void,
             joinRequest: @escaping @Sendable ([UInt8], @escaping @Sendable ([UInt8]?) -> Void) -> Void
         ) {
             self.received = received
+            self.stream = stream
             self.drained = drained
             self.joinRequest = joinRequest
         }
@@ -53,6 +58,9 @@ public actor GossipTransport {
     static let inboundStreams = 1024
     static let queuedFrames = 256
     static let streamIdle = TimeAmount.seconds(120)
+    /// A connection whose bytes stay unacknowledged for so long is given up (TCP_USER_TIMEOUT, in milliseconds): after a partition the
+    /// kernel would wait for minutes before it tried again.
+    static let streamPatience = 5000
 
     private let loop: any EventLoop
     public nonisolated let unownedExecutor: UnownedSerialExecutor
@@ -172,10 +180,10 @@ public actor GossipTransport {
 
     // MARK: Sending
 
-    /// Sends one message; datagrams leave with the next ``flush()``.
-    public func send(_ message: [UInt8], to node: NodeID) {
+    /// Sends one message; datagrams leave with the next ``flush()``. What does not fit a datagram goes by stream.
+    public func send(_ message: [UInt8], to node: NodeID, by path: MessagePath = .datagram) {
         guard let address = peers[node] else { return }
-        guard message.count + PacketFormat.overhead <= Limits.datagramBytes else {
+        guard path == .datagram, message.count + PacketFormat.overhead <= Limits.datagramBytes else {
             return sendStream(message, to: node, at: address)
         }
         guard let packet = sealer?.seal(message, on: .datagram), let datagrams else { return }
@@ -211,6 +219,9 @@ public actor GossipTransport {
     private func connect(_ node: NodeID, to address: SocketAddress) {
         ClientBootstrap(group: loop)
             .connectTimeout(.seconds(2))
+            .channelOption(
+                ChannelOptions.socket(SocketOptionLevel(IPPROTO_TCP), SocketOptionName(TCP_USER_TIMEOUT)), value: Self.streamPatience
+            )
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try Self.addFraming(to: channel) }
             }
@@ -236,13 +247,15 @@ public actor GossipTransport {
         }
         stream.queue = []
         streams[node] = stream
+        handlers.stream(node, result.failure)
+        handlers.drained()
     }
 
     // MARK: Receiving
 
     func receive(datagram: [UInt8]) {
         guard let (sender, message) = open(datagram, on: .datagram) else { return }
-        handlers.received(sender, message)
+        handlers.received(sender, message, .datagram)
     }
 
     func drained() { handlers.drained() }
@@ -250,7 +263,7 @@ public actor GossipTransport {
     /// - Returns: Whether the connection may go on.
     func receive(frame: [UInt8]) -> Bool {
         guard let (sender, message) = open(frame, on: .stream) else { return false }
-        handlers.received(sender, message)
+        handlers.received(sender, message, .stream)
         handlers.drained()
         return true
     }
@@ -292,5 +305,21 @@ public actor GossipTransport {
         var channel: (any Channel)?
         var isConnecting = false
         var queue: [[UInt8]] = []
+    }
+}
+
+extension Result<any Channel, any Error> {
+    /// What a failure to connect tells of the other side.
+    var failure: StreamFailure? {
+        guard case .failure(let error) = self else { return nil }
+        if let error = error as? NIOConnectionError {
+            let causes = error.connectionErrors.map(\.error)
+            if causes.contains(where: { ($0 as? IOError)?.errnoCode == ECONNREFUSED }) { return .refused }
+        }
+        if let error = error as? IOError {
+            return error.errnoCode == ECONNREFUSED ? .refused : .failed(String(cString: strerror(error.errnoCode)))
+        }
+        if case ChannelError.connectTimeout? = error as? ChannelError { return .failed("no answer to a connection") }
+        return .failed("\(error)")
     }
 }

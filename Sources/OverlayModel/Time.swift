@@ -20,6 +20,8 @@ public struct Interval: Hashable, Comparable, Sendable {
     public static func milliseconds(_ value: Int64) -> Interval { Interval(nanoseconds: value * 1_000_000) }
     public static func microseconds(_ value: Int64) -> Interval { Interval(nanoseconds: value * 1000) }
     public static func < (lhs: Interval, rhs: Interval) -> Bool { lhs.nanoseconds < rhs.nanoseconds }
+    public static func + (lhs: Interval, rhs: Interval) -> Interval { Interval(nanoseconds: lhs.nanoseconds &+ rhs.nanoseconds) }
+    public static func - (lhs: Interval, rhs: Interval) -> Interval { Interval(nanoseconds: lhs.nanoseconds &- rhs.nanoseconds) }
     public static func * (lhs: Interval, rhs: Int64) -> Interval { Interval(nanoseconds: lhs.nanoseconds * rhs) }
     /// Whole seconds, rounded down.
     public var wholeSeconds: Int64 { nanoseconds / 1_000_000_000 }

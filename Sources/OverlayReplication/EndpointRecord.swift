@@ -35,93 +35,29 @@ extension EndpointRecord: Wire {
     }
 }
 
-/// Where a log stands. A later boot of the owner starts anew and is above every earlier one.
-public struct LogPosition: Hashable, Comparable, Sendable, Wire {
-    public var boot: UInt32
-    public var sequence: UInt64
+/// An owner's statement that its kernel has the network, and where its tunnel ends. Without it nothing may be sent there.
+public struct Attachment: Hashable, Sendable {
+    /// Where this owner takes the network's VXLAN packets.
+    public let vtep: IPAddress
+    /// What the network's interfaces on this owner carry, in bytes.
+    public let mtu: UInt32
 
-    public init(boot: UInt32, sequence: UInt64) {
-        self.boot = boot
-        self.sequence = sequence
+    /// Nil for an unspecified address, and for an MTU below IPv4's least (RFC 791) or above what a length field can say.
+    public init?(vtep: IPAddress, mtu: UInt32) {
+        guard vtep.bits != 0, (68...65_535).contains(mtu) else { return nil }
+        self.vtep = vtep
+        self.mtu = mtu
     }
+}
 
-    public static func < (lhs: LogPosition, rhs: LogPosition) -> Bool { (lhs.boot, lhs.sequence) < (rhs.boot, rhs.sequence) }
-
+extension Attachment: Wire {
     public init(from reader: inout ByteReader) throws(DecodeError) {
-        self.init(boot: try reader.integer(), sequence: try reader.counter())
+        guard let attachment = Attachment(vtep: try reader.value(), mtu: try reader.integer()) else { throw .invalid("attachment") }
+        self = attachment
     }
 
     public func encode(to writer: inout ByteWriter) {
-        writer.integer(boot)
-        writer.integer(sequence)
-    }
-}
-
-/// One numbered change of an owner log.
-enum LogChange: Hashable, Sendable, Wire {
-    case endpoint(EndpointRecord)
-    case gone(EndpointID)
-
-    init(from reader: inout ByteReader) throws(DecodeError) {
-        switch try reader.byte() {
-        case 1: self = .endpoint(try reader.value())
-        case 2: self = .gone(try reader.value())
-        default: throw .invalid("log change")
-        }
-    }
-
-    func encode(to writer: inout ByteWriter) {
-        switch self {
-        case .endpoint(let record):
-            writer.byte(1)
-            writer.value(record)
-        case .gone(let endpoint):
-            writer.byte(2)
-            writer.value(endpoint)
-        }
-    }
-}
-
-/// What owners and subscribers say to one another.
-enum ReplicationMessage: Hashable, Sendable {
-    /// The changes after sequence `after`, in order.
-    case changes(NetworkID, boot: UInt32, after: UInt64, [LogChange])
-    /// Everything that is live at a position: what is not in it is gone. This is how deletions need no tombstones.
-    case snapshot(NetworkID, LogPosition, [EndpointRecord])
-    /// All up to the position has arrived.
-    case acknowledge(NetworkID, LogPosition)
-}
-
-extension ReplicationMessage: Wire {
-    init(from reader: inout ByteReader) throws(DecodeError) {
-        switch try reader.byte() {
-        case 1:
-            self = .changes(
-                try reader.value(), boot: try reader.integer(), after: try reader.counter(), try reader.list(limit: 4096))
-        case 2:
-            self = .snapshot(try reader.value(), try reader.value(), try reader.list(limit: Limits.endpointsPerLog))
-        case 3: self = .acknowledge(try reader.value(), try reader.value())
-        default: throw .invalid("replication message")
-        }
-    }
-
-    func encode(to writer: inout ByteWriter) {
-        switch self {
-        case .changes(let network, let boot, let after, let changes):
-            writer.byte(1)
-            writer.value(network)
-            writer.integer(boot)
-            writer.integer(after)
-            writer.list(changes)
-        case .snapshot(let network, let position, let records):
-            writer.byte(2)
-            writer.value(network)
-            writer.value(position)
-            writer.list(records)
-        case .acknowledge(let network, let position):
-            writer.byte(3)
-            writer.value(network)
-            writer.value(position)
-        }
+        writer.value(vtep)
+        writer.integer(mtu)
     }
 }

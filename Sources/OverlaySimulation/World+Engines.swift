@@ -66,7 +66,10 @@ extension World {
         }
     }
 
-    public func attach(_ index: Int, _ name: String, to network: Created, address: IPAddress? = nil) throws -> Attached {
+    /// - Parameter willJoin: Called before Join, the call that others learn of the endpoint by.
+    public func attach(
+        _ index: Int, _ name: String, to network: Created, address: IPAddress? = nil, willJoin: (MACAddress) -> Void = { _ in }
+    ) throws -> Attached {
         let mac = Self.mac(name)
         let request = RequestAddress(pool: network.pool, address: address, purpose: .endpoint(mac))
         guard case .address(let prefix) = try checked(call(index, .requestAddress(request))) else { throw Failed("no address") }
@@ -78,6 +81,7 @@ extension World {
                     .createEndpoint(
                         CreateEndpoint(network: network.network, endpoint: endpoint, v4: prefix, v6: nil, mac: mac, options: [:]))))
             do {
+                willJoin(mac)
                 _ = try checked(
                     call(index, .join(Join(network: network.network, endpoint: endpoint, sandboxKey: "/run/docker/netns/1"))))
             } catch {
@@ -89,6 +93,26 @@ extension World {
             throw error
         }
         return Attached(endpoint: endpoint, network: network.network, pool: network.pool, address: prefix.address, mac: mac)
+    }
+
+    /// The same without waiting: the calls follow one another as the answers come. nil where one was refused.
+    public func beginAttach(_ index: Int, _ name: String, to network: Created, then done: @escaping (Attached?) -> Void) {
+        let mac = Self.mac(name)
+        let endpoint = Self.endpointID(name)
+        begin(index, .requestAddress(RequestAddress(pool: network.pool, address: nil, purpose: .endpoint(mac)))) { [self] answer in
+            guard case .address(let prefix) = answer else { return done(nil) }
+            let create = CreateEndpoint(
+                network: network.network, endpoint: endpoint, v4: prefix, v6: nil, mac: mac, options: [:])
+            begin(index, .createEndpoint(create)) { [self] _ in
+                let join = Join(network: network.network, endpoint: endpoint, sandboxKey: "/run/docker/netns/1")
+                begin(index, .join(join)) { answer in
+                    if case .failed = answer { return done(nil) }
+                    done(
+                        Attached(
+                            endpoint: endpoint, network: network.network, pool: network.pool, address: prefix.address, mac: mac))
+                }
+            }
+        }
     }
 
     public func detach(_ index: Int, _ attached: Attached) {

@@ -1,212 +1,351 @@
-public import OverlayCatalogue
+import OverlayCatalogue
 public import OverlayDatapath
 public import OverlayDriver
 public import OverlayEngine
 public import OverlayMembership
 public import OverlayModel
+public import OverlayNode
 
-/// Several nodes in virtual time: the shipped cores, with a network, a store and a kernel that are values. One seed decides everything.
+/// Several nodes in virtual time: the shipped cores, with a network, disks and kernels that are values. One seed decides everything, so a
+/// run can be had again.
 public final class World {
-    public struct Node {
-        public var engine: Engine
-        public var membership: Membership
+    public struct Host {
+        public internal(set) var core: Node
         /// What a crash leaves.
         public var rows: StoredRows = [:]
         public var kernel = VirtualKernel()
-        public var isUp = true
-        /// Whom its transport speaks with.
-        var peers: Set<NodeID> = []
-        public var boot: UInt32 = 1
+        public internal(set) var isUp = true
+        /// Whether the machine itself runs; without it nothing even refuses a connection.
+        public internal(set) var isHostUp = true
+        /// Starts of the daemon.
+        public internal(set) var boot: UInt32 = 1
         /// Refuse whatever is to be stored.
         public var failsStores = false
         public var underlayMTU: UInt32
         public var vtep: IPAddress
+        /// Whom its transport speaks with.
+        var peers: Set<NodeID> = []
+        /// Written, but not synced yet: a crash loses it, or the end of it.
+        var unsynced: [(EffectID, [StoreWrite])] = []
+        var storedAt = Instant(nanoseconds: 0)
+        var timer: Instant?
+        var stalledUntil: Instant?
+        /// What arrives while the process is stopped.
+        var inbox: [NodeEvent] = []
+        /// The node's clock beside the world's.
+        var clock = VirtualClock()
+        /// Until when something was wrong with the node.
+        var trouble = Instant(nanoseconds: Int64.min / 2)
+        var declared = 0
+
+        public var engine: Engine { core.engine }
+        public var membership: Membership { core.membership }
     }
 
     enum Happening {
-        case message(from: Int, to: Int, boot: UInt32, [UInt8])
-        case event(Int, boot: UInt32, EngineEvent)
+        case message(from: Int, to: Int, boot: UInt32, [UInt8], MessagePath)
+        case event(Int, boot: UInt32, NodeEvent)
+        case synced(Int, boot: UInt32)
+        case timer(Int, boot: UInt32)
+        case wake(Int, boot: UInt32)
+        case action((World) -> Void)
     }
 
-    public private(set) var now = Instant(nanoseconds: 0)
-    public var nodes: [Node] = []
-    private var queue: [(at: Instant, order: Int, happening: Happening)] = []
-    private var order = 0
-    private var random: SeededGenerator
-    public var loss = 0.0
-    public var delay = Interval.microseconds(200)
-    /// Pairs that cannot hear one another.
-    public var cuts: Set<[Int]> = []
+    public internal(set) var now = Instant(nanoseconds: 0)
+    public var nodes: [Host] = []
+    public var network = VirtualNetwork()
+    var queue = EventQueue<Happening>()
+    var random: SeededGenerator
+    /// A write to disk takes as long.
+    public var storeTime = Interval.microseconds(100)
+    public var parameters: MembershipParameters
     public private(set) var responses: [RequestID: DriverResponse] = [:]
     public private(set) var answers: [RequestID: ControlResponse] = [:]
+    /// The last lines of what happened; the whole story where `traces`.
     public private(set) var logs: [String] = []
+    public var traces = false
+    /// Called with what a kernel is told.
+    public var onApply: ((Int, [KernelOperation]) -> Void)?
+    /// Called when a node declared another one down.
+    public var onDeclaration: ((_ observer: Int, _ subject: Int) -> Void)?
+    /// Broken invariants.
+    public internal(set) var violations: [String] = []
     private var contacts: [RequestID: (node: Int, from: Int)] = [:]
+    /// What goes on with an answer.
+    private var continuations: [RequestID: (DriverResponse) -> Void] = [:]
     private var nextRequest: UInt64 = 1
-    private let seed: UInt64
+    let seed: UInt64
 
-    public init(count: Int, seed: UInt64 = 1, underlayMTU: UInt32 = 1500) throws {
+    public init(count: Int, seed: UInt64 = 1, underlayMTU: UInt32 = 1500, parameters: MembershipParameters = .init()) throws {
         self.seed = seed
+        self.parameters = parameters
         random = SeededGenerator(seed: seed)
         for index in 0..<count {
-            let address = IPAddress(v4: 192, 0, 2, UInt8(index + 1))
-            let identity = Self.identity(index, boot: 1, epoch: 1, vtep: address, underlayMTU: underlayMTU)
-            nodes.append(
-                Node(
-                    engine: try Engine(identity: identity, rows: [:], seed: seed &+ UInt64(index)),
-                    membership: Membership(node: identity.id, boot: 1, seed: seed &+ UInt64(index)), underlayMTU: underlayMTU,
-                    vtep: address))
+            let address = Self.address(index)
+            let host = Host(
+                core: try Self.core(
+                    Self.identity(index, boot: 1, epoch: 1, vtep: address, underlayMTU: underlayMTU), [:], seed, parameters),
+                underlayMTU: underlayMTU, vtep: address)
+            nodes.append(host)
         }
         for index in 0..<count { handle(index, .start) }
     }
 
     static let addressPool = IPPrefix(IPAddress(v4: 10, 32, 0, 0), length: 12) ?? IPAddress(v4: 0, 0, 0, 0).hostPrefix
 
+    /// 198.18.0.0/15 is for tests of networks (RFC 2544).
+    public static func address(_ index: Int) -> IPAddress {
+        index < 250 ? IPAddress(v4: 192, 0, 2, UInt8(index + 1)) : IPAddress(v4: 198, 18, UInt8(index / 250), UInt8(index % 250 + 1))
+    }
+
     static func identity(_ index: Int, boot: UInt32, epoch: UInt32, vtep: IPAddress, underlayMTU: UInt32) -> NodeIdentity {
-        let address = IPAddress(v4: 192, 0, 2, UInt8(index + 1))
-        return NodeIdentity(
-            id: NodeID(bits: UInt128(index + 1)), name: "host\(index + 1)", publicKey: [UInt8](repeating: UInt8(index), count: 32),
-            epoch: epoch, boot: boot, address: address, port: 7946, vtep: vtep, underlayMTU: underlayMTU, routes: [])
+        NodeIdentity(
+            id: id(index), name: "host\(index + 1)", publicKey: publicKey(index), epoch: epoch, boot: boot,
+            address: address(index), port: 7946, vtep: vtep, underlayMTU: underlayMTU, routes: [])
     }
 
-    // MARK: Driving
+    public static func id(_ index: Int) -> NodeID { NodeID(bits: UInt128(index + 1)) }
+    static func publicKey(_ index: Int) -> [UInt8] { [UInt8](repeating: 0, count: 30) + UInt16(index).wireBytes }
 
-    func schedule(_ happening: Happening, in delay: Interval) {
-        order += 1
-        let item = (at: now + delay, order: order, happening: happening)
-        let position = queue.firstIndex { ($0.at, $0.order) > (item.at, item.order) } ?? queue.endIndex
-        queue.insert(item, at: position)
+    private static func core(
+        _ identity: NodeIdentity, _ rows: StoredRows, _ seed: UInt64, _ parameters: MembershipParameters
+    ) throws -> Node {
+        let own = seed &+ UInt64(truncatingIfNeeded: identity.id.bits) &* 7919 &+ UInt64(identity.boot)
+        let engine = try Engine(
+            identity: identity, rows: rows, signing: VirtualSigning(key: identity.publicKey), seed: own)
+        return Node(engine: engine, seed: own, parameters: parameters)
     }
 
-    public func handle(_ index: Int, _ event: EngineEvent) {
+    // MARK: Events
+
+    public func index(of node: NodeID) -> Int { Int(node.bits) - 1 }
+
+    func schedule(_ happening: Happening, in delay: Interval) { queue.insert(happening, at: now + delay) }
+
+    /// Does something at a time of the future.
+    public func after(_ delay: Interval, _ action: @escaping (World) -> Void) { schedule(.action(action), in: delay) }
+
+    public func handle(_ index: Int, _ event: EngineEvent) { handle(index, .engine(event)) }
+
+    func handle(_ index: Int, _ event: NodeEvent) {
         guard nodes[index].isUp else { return }
-        for effect in nodes[index].engine.handle(event, now: now) { carryOut(index, effect) }
+        guard nodes[index].stalledUntil == nil else {
+            // As much as a socket's buffer keeps.
+            if nodes[index].inbox.count < 4096 { nodes[index].inbox.append(event) }
+            return
+        }
+        if traces { trace(index, event) }
+        let effects = nodes[index].core.handle(event, at: nodes[index].clock.read(now))
+        for effect in effects { carryOut(index, effect) }
+        checkDeclarations(index)
+        setTimer(index)
+    }
+
+    private func setTimer(_ index: Int) {
+        guard let raw = nodes[index].core.nextDeadline else { return }
+        let at = max(now, nodes[index].clock.time(of: raw))
+        if let timer = nodes[index].timer, timer <= at, timer >= now { return }
+        nodes[index].timer = at
+        queue.insert(.timer(index, boot: nodes[index].boot), at: at)
+    }
+
+    private func carryOut(_ index: Int, _ effect: NodeEffect) {
+        switch effect {
+        case .send(let node, let bytes, let path): send(index, self.index(of: node), bytes, path)
+        case .engine(let effect): carryOut(index, effect)
+        }
     }
 
     private func carryOut(_ index: Int, _ effect: EngineEffect) {
         let boot = nodes[index].boot
         switch effect {
-        case .respond(let id, let response): responses[id] = response
+        case .respond(let id, let response):
+            if let next = continuations.removeValue(forKey: id) { next(response) } else { responses[id] = response }
         case .answer(let id, let response): answers[id] = response
-        case .send(let node, let bytes): send(index, Int(node.bits) - 1, bytes)
+        case .send: break
         case .store(let id, let writes):
-            let outcome: StoreOutcome = nodes[index].failsStores ? .failed("disk full") : .stored
-            if case .stored = outcome { nodes[index].rows.apply(writes) }
-            schedule(.event(index, boot: boot, .stored(id, outcome)), in: .microseconds(100))
+            nodes[index].unsynced.append((id, writes))
+            nodes[index].storedAt = max(now, nodes[index].storedAt) + storeTime
+            queue.insert(.synced(index, boot: boot), at: nodes[index].storedAt)
         case .apply(let id, let operations):
             let outcome = nodes[index].kernel.apply(operations)
-            schedule(.event(index, boot: boot, .applied(id, outcome)), in: .microseconds(100))
+            onApply?(index, operations)
+            schedule(.event(index, boot: boot, .engine(.applied(id, outcome))), in: .microseconds(100))
         case .observe(let id):
-            schedule(.event(index, boot: boot, .observed(id, nodes[index].kernel.state)), in: .microseconds(100))
-        case .peers(let members, _):
-            nodes[index].peers = Set(members.map(\.id))
-            nodes[index].membership.setMembers(members.map(\.id), now: now)
-        case .contact(let id, let contact):
-            guard let target = nodes.firstIndex(where: { "\($0.engine.identity.address)" == contact.host }) else { return }
-            let request = newRequest()
-            contacts[request] = (index, Int(id.value))
-            schedule(.event(target, boot: nodes[target].boot, .joinRequest(request, contact.member)), in: delay)
+            schedule(.event(index, boot: boot, .engine(.observed(id, nodes[index].kernel.state))), in: .microseconds(100))
+        case .peers(let members, _): nodes[index].peers = Set(members.map(\.id))
+        case .contact(let id, let contact): self.contact(index, id, contact)
         case .admit(let id, let answer):
             guard let (node, original) = contacts.removeValue(forKey: id) else { return }
-            schedule(.event(node, boot: nodes[node].boot, .joinAnswer(RequestID(UInt64(original)), answer)), in: delay)
-        case .log(_, let message, _): logs.append("\(index + 1): \(message)")
+            let event = EngineEvent.joinAnswer(RequestID(UInt64(original)), answer)
+            schedule(.event(node, boot: nodes[node].boot, .engine(event)), in: network.delay)
+        case .log(let level, let message, let metadata):
+            log("host\(index + 1) \(level): \(message) \(metadata.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" })")
         }
     }
 
-    private func send(_ from: Int, _ to: Int, _ bytes: [UInt8]) {
-        guard nodes.indices.contains(to), nodes[from].peers.contains(nodes[to].engine.identity.id),
-            !cuts.contains([min(from, to), max(from, to)])
-        else { return }
-        guard loss == 0 || Double(random.next(upperBound: UInt64(1_000_000))) / 1_000_000 >= loss else { return }
-        schedule(.message(from: from, to: to, boot: nodes[to].boot, bytes), in: delay)
+    private func contact(_ index: Int, _ id: RequestID, _ contact: JoinContact) {
+        guard let target = nodes.firstIndex(where: { "\($0.engine.identity.address)" == contact.host }), nodes[target].isUp,
+            !network.cuts.contains(.init(index, target)), !network.cuts.contains(.init(target, index))
+        else {
+            let answer = EngineEvent.joinAnswer(id, .refused("not reached"))
+            return schedule(.event(index, boot: nodes[index].boot, .engine(answer)), in: .seconds(2))
+        }
+        let request = newRequest()
+        contacts[request] = (index, Int(id.value))
+        let event = EngineEvent.joinRequest(request, contact.member)
+        schedule(.event(target, boot: nodes[target].boot, .engine(event)), in: network.delay)
     }
 
-    private func facts(_ index: Int) -> (NodeID) -> Membership.Facts {
-        let engine = nodes[index].engine
-        return { node in
-            let facts = engine.facts(for: node)
-            return Membership.Facts(catalogueIndex: facts.catalogueIndex, digest: facts.digest)
+    private func send(_ from: Int, _ to: Int, _ bytes: [UInt8], _ path: MessagePath) {
+        guard nodes.indices.contains(to), nodes[from].peers.contains(nodes[to].engine.identity.id) else { return }
+        let link = VirtualNetwork.Link(from, to)
+        // What does not fit a datagram goes by stream.
+        guard path == .datagram, bytes.count + 42 <= Limits.datagramBytes else { return stream(link, bytes) }
+        for delay in network.datagram(link, bytes: bytes.count, &random) {
+            schedule(.message(from: from, to: to, boot: nodes[to].boot, bytes, .datagram), in: delay)
         }
     }
 
-    private func run(_ index: Int, _ effects: [Membership.Effect]) {
-        for effect in effects {
-            switch effect {
-            case .send(let node, let bytes): send(index, Int(node.bits) - 1, [1] + bytes)
-            case .reachable(let node): handle(index, .reachable(node))
-            case .unreachable(let node): handle(index, .unreachable(node))
-            case .restarted(let node): handle(index, .restarted(node))
-            case .heard(let node, let facts):
-                handle(index, .heard(node, catalogueIndex: facts.catalogueIndex, digest: facts.digest, roundTrip: nil))
-            }
+    private func stream(_ link: VirtualNetwork.Link, _ bytes: [UInt8]) {
+        let outcome = network.stream(
+            link, bytes: bytes.count, now: now, isListening: nodes[link.to].isUp, isHostUp: nodes[link.to].isHostUp, &random)
+        let boot = nodes[link.from].boot
+        switch outcome {
+        case .arrives(let delay, let opened):
+            schedule(.message(from: link.from, to: link.to, boot: nodes[link.to].boot, bytes, .stream), in: delay)
+            if opened { schedule(.event(link.from, boot: boot, .stream(Self.id(link.to), nil)), in: network.delay * 2) }
+        case .fails(let delay, let failure):
+            schedule(.event(link.from, boot: boot, .stream(Self.id(link.to), failure)), in: delay)
         }
     }
+
+    // MARK: Driving
 
     /// Lets time pass.
-    public func run(for interval: Interval) {
-        let end = now + interval
-        while true {
-            var next = queue.first?.at
-            for node in nodes where node.isUp {
-                for deadline in [node.engine.nextDeadline, node.membership.nextDeadline] {
-                    if let deadline, next.map({ deadline < $0 }) ?? true { next = deadline }
-                }
-            }
-            guard let next, next <= end else { break }
-            now = max(now, next)
-            while let first = queue.first, first.at <= now {
-                queue.removeFirst()
-                deliver(first.happening)
-            }
-            for index in nodes.indices where nodes[index].isUp {
-                if let deadline = nodes[index].membership.nextDeadline, deadline <= now {
-                    var effects: [Membership.Effect] = []
-                    let facts = facts(index)
-                    nodes[index].membership.advance(to: now, facts: facts, into: &effects)
-                    run(index, effects)
-                }
-                if let deadline = nodes[index].engine.nextDeadline, deadline <= now { handle(index, .tick) }
-            }
+    public func run(for interval: Interval) { run(until: now + interval) }
+
+    public func run(until end: Instant) {
+        while let at = queue.first, at <= end, let happening = queue.removeFirst() {
+            now = max(now, at)
+            deliver(happening)
         }
-        now = end
+        now = max(now, end)
+    }
+
+    /// Lets time pass until something holds.
+    ///
+    /// - Returns: Whether it came to hold within the time.
+    @discardableResult
+    public func run(atMost limit: Interval, step: Interval = .milliseconds(1), until isDone: () -> Bool) -> Bool {
+        let end = now + limit
+        while !isDone() {
+            guard now < end else { return false }
+            run(until: min(end, now + step))
+        }
+        return true
     }
 
     private func deliver(_ happening: Happening) {
         switch happening {
+        case .action(let action): action(self)
         case .event(let index, let boot, let event):
             guard nodes[index].boot == boot else { return }
             handle(index, event)
-        case .message(let from, let to, let boot, let bytes):
-            guard nodes[to].isUp, nodes[to].boot == boot else { return }
-            let peer = nodes[from].engine.identity.id
-            guard nodes[to].peers.contains(peer) else { return }
-            guard bytes.first == 1 else { return handle(to, .received(from: peer, bytes)) }
-            var effects: [Membership.Effect] = []
-            let facts = facts(to)
-            try? nodes[to].membership.receive(Array(bytes.dropFirst()), from: peer, now: now, facts: facts, into: &effects)
-            run(to, effects)
+        case .synced(let index, let boot):
+            guard nodes[index].boot == boot, !nodes[index].unsynced.isEmpty else { return }
+            let (id, writes) = nodes[index].unsynced.removeFirst()
+            let outcome: StoreOutcome = nodes[index].failsStores ? .failed("disk full") : .stored
+            if case .stored = outcome { nodes[index].rows.apply(writes) }
+            handle(index, .stored(id, outcome))
+        case .message(let from, let to, let boot, let bytes, let path):
+            guard nodes[to].isUp, nodes[to].boot == boot, nodes[to].peers.contains(Self.id(from)) else { return }
+            handle(to, .message(from: Self.id(from), bytes, path))
+        case .timer(let index, let boot):
+            guard nodes[index].boot == boot, nodes[index].isUp, nodes[index].stalledUntil == nil else { return }
+            nodes[index].timer = nil
+            guard let raw = nodes[index].core.nextDeadline else { return }
+            if nodes[index].clock.time(of: raw) <= now { handle(index, .tick) } else { setTimer(index) }
+        case .wake(let index, let boot): wake(index, boot)
         }
     }
 
-    /// Ends the process of a node: what is not in its store or kernel is gone.
-    public func crash(_ index: Int) {
+    // MARK: Faults
+
+    /// Ends the process of a node: what is not on its disk or in its kernel is gone; of what was being written, the beginning may be there.
+    public func crash(_ index: Int, hostToo: Bool = false) {
+        for (_, writes) in nodes[index].unsynced.prefix(random.below(nodes[index].unsynced.count + 1)) where !nodes[index].failsStores {
+            nodes[index].rows.apply(writes)
+        }
+        nodes[index].unsynced = []
         nodes[index].isUp = false
+        nodes[index].isHostUp = !hostToo
         nodes[index].boot += 1
+        nodes[index].stalledUntil = nil
+        nodes[index].inbox = []
+        nodes[index].timer = nil
+        network.forgetStreams(of: index)
+        trouble(index, until: now)
+        log("host\(index + 1) crashes")
     }
 
     public func restart(_ index: Int) throws {
         let epoch = nodes[index].rows[.node]?[Array("epoch".utf8)].flatMap { try? UInt32(wire: $0) } ?? 1
         let identity = Self.identity(
             index, boot: nodes[index].boot, epoch: epoch, vtep: nodes[index].vtep, underlayMTU: nodes[index].underlayMTU)
-        nodes[index].engine = try Engine(identity: identity, rows: nodes[index].rows, seed: seed &+ UInt64(index) &+ 77)
-        nodes[index].membership = Membership(node: identity.id, boot: identity.boot, seed: seed &+ UInt64(index))
+        nodes[index].core = try Self.core(identity, nodes[index].rows, seed, parameters)
         nodes[index].isUp = true
+        nodes[index].isHostUp = true
+        nodes[index].storedAt = now
+        nodes[index].declared = 0
+        nodes[index].peers = []
+        trouble(index, until: now)
+        log("host\(index + 1) starts")
         handle(index, .start)
-        run(for: .milliseconds(5))
+    }
+
+    /// Stops the process for a while, as SIGSTOP or a starved machine does.
+    public func stall(_ index: Int, for interval: Interval) {
+        guard nodes[index].isUp, nodes[index].stalledUntil == nil else { return }
+        nodes[index].stalledUntil = now + interval
+        trouble(index, until: now + interval)
+        schedule(.wake(index, boot: nodes[index].boot), in: interval)
+        log("host\(index + 1) is stopped")
+    }
+
+    private func wake(_ index: Int, _ boot: UInt32) {
+        guard nodes[index].boot == boot, nodes[index].stalledUntil != nil else { return }
+        nodes[index].stalledUntil = nil
+        nodes[index].timer = nil
+        log("host\(index + 1) goes on")
+        let waiting = nodes[index].inbox
+        nodes[index].inbox = []
+        // Timers may be looked at before the sockets, or after.
+        if random.chance(0.5) { handle(index, .tick) }
+        for event in waiting { handle(index, event) }
+        handle(index, .tick)
+    }
+
+    public func jumpClock(_ index: Int, by interval: Interval) { nodes[index].clock.jump(by: interval, now: now) }
+    public func setClockRate(_ index: Int, _ rate: Double) { nodes[index].clock.setRate(rate, now: now) }
+
+    /// Something is wrong with the node; what others say of it meanwhile, or shortly after, is no error.
+    func trouble(_ index: Int, until: Instant) { nodes[index].trouble = max(nodes[index].trouble, until) }
+
+    func log(_ line: @autoclosure () -> String) {
+        guard traces || logs.count < 10_000 else { return }
+        logs.append("\(now.nanoseconds / 1_000_000).\(String(now.nanoseconds / 1000 % 1000 + 1000).dropFirst()) ms \(line())")
+    }
+
+    private func trace(_ index: Int, _ event: NodeEvent) {
+        if case .message(let from, let bytes, let path) = event {
+            log("host\(index + 1) ← host\(self.index(of: from) + 1) \(path) \(bytes.first ?? 0) (\(bytes.count) bytes)")
+        }
     }
 
     // MARK: Calls
 
-    private func newRequest() -> RequestID {
+    func newRequest() -> RequestID {
         defer { nextRequest += 1 }
         return RequestID(nextRequest)
     }
@@ -218,37 +357,83 @@ public final class World {
         return id
     }
 
+    /// Starts a call; what follows is done with the answer, when it comes.
+    public func begin(_ index: Int, _ request: DriverRequest, then next: @escaping (DriverResponse) -> Void) {
+        let id = newRequest()
+        continuations[id] = next
+        handle(index, .driver(id, request))
+    }
+
+    /// Starts a call of a node's command line.
+    public func beginControl(_ index: Int, _ request: ControlRequest) -> RequestID {
+        let id = newRequest()
+        handle(index, .control(id, request))
+        return id
+    }
+
     /// Calls, and lets time pass until there is an answer.
     public func call(_ index: Int, _ request: DriverRequest) -> DriverResponse {
         let id = begin(index, request)
-        for _ in 0..<10_000 {
-            if let response = responses[id] { return response }
-            run(for: .milliseconds(1))
-        }
-        return .failed(DriverError(.system, "never answered"))
+        run(atMost: .seconds(10), step: .microseconds(100)) { responses[id] != nil }
+        return responses.removeValue(forKey: id) ?? .failed(DriverError(.system, "never answered"))
     }
 
     public func control(_ index: Int, _ request: ControlRequest) -> ControlResponse {
-        let id = newRequest()
-        handle(index, .control(id, request))
-        for _ in 0..<10_000 {
-            if let response = answers[id] { return response }
-            run(for: .milliseconds(1))
-        }
-        return .refused("never answered")
+        let id = beginControl(index, request)
+        run(atMost: .seconds(10), step: .microseconds(100)) { answers[id] != nil }
+        return answers.removeValue(forKey: id) ?? .refused("never answered")
+    }
+
+    /// `init` on the first node.
+    ///
+    /// - Returns: The join token.
+    func initialise() -> String? {
+        let initialise = Initialise(
+            cluster: ClusterID(bits: 42), addressPool: Self.addressPool, subnetLength: 24, dataPathPort: 4789,
+            gossipKey: [UInt8](repeating: 1, count: 32), joinSecret: [UInt8](repeating: 2, count: 32))
+        guard case .token(let report) = control(0, .initialise(initialise)) else { return nil }
+        return report.token
     }
 
     /// `init` on the first node, `join` on all others.
     public func makeCluster() -> Bool {
         run(for: .milliseconds(2))
-        let initialise = Initialise(
-            cluster: ClusterID(bits: 42), addressPool: Self.addressPool, subnetLength: 24, dataPathPort: 4789,
-            gossipKey: [UInt8](repeating: 1, count: 32), joinSecret: [UInt8](repeating: 2, count: 32))
-        guard case .token(let report) = control(0, .initialise(initialise)) else { return false }
-        for index in nodes.indices.dropFirst() {
-            guard case .done = control(index, .join(token: report.token, host: "192.0.2.1", port: 7946)) else { return false }
+        guard let token = initialise() else { return false }
+        let joins = nodes.indices.dropFirst().map { beginControl($0, .join(token: token, host: "192.0.2.1", port: 7946)) }
+        let haveJoined = run(atMost: .seconds(30)) { joins.allSatisfy { answers[$0] != nil } }
+        for join in joins {
+            guard case .done? = answers.removeValue(forKey: join) else { return false }
         }
         run(for: .seconds(2))
-        return true
+        return haveJoined
+    }
+}
+
+/// A node's clock: runs faster or slower than the world's, and jumps.
+struct VirtualClock {
+    private var base = Instant(nanoseconds: 0)
+    private var since = Instant(nanoseconds: 0)
+    private var rate = 1.0
+
+    func read(_ now: Instant) -> Instant {
+        let passed = (now - since).nanoseconds
+        return base + Interval(nanoseconds: rate == 1 ? passed : Int64(Double(passed) * rate))
+    }
+
+    /// When the clock will show this.
+    func time(of raw: Instant) -> Instant {
+        let left = (raw - base).nanoseconds
+        return since + Interval(nanoseconds: rate == 1 ? left : Int64((Double(left) / rate).rounded(.up)))
+    }
+
+    mutating func jump(by interval: Interval, now: Instant) {
+        base = read(now) + interval
+        since = now
+    }
+
+    mutating func setRate(_ new: Double, now: Instant) {
+        base = read(now)
+        since = now
+        rate = new
     }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import FoundationEssentials
+import Glibc
 import NIOHTTP1
 import OverlayDaemon
 import OverlayEngine
@@ -79,20 +80,64 @@ struct NodeCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(commandName: "ls", abstract: "List the nodes.")
         @OptionGroup var client: ClientOptions
         @Option(help: "text or json.") var format = OutputFormat.text
+        @Flag(name: .shortAndLong, help: "Go on printing changes of state as they happen.") var watch = false
 
         func run() async throws {
+            let start = watch ? try await client.ask(.GET, "/nodes/changes", as: NodeChanges.self).last : 0
             let data = try await client.raw(.GET, "/nodes")
-            if format == .json { return print(String(decoding: data, as: UTF8.self), terminator: "") }
-            let nodes = try JSONDecoder().decode([NodeReport].self, from: data)
+            if format == .json {
+                print(String(decoding: data, as: UTF8.self), terminator: "")
+            } else {
+                printNodes(try JSONDecoder().decode([NodeReport].self, from: data))
+            }
+            if watch { try await follow(from: start) }
+        }
+
+        private func printNodes(_ nodes: [NodeReport]) {
             printTable(
-                ["ID", "NAME", "ADDRESS", "STATE", "SINCE", "RTT", "NETWORKS", "BLOCKS", "CATALOGUE"],
+                ["ID", "NAME", "ADDRESS", "STATE", "SINCE", "RTT", "NETWORKS", "BLOCKS", "CATALOGUE", "REASON"],
                 nodes.map { node in
                     [
                         String(node.id.prefix(12)) + (node.isSelf ? " *" : ""), node.name, node.address, node.state,
                         node.isSelf ? "-" : "\(node.since)s", node.roundTrip.map { "\($0)µs" } ?? "-", "\(node.networks)",
                         "\(node.blocks)", node.isWriter ? "writer" : "replica",
+                        node.reason + (node.ailment > 0 ? (node.reason.isEmpty ? "" : "; ") + "ails (\(node.ailment) of 7)" : ""),
                     ]
                 })
+        }
+
+        /// Until it is interrupted, or the daemon ends.
+        private func follow(from start: UInt64) async throws {
+            var last = start
+            while true {
+                let news = try await client.ask(.GET, "/nodes/changes?after=\(last)", as: NodeChanges.self)
+                for change in news.changes {
+                    let reason = change.reason.isEmpty ? "" : ": \(change.reason)"
+                    say(
+                        format == .json
+                            ? String(decoding: try JSONEncoder().encode(change), as: UTF8.self)
+                            : "\(timeOfDay(before: change.age))  \(change.node)  \(change.was) → \(change.state)\(reason)")
+                }
+                last = news.last
+            }
+        }
+
+        /// Prints a line past the buffer of standard output, which holds lines back where that is a pipe.
+        private func say(_ line: String) {
+            let bytes = Array((line + "\n").utf8)
+            _ = write(STDOUT_FILENO, bytes, bytes.count)
+        }
+
+        /// By the local clock.
+        private func timeOfDay(before milliseconds: Int64) -> String {
+            var time = timespec()
+            clock_gettime(CLOCK_REALTIME, &time)
+            let total = Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000 - milliseconds
+            var seconds = time_t(total / 1000)
+            var parts = tm()
+            localtime_r(&seconds, &parts)
+            let fields = [Int64(parts.tm_hour), Int64(parts.tm_min), Int64(parts.tm_sec)].map { $0 < 10 ? "0\($0)" : "\($0)" }
+            return fields.joined(separator: ":") + "." + String(1000 + total % 1000).dropFirst()
         }
     }
 

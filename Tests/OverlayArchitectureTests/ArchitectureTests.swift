@@ -7,12 +7,12 @@ import Testing
         "OverlayMembership", "OverlayReplication", "OverlayCatalogue", "OverlayIPAM", "OverlayDatapath", "OverlayESP", "OverlayDNS",
         "OverlayDriver",
     ]
-    private static let cores = levelOne.union(["OverlayModel", "OverlayEngine", "OverlaySimulation"])
+    private static let cores = levelOne.union(["OverlayModel", "OverlayEngine", "OverlayNode", "OverlaySimulation"])
     private static let leaves: Set = ["OverlayLinux", "OverlayCrypto", "OverlayTelemetry"]
     private static let shells: Set = [
         "OverlayNetlink", "OverlayGossip", "OverlayDNSServer", "OverlayStore", "OverlayPluginServer", "OverlayDocker",
     ]
-    private static let apps: Set = ["OverlayDaemon", "swift-overlay"]
+    private static let apps: Set = ["OverlayDaemon", "swift-overlay", "swift-overlay-sim"]
 
     private static func isC(_ module: String) -> Bool {
         module.hasPrefix("C") && module.dropFirst().first?.isUppercase == true && module != "Crypto"
@@ -23,7 +23,9 @@ import Testing
         if target == "OverlayModel" { return [] }
         if levelOne.contains(target) { return ["OverlayModel"] }
         if target == "OverlayEngine" { return levelOne.subtracting(["OverlayMembership"]).union(["OverlayModel"]) }
+        if target == "OverlayNode" { return ["OverlayModel", "OverlayCatalogue", "OverlayEngine", "OverlayMembership"] }
         if target == "OverlaySimulation" { return cores }
+        if target == "swift-overlay-sim" { return ["OverlaySimulation", "OverlayModel"] }
         if target == "OverlayCrypto" { return ["OverlayModel"] }
         if leaves.contains(target) { return [] }
         // A shell knows the words of the core it serves, and leaves.
@@ -43,7 +45,7 @@ import Testing
         let package = try Repository.text(Repository.root.path + "/Package.swift")
         for target in try Repository.targets {
             #expect(package.contains("\"\(target)\""), "Sources/\(target) is no target of the package")
-            #expect(target.hasPrefix("Overlay") || Self.isC(target) || target == "swift-overlay", "\(target)")
+            #expect(target.hasPrefix("Overlay") || Self.isC(target) || Self.apps.contains(target), "\(target)")
         }
     }
 

@@ -62,7 +62,7 @@ import Testing
     func lossIsRepaired(seed: UInt64) throws {
         let world = try World(count: 4, seed: seed)
         #expect(world.makeCluster())
-        world.loss = 0.2
+        world.network.loss = 0.2
         var networks: [World.Created] = []
         for index in 0..<4 { networks.append(try world.createNetwork(index, "net")) }
         var live: [World.Attached] = []
@@ -104,14 +104,14 @@ import Testing
         let second = try world.createNetwork(1, "net")
         let a = try world.attach(0, "a", to: first)
         let b = try world.attach(1, "b", to: second)
-        world.cuts = [[0, 1]]
+        world.split(1)
         world.run(for: .seconds(30))
         #expect(world.kernel(0)?.forwarding[b.mac] == .vtep(IPAddress(v4: 192, 0, 2, 2)))
         // Starts go on from owned blocks; what needs the writer is refused and names it.
         let c = try world.attach(1, "c", to: second)
         let error = #expect(throws: DriverError.self) { try world.createNetwork(1, "other") }
         #expect(error?.message.contains("catalogue writer host1 unreachable since") == true)
-        world.cuts = []
+        world.heal()
         world.run(for: .seconds(5))
         #expect(world.kernel(0)?.neighbours == [a.address: a.mac, b.address: b.mac, c.address: c.mac])
         _ = try world.createNetwork(1, "other")
@@ -170,12 +170,12 @@ import Testing
         let witness = try world.attach(2, "witness", to: second)
         world.run(for: .seconds(1))
         // The witness's host hears nothing of the end and the new beginning; the writer does.
-        world.cuts = [[0, 2], [1, 2]]
+        world.split(2)
         world.removeNetwork(1, first)
         world.run(for: .seconds(1))
         first = try world.createNetwork(1, "net")
         let new = try world.attach(1, "new", to: first)
-        world.cuts = []
+        world.heal()
         world.run(for: .seconds(8))
         #expect(world.kernel(2)?.neighbours == [witness.address: witness.mac, new.address: new.mac])
         #expect(world.kernel(1)?.neighbours == world.kernel(2)?.neighbours)

@@ -15,22 +15,29 @@ import Testing
         let transport: GossipTransport
         let node: NodeID
         let port: UInt16
-        private let messages: NIOLockedValueBox<[[UInt8]]>
+        private let messages: NIOLockedValueBox<[([UInt8], MessagePath)]>
+        private let streams: NIOLockedValueBox<[StreamFailure?]>
         private let joins: NIOLockedValueBox<[[UInt8]]>
 
-        var received: [[UInt8]] { messages.withLockedValue { $0 } }
+        var received: [[UInt8]] { messages.withLockedValue { $0.map(\.0) } }
+        var paths: [MessagePath] { messages.withLockedValue { $0.map(\.1) } }
+        /// What became of streams that this end opened.
+        var streamOutcomes: [StreamFailure?] { streams.withLockedValue { $0 } }
         var joinFrames: [[UInt8]] { joins.withLockedValue { $0 } }
 
         init(_ number: UInt128, joinAnswer: [UInt8]? = nil) async throws {
             node = NodeID(bits: number)
-            let messages = NIOLockedValueBox<[[UInt8]]>([])
+            let messages = NIOLockedValueBox<[([UInt8], MessagePath)]>([])
+            let streams = NIOLockedValueBox<[StreamFailure?]>([])
+            self.streams = streams
             let joins = NIOLockedValueBox<[[UInt8]]>([])
             self.messages = messages
             self.joins = joins
             transport = GossipTransport(
                 loop: MultiThreadedEventLoopGroup.singleton.next(), node: node, boot: 1, logger: Logger(label: "test"),
                 handlers: .init(
-                    received: { _, bytes in messages.withLockedValue { $0.append(bytes) } }, drained: {},
+                    received: { _, bytes, path in messages.withLockedValue { $0.append((bytes, path)) } },
+                    stream: { _, failure in streams.withLockedValue { $0.append(failure) } }, drained: {},
                     joinRequest: { frame, answer in
                         joins.withLockedValue { $0.append(frame) }
                         answer(joinAnswer)
@@ -42,8 +49,8 @@ import Testing
             port = UInt16(try #require(bound))
         }
 
-        func send(_ message: [UInt8], to peer: End) async {
-            await transport.send(message, to: peer.node)
+        func send(_ message: [UInt8], to peer: End, by path: MessagePath = .datagram) async {
+            await transport.send(message, to: peer.node, by: path)
             await transport.flush()
         }
     }
@@ -82,6 +89,29 @@ import Testing
         #expect(await eventually { a.received.count == 2 })
         await a.transport.close()
         await b.transport.close()
+    }
+
+    @Test func aSmallMessageGoesByStreamWhereItShould() async throws {
+        let a = try await End(1)
+        let b = try await End(2)
+        await introduce([a, b])
+        await a.send([1], to: b, by: .stream)
+        await a.send([2], to: b)
+        #expect(await eventually { b.received.count == 2 })
+        #expect(Set(b.paths) == [.datagram, .stream])
+        #expect(a.streamOutcomes == [nil])
+        await a.transport.close()
+        await b.transport.close()
+    }
+
+    @Test func aPortWithoutAListenerIsRefused() async throws {
+        let a = try await End(1)
+        let b = try await End(2)
+        await introduce([a, b])
+        await b.transport.close()
+        await a.send([1], to: b, by: .stream)
+        #expect(await eventually { a.streamOutcomes == [.refused] })
+        await a.transport.close()
     }
 
     @Test func nothingOfAStrangerIsHandedOn() async throws {
@@ -171,7 +201,7 @@ import Testing
         let first = try await End(1)
         let second = GossipTransport(
             loop: MultiThreadedEventLoopGroup.singleton.next(), node: NodeID(bits: 2), boot: 1, logger: Logger(label: "test"),
-            handlers: .init(received: { _, _ in }, drained: {}, joinRequest: { _, answer in answer(nil) }))
+            handlers: .init(received: { _, _, _ in }, stream: { _, _ in }, drained: {}, joinRequest: { _, answer in answer(nil) }))
         await #expect(throws: (any Error).self) { try await second.bind(host: "127.0.0.1", port: Int(first.port), mayMove: false) }
         let moved = try? await second.bind(host: "127.0.0.1", port: Int(first.port), mayMove: true)
         #expect(moved == nil || moved == Int(first.port) + 1)

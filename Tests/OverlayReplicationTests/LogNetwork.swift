@@ -3,32 +3,74 @@ import Testing
 
 @testable import OverlayReplication
 
+/// Testing has an `Attachment` of its own.
+typealias Attachment = OverlayReplication.Attachment
+
 /// Replication cores in virtual time; node 0 is the owner where there is one. The network loses, doubles and reorders.
 struct LogNetwork {
     static let network = NetworkID(bits: 77)
 
+    struct Sent {
+        var from: Int
+        var to: Int
+        var bytes: [UInt8]
+    }
+
+    private struct Event {
+        var at: Instant
+        var from: Int
+        var to: Int
+        var bytes: [UInt8]
+    }
+
     private(set) var nodes: [Replication]
     private(set) var now = Instant(nanoseconds: 0)
-    /// What each node told of others' endpoints: the sum of its effects.
-    private(set) var told: [[EndpointID: EndpointRecord]]
-    private(set) var sent: [(from: Int, to: Int, bytes: [UInt8])] = []
+    /// What each node told of others' endpoints, by owner: the sum of its effects.
+    private(set) var told: [[NodeID: [EndpointID: EndpointRecord]]]
+    private(set) var attachments: [[NodeID: Attachment]]
+    private(set) var rejected: [(at: Int, from: NodeID, owner: NodeID, reason: Rejection)] = []
+    private(set) var sent: [Sent] = []
     private(set) var synchronised = 0
+    /// How often anything was told of an attachment or endpoint.
+    private(set) var effectsOfOthers = 0
     var loss = 0.0
     var duplication = 0.0
-    /// In microseconds.
+    /// In microseconds; with 50 all take as long, and nothing is overtaken.
     var longestDelay = 200
+    /// Who neither sends nor receives.
     var cut: Set<Int> = []
+    /// From–to pairs that lose everything.
+    var cutLinks: Set<[Int]> = []
+    /// Alters what is under way; nil loses it.
+    var tamper: (@Sendable (_ from: Int, _ to: Int, _ bytes: [UInt8]) -> [UInt8]?)?
+    private let relayThreshold: Int
     private var generator: SeededGenerator
-    private var events: [(at: Instant, order: Int, from: Int, to: Int, bytes: [UInt8])] = []
-    private var order = 0
+    /// The next one last.
+    private var events: [Event] = []
 
-    init(count: Int, seed: UInt64) {
-        nodes = (0..<count).map { Replication(node: Self.id($0), boot: 1) }
-        told = Array(repeating: [:], count: count)
+    init(count: Int, seed: UInt64, relayThreshold: Int = 128) {
+        self.relayThreshold = relayThreshold
         generator = SeededGenerator(seed: seed)
+        told = Array(repeating: [:], count: count)
+        attachments = Array(repeating: [:], count: count)
+        nodes = []
+        nodes = (0..<count).map { make($0, life: 1, of: count) }
+    }
+
+    private func make(_ index: Int, life: UInt64, of count: Int) -> Replication {
+        let id = Self.id(index)
+        var node = Replication(node: id, life: life, signing: TestSigning(node: id), relayThreshold: relayThreshold)
+        node.setKeys(Self.keys(count))
+        return node
+    }
+
+    static func keys(_ count: Int) -> [NodeID: [UInt8]] {
+        Dictionary(uniqueKeysWithValues: (0..<count).map { (id($0), TestSigning.key(of: id($0))) })
     }
 
     static func id(_ index: Int) -> NodeID { NodeID(bits: UInt128(index + 1)) }
+
+    static func index(_ id: NodeID) -> Int { Int(id.bits) - 1 }
 
     static func record(_ number: Int, version: Int = 0) -> EndpointRecord {
         let digits = String(number)
@@ -38,6 +80,16 @@ struct LogNetwork {
             v4: IPAddress(family: .v4, bits: 0x0A00_0000 + UInt128(number)),
             v6: IPAddress(family: .v6, bits: UInt128(0xFD) << 120 | UInt128(number)))
     }
+
+    static func records(_ numbers: some Sequence<Int>, version: Int = 0) -> [EndpointID: EndpointRecord] {
+        Dictionary(uniqueKeysWithValues: numbers.map { (record($0).endpoint, record($0, version: version)) })
+    }
+
+    static func attachment(_ index: Int, mtu: UInt32 = 1450) -> Attachment {
+        Attachment(vtep: IPAddress(v4: 192, 0, 2, UInt8(index + 1)), mtu: mtu)!
+    }
+
+    // MARK: What nodes do
 
     mutating func subscribeAll() {
         let all = Set(nodes.indices.map(Self.id))
@@ -56,83 +108,184 @@ struct LogNetwork {
         act(index) { [now] in $0.remove(Self.record(number).endpoint, from: Self.network, now: now, into: &$1) }
     }
 
+    mutating func attach(_ index: Int, mtu: UInt32 = 1450) {
+        act(index) { [now] in $0.attach(Self.attachment(index, mtu: mtu), to: Self.network, now: now, into: &$1) }
+    }
+
+    mutating func detach(_ index: Int) {
+        act(index) { [now] in $0.detach(from: Self.network, now: now, into: &$1) }
+    }
+
+    /// What the membership of `index` says of `peer`.
+    mutating func setReachable(_ peer: Int, _ isReachable: Bool, at index: Int) {
+        act(index) { [now] in $0.setReachable(Self.id(peer), isReachable, now: now, into: &$1) }
+    }
+
+    mutating func reset(_ peer: Int, at index: Int) {
+        act(index) { [now] in $0.reset(Self.id(peer), now: now, into: &$1) }
+    }
+
     /// The process starts anew and remembers nothing.
     mutating func restart(_ index: Int) {
-        nodes[index] = Replication(node: Self.id(index), boot: nodes[index].boot + 1)
+        nodes[index] = make(index, life: nodes[index].life + 1, of: nodes.count)
         told[index] = [:]
+        attachments[index] = [:]
     }
 
-    mutating func act(_ index: Int, _ body: (inout Replication, inout [Replication.Effect]) -> Void) {
-        var effects: [Replication.Effect] = []
-        body(&nodes[index], &effects)
-        for effect in effects {
-            switch effect {
-            case .send(let peer, let bytes):
-                guard let to = nodes.indices.first(where: { Self.id($0) == peer }) else { continue }
-                sent.append((index, to, bytes))
-                deliver(bytes, from: index, to: to)
-            case .changed(_, _, let record, let old):
-                if told[index].updateValue(record, forKey: record.endpoint) != old { Issue.record("another record was replaced") }
-            case .gone(_, _, let record):
-                if told[index].removeValue(forKey: record.endpoint) != record { Issue.record("what is gone was not there") }
-            case .synchronised: synchronised += 1
-            }
-        }
-    }
+    /// Another core in the place of a node's.
+    mutating func replace(_ index: Int, by other: Replication) { nodes[index] = other }
 
-    mutating func deliver(_ bytes: [UInt8], from: Int, to: Int) {
-        guard !cut.contains(from), !cut.contains(to), Double.random(in: 0..<1, using: &generator) >= loss else { return }
-        for _ in 0..<(Double.random(in: 0..<1, using: &generator) < duplication ? 3 : 1) {
-            let delay = Interval.microseconds(Int64.random(in: 50...Int64(max(51, longestDelay)), using: &generator))
-            events.append((now + delay, order, from, to, bytes))
-            order += 1
-        }
-    }
-
-    mutating func run(for time: Interval) {
-        let end = now + time
-        while true {
-            let event = events.indices.min { (events[$0].at, events[$0].order) < (events[$1].at, events[$1].order) }
-            guard let next = [event.map { events[$0].at }, nodes.compactMap(\.nextDeadline).min()].compactMap({ $0 }).min(),
-                next <= end
-            else { break }
-            now = max(now, next)
-            if let event, events[event].at <= now {
-                let (_, _, from, to, bytes) = events.remove(at: event)
-                guard !cut.contains(to) else { continue }
-                act(to) { [now] node, effects in
-                    do throws(DecodeError) {
-                        try node.receive(bytes, from: Self.id(from), now: now, into: &effects)
-                    } catch {
-                        Issue.record("a message of a node does not decode: \(error)")
-                    }
-                }
-            } else {
-                for index in nodes.indices { act(index) { [now] in $0.advance(to: now, into: &$1) } }
-            }
-        }
-        now = end
-    }
-
-    /// What the membership does once a second: each tells each what it holds of it.
+    /// What the membership does once a second: each tells each the digest of what they share.
     mutating func compareDigests() {
-        for from in nodes.indices {
-            for to in nodes.indices where from != to {
-                let digest = nodes[from].digest(of: Self.id(to))
+        for from in nodes.indices where !cut.contains(from) {
+            for to in nodes.indices where from != to && !cut.contains(to) && !cutLinks.contains([from, to]) {
+                let digest = digest(of: from, with: to)
                 act(to) { [now] in $0.compare(digest, with: Self.id(from), now: now, into: &$1) }
             }
         }
     }
 
+    mutating func digest(of index: Int, with peer: Int) -> UInt64 { nodes[index].digest(with: Self.id(peer)) }
+
+    // MARK: Running
+
+    mutating func act(_ index: Int, _ body: (inout Replication, inout [Replication.Effect]) -> Void) {
+        var effects: [Replication.Effect] = []
+        body(&nodes[index], &effects)
+        for effect in effects { perform(effect, of: index) }
+    }
+
+    private mutating func perform(_ effect: Replication.Effect, of index: Int) {
+        switch effect {
+        case .changed(_, let network, _, _), .gone(_, let network, _), .attached(_, let network, _, _),
+            .detached(_, let network, _):
+            guard network == Self.network else { return }
+            effectsOfOthers += 1
+        case .send, .synchronised, .rejected: break
+        }
+        switch effect {
+        case .send(let peer, let bytes):
+            let to = Self.index(peer)
+            if bytes.count > Limits.datagramBytes - 43 { Issue.record("\(bytes.count) bytes do not fit a datagram") }
+            if to == index { Issue.record("a message to itself") }
+            guard nodes.indices.contains(to) else { return }
+            sent.append(Sent(from: index, to: to, bytes: bytes))
+            deliver(bytes, from: index, to: to)
+        case .changed(let owner, _, let record, let old):
+            if told[index][owner, default: [:]].updateValue(record, forKey: record.endpoint) != old {
+                Issue.record("another record was replaced")
+            }
+        case .gone(let owner, _, let record):
+            if told[index][owner]?.removeValue(forKey: record.endpoint) != record { Issue.record("what is gone was not there") }
+            if told[index][owner]?.isEmpty == true { told[index][owner] = nil }
+        case .attached(let owner, _, let attachment, let old):
+            if attachments[index].updateValue(attachment, forKey: owner) != old { Issue.record("another attachment was replaced") }
+        case .detached(let owner, _, let attachment):
+            if attachments[index].removeValue(forKey: owner) != attachment { Issue.record("another attachment was removed") }
+        case .synchronised: synchronised += 1
+        case .rejected(let from, let owner, _, let reason): rejected.append((index, from, owner, reason))
+        }
+    }
+
+    mutating func deliver(_ original: [UInt8], from: Int, to: Int) {
+        guard !cut.contains(from), !cut.contains(to), !cutLinks.contains([from, to]),
+            Double.random(in: 0..<1, using: &generator) >= loss
+        else { return }
+        guard let bytes = tamper.map({ $0(from, to, original) }) ?? original else { return }
+        for _ in 0..<(Double.random(in: 0..<1, using: &generator) < duplication ? 3 : 1) {
+            let delay = Int64.random(in: 50...Int64(max(50, longestDelay)), using: &generator)
+            let at = now + Interval.microseconds(delay)
+            let position = lowerBound(events.count) { events[$0].at > at }
+            events.insert(Event(at: at, from: from, to: to, bytes: bytes), at: position)
+        }
+    }
+
+    /// Runs the network for a while.
+    mutating func run(for time: Interval) {
+        let end = now + time
+        while step(until: end) {}
+        now = end
+    }
+
+    /// Runs until nobody has anything to send, and all is taken in.
+    @discardableResult
+    mutating func settle(within time: Interval = .seconds(60)) -> Bool {
+        let end = now + time
+        while !(events.isEmpty && nodes.indices.allSatisfy { cut.contains($0) || nodes[$0].isQuiet }) {
+            guard step(until: end) else { return false }
+        }
+        return true
+    }
+
+    private mutating func step(until end: Instant) -> Bool {
+        var next = events.last?.at
+        for index in nodes.indices {
+            if let deadline = nodes[index].nextDeadline, next.map({ deadline < $0 }) ?? true { next = deadline }
+        }
+        guard let next, next <= end else { return false }
+        now = max(now, next)
+        let isTampered = tamper != nil
+        while let event = events.last, event.at <= now {
+            events.removeLast()
+            guard !cut.contains(event.to) else { continue }
+            act(event.to) { [now] node, effects in
+                do throws(DecodeError) {
+                    try node.receive(event.bytes, from: Self.id(event.from), now: now, into: &effects)
+                } catch {
+                    if !isTampered { Issue.record("a message of a node does not decode: \(error)") }
+                }
+            }
+        }
+        for index in nodes.indices {
+            guard let deadline = nodes[index].nextDeadline, deadline <= now else { continue }
+            act(index) { [now] in $0.advance(to: now, into: &$1) }
+            if let deadline = nodes[index].nextDeadline, deadline <= now { Issue.record("a timer fires for ever") }
+        }
+        return true
+    }
+
+    // MARK: What came of it
+
     mutating func forgetSent() { sent = [] }
 
+    /// What `index` has of `owner`; checked against what it told.
     func live(of owner: Int, at index: Int) -> [EndpointID: EndpointRecord] {
-        let mine = nodes[index].endpoints(on: Self.network).filter { $0.owner == Self.id(owner) }.map(\.record)
-        return Dictionary(mine.map { ($0.endpoint, $0) }, uniquingKeysWith: { $1 })
+        let records = nodes[index].endpoints(of: Self.id(owner), on: Self.network)
+        let live = Dictionary(records.map { ($0.endpoint, $0) }, uniquingKeysWith: { $1 })
+        #expect(index == owner || told[index][Self.id(owner)] ?? [:] == live, "effects and state differ")
+        #expect(
+            index == owner || attachments[index][Self.id(owner)] == nodes[index].attachment(of: Self.id(owner), on: Self.network))
+        return live
     }
 
-    var messages: [ReplicationMessage] { sent.compactMap { try? ReplicationMessage(wire: $0.bytes) } }
-    var snapshots: Int {
-        messages.count { if case .snapshot = $0 { true } else { false } }
+    /// Does every node hold what every owner has?
+    func expectEqual(_ comment: Comment? = nil, sourceLocation: SourceLocation = #_sourceLocation) {
+        for owner in nodes.indices {
+            let expected = live(of: owner, at: owner)
+            let attachment = nodes[owner].attachment(of: Self.id(owner), on: Self.network)
+            let isAcknowledged = nodes[owner].isAcknowledged(Self.network)
+            #expect(isAcknowledged, "\(owner): \(comment ?? "")", sourceLocation: sourceLocation)
+            for index in nodes.indices where index != owner {
+                let isEqual = live(of: owner, at: index) == expected
+                #expect(isEqual, "\(owner) at \(index): \(comment ?? "")", sourceLocation: sourceLocation)
+                let isAttached = nodes[index].attachment(of: Self.id(owner), on: Self.network) == attachment
+                #expect(isAttached, "\(owner) at \(index): \(comment ?? "")", sourceLocation: sourceLocation)
+            }
+        }
     }
+
+    func messages(from: Int? = nil, to: Int? = nil) -> [ReplicationMessage] {
+        sent.lazy.filter { (from ?? $0.from) == $0.from && (to ?? $0.to) == $0.to }.compactMap {
+            try? ReplicationMessage(wire: $0.bytes)
+        }
+    }
+}
+
+extension ReplicationMessage {
+    var isBatch: Bool { if case .batch = self { true } else { false } }
+    var batch: SignedBatch? { if case .batch(let batch, _) = self { batch } else { nil } }
+    var isRelayed: Bool { if case .batch(_, .some) = self { true } else { false } }
+    var isPart: Bool { if case .part = self { true } else { false } }
+    var isPull: Bool { if case .pull = self { true } else { false } }
+    var isAcknowledgement: Bool { if case .acknowledge = self { true } else { false } }
 }

@@ -1,0 +1,233 @@
+public import OverlayModel
+
+/// Messages: taking them, passing news on, and comparing views.
+extension Membership {
+    // MARK: Receiving
+
+    /// Takes a message of an authenticated member.
+    public mutating func receive(
+        _ bytes: [UInt8], from peer: NodeID, via path: MessagePath, now: Instant, facts: (NodeID) -> Facts,
+        into effects: inout [Effect]
+    ) throws(DecodeError) {
+        self.now = now
+        let message = try MembershipMessage(wire: bytes)
+        guard let member = members[peer] else { return }
+        // Sent in an earlier life, and late.
+        guard message.incarnation.life >= member.incarnation.life else { return }
+        note(message.incarnation, of: peer, into: &effects)
+        if message.round &- heardRound < 1 << 31 { heardRound = message.round }
+        members[peer]?.status.ailment = message.ailment
+        for update in message.updates { take(update, from: peer, into: &effects) }
+        switch message.body {
+        case .ping(let number):
+            send(.acknowledge(number), to: peer, by: path, facts, into: &effects)
+            // It speaks: perhaps it hears, too.
+            tryAtOnce(peer)
+            if members[peer]?.status.state == .unknown { setState(peer, .alive, "", into: &effects) }
+        case .acknowledge(let number): answered(number, by: peer, via: path, into: &effects)
+        case .request(let number, let target, let milliseconds):
+            help(peer, number, reach: target, within: milliseconds, facts, into: &effects)
+        case .reached(let number): reached(number, through: peer, into: &effects)
+        case .notReached(let number): notReached(number, by: peer)
+        case .states(let isAnswer):
+            if message.view != view { compare(message.updates, with: peer, isAnswer: isAnswer, facts, into: &effects) }
+        }
+        for (requester, number) in relayed {
+            send(.reached(number), to: requester, by: self.path(to: requester), facts, into: &effects)
+        }
+        relayed = []
+        effects.append(.heard(peer, message.facts, roundTrip: members[peer]?.status.roundTrip))
+        if message.view != view, sync == nil, case .acknowledge = message.body { sync = (now + parameters.syncDelay, peer) }
+        flush(facts, into: &effects)
+    }
+
+    /// What became of a stream to a peer: nil when it was opened.
+    public mutating func stream(_ peer: NodeID, _ failure: StreamFailure?, now: Instant, into effects: inout [Effect]) {
+        self.now = now
+        guard let member = members[peer] else { return }
+        members[peer]?.streamFailure = failure
+        switch (member.status.state, failure) {
+        case (.unreachable, .refused):
+            setState(peer, .daemonDown, Self.downReason, into: &effects)
+        case (.daemonDown, .failed(let text)):
+            setState(peer, .unreachable, "its host does not answer any more: \(text)", into: &effects)
+        case (.alive, _) where inquiries[peer] == nil && !probes.values.contains { $0.target == peer }:
+            setState(peer, .alive, aliveReason(peer), into: &effects)
+        default: if failure == .refused { inquiries[peer]?.refused += 1 }
+        }
+    }
+
+    static let downReason = "its host answers, but no daemon listens there"
+
+    // MARK: Sending
+
+    mutating func send(
+        _ body: MembershipMessage.Body, to peer: NodeID, by path: MessagePath, updates: [Update] = [],
+        _ facts: (NodeID) -> Facts, into effects: inout [Effect]
+    ) {
+        guard members[peer] != nil else { return }
+        var updates = updates
+        if case .ping(let number) = body {
+            // The suspect is told first (Lifeguard's buddy system).
+            if let claim = claim(on: peer) { updates.append(claim) }
+            if let outgoing = outbox[peer] {
+                let room = MembershipMessage.updateLimit - updates.count
+                let carried = outgoing.updates.values.sorted { $0.subject < $1.subject }.prefix(room)
+                updates += carried
+                if outgoing.number == nil {
+                    outbox[peer]?.number = number
+                    outbox[peer]?.sentAt = now
+                    outbox[peer]?.carried = carried.count
+                }
+                dirty.remove(peer)
+            }
+        }
+        let message = MembershipMessage(
+            body: body, incarnation: incarnation, round: round, ailment: ailment, facts: facts(peer), view: view, updates: updates)
+        effects.append(.send(peer, message.wireBytes, path))
+    }
+
+    /// What this node holds against a member, for the member to hear.
+    private func claim(on peer: NodeID) -> Update? {
+        guard let member = members[peer] else { return nil }
+        let claim: Update.Claim
+        switch member.status.state {
+        case .unreachable: claim = .unreachable
+        case .daemonDown: claim = .daemonDown
+        case .suspect: claim = .suspect
+        default:
+            if inquiries[peer]?.isDeclared == true {
+                claim = .unreachable
+            } else if suspicions[peer] != nil {
+                claim = .suspect
+            } else {
+                return nil
+            }
+        }
+        guard member.incarnation.value != 0 else { return nil }
+        return Update(subject: peer, incarnation: member.incarnation, claim: claim, source: node)
+    }
+
+    // MARK: News
+
+    /// Tells all members what this node found out.
+    mutating func spread(_ claim: Update.Claim, of subject: NodeID) {
+        let known = subject == node ? incarnation : members[subject]?.incarnation ?? Incarnation(value: 0)
+        let update = Update(subject: subject, incarnation: known, claim: claim, source: node)
+        // That it is alive, a node tells those too that it cannot reach: they may hear it.
+        let targets = subject == node ? members.keys.sorted() : ring.filter { $0 != node && $0 != subject }
+        for peer in targets.count <= parameters.flatGossip ? targets : sample(parameters.fanout, of: targets) {
+            queue(update, for: peer)
+        }
+    }
+
+    /// In clusters too large for the source to tell all, whoever hears news passes it on once.
+    mutating func forward(_ update: Update) {
+        guard ring.count - 1 > parameters.flatGossip else { return }
+        let targets = ring.filter { $0 != node && $0 != update.subject && $0 != update.source }
+        for peer in sample(parameters.fanout / 2, of: targets) { queue(update, for: peer) }
+    }
+
+    /// The latest about a subject takes the place of what was said before; so a peer that does not read costs one update a member.
+    mutating func queue(_ update: Update, for peer: NodeID) {
+        guard members[peer] != nil else { return }
+        var outgoing = outbox[peer] ?? Outgoing()
+        if outgoing.updates[update.subject] == update { return }
+        outgoing.updates[update.subject] = update
+        outgoing.number = nil
+        outgoing.attempts = 0
+        outbox[peer] = outgoing
+        dirty.insert(peer)
+    }
+
+    /// What came up in this call goes out together.
+    mutating func flush(_ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+        guard !dirty.isEmpty else { return }
+        for peer in dirty.sorted() {
+            outbox[peer]?.attempts += 1
+            send(.ping(takeNumber()), to: peer, by: path(to: peer), facts, into: &effects)
+        }
+        dirty = []
+        if gossipAt == nil { gossipAt = now + parameters.gossipTick }
+    }
+
+    mutating func repeatGossip() {
+        gossipAt = nil
+        for (peer, outgoing) in outbox {
+            if outgoing.attempts >= parameters.gossipAttempts || members[peer]?.status.state.isReachable != true {
+                // Comparing views repairs what it did not hear.
+                outbox[peer] = nil
+            } else {
+                dirty.insert(peer)
+            }
+        }
+    }
+
+    mutating func acknowledgeGossip(_ number: UInt32, by peer: NodeID) {
+        guard let outgoing = outbox[peer], let first = outgoing.number, number &- first < 1 << 31 else { return }
+        let sent = outgoing.updates.keys.sorted().prefix(outgoing.carried)
+        if sent.count == outgoing.updates.count {
+            outbox[peer] = nil
+            dirty.remove(peer)
+        } else {
+            for subject in sent { outbox[peer]?.updates[subject] = nil }
+            outbox[peer]?.number = nil
+            dirty.insert(peer)
+        }
+        if outbox.isEmpty { gossipAt = nil }
+    }
+
+    // MARK: Comparing views
+
+    mutating func sendStates(_ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+        guard let peer = sync?.peer else { return }
+        sync = nil
+        for part in parts(of: awayUpdates()) {
+            send(.states(isAnswer: false), to: peer, by: path(to: peer), updates: part, facts, into: &effects)
+        }
+    }
+
+    private func awayUpdates() -> [Update] {
+        retries.keys.sorted().compactMap { peer in
+            guard members[peer]?.status.state.isReachable == false else { return nil }
+            return claim(on: peer)
+        }
+    }
+
+    /// At most eight messages: what does not fit is compared the next time.
+    private mutating func parts(of updates: [Update]) -> [[Update]] {
+        guard updates.count > MembershipMessage.updateLimit else { return [updates] }
+        let start = Int(random(below: UInt64(updates.count)))
+        let turned = Array(updates[start...] + updates[..<start]).prefix(8 * MembershipMessage.updateLimit)
+        return stride(from: 0, to: turned.count, by: MembershipMessage.updateLimit).map {
+            Array(turned[$0..<min($0 + MembershipMessage.updateLimit, turned.count)])
+        }
+    }
+
+    /// The peer told whom it takes for away. It is told of whom this node does, and of those that it knows better.
+    private mutating func compare(
+        _ theirs: [Update], with peer: NodeID, isAnswer: Bool, _ facts: (NodeID) -> Facts, into effects: inout [Effect]
+    ) {
+        var answer: [Update] = []
+        for update in theirs where update.claim != .alive {
+            guard let member = members[update.subject], member.status.state.isReachable, member.incarnation > update.incarnation
+            else { continue }
+            answer.append(Update(subject: update.subject, incarnation: member.incarnation, claim: .alive, source: update.subject))
+        }
+        if !isAnswer {
+            // Reachable for this node in the same incarnation: news for the peer to look into.
+            for update in theirs where update.claim != .alive {
+                guard let member = members[update.subject], member.status.state.isReachable,
+                    member.incarnation == update.incarnation
+                else { continue }
+                answer.append(
+                    Update(subject: update.subject, incarnation: member.incarnation, claim: .alive, source: update.subject))
+            }
+            answer += awayUpdates()
+        }
+        guard !isAnswer || !answer.isEmpty else { return }
+        for part in parts(of: answer) {
+            send(.states(isAnswer: true), to: peer, by: path(to: peer), updates: part, facts, into: &effects)
+        }
+    }
+}

@@ -1,0 +1,172 @@
+import OverlayModel
+
+/// Probing: one member a period, directly, then through helpers and by stream.
+extension Membership {
+    // MARK: The round
+
+    /// In round r every member is probed by exactly one other: the one r places before it in the ring. Nodes that fell behind in their
+    /// count take the others', so a crash is noticed within two periods wherever it happens.
+    mutating func tick(_ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+        let period = parameters.period * Int64(1 + ailment)
+        tickAt = max(tickAt ?? now, Instant(nanoseconds: now.nanoseconds - period.nanoseconds)) + period
+        round &+= 1
+        if heardRound &- round < 1 << 31 { round = heardRound }
+        guard ring.count > 1, let own = ring.firstIndex(of: node) else { return }
+        let offset = 1 + Int(round % UInt32(ring.count - 1))
+        probe(ring[(own + offset) % ring.count], facts, into: &effects)
+    }
+
+    private mutating func probe(_ target: NodeID, _ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+        // It is being asked more closely already.
+        guard inquiries[target] == nil else { return }
+        let number = takeNumber()
+        probes[number] = Probe(target: target, sentAt: now, deadline: now + timeout(for: target), stage: .direct)
+        send(.ping(number), to: target, by: path(to: target), facts, into: &effects)
+    }
+
+    func timeout(for peer: NodeID) -> Interval {
+        let scale = Int64(1 + ailment / 2)
+        guard let member = members[peer], member.path == .datagram, let expected = member.status.roundTrip ?? usualRoundTrip else {
+            return parameters.longestTimeout * scale
+        }
+        let late = Interval(nanoseconds: expected.nanoseconds + 2 * member.variation.nanoseconds)
+        return min(max(late * 4, parameters.shortestTimeout), parameters.longestTimeout) * scale
+    }
+
+    mutating func expireProbes(_ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+        let due = probes.filter { $0.value.deadline <= now }.sorted { $0.key < $1.key }
+        for (number, probe) in due {
+            switch probe.stage {
+            case .direct: askOthers(number, probe, facts, into: &effects)
+            case .indirect(let silent):
+                probes[number] = nil
+                unanswered(probe.target, silentHelpers: silent.count, facts, into: &effects)
+            case .inPlaceOf(let requester, let theirs):
+                probes[number] = nil
+                send(.notReached(theirs), to: requester, by: path(to: requester), facts, into: &effects)
+            }
+        }
+    }
+
+    private mutating func askOthers(
+        _ number: UInt32, _ probe: Probe, _ facts: (NodeID) -> Facts, into effects: inout [Effect]
+    ) {
+        let candidates = ring.filter { $0 != node && $0 != probe.target && members[$0]?.status.state != .suspect }
+        let helpers = sample(parameters.helpers, of: candidates).sorted()
+        let waited = now - probe.sentAt
+        // As long as a helper needs for a round trip of its own, and a stream for being opened.
+        let patience = max(max(waited * 2, timeout(for: probe.target)), parameters.shortestTimeout * 3)
+        probes[number]?.stage = .indirect(helpers: Set(helpers))
+        probes[number]?.deadline = now + min(patience, parameters.period)
+        let half = UInt16(min(patience, parameters.period).nanoseconds / 2_000_000)
+        for helper in helpers {
+            let request = MembershipMessage.Body.request(number, target: probe.target, milliseconds: half)
+            send(request, to: helper, by: path(to: helper), facts, into: &effects)
+        }
+        send(.ping(number), to: probe.target, by: .stream, facts, into: &effects)
+    }
+
+    /// Neither it, nor a helper for it, answered.
+    private mutating func unanswered(
+        _ target: NodeID, silentHelpers: Int, _ facts: (NodeID) -> Facts, into effects: inout [Effect]
+    ) {
+        guard let member = members[target], member.status.state.isReachable else { return }
+        counters.unanswered += 1
+        // Helpers that said no are proof that this node is heard; silent ones, or none, that it may not be.
+        if silentHelpers > 0 || count <= 2 { worsen(by: 1) }
+        let refused = member.streamFailure == .refused
+        inquire(after: target, evidence: 1, refused: refused)
+        if ailment < 4 { accuse(target, into: &effects) }
+    }
+
+    // MARK: Answers
+
+    mutating func answered(
+        _ number: UInt32, by peer: NodeID, via path: MessagePath, into effects: inout [Effect]
+    ) {
+        guard var member = members[peer] else { return }
+        if let probe = probes[number], probe.target == peer {
+            probes[number] = nil
+            recover()
+            if path == .datagram, case .direct = probe.stage { take(sample: now - probe.sentAt, into: &member) }
+            if case .inPlaceOf(let requester, let theirs) = probe.stage { relayed.append((requester, theirs)) }
+        }
+        if let outgoing = outbox[peer], outgoing.number == number, path == .datagram, let sentAt = outgoing.sentAt {
+            take(sample: now - sentAt, into: &member)
+        }
+        if path == .datagram { member.answeredAt = now }
+        if path == .stream { member.streamFailure = nil }
+        members[peer] = member
+        acknowledgeGossip(number, by: peer)
+        switch path {
+        case .datagram: foundAlive(peer, into: &effects)
+        case .stream: foundByStream(peer, into: &effects)
+        }
+    }
+
+    /// RFC 6298 §2.
+    private mutating func take(sample: Interval, into member: inout Member) {
+        let usual = usualRoundTrip ?? sample
+        usualRoundTrip = Interval(nanoseconds: usual.nanoseconds + (sample.nanoseconds - usual.nanoseconds) / 8)
+        guard let old = member.status.roundTrip else {
+            member.status.roundTrip = sample
+            member.variation = Interval(nanoseconds: sample.nanoseconds / 2)
+            return
+        }
+        let error = abs(sample.nanoseconds - old.nanoseconds)
+        member.variation = Interval(nanoseconds: member.variation.nanoseconds + (error - member.variation.nanoseconds) / 4)
+        member.status.roundTrip = Interval(nanoseconds: old.nanoseconds + (sample.nanoseconds - old.nanoseconds) / 8)
+    }
+
+    /// A helper had an answer where this node had none.
+    mutating func reached(_ number: UInt32, through helper: NodeID, into effects: inout [Effect]) {
+        guard let probe = probes[number], case .indirect = probe.stage else { return }
+        probes[number] = nil
+        guard let state = members[probe.target]?.status.state, state.isReachable, state != .suspect else { return }
+        setState(
+            probe.target, state == .unknown ? .alive : state, "answers other nodes, but not this one", into: &effects)
+    }
+
+    mutating func notReached(_ number: UInt32, by helper: NodeID) {
+        guard let probe = probes[number], case .indirect(var helpers) = probe.stage else { return }
+        helpers.remove(helper)
+        probes[number]?.stage = .indirect(helpers: helpers)
+    }
+
+    /// Somebody cannot reach a member and asks this node to try.
+    mutating func help(
+        _ requester: NodeID, _ theirs: UInt32, reach target: NodeID, within milliseconds: UInt16, _ facts: (NodeID) -> Facts,
+        into effects: inout [Effect]
+    ) {
+        guard target != node, target != requester, members[target] != nil,
+            probes.values.count(where: { if case .inPlaceOf = $0.stage { true } else { false } }) < 256
+        else { return }
+        let number = takeNumber()
+        let patience = min(.milliseconds(Int64(milliseconds)), parameters.period)
+        probes[number] = Probe(target: target, sentAt: now, deadline: now + patience, stage: .inPlaceOf(requester, theirs))
+        send(.ping(number), to: target, by: path(to: target), facts, into: &effects)
+    }
+
+    // MARK: Those that are away
+
+    mutating func retry(_ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+        for (peer, retry) in retries.filter({ $0.value.at <= now }).sorted(by: { $0.key < $1.key }) {
+            let isBlocked = members[peer]?.status.state == .udpBlocked
+            let pause = isBlocked ? parameters.pathRetry : parameters.retryTime(tries: retry.tries, members: count)
+            // ±12 %, so that not all try together for ever.
+            let jitter = Int64(random(below: UInt64(pause.nanoseconds / 4))) - pause.nanoseconds / 8
+            retries[peer] = (now + pause + Interval(nanoseconds: jitter), retry.tries + 1)
+            send(.ping(takeNumber()), to: peer, by: .datagram, facts, into: &effects)
+            if !isBlocked, retry.tries % 4 == 3 || members[peer]?.status.state == .daemonDown {
+                send(.ping(takeNumber()), to: peer, by: .stream, facts, into: &effects)
+            }
+        }
+        nextRetry = retries.values.lazy.map(\.at).min()
+    }
+
+    /// Something tells that an unreachable member may be back.
+    mutating func tryAtOnce(_ peer: NodeID) {
+        guard members[peer]?.status.state.isReachable == false, let retry = retries[peer], retry.at > now else { return }
+        setRetry(peer, (now, min(retry.tries, 2)))
+    }
+}

@@ -1,0 +1,120 @@
+import OverlayModel
+
+/// A statement about a member, passed from node to node.
+struct Update: Hashable, Sendable {
+    enum Claim: UInt8, Hashable, Sendable {
+        case alive = 1
+        case suspect = 2
+        case daemonDown = 3
+        case unreachable = 4
+    }
+
+    var subject: NodeID
+    /// The subject's, as the source knows it. A newer one overrides whatever was said of an older one.
+    var incarnation: Incarnation
+    var claim: Claim
+    /// Whose own observation it is; for `alive` the subject's.
+    var source: NodeID
+}
+
+/// What members say to one another about being there.
+struct MembershipMessage: Hashable, Sendable {
+    enum Body: Hashable, Sendable {
+        case ping(UInt32)
+        /// The answer to a ping of the receiver.
+        case acknowledge(UInt32)
+        /// Please ping `target` for me, and say within so many milliseconds whether it answered.
+        case request(UInt32, target: NodeID, milliseconds: UInt16)
+        /// It answered me.
+        case reached(UInt32)
+        /// It did not answer me; but you reached me, so look for the fault elsewhere.
+        case notReached(UInt32)
+        /// The updates are what the sender holds of members that are not well. An answer gets no answer.
+        case states(isAnswer: Bool)
+    }
+
+    var body: Body
+    /// The sender's.
+    var incarnation: Incarnation
+    /// The sender's probe round.
+    var round: UInt32
+    /// How well the sender does, 0 (well) to 7.
+    var ailment: UInt8
+    var facts: Membership.Facts
+    /// Over the members and who of them is reachable; equal where views are.
+    var view: UInt64
+    var updates: [Update]
+}
+
+extension Update: Wire {
+    init(from reader: inout ByteReader) throws(DecodeError) {
+        subject = try reader.value()
+        incarnation = try reader.value()
+        guard let claim = Claim(rawValue: try reader.byte()) else { throw .invalid("claim") }
+        self.claim = claim
+        source = claim == .alive ? subject : try reader.value()
+    }
+
+    func encode(to writer: inout ByteWriter) {
+        writer.value(subject)
+        writer.value(incarnation)
+        writer.byte(claim.rawValue)
+        if claim != .alive { writer.value(source) }
+    }
+}
+
+extension MembershipMessage: Wire {
+    /// Updates that one message may carry; more do not fit a datagram.
+    static let updateLimit = 24
+
+    init(from reader: inout ByteReader) throws(DecodeError) {
+        switch try reader.byte() {
+        case 1: body = .ping(try reader.integer())
+        case 2: body = .acknowledge(try reader.integer())
+        case 3: body = .request(try reader.integer(), target: try reader.value(), milliseconds: try reader.integer())
+        case 4: body = .reached(try reader.integer())
+        case 5: body = .notReached(try reader.integer())
+        case 6: body = .states(isAnswer: try reader.bool())
+        default: throw .invalid("membership message")
+        }
+        incarnation = try reader.value()
+        round = try reader.integer()
+        ailment = try reader.byte()
+        guard ailment <= Membership.worst else { throw .invalid("ailment") }
+        facts = Membership.Facts(catalogueIndex: try reader.integer(), digest: try reader.integer())
+        view = try reader.integer()
+        updates = try reader.list(limit: Self.updateLimit)
+    }
+
+    func encode(to writer: inout ByteWriter) {
+        switch body {
+        case .ping(let number):
+            writer.byte(1)
+            writer.integer(number)
+        case .acknowledge(let number):
+            writer.byte(2)
+            writer.integer(number)
+        case .request(let number, let target, let milliseconds):
+            writer.byte(3)
+            writer.integer(number)
+            writer.value(target)
+            writer.integer(milliseconds)
+        case .reached(let number):
+            writer.byte(4)
+            writer.integer(number)
+        case .notReached(let number):
+            writer.byte(5)
+            writer.integer(number)
+        case .states(let isAnswer):
+            writer.byte(6)
+            writer.bool(isAnswer)
+        }
+        writer.value(incarnation)
+        writer.integer(round)
+        writer.byte(ailment)
+        writer.integer(facts.catalogueIndex)
+        writer.integer(facts.digest)
+        writer.integer(view)
+        writer.list(updates)
+    }
+}

@@ -1,0 +1,112 @@
+import OverlayModel
+
+/// A snapshot on its way here, part by part. Its head was checked when it was begun; whether the parts make what the head says is known
+/// when all are there.
+struct Assembly: Sendable {
+    /// Parts asked for and not here yet, at most.
+    static let window = 32
+
+    let key: LogKey
+    let position: LogPosition
+    let root: [UInt8]
+    private let signature: [UInt8]
+    private let attachment: Attachment?
+    private let total: Int
+    /// Who gives it, all of it: so it is known whose fault it is when it is none.
+    let source: NodeID
+    private var parts: [Int: [EndpointRecord]] = [:]
+    private var records = 0
+    /// All below were asked for.
+    private var asked = 0
+    /// All below are here.
+    private var firstMissing = 0
+
+    init(_ part: SnapshotPart, from source: NodeID) {
+        key = part.key
+        position = part.position
+        root = part.root
+        signature = part.signature
+        attachment = part.attachment
+        total = Int(part.total)
+        self.source = source
+    }
+
+    enum Place {
+        /// It is one of this snapshot's.
+        case inside
+        /// It begins another snapshot that is to be taken in the place of this one.
+        case instead
+        case unwanted
+    }
+
+    /// What the owner gives, nobody else interrupts; what another one gives, only something newer does.
+    func place(of part: SnapshotPart, from peer: NodeID) -> Place {
+        if peer == source { return part.position == position && part.root == root ? .inside : .instead }
+        if peer == key.owner { return .instead }
+        return source != key.owner && part.position > position ? .instead : .unwanted
+    }
+
+    var isComplete: Bool { parts.count == total }
+
+    enum Taken {
+        case new
+        case known
+        /// The part cannot be one of this snapshot.
+        case broken
+    }
+
+    mutating func take(_ part: SnapshotPart) -> Taken {
+        let index = Int(part.index)
+        guard part.total == total, index < total, part.attachment == attachment, part.signature == signature,
+            Self.isAscending(part.records), records + part.records.count <= Limits.endpointsPerLog
+        else { return .broken }
+        guard parts[index] == nil else { return .known }
+        parts[index] = part.records
+        records += part.records.count
+        asked = max(asked, index + 1)
+        while firstMissing < asked, parts[firstMissing] != nil { firstMissing += 1 }
+        return .new
+    }
+
+    private static func isAscending(_ records: [EndpointRecord]) -> Bool {
+        zip(records, records.dropFirst()).allSatisfy { $0.endpoint < $1.endpoint }
+    }
+
+    /// What to ask for now, so that no more than the window is under way.
+    /// - Parameter again: What was asked for has not come in time, and is asked for once more.
+    mutating func requests(again: Bool) -> [PartRequest] {
+        var ranges: [Range<Int>] = []
+        var free = Self.window
+        if again {
+            for index in firstMissing..<asked where parts[index] == nil && free > 0 {
+                free -= 1
+                if let last = ranges.last, last.upperBound == index, last.count < PartRequest.limit {
+                    ranges[ranges.count - 1] = last.lowerBound..<index + 1
+                } else {
+                    ranges.append(index..<index + 1)
+                }
+            }
+        } else {
+            free -= asked - parts.count
+            // Half a window at a time, not a request for each part that comes.
+            guard free >= min(PartRequest.limit, total - asked) else { return [] }
+        }
+        while free > 0, asked < total {
+            let count = min(free, PartRequest.limit, total - asked)
+            ranges.append(asked..<asked + count)
+            asked += count
+            free -= count
+        }
+        return ranges.map { PartRequest(position: position, first: UInt32($0.lowerBound), count: UInt8($0.count)) }
+    }
+
+    /// The log, when all parts are here and are what its owner signed.
+    func log(_ signing: any RecordSigning) -> OwnerLog? {
+        guard isComplete else { return nil }
+        let all = (0..<total).flatMap { parts[$0] ?? [] }
+        guard Self.isAscending(all) else { return nil }
+        let contents = LogContents(all, attachment: attachment, signing: signing)
+        guard contents.root(signing) == root else { return nil }
+        return OwnerLog(key, at: position, contents, root: root, signature: signature)
+    }
+}

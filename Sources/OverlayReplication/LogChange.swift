@@ -1,0 +1,161 @@
+public import OverlayModel
+
+/// Where a log stands. A later life of the owner starts anew and is above every earlier one.
+public struct LogPosition: Hashable, Comparable, Sendable {
+    /// ``Incarnation/life`` of the owner.
+    public var life: UInt64
+    /// The number of the last change. Dense: each change is one more.
+    public var sequence: UInt64
+
+    public init(life: UInt64, sequence: UInt64) {
+        self.life = life
+        self.sequence = sequence
+    }
+
+    /// Below every log.
+    public static let none = LogPosition(life: 0, sequence: 0)
+
+    public static func < (lhs: LogPosition, rhs: LogPosition) -> Bool { (lhs.life, lhs.sequence) < (rhs.life, rhs.sequence) }
+}
+
+extension LogPosition: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        self.init(life: try reader.counter(), sequence: try reader.counter())
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.integer(life)
+        writer.integer(sequence)
+    }
+}
+
+/// Names one log: whose endpoints, on which network.
+struct LogKey: Hashable, Sendable {
+    var network: NetworkID
+    var owner: NodeID
+}
+
+/// One numbered change of an owner log.
+enum LogChange: Hashable, Sendable, Wire {
+    case attach(Attachment)
+    case endpoint(EndpointRecord)
+    case gone(EndpointID)
+    /// The owner has the network no more, and no endpoint on it.
+    case detach
+
+    init(from reader: inout ByteReader) throws(DecodeError) {
+        switch try reader.byte() {
+        case 1: self = .endpoint(try reader.value())
+        case 2: self = .gone(try reader.value())
+        case 3: self = .attach(try reader.value())
+        case 4: self = .detach
+        default: throw .invalid("log change")
+        }
+    }
+
+    func encode(to writer: inout ByteWriter) {
+        switch self {
+        case .endpoint(let record):
+            writer.byte(1)
+            writer.value(record)
+        case .gone(let endpoint):
+            writer.byte(2)
+            writer.value(endpoint)
+        case .attach(let attachment):
+            writer.byte(3)
+            writer.value(attachment)
+        case .detach: writer.byte(4)
+        }
+    }
+}
+
+/// How large what is said may be, in bytes of its encoded form.
+enum Budget {
+    /// A message, so that with its kind (1) and its seal (42) it fits ``Limits/datagramBytes``.
+    static let message = Limits.datagramBytes - 43
+    /// The changes of one batch.
+    static let batch = 860
+    /// The records of one snapshot part.
+    static let part = 960
+    /// A signature (Ed25519, RFC 8032 §5.1.6).
+    static let signature = 64
+    /// A digest (SHA-256).
+    static let digest = 32
+}
+
+/// The own changes of a network that are not numbered yet, and what they make of its state.
+struct PendingChanges: Sendable {
+    private(set) var changes: [LogChange] = []
+    private var endpoints: [EndpointID: EndpointRecord?] = [:]
+    /// Nil: as it was before.
+    private(set) var attachment: Attachment??
+    private var isCleared = false
+    /// How many endpoints more, or fewer, than before.
+    private(set) var growth = 0
+
+    var isEmpty: Bool { changes.isEmpty }
+
+    /// The record an endpoint has after the changes.
+    func record(of endpoint: EndpointID, over contents: LogContents) -> EndpointRecord? {
+        if let known = endpoints[endpoint] { return known }
+        return isCleared ? nil : contents.record(of: endpoint)
+    }
+
+    func count(over contents: LogContents) -> Int { (isCleared ? 0 : contents.count) + growth }
+
+    enum Added {
+        case added
+        /// It changes nothing.
+        case same
+        /// The log has as many endpoints as one may have.
+        case full
+    }
+
+    /// Adds a change, if it is one.
+    mutating func add(_ change: LogChange, over contents: LogContents) -> Added {
+        switch change {
+        case .attach(let new):
+            guard attachment ?? contents.attachment != new else { return .same }
+            attachment = .some(new)
+        case .detach:
+            guard (attachment ?? contents.attachment) != nil || count(over: contents) > 0 else { return .same }
+            attachment = .some(nil)
+            endpoints = [:]
+            isCleared = true
+            growth = 0
+        case .endpoint(let new):
+            let old = record(of: new.endpoint, over: contents)
+            guard old != new else { return .same }
+            if old == nil {
+                guard count(over: contents) < Limits.endpointsPerLog else { return .full }
+                growth += 1
+            }
+            endpoints[new.endpoint] = .some(new)
+        case .gone(let endpoint):
+            guard record(of: endpoint, over: contents) != nil else { return .same }
+            growth -= 1
+            endpoints[endpoint] = .some(nil)
+        }
+        changes.append(change)
+        return .added
+    }
+
+    /// Cuts the changes into what fits a batch each, in order.
+    func batches() -> [[LogChange]] {
+        var batches: [[LogChange]] = []
+        var batch: [LogChange] = []
+        var bytes = 0
+        for change in changes {
+            let size = change.wireBytes.count
+            if !batch.isEmpty, bytes + size > Budget.batch {
+                batches.append(batch)
+                batch = []
+                bytes = 0
+            }
+            batch.append(change)
+            bytes += size
+        }
+        if !batch.isEmpty { batches.append(batch) }
+        return batches
+    }
+}

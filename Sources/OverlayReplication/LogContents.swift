@@ -1,0 +1,205 @@
+import OverlayModel
+
+/// What one step of a log made different, as the datapath wants it.
+enum LogDifference: Hashable, Sendable {
+    case attached(Attachment, was: Attachment?)
+    case detached(Attachment)
+    case changed(EndpointRecord, was: EndpointRecord?)
+    case gone(EndpointRecord)
+}
+
+/// What is live in one log, with the digest that its owner signs: endpoints lie in up to 256 buckets by a byte of their id's hash, each
+/// with its own digest, so that a change costs one bucket and the root. A copy costs the list of the buckets, so a batch can be tried out
+/// on one.
+struct LogContents: Sendable {
+    private struct Entry: Sendable {
+        var record: EndpointRecord
+        var wire: [UInt8]
+    }
+
+    private struct Bucket: Sendable {
+        let index: UInt8
+        /// By endpoint.
+        var entries: [Entry] = []
+        var digest: [UInt8] = []
+
+        /// Where the endpoint is, or would be.
+        func position(of endpoint: EndpointID) -> Int {
+            lowerBound(entries.count) { entries[$0].record.endpoint < endpoint }
+        }
+
+        func record(of endpoint: EndpointID) -> EndpointRecord? {
+            let position = position(of: endpoint)
+            guard position < entries.count, entries[position].record.endpoint == endpoint else { return nil }
+            return entries[position].record
+        }
+
+        mutating func rehash(_ signing: any RecordSigning) {
+            var bytes: [UInt8] = []
+            bytes.reserveCapacity(entries.reduce(0) { $0 + $1.wire.count })
+            for entry in entries { bytes += entry.wire }
+            digest = signing.hash(bytes)
+        }
+    }
+
+    private(set) var attachment: Attachment?
+    /// Endpoints.
+    private(set) var count = 0
+    /// By index, none empty.
+    private var buckets: [Bucket] = []
+
+    init() {}
+
+    /// - Parameter records: In the order of their endpoints, no endpoint twice.
+    init(_ records: [EndpointRecord], attachment: Attachment?, signing: any RecordSigning) {
+        self.attachment = attachment
+        count = records.count
+        var all = (0...UInt8.max).map { Bucket(index: $0) }
+        for record in records {
+            all[Int(Self.bucket(of: record.endpoint))].entries.append(Entry(record: record, wire: record.wireBytes))
+        }
+        buckets = all.filter { !$0.entries.isEmpty }
+        for position in buckets.indices { buckets[position].rehash(signing) }
+    }
+
+    /// FNV-1a of the id, folded to a byte.
+    private static func bucket(of endpoint: EndpointID) -> UInt8 {
+        var hash: UInt32 = 0x811C_9DC5
+        for byte in endpoint.text.utf8 { hash = (hash ^ UInt32(byte)) &* 0x0100_0193 }
+        hash ^= hash >> 16
+        return UInt8(truncatingIfNeeded: hash ^ hash >> 8)
+    }
+
+    /// Where the bucket of this index is, or would be.
+    private func position(of index: UInt8) -> Int { lowerBound(buckets.count) { buckets[$0].index < index } }
+
+    // MARK: Changes
+
+    /// Lays changes over what is live.
+    mutating func apply(_ changes: [LogChange], signing: any RecordSigning) -> [LogDifference] {
+        var differences: [LogDifference] = []
+        var touched: Set<UInt8> = []
+        for change in changes {
+            switch change {
+            case .attach(let new):
+                if attachment != new { differences.append(.attached(new, was: attachment)) }
+                attachment = new
+            case .detach:
+                differences += records.map { .gone($0) }
+                if let old = attachment { differences.append(.detached(old)) }
+                attachment = nil
+                buckets = []
+                count = 0
+                touched = []
+            case .endpoint(let record):
+                let index = Self.bucket(of: record.endpoint)
+                let old = put(record, into: index)
+                guard old != record else { continue }
+                differences.append(.changed(record, was: old))
+                touched.insert(index)
+            case .gone(let endpoint):
+                let index = Self.bucket(of: endpoint)
+                guard let old = remove(endpoint, from: index) else { continue }
+                differences.append(.gone(old))
+                touched.insert(index)
+            }
+        }
+        for index in touched {
+            let position = position(of: index)
+            if buckets[position].entries.isEmpty {
+                buckets.remove(at: position)
+            } else {
+                buckets[position].rehash(signing)
+            }
+        }
+        return differences
+    }
+
+    private mutating func put(_ record: EndpointRecord, into index: UInt8) -> EndpointRecord? {
+        let slot = position(of: index)
+        if slot == buckets.count || buckets[slot].index != index { buckets.insert(Bucket(index: index), at: slot) }
+        let position = buckets[slot].position(of: record.endpoint)
+        let entry = Entry(record: record, wire: record.wireBytes)
+        if position < buckets[slot].entries.count, buckets[slot].entries[position].record.endpoint == record.endpoint {
+            let old = buckets[slot].entries[position].record
+            buckets[slot].entries[position] = entry
+            return old
+        }
+        buckets[slot].entries.insert(entry, at: position)
+        count += 1
+        return nil
+    }
+
+    /// Leaves an empty bucket behind for ``apply(_:signing:)`` to remove.
+    private mutating func remove(_ endpoint: EndpointID, from index: UInt8) -> EndpointRecord? {
+        let slot = position(of: index)
+        guard slot < buckets.count, buckets[slot].index == index, let old = buckets[slot].record(of: endpoint) else { return nil }
+        buckets[slot].entries.remove(at: buckets[slot].position(of: endpoint))
+        count -= 1
+        return old
+    }
+
+    // MARK: Reading
+
+    /// The digest of everything.
+    func root(_ signing: any RecordSigning) -> [UInt8] {
+        var writer = ByteWriter()
+        writer.optional(attachment)
+        writer.integer(UInt32(count))
+        for bucket in buckets {
+            writer.byte(bucket.index)
+            writer.raw(bucket.digest)
+        }
+        return signing.hash(writer.bytes)
+    }
+
+    func record(of endpoint: EndpointID) -> EndpointRecord? {
+        let index = Self.bucket(of: endpoint)
+        let slot = position(of: index)
+        guard slot < buckets.count, buckets[slot].index == index else { return nil }
+        return buckets[slot].record(of: endpoint)
+    }
+
+    /// In the order of their endpoints.
+    var records: [EndpointRecord] {
+        buckets.flatMap { $0.entries.lazy.map(\.record) }.sorted { $0.endpoint < $1.endpoint }
+    }
+
+    /// What leads from here to `new`: first what is gone, then the attachment, then what changed.
+    func differences(to new: LogContents) -> [LogDifference] {
+        var gone: [EndpointRecord] = []
+        var changed: [(record: EndpointRecord, was: EndpointRecord?)] = []
+        for bucket in buckets where !new.has(bucket) {
+            gone += bucket.entries.lazy.map(\.record).filter { new.record(of: $0.endpoint) == nil }
+        }
+        for bucket in new.buckets where !has(bucket) {
+            for entry in bucket.entries {
+                let old = record(of: entry.record.endpoint)
+                if old != entry.record { changed.append((entry.record, old)) }
+            }
+        }
+        var differences = gone.sorted { $0.endpoint < $1.endpoint }.map { LogDifference.gone($0) }
+        if let attachment = new.attachment {
+            if attachment != self.attachment { differences.append(.attached(attachment, was: self.attachment)) }
+        } else if let attachment {
+            differences.append(.detached(attachment))
+        }
+        return differences + changed.sorted { $0.record.endpoint < $1.record.endpoint }.map { .changed($0.record, was: $0.was) }
+    }
+
+    private func has(_ bucket: Bucket) -> Bool {
+        let slot = position(of: bucket.index)
+        return slot < buckets.count && buckets[slot].index == bucket.index && buckets[slot].digest == bucket.digest
+    }
+}
+
+/// The first of 0..<`count` for which `isBelow` does not hold, where it holds for none after that.
+func lowerBound(_ count: Int, isBelow: (Int) -> Bool) -> Int {
+    var low = 0
+    var high = count
+    while low < high {
+        let middle = (low + high) / 2
+        if isBelow(middle) { low = middle + 1 } else { high = middle }
+    }
+    return low
+}

@@ -1,0 +1,189 @@
+import OverlayModel
+
+/// Why something a peer sent was not believed. It changed nothing.
+public enum Rejection: String, Error, Hashable, Sendable, CaseIterable {
+    /// The owner's public key is not known.
+    case noKey = "no key of the owner"
+    /// The signature is not the owner's, or not of this state.
+    case badSignature = "bad signature"
+    /// The parts of a snapshot do not make what its owner signed.
+    case brokenSnapshot = "broken snapshot"
+    /// More than ``Limits/endpointsPerLog``.
+    case tooManyEndpoints = "too many endpoints"
+    /// A peer claims to have more of this node's own log than there is.
+    case ownLogAhead = "more of the own log than there is"
+}
+
+/// One owner's log as this node holds it, its own or another's: everything that is live, and the last batches as they were signed.
+struct OwnerLog: Sendable {
+    /// A batch kept word for word.
+    struct Kept: Sendable {
+        var after: UInt64
+        var end: UInt64
+        /// The message, without a relay.
+        var message: [UInt8]
+    }
+
+    /// The current snapshot, cut into messages.
+    struct Prepared: Sendable {
+        var position: LogPosition
+        var parts: [[UInt8]]
+        var askedAt: Instant
+    }
+
+    /// Changes and batches kept for those who lag; beyond, they get a snapshot.
+    static let tailChanges: UInt64 = 1024
+    static let tailBatches = 256
+
+    let key: LogKey
+    private(set) var position: LogPosition
+    private(set) var contents: LogContents
+    /// The digest of the contents, and the owner's signature over it with the position.
+    private(set) var root: [UInt8]
+    private(set) var signature: [UInt8]
+    private var tail: [Kept] = []
+    private var prepared: Prepared?
+
+    /// A log of this node's own, empty.
+    init(own key: LogKey, at position: LogPosition, signing: any RecordSigning) {
+        self.key = key
+        self.position = position
+        contents = LogContents()
+        root = contents.root(signing)
+        signature = signing.sign(Self.head(key, position, root))
+    }
+
+    /// A log as a snapshot has it, whose signature was found good.
+    init(_ key: LogKey, at position: LogPosition, _ contents: LogContents, root: [UInt8], signature: [UInt8]) {
+        self.key = key
+        self.position = position
+        self.contents = contents
+        self.root = root
+        self.signature = signature
+    }
+
+    /// What an owner signs.
+    static func head(_ key: LogKey, _ position: LogPosition, _ root: [UInt8]) -> [UInt8] {
+        var writer = ByteWriter()
+        writer.raw("swift-overlay log v1".utf8)
+        writer.value(key.owner)
+        writer.value(key.network)
+        writer.value(position)
+        writer.raw(root)
+        return writer.bytes
+    }
+
+    /// A batch message without its relay.
+    static func direct(_ message: [UInt8]) -> [UInt8] {
+        // Kind, "there is a relay", group, of.
+        message.count > 6 && message[1] == 1 ? [message[0], 0] + message[6...] : message
+    }
+
+    /// A batch message with a relay.
+    static func relayed(_ message: [UInt8], _ group: RelayGroup) -> [UInt8] {
+        [message[0], 1] + group.wireBytes + message[2...]
+    }
+
+    // MARK: Growing
+
+    /// The owner's side: numbers and signs changes that fit one batch.
+    mutating func extend(_ changes: [LogChange], signing: any RecordSigning) {
+        _ = contents.apply(changes, signing: signing)
+        let after = position.sequence
+        position.sequence += UInt64(changes.count)
+        root = contents.root(signing)
+        signature = signing.sign(Self.head(key, position, root))
+        let batch = SignedBatch(
+            network: key.network, owner: key.owner, life: position.life, after: after, changes: changes, signature: signature)
+        keep(batch, ReplicationMessage.batch(batch, relay: nil).wireBytes)
+    }
+
+    /// The others' side: takes the batch that follows, if it is the owner's.
+    mutating func accept(
+        _ batch: SignedBatch, _ message: [UInt8], publicKey: [UInt8], signing: any RecordSigning
+    ) throws(Rejection) -> [LogDifference] {
+        var new = contents
+        let differences = new.apply(batch.changes, signing: signing)
+        guard new.count <= Limits.endpointsPerLog else { throw .tooManyEndpoints }
+        let root = new.root(signing)
+        guard signing.verify(batch.signature, of: Self.head(key, batch.end, root), by: publicKey) else { throw .badSignature }
+        contents = new
+        self.root = root
+        signature = batch.signature
+        position = batch.end
+        keep(batch, Self.direct(message))
+        return differences
+    }
+
+    private mutating func keep(_ batch: SignedBatch, _ message: [UInt8]) {
+        tail.append(Kept(after: batch.after, end: position.sequence, message: message))
+        let oldest = position.sequence - min(position.sequence, Self.tailChanges)
+        var drop = max(0, tail.count - Self.tailBatches)
+        while drop < tail.count - 1, tail[drop].after < oldest { drop += 1 }
+        if drop > 0 { tail.removeFirst(drop) }
+        if let position = prepared?.position, position.sequence < tailStart { prepared = nil }
+    }
+
+    // MARK: Giving
+
+    /// The oldest sequence whose successor is still kept.
+    var tailStart: UInt64 { tail.first?.after ?? position.sequence }
+
+    /// Are all batches after this sequence here, one starting right there?
+    func reaches(back sequence: UInt64) -> Bool { sequence == position.sequence || index(after: sequence) != nil }
+
+    private func index(after sequence: UInt64) -> Int? {
+        let index = lowerBound(tail.count) { tail[$0].after < sequence }
+        return index < tail.count && tail[index].after == sequence ? index : nil
+    }
+
+    /// The batches from the one after `sequence`, as many as start below `bound` and at most `limit`.
+    func batches(after sequence: UInt64, below bound: UInt64 = .max, limit: Int = .max) -> ArraySlice<Kept> {
+        guard let start = index(after: sequence) else { return [] }
+        return tail[start...].prefix(limit).prefix { $0.after < bound }
+    }
+
+    /// The snapshot to give to who asks now. One of many parts is kept as long as it is asked for, and the batches since are here.
+    mutating func snapshot(at now: Instant) -> Prepared {
+        if prepared != nil {
+            prepared?.askedAt = now
+        } else {
+            let new = Prepared(position: position, parts: cut(), askedAt: now)
+            guard new.parts.count > 1 else { return new }
+            prepared = new
+        }
+        return prepared ?? Prepared(position: position, parts: [], askedAt: now)
+    }
+
+    /// The kept snapshot, if it is the one of this position.
+    mutating func snapshot(of position: LogPosition, at now: Instant) -> Prepared? {
+        guard prepared?.position == position else { return nil }
+        return snapshot(at: now)
+    }
+
+    /// When the kept snapshot was last asked for.
+    var snapshotAskedAt: Instant? { prepared?.askedAt }
+
+    mutating func forgetSnapshot() { prepared = nil }
+
+    private func cut() -> [[UInt8]] {
+        var parts: [[EndpointRecord]] = [[]]
+        var bytes = 0
+        for record in contents.records {
+            let size = record.wireBytes.count
+            if bytes + size > Budget.part {
+                parts.append([])
+                bytes = 0
+            }
+            parts[parts.count - 1].append(record)
+            bytes += size
+        }
+        return parts.enumerated().map { index, records in
+            ReplicationMessage.part(
+                SnapshotPart(
+                    network: key.network, owner: key.owner, position: position, root: root, signature: signature,
+                    attachment: contents.attachment, total: UInt32(parts.count), index: UInt32(index), records: records)
+            ).wireBytes
+        }
+    }
+}

@@ -1,0 +1,115 @@
+import OverlayModel
+
+// The others' side: batches of owners, whoever brings them, are checked, taken, passed on and acknowledged.
+
+extension Replication {
+    mutating func take(
+        _ batch: SignedBatch, _ message: [UInt8], relay: RelayGroup?, from peer: NodeID, now: Instant, into effects: inout [Effect]
+    ) {
+        let key = batch.key
+        // Late words of one who left are not taken, and early ones of one who is not known to be a user yet come again.
+        guard isFollowed(key.owner, on: key.network), isFollowed(peer, on: key.network) else { return }
+        guard let publicKey = keys[key.owner] else { return reject(.noKey, key, from: peer, into: &effects) }
+        let position = networks[key.network]?.remotes[key.owner]?.position ?? .none
+        guard batch.end > position else { return acknowledgeSoon(key, now: now, into: &effects) }
+        guard position.life == batch.life, position.sequence == batch.after else {
+            chase(key, batch.end, shownBy: peer, now: now, into: &effects)
+            return hold(HeldBatch(batch: batch, message: message, relay: relay, sender: peer), after: position)
+        }
+        var next: HeldBatch? = HeldBatch(batch: batch, message: message, relay: relay, sender: peer)
+        var taken = 0
+        while let held = next {
+            guard accept(held, publicKey: publicKey, now: now, into: &effects) else { break }
+            taken += 1
+            next = networks[key.network]?.remotes[key.owner]?.chase?.held.removeValue(forKey: held.batch.end.sequence)
+            if next != nil { self.held -= 1 }
+        }
+        guard taken > 0 else { return }
+        acknowledgeSoon(key, now: now, into: &effects)
+        progressed(key, batches: taken, now: now, into: &effects)
+    }
+
+    /// Takes a batch that follows what is known, if its owner signed what it leads to.
+    private mutating func accept(
+        _ held: HeldBatch, publicKey: [UInt8], now: Instant, into effects: inout [Effect]
+    ) -> Bool {
+        let batch = held.batch
+        let key = batch.key
+        let signing = signing
+        let differences: [LogDifference]
+        do throws(Rejection) {
+            differences =
+                try networks[key.network]?.remotes[key.owner]?.log?
+                .accept(batch, held.message, publicKey: publicKey, signing: signing) ?? []
+        } catch {
+            reject(error, key, from: held.sender, into: &effects)
+            askOwner(key, batch.end, after: held.sender, now: now, into: &effects)
+            return false
+        }
+        counters.batchesReceived += 1
+        moved(key, from: LogPosition(life: batch.life, sequence: batch.after), to: batch.end)
+        tell(differences, of: key, into: &effects)
+        if let relay = held.relay, held.sender == key.owner { forward(held.message, key, relay, into: &effects) }
+        return true
+    }
+
+    /// Keeps a batch that overtook others, if it is to be of use soon.
+    private mutating func hold(_ new: HeldBatch, after position: LogPosition) {
+        let key = new.batch.key
+        guard let count = networks[key.network]?.remotes[key.owner]?.chase?.held.count, count < Self.heldOfLog,
+            held < Self.heldOfAll,
+            new.batch.life == position.life, new.batch.after > position.sequence,
+            new.batch.after - position.sequence <= Self.window
+        else { return }
+        let old = networks[key.network]?.remotes[key.owner]?.chase?.held.updateValue(new, forKey: new.batch.after)
+        if old == nil { held += 1 }
+    }
+
+    /// Lets go of held batches that begin below a sequence.
+    mutating func release(_ key: LogKey, below sequence: UInt64 = .max) {
+        guard let all = networks[key.network]?.remotes[key.owner]?.chase?.held, !all.isEmpty else { return }
+        let kept = all.filter { $0.key >= sequence }
+        held -= all.count - kept.count
+        networks[key.network]?.remotes[key.owner]?.chase?.held = kept
+    }
+
+    // MARK: Relaying
+
+    private mutating func forward(_ message: [UInt8], _ key: LogKey, _ group: RelayGroup, into effects: inout [Effect]) {
+        let direct = OwnerLog.direct(message)
+        for member in members(of: group, key) where isReachable(member) {
+            effects.append(.send(member, direct))
+            counters.batchesForwarded += 1
+        }
+    }
+
+    private mutating func members(of group: RelayGroup, _ key: LogKey) -> [NodeID] {
+        guard let version = networks[key.network]?.version else { return [] }
+        if let known = networks[key.network]?.remotes[key.owner]?.forwarding, known.group == group, known.version == version {
+            return known.members
+        }
+        let members = (networks[key.network]?.order ?? []).filter {
+            $0 != key.owner && Relays.group(of: $0, key, of: Int(group.of)) == Int(group.index)
+        }
+        networks[key.network]?.remotes[key.owner]?.forwarding = Forwarding(group: group, version: version, members: members)
+        return members
+    }
+
+    // MARK: Acknowledging
+
+    mutating func acknowledgeSoon(_ key: LogKey, now: Instant, into effects: inout [Effect]) {
+        guard let last = networks[key.network]?.remotes[key.owner]?.acknowledgedAt, now - last < Self.coalescing else {
+            return acknowledge(key, now: now, into: &effects)
+        }
+        timers.set(.acknowledge(key), noLaterThan: last + Self.coalescing)
+    }
+
+    /// Tells the owner how far its log is here.
+    mutating func acknowledge(_ key: LogKey, now: Instant, into effects: inout [Effect]) {
+        timers.clear(.acknowledge(key))
+        guard let position = networks[key.network]?.remotes[key.owner]?.log?.position, let view = networks[key.network]?.view
+        else { return }
+        effects.append(.send(key.owner, ReplicationMessage.acknowledge(key.network, position, view: view).wireBytes))
+        networks[key.network]?.remotes[key.owner]?.acknowledgedAt = now
+    }
+}

@@ -1,0 +1,133 @@
+public import OverlayModel
+
+extension Replication {
+    // MARK: Who takes part
+
+    /// Who gets this node's log of a network: the nodes whose engine has the network. Also opens the network for what they send.
+    public mutating func subscribe(_ network: NetworkID, to nodes: Set<NodeID>, now: Instant, into effects: inout [Effect]) {
+        open(network)
+        // Whoever is offered the log gets it whole, not as it is between two changes of one instant.
+        flush(network, now: now, into: &effects)
+        let lost = (networks[network]?.order ?? []).filter { !nodes.contains($0) }
+        let new = nodes.filter { $0 != node && networks[network]?.subscribers[$0] == nil }.sorted()
+        guard !lost.isEmpty || !new.isEmpty else { return }
+        for peer in lost { drop(peer, of: network, into: &effects) }
+        let folded = networks[network]?.folded ?? 0
+        for peer in new {
+            networks[network]?.subscribers[peer] = Subscriber()
+            peers[peer, default: Peer()].networks.insert(network)
+            peers[peer]?.digest ^= folded
+        }
+        let order = networks[network]?.subscribers.keys.sorted() ?? []
+        networks[network]?.order = order
+        networks[network]?.relays = nil
+        networks[network]?.version += 1
+        for peer in new { push(network, to: peer, now: now, into: &effects) }
+    }
+
+    /// This node has no part in the network any more.
+    public mutating func unsubscribe(_ network: NetworkID, into effects: inout [Effect]) {
+        guard let order = networks[network]?.order else { return }
+        for peer in order { drop(peer, of: network, into: &effects) }
+        timers.clear(.flush(network))
+        timers.clear(.forget(LogKey(network: network, owner: node)))
+        networks[network] = nil
+        unfolded.remove(network)
+    }
+
+    /// Forgets a node that has left the network, and what it had there.
+    private mutating func drop(_ peer: NodeID, of network: NetworkID, into effects: inout [Effect]) {
+        let key = LogKey(network: network, owner: peer)
+        for timer in [Timer.resend(network, peer), .acknowledge(key), .pull(key), .forget(key)] { timers.clear(timer) }
+        release(key)
+        networks[network]?.subscribers[peer] = nil
+        peers[peer]?.networks.remove(network)
+        peers[peer]?.digest ^= networks[network]?.folded ?? 0
+        guard let log = networks[network]?.remotes.removeValue(forKey: peer)?.log else { return }
+        moved(key, from: log.position, to: .none)
+        tell(log.contents.differences(to: LogContents()), of: key, into: &effects)
+    }
+
+    func tell(_ differences: [LogDifference], of key: LogKey, into effects: inout [Effect]) {
+        for difference in differences {
+            switch difference {
+            case .attached(let attachment, let old):
+                effects.append(.attached(owner: key.owner, key.network, attachment, was: old))
+            case .detached(let attachment): effects.append(.detached(owner: key.owner, key.network, attachment))
+            case .changed(let record, let old): effects.append(.changed(owner: key.owner, key.network, record, was: old))
+            case .gone(let record): effects.append(.gone(owner: key.owner, key.network, record))
+            }
+        }
+    }
+
+    // MARK: Peers
+
+    /// A peer that does not answer is sent nothing; when it is back, it gets what it lacks at once.
+    public mutating func setReachable(_ peer: NodeID, _ isReachable: Bool, now: Instant, into effects: inout [Effect]) {
+        guard self.isReachable(peer) != isReachable else { return }
+        peers[peer, default: Peer()].isReachable = isReachable
+        for network in (peers[peer]?.networks ?? []).sorted() {
+            networks[network]?.relays = nil
+            if isReachable {
+                networks[network]?.subscribers[peer]?.retry = nil
+                resend(network, to: peer, now: now, into: &effects)
+            } else {
+                timers.clear(.resend(network, peer))
+            }
+        }
+    }
+
+    /// The peer runs anew: nothing is known any more of what it has.
+    public mutating func reset(_ peer: NodeID, now: Instant, into effects: inout [Effect]) {
+        for network in (peers[peer]?.networks ?? []).sorted() {
+            networks[network]?.subscribers[peer] = Subscriber()
+            timers.clear(.resend(network, peer))
+            push(network, to: peer, now: now, into: &effects)
+        }
+    }
+
+    // MARK: Reading
+
+    /// The endpoints of other owners on a network.
+    public func endpoints(on network: NetworkID) -> [(owner: NodeID, record: EndpointRecord)] {
+        (networks[network]?.order ?? []).flatMap { owner in endpoints(of: owner, on: network).map { (owner, $0) } }
+    }
+
+    public func endpoints(of owner: NodeID, on network: NetworkID) -> [EndpointRecord] {
+        log(of: owner, on: network)?.contents.records ?? []
+    }
+
+    /// Where an owner has the network; nil when it does not, or is not known to.
+    public func attachment(of owner: NodeID, on network: NetworkID) -> Attachment? {
+        log(of: owner, on: network)?.contents.attachment
+    }
+
+    /// How many endpoints an owner has on a network.
+    public func count(of owner: NodeID, on network: NetworkID) -> Int { log(of: owner, on: network)?.contents.count ?? 0 }
+
+    /// How far an owner's log is here.
+    public func position(of owner: NodeID, on network: NetworkID) -> LogPosition? { log(of: owner, on: network)?.position }
+
+    /// Does this node know all of the owner's endpoints on the network, as they once were?
+    public func isSynchronised(with owner: NodeID, on network: NetworkID) -> Bool { log(of: owner, on: network) != nil }
+
+    private func log(of owner: NodeID, on network: NetworkID) -> OwnerLog? {
+        owner == node ? networks[network]?.own : networks[network]?.remotes[owner]?.log
+    }
+
+    /// Has every subscriber acknowledged all of this node's log of the network?
+    public func isAcknowledged(_ network: NetworkID) -> Bool {
+        guard let logs = networks[network] else { return true }
+        return logs.pending.isEmpty && logs.subscribers.values.allSatisfy { $0.acknowledged == logs.own.position.sequence }
+    }
+
+    /// Is nothing pending, unacknowledged by a peer that can be reached, or being pulled?
+    public var isQuiet: Bool {
+        timers.keys.allSatisfy {
+            switch $0 {
+            case .flush, .resend, .acknowledge, .pull: false
+            case .check, .forget: true
+            }
+        }
+    }
+}

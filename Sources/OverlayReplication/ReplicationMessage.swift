@@ -1,0 +1,248 @@
+import OverlayModel
+
+/// Contiguous changes of one log, with the owner's signature over the state they lead to. Who holds the state before them can check them,
+/// whoever brings them.
+struct SignedBatch: Hashable, Sendable {
+    var network: NetworkID
+    var owner: NodeID
+    var life: UInt64
+    /// The sequence before the first change.
+    var after: UInt64
+    var changes: [LogChange]
+    var signature: [UInt8]
+
+    var end: LogPosition { LogPosition(life: life, sequence: after + UInt64(changes.count)) }
+    var key: LogKey { LogKey(network: network, owner: owner) }
+}
+
+extension SignedBatch: Wire {
+    init(from reader: inout ByteReader) throws(DecodeError) {
+        network = try reader.value()
+        owner = try reader.value()
+        life = try reader.counter()
+        after = try reader.counter()
+        // A change takes at least a byte.
+        changes = try reader.list(limit: Budget.batch)
+        signature = try reader.take(Budget.signature)
+        guard !changes.isEmpty, end.sequence < Limits.counter else { throw .invalid("batch") }
+    }
+
+    func encode(to writer: inout ByteWriter) {
+        writer.value(network)
+        writer.value(owner)
+        writer.integer(life)
+        writer.integer(after)
+        writer.list(changes)
+        writer.raw(signature)
+    }
+}
+
+/// The subscribers that one relay passes a batch on to: a share of all.
+struct RelayGroup: Hashable, Sendable, Wire {
+    var index: UInt16
+    var of: UInt16
+
+    init(index: UInt16, of: UInt16) {
+        self.index = index
+        self.of = of
+    }
+
+    init(from reader: inout ByteReader) throws(DecodeError) {
+        self.init(index: try reader.integer(), of: try reader.integer())
+        guard index < of else { throw .invalid("relay group") }
+    }
+
+    func encode(to writer: inout ByteWriter) {
+        writer.integer(index)
+        writer.integer(of)
+    }
+}
+
+/// A piece of everything that is live at a position. What is in no piece is gone: deletions need no tombstones.
+struct SnapshotPart: Hashable, Sendable {
+    var network: NetworkID
+    var owner: NodeID
+    var position: LogPosition
+    /// The digest of the whole; every part has it, so that none but a signed snapshot is ever begun.
+    var root: [UInt8]
+    var signature: [UInt8]
+    var attachment: Attachment?
+    /// How many parts there are; one even when there is no record.
+    var total: UInt32
+    /// From 0.
+    var index: UInt32
+    /// In the order of their endpoints.
+    var records: [EndpointRecord]
+
+    var key: LogKey { LogKey(network: network, owner: owner) }
+}
+
+extension SnapshotPart: Wire {
+    init(from reader: inout ByteReader) throws(DecodeError) {
+        network = try reader.value()
+        owner = try reader.value()
+        position = try reader.value()
+        root = try reader.take(Budget.digest)
+        signature = try reader.take(Budget.signature)
+        attachment = try reader.optional()
+        total = try reader.integer()
+        index = try reader.integer()
+        // A record takes more than 16 bytes.
+        records = try reader.list(limit: Budget.part / 16)
+        guard index < total, total <= Limits.endpointsPerLog, total == 1 || !records.isEmpty else {
+            throw .invalid("snapshot part")
+        }
+    }
+
+    func encode(to writer: inout ByteWriter) {
+        writer.value(network)
+        writer.value(owner)
+        writer.value(position)
+        writer.raw(root)
+        writer.raw(signature)
+        writer.optional(attachment)
+        writer.integer(total)
+        writer.integer(index)
+        writer.list(records)
+    }
+}
+
+/// Which parts of a snapshot are wanted.
+struct PartRequest: Hashable, Sendable, Wire {
+    /// Of the snapshot.
+    var position: LogPosition
+    var first: UInt32
+    /// 1…16.
+    var count: UInt8
+
+    static let limit = 16
+
+    init(position: LogPosition, first: UInt32, count: UInt8) {
+        self.position = position
+        self.first = first
+        self.count = count
+    }
+
+    init(from reader: inout ByteReader) throws(DecodeError) {
+        self.init(position: try reader.value(), first: try reader.integer(), count: try reader.byte())
+        guard (1...Self.limit).contains(Int(count)) else { throw .invalid("count of parts") }
+    }
+
+    func encode(to writer: inout ByteWriter) {
+        writer.value(position)
+        writer.integer(first)
+        writer.byte(count)
+    }
+}
+
+/// What a node holds of one network, as one number (``Replication/view(of:)``).
+struct NetworkView: Hashable, Sendable, Wire {
+    var network: NetworkID
+    var hash: UInt64
+
+    init(network: NetworkID, hash: UInt64) {
+        self.network = network
+        self.hash = hash
+    }
+
+    init(from reader: inout ByteReader) throws(DecodeError) {
+        self.init(network: try reader.value(), hash: try reader.integer())
+    }
+
+    func encode(to writer: inout ByteWriter) {
+        writer.value(network)
+        writer.integer(hash)
+    }
+}
+
+/// How far a node holds one owner's log.
+struct VectorEntry: Hashable, Sendable, Wire {
+    var owner: NodeID
+    /// ``LogPosition/none`` when it follows the owner and has nothing.
+    var position: LogPosition
+
+    init(owner: NodeID, position: LogPosition) {
+        self.owner = owner
+        self.position = position
+    }
+
+    init(from reader: inout ByteReader) throws(DecodeError) {
+        self.init(owner: try reader.value(), position: try reader.value())
+    }
+
+    func encode(to writer: inout ByteWriter) {
+        writer.value(owner)
+        writer.value(position)
+    }
+}
+
+/// What the nodes of a network say to one another. Each fits a datagram.
+enum ReplicationMessage: Hashable, Sendable {
+    case batch(SignedBatch, relay: RelayGroup?)
+    case part(SnapshotPart)
+    /// All up to the position has arrived. `view` is what the sender holds of the network.
+    case acknowledge(NetworkID, LogPosition, view: UInt64)
+    /// "I have this of the owner's log; give what is missing", or certain parts of a snapshot.
+    case pull(LogKey, have: LogPosition, part: PartRequest?)
+    /// Asks for a vector of each network that the receiver sees otherwise.
+    case compare([NetworkView])
+    /// An answer is not answered with another vector.
+    case vector(NetworkID, [VectorEntry], isAnswer: Bool)
+
+    /// Networks in one compare.
+    static let viewLimit = 40
+    /// Owners in one vector.
+    static let vectorLimit = 30
+}
+
+extension ReplicationMessage: Wire {
+    init(from reader: inout ByteReader) throws(DecodeError) {
+        switch try reader.byte() {
+        case 1:
+            let relay: RelayGroup? = try reader.optional()
+            self = .batch(try reader.value(), relay: relay)
+        case 2: self = .part(try reader.value())
+        case 3: self = .acknowledge(try reader.value(), try reader.value(), view: try reader.integer())
+        case 4:
+            let key = LogKey(network: try reader.value(), owner: try reader.value())
+            self = .pull(key, have: try reader.value(), part: try reader.optional())
+        case 5: self = .compare(try reader.list(limit: Self.viewLimit))
+        case 6:
+            let network: NetworkID = try reader.value()
+            let isAnswer = try reader.bool()
+            self = .vector(network, try reader.list(limit: Self.vectorLimit), isAnswer: isAnswer)
+        default: throw .invalid("replication message")
+        }
+    }
+
+    func encode(to writer: inout ByteWriter) {
+        switch self {
+        case .batch(let batch, let relay):
+            writer.byte(1)
+            writer.optional(relay)
+            writer.value(batch)
+        case .part(let part):
+            writer.byte(2)
+            writer.value(part)
+        case .acknowledge(let network, let position, let view):
+            writer.byte(3)
+            writer.value(network)
+            writer.value(position)
+            writer.integer(view)
+        case .pull(let key, let have, let part):
+            writer.byte(4)
+            writer.value(key.network)
+            writer.value(key.owner)
+            writer.value(have)
+            writer.optional(part)
+        case .compare(let views):
+            writer.byte(5)
+            writer.list(views)
+        case .vector(let network, let entries, let isAnswer):
+            writer.byte(6)
+            writer.value(network)
+            writer.bool(isAnswer)
+            writer.list(entries)
+        }
+    }
+}

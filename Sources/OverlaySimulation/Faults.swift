@@ -1,0 +1,97 @@
+public import OverlayModel
+
+/// Faults of the network that end by themselves, and what they excuse.
+extension World {
+    /// Everything passes again, at full quality. Stalled and crashed nodes stay so.
+    public func heal() {
+        network.heal()
+        network.loss = 0
+        network.streamLoss = 0
+        network.duplication = 0
+        network.jitter = Interval(nanoseconds: 0)
+        network.ingressLoss = [:]
+        for index in nodes.indices {
+            setClockRate(index, 1)
+            nodes[index].trouble = min(nodes[index].trouble, nodes[index].stalledUntil ?? now)
+        }
+        log("all is well again")
+    }
+
+    /// The first `count` nodes hear nothing of the others.
+    public func split(_ count: Int, for interval: Interval? = nil) {
+        split(Array(nodes.indices.prefix(count)), Array(nodes.indices.dropFirst(count)), for: interval)
+    }
+
+    public func split(_ left: [Int], _ right: [Int], for interval: Interval? = nil) {
+        var links: Set<VirtualNetwork.Link> = []
+        for a in left { for b in right { links.formUnion([.init(a, b), .init(b, a)]) } }
+        log("split: \(left.map { $0 + 1 }) from \(right.map { $0 + 1 })")
+        cut(links, for: interval)
+    }
+
+    /// Nothing passes from one node to another; what goes the other way does.
+    public func cutOneWay(_ from: Int, _ to: Int, for interval: Interval? = nil) {
+        guard from != to else { return }
+        log("cut: host\(from + 1) → host\(to + 1)")
+        cut([.init(from, to)], for: interval)
+    }
+
+    private func cut(_ links: Set<VirtualNetwork.Link>, for interval: Interval?) {
+        network.cuts.formUnion(links)
+        excuse(links, until: now + (interval ?? .seconds(1_000_000)))
+        guard let interval else { return }
+        after(interval) { world in
+            world.network.cuts.subtract(links)
+            world.log("passes again: \(links.count) links")
+        }
+    }
+
+    public func cutDatagrams(of host: Int, for interval: Interval) {
+        let links = links(of: host)
+        log("UDP of host\(host + 1) is blocked")
+        network.datagramCuts.formUnion(links)
+        excuse([], until: now + interval)
+        after(interval) { $0.network.datagramCuts.subtract(links) }
+    }
+
+    public func cutStreams(of host: Int, for interval: Interval) {
+        let links = links(of: host)
+        log("TCP of host\(host + 1) is blocked")
+        network.streamCuts.formUnion(links)
+        after(interval) { $0.network.streamCuts.subtract(links) }
+    }
+
+    private func links(of host: Int) -> Set<VirtualNetwork.Link> {
+        Set(nodes.indices.filter { $0 != host }.flatMap { [VirtualNetwork.Link($0, host), .init(host, $0)] })
+    }
+
+    /// Of all datagrams, and a tenth of it of segments.
+    public func setLoss(_ share: Double, for interval: Interval) {
+        log("loss \(share)")
+        network.loss = share
+        network.streamLoss = share / 10
+        after(interval) { world in
+            world.network.loss = 0
+            world.network.streamLoss = 0
+        }
+    }
+
+    /// Duplicates, and datagrams that overtake one another.
+    public func setDisorder(for interval: Interval) {
+        log("duplicates and disorder")
+        network.duplication = 0.1
+        network.jitter = .milliseconds(100)
+        after(interval) { world in
+            world.network.duplication = 0
+            world.network.jitter = Interval(nanoseconds: 0)
+        }
+    }
+
+    /// Nodes at the ends of cut links may be wrong about one another, and about who lies behind.
+    private func excuse(_ links: Set<VirtualNetwork.Link>, until: Instant) {
+        for link in links {
+            trouble(link.from, until: until)
+            trouble(link.to, until: until)
+        }
+    }
+}

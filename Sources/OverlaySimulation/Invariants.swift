@@ -1,0 +1,118 @@
+import OverlayCatalogue
+import OverlayDatapath
+import OverlayEngine
+import OverlayMembership
+public import OverlayModel
+
+/// What must hold (design §6): C after quiet, F always, P after every heal; U, N and L along the way.
+extension World {
+    public func violate(_ letter: String, _ text: String) {
+        log("VIOLATION of \(letter): \(text)")
+        violations.append("\(letter): \(text)")
+    }
+
+    // MARK: F
+
+    /// For how long after trouble of a node or a link others may still be wrong about it.
+    static let leniency = Interval.seconds(10)
+
+    /// No healthy member is declared down by a healthy one.
+    func checkDeclarations(_ observer: Int) {
+        let declared = nodes[observer].membership.counters.declared
+        guard declared != nodes[observer].declared else { return }
+        nodes[observer].declared = declared
+        for peer in nodes[observer].membership.away {
+            let subject = index(of: peer)
+            onDeclaration?(observer, subject)
+            guard isHealthy(observer), isHealthy(subject), !isCut(observer, subject) else { continue }
+            violate("F", "host\(observer + 1) declares host\(subject + 1) down, which is well")
+        }
+    }
+
+    func isHealthy(_ index: Int) -> Bool {
+        nodes[index].isUp && nodes[index].stalledUntil == nil && now - nodes[index].trouble > Self.leniency
+            && network.ingressLoss[index, default: 0] < 0.5
+    }
+
+    private func isCut(_ a: Int, _ b: Int) -> Bool {
+        [VirtualNetwork.Link(a, b), .init(b, a)].contains { network.cuts.contains($0) }
+    }
+
+    // MARK: C
+
+    /// Do all running nodes' kernels hold what the live endpoints are, and nothing else?
+    ///
+    /// - Returns: The first difference; nil when there is none.
+    public func difference() -> String? {
+        let up = nodes.indices.filter { nodes[$0].isUp && nodes[$0].engine.catalogue.cluster != nil }
+        guard let newest = up.map({ nodes[$0].engine.catalogue.index }).max() else { return nil }
+        for index in up where nodes[index].engine.catalogue.index != newest {
+            return "host\(index + 1) is at catalogue index \(nodes[index].engine.catalogue.index) of \(newest)"
+        }
+        // Endpoints by network, with where they are.
+        var live: [VNI: [(host: Int, records: [Engine.LocalRecord])]] = [:]
+        for index in up {
+            for (vni, records) in Dictionary(grouping: nodes[index].engine.localRecords, by: \.vni) {
+                live[vni, default: []].append((index, records))
+            }
+        }
+        for index in up {
+            for (vni, state) in nodes[index].kernel.state.networks.sorted(by: { $0.key < $1.key }) {
+                if let text = difference(index, vni, state, live[vni] ?? []) { return text }
+            }
+            for (vni, hosts) in live where hosts.contains(where: { $0.host == index }) {
+                if nodes[index].kernel.state.networks[vni] == nil { return "host\(index + 1) has no network \(vni) in its kernel" }
+            }
+        }
+        return nil
+    }
+
+    private func difference(
+        _ index: Int, _ vni: VNI, _ state: NetworkState, _ live: [(host: Int, records: [Engine.LocalRecord])]
+    ) -> String? {
+        var forwarding: [MACAddress: IPAddress] = [:]
+        var neighbours: [IPAddress: MACAddress] = [:]
+        var flood: Set<IPAddress> = []
+        for (host, records) in live where host != index {
+            flood.insert(nodes[host].vtep)
+            for record in records {
+                forwarding[record.mac] = nodes[host].vtep
+                for address in record.addresses { neighbours[address] = record.mac }
+            }
+        }
+        var seen: [MACAddress: IPAddress] = [:]
+        for case (let mac, .vtep(let vtep)) in state.forwarding { seen[mac] = vtep }
+        guard seen == forwarding else {
+            let missing = forwarding.filter { seen[$0.key] != $0.value }.map { "\($0.key) at \($0.value)" }.sorted()
+            let extra = seen.filter { forwarding[$0.key] != $0.value }.map { "\($0.key) at \($0.value)" }.sorted()
+            return "host\(index + 1), VNI \(vni): rows missing \(missing.prefix(3)), too many \(extra.prefix(3))"
+        }
+        let own = Set(live.filter { $0.host == index }.flatMap { $0.records.flatMap(\.addresses) })
+        let known = state.neighbours.filter { !own.contains($0.key) }
+        guard known == neighbours else {
+            return "host\(index + 1), VNI \(vni): \(known.count) neighbours, not \(neighbours.count)"
+        }
+        guard state.flood == flood else {
+            return "host\(index + 1), VNI \(vni): floods to \(state.flood.sorted()), not \(flood.sorted())"
+        }
+        return nil
+    }
+
+    /// Lets time pass until all kernels are right; a violation of `letter` if that takes longer than the limit.
+    @discardableResult
+    public func expectConvergence(within limit: Interval, letter: String = "C", _ context: String = "") -> Interval {
+        let start = now
+        if !run(atMost: limit, step: .milliseconds(5), until: { difference() == nil }) {
+            violate(letter, "\(context) after \(limit.nanoseconds / 1_000_000) ms: \(difference() ?? "")")
+        }
+        return now - start
+    }
+
+    // MARK: Views
+
+    /// Do these nodes think the same of who is reachable?
+    public func agree(_ indices: some Collection<Int>) -> Bool {
+        guard let first = indices.first else { return true }
+        return indices.allSatisfy { nodes[$0].membership.view == nodes[first].membership.view }
+    }
+}

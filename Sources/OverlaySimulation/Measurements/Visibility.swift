@@ -1,0 +1,132 @@
+import OverlayDatapath
+import OverlayDriver
+import OverlayModel
+
+/// How long after an engine's Join every other kernel has the endpoint's row: T1, T2 and T3.
+struct Visibility {
+    let play: Play
+    private let network = "measured"
+    /// Hosts whose row is waited for.
+    private let observers: Set<Int>
+
+    init(nodes: Int, seed: UInt64, without excluded: Set<Int> = []) throws {
+        play = try Play(nodes: nodes, seed: seed)
+        let all = Array(play.world.nodes.indices)
+        try play.open(network, on: all)
+        play.world.run(for: .seconds(2))
+        observers = Set(all).subtracting(excluded)
+    }
+
+    /// - Parameters:
+    ///   - pause: Between two endpoints.
+    ///   - hosts: Where endpoints come up.
+    mutating func measure(_ count: Int, on hosts: [Int], pause: Interval = .milliseconds(40)) throws -> Samples {
+        let world = play.world
+        var samples = Samples()
+        for index in 0..<count {
+            let host = hosts[index % hosts.count]
+            let watch = Watch(missing: observers.subtracting([host]))
+            guard let created = play.networks[host][network] else { throw World.Failed("no network on host\(host + 1)") }
+            world.onApply = { node, operations in
+                guard let mac = watch.mac else { return }
+                for case .setForwarding(_, mac, .vtep) in operations where watch.missing.remove(node) != nil && watch.missing.isEmpty {
+                    watch.end = world.now
+                }
+            }
+            let attached = try world.attach(host, "sample \(index)", to: created) { mac in
+                watch.mac = mac
+                watch.start = world.now
+            }
+            guard world.run(atMost: .seconds(60), step: .microseconds(50), until: { watch.end != nil }), let end = watch.end else {
+                throw World.Failed("an endpoint of host\(host + 1) did not become visible in 60 s")
+            }
+            world.onApply = nil
+            samples.add(end - watch.start)
+            // Not in step with anything periodic.
+            world.run(for: Interval(nanoseconds: pause.nanoseconds + Int64(play.random.below(Int(pause.nanoseconds)))))
+            world.detach(host, attached)
+        }
+        return samples
+    }
+
+    private final class Watch {
+        var mac: MACAddress?
+        var missing: Set<Int>
+        var start = Instant(nanoseconds: 0)
+        var end: Instant?
+        init(missing: Set<Int>) { self.missing = missing }
+    }
+
+    /// Others write eight times in 20 ms, and the last node leaves and joins the network all the time.
+    @discardableResult
+    func churn() -> Churn {
+        let world = play.world
+        let churners = Array(world.nodes.indices.dropLast().dropFirst())
+        let junk = Churn(play: play, hosts: churners, flapper: world.nodes.count - 1, network: network)
+        junk.step()
+        return junk
+    }
+}
+
+/// Endpoints that come and go without anybody waiting for them.
+final class Churn {
+    private let play: Play
+    private let hosts: [Int]
+    private let flapper: Int
+    private let network: String
+    private var live: [(Int, World.Attached)] = []
+    private var steps = 0
+    private var serial = 0
+    private var isStopped = false
+
+    init(play: Play, hosts: [Int], flapper: Int, network: String) {
+        self.play = play
+        self.hosts = hosts
+        self.flapper = flapper
+        self.network = network
+    }
+
+    func stop() { isStopped = true }
+
+    func step() {
+        guard !isStopped else { return }
+        steps += 1
+        let host = hosts[steps % hosts.count]
+        for index in 0..<8 { write(host, index) }
+        if steps % 5 == 0 { flap() }
+        play.world.after(.milliseconds(20)) { [self] _ in step() }
+    }
+
+    private func write(_ host: Int, _ index: Int) {
+        let world = play.world
+        // As many go as come, so that pools are not used up.
+        if index.isMultiple(of: 2), live.count > 60 {
+            let (host, attached) = live.removeFirst()
+            _ = world.begin(host, .leave(network: attached.network, endpoint: attached.endpoint))
+            _ = world.begin(host, .deleteEndpoint(network: attached.network, endpoint: attached.endpoint))
+            _ = world.begin(host, .releaseAddress(attached.pool, attached.address))
+            return
+        }
+        guard let created = play.networks[host][network] else { return }
+        serial += 1
+        world.beginAttach(host, "junk \(serial)", to: created) { [self] attached in
+            if let attached { live.append((host, attached)) }
+        }
+    }
+
+    /// The last node's engine has the network removed and created again, endpoint and all.
+    private func flap() {
+        let world = play.world
+        if let index = play.endpoints.firstIndex(where: { $0.host == flapper }) {
+            let (_, _, attached) = play.endpoints.remove(at: index)
+            _ = world.begin(flapper, .leave(network: attached.network, endpoint: attached.endpoint))
+            _ = world.begin(flapper, .deleteEndpoint(network: attached.network, endpoint: attached.endpoint))
+            _ = world.begin(flapper, .releaseAddress(attached.pool, attached.address))
+        } else if let created = play.networks[flapper][network] {
+            serial += 1
+            world.beginAttach(flapper, "flap \(serial)", to: created) { [play, flapper, network] attached in
+                if let attached { play.endpoints.append((flapper, network, attached)) }
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+public import OverlayModel
+public import OverlayMembership
+
+public struct MembershipSettings: Sendable {
+    public var value: MembershipParameters
+    public init(_ value: MembershipParameters = .init()) { self.value = value }
+}
+
+/// A named story that is played for a seed, and what it must keep.
+public struct Scenario: Sendable {
+    public let name: String
+    public let summary: String
+    private let body: @Sendable (UInt64) throws -> Play
+
+    init(_ name: String, _ summary: String, _ body: @escaping @Sendable (UInt64) throws -> Play) {
+        self.name = name
+        self.summary = summary
+        self.body = body
+    }
+
+    public struct Outcome: Sendable {
+        public var violations: [String]
+        /// What happened, line by line; whole where it was traced.
+        public var trace: [String]
+        /// Virtual time that passed.
+        public var length: Interval
+    }
+
+    public func run(seed: UInt64) -> Outcome {
+        do {
+            let play = try body(seed)
+            return Outcome(
+                violations: play.world.violations, trace: play.world.logs, length: play.world.now - Instant(nanoseconds: 0))
+        } catch {
+            return Outcome(violations: ["the scenario failed: \(error)"], trace: [], length: Interval(nanoseconds: 0))
+        }
+    }
+
+    public static let all: [Scenario] = [
+        Scenario("storm", "random acts, crashes, stalls, partitions, loss and clock jumps; then all must be right in 5 s") {
+            try Storm.run(.init(), seed: $0)
+        },
+        Scenario("calm", "random acts without faults, up to 25 nodes: moby's networkdb property") {
+            try Storm.run(.init(acts: 30, nodes: 2...25, hasFaults: false), seed: $0)
+        },
+    ] + stories
+}

@@ -1,0 +1,352 @@
+import OverlayDatapath
+import OverlayMembership
+import OverlayModel
+
+/// Stories with a plot: what others test of their networks' tables, and the fault list of the control-plane notes (§7.2).
+extension Scenario {
+    static let stories: [Scenario] = [
+        Scenario("convergence", "one change on a quiet cluster, of each kind: all see it at once (moby)", convergence),
+        Scenario("churn", "hundreds of writes a second and a node that comes and goes; then all are equal (moby; §7.2.19)", churn),
+        Scenario("islands", "all but two nodes go down and come back, called by nobody (moby; §7.2.14)", islands),
+        Scenario("failed-node-restored", "an owner is away: its rows stay, and what it did meanwhile is there when it is back (moby)") {
+            try failedNodeRestored(seed: $0)
+        },
+        Scenario("leave-rejoin", "networks are left and joined again while messages overtake one another (moby)", leaveRejoin),
+        Scenario("split", "partitions of every shape, 1 s to 10 min, with work on both sides (§7.2.4)", split),
+        Scenario("one-way", "one-way cuts, flip-flop, and a node in the middle that both sides reach (§7.2.5)", oneWay),
+        Scenario("loss", "1–40 % loss with duplicates and disorder (§7.2.6)", loss),
+        Scenario("blocked", "UDP blocked and TCP open, and the reverse: reported, and everything arrives (§7.2.7)", blocked),
+        Scenario("stalls", "processes stopped for 1–60 s, the writer's too (§7.2.8)", stalls),
+        Scenario("clocks", "clocks jump by a day and run 10 % fast or slow (§7.2.9)", clocks),
+        Scenario("addresses", "hosts swap their tunnel addresses (§7.2.13)", addresses),
+        Scenario("restart-all", "all daemons, or all machines, die and start in any order (§7.2.14)", restartAll),
+        Scenario("large", "10 000 endpoints on one host, one reader stopped, loss (§7.2.20)", large),
+    ]
+
+    private static func nodes(_ play: Play) -> [Int] { Array(play.world.nodes.indices) }
+
+    private static func make(_ seed: UInt64, _ sizes: ClosedRange<Int>, networks: [String] = ["net"]) throws -> Play {
+        var random = SeededGenerator(seed: seed ^ 0xBEEF)
+        let play = try Play(nodes: sizes.lowerBound + random.below(sizes.count), seed: seed)
+        for name in networks { try play.open(name, on: nodes(play)) }
+        play.world.run(for: .milliseconds(500))
+        return play
+    }
+
+    // MARK: moby's
+
+    private static func convergence(seed: UInt64) throws -> Play {
+        var random = SeededGenerator(seed: seed)
+        let size = [2, 3, 5, 10, 25][random.below(5)]
+        let play = try Play(nodes: size, seed: seed)
+        let world = play.world
+        let last = size - 1
+        try play.open("net", on: 0..<last)
+        play.world.run(for: .seconds(1))
+        // One network hop, with what the disk and the kernel take.
+        let bound = Interval.milliseconds(5)
+        let host = random.below(last)
+        try play.attach(host, "net")
+        world.expectConvergence(within: bound, "create")
+        play.detach(at: random.below(play.endpoints.count))
+        world.expectConvergence(within: bound, "delete")
+        // The last one joins, and writes in the same instant.
+        play.networks[last]["net"] = try world.createNetwork(last, "net")
+        try play.attach(last, "net")
+        world.expectConvergence(within: .milliseconds(50), "write after join")
+        while let index = play.endpoints.firstIndex(where: { $0.host == last }) { play.detach(at: index) }
+        world.expectConvergence(within: bound, "leave")
+        if let created = play.networks[last].removeValue(forKey: "net") { world.removeNetwork(last, created) }
+        world.expectConvergence(within: .milliseconds(50), "removal")
+        return play
+    }
+
+    private static func churn(seed: UInt64) throws -> Play {
+        var random = SeededGenerator(seed: seed)
+        let size = [3, 5, 10, 25][random.below(4)]
+        let run = try Visibility(nodes: size, seed: seed, without: [size - 1])
+        let churn = run.churn()
+        run.play.world.network.loss = [0, 0.02][random.below(2)]
+        run.play.world.run(for: .seconds(10))
+        churn.stop()
+        run.play.world.heal()
+        run.play.world.run(for: .milliseconds(100))
+        run.play.settle(within: .seconds(2))
+        return run.play
+    }
+
+    private static func islands(seed: UInt64) throws -> Play {
+        let play = try make(seed, 3...8)
+        let world = play.world
+        var random = SeededGenerator(seed: seed)
+        let down = Array(nodes(play).prefix(nodes(play).count - 2))
+        for host in down {
+            if random.chance(0.5) {
+                play.crashDaemon(host, for: .seconds(100_000))
+            } else {
+                play.crashHost(host, for: .seconds(100_000))
+            }
+            world.run(for: .milliseconds(Int64(random.below(2000))))
+        }
+        world.run(for: .seconds(Int64(10 + random.below(600))))
+        for host in down {
+            try world.restart(host)
+            world.run(for: .milliseconds(Int64(random.below(300))))
+        }
+        play.settle(within: .seconds(5))
+        return play
+    }
+
+    private static func failedNodeRestored(seed: UInt64) throws -> Play {
+        let play = try make(seed, 2...8)
+        let world = play.world
+        var random = SeededGenerator(seed: seed)
+        let owner = random.below(nodes(play).count)
+        for _ in 0..<5 { try play.attach(owner, "net") }
+        world.expectConvergence(within: .milliseconds(50), "before")
+        let rows = nodes(play).map { world.kernel($0)?.forwarding }
+        world.split([owner], nodes(play).filter { $0 != owner })
+        world.run(for: .seconds(Int64(5 + random.below(600))))
+        // Time passes, and nothing of it is withdrawn.
+        for host in nodes(play) where world.kernel(host)?.forwarding != rows[host] {
+            world.violate("C", "host\(host + 1) lost rows while host\(owner + 1) was away")
+        }
+        for _ in 0..<random.below(5) { play.attempt { try play.attach(owner, "net") } }
+        if let index = play.endpoints.firstIndex(where: { $0.host == owner }) { play.detach(at: index) }
+        world.heal()
+        play.settle(within: .milliseconds(2500))
+        return play
+    }
+
+    private static func leaveRejoin(seed: UInt64) throws -> Play {
+        let play = try make(seed, 3...10, networks: ["a", "b"])
+        let world = play.world
+        var random = SeededGenerator(seed: seed)
+        world.network.jitter = .milliseconds(Int64(1 + random.below(100)))
+        world.network.duplication = 0.1
+        world.network.loss = [0, 0.05, 0.2][random.below(3)]
+        for _ in 0..<15 {
+            let host = random.below(nodes(play).count)
+            let name = ["a", "b"][random.below(2)]
+            while let index = play.endpoints.firstIndex(where: { $0.host == host && $0.network == name }) { play.detach(at: index) }
+            if let created = play.networks[host].removeValue(forKey: name) { world.removeNetwork(host, created) }
+            if random.chance(0.5) { world.run(for: .milliseconds(Int64(random.below(100)))) }
+            play.attempt {
+                play.networks[host][name] = try world.createNetwork(host, name)
+                try play.attach(host, name)
+            }
+        }
+        play.heal()
+        play.settle()
+        return play
+    }
+
+    // MARK: The fault list
+
+    private static func split(seed: UInt64) throws -> Play {
+        let play = try make(seed, 2...12)
+        let world = play.world
+        var random = SeededGenerator(seed: seed)
+        let count = nodes(play).count
+        let length = Interval.seconds([1, 3, 10, 60, 600][random.below(5)])
+        switch random.below(3) {
+        case 0: world.split(1)
+        case 1: world.split(max(1, count / 2))
+        default: world.split([count - 1], Array(0..<count - 1))
+        }
+        let end = world.now + length
+        for _ in 0..<8 where world.now < end {
+            switch random.below(4) {
+            case 0, 1: play.attachSomewhere()
+            case 2: play.detachSomewhere()
+            default: play.createSomewhere(["other", "third"])
+            }
+            world.run(for: .milliseconds(Int64(random.below(300))))
+        }
+        if world.now < end { world.run(until: end) }
+        world.heal()
+        play.settle()
+        return play
+    }
+
+    private static func oneWay(seed: UInt64) throws -> Play {
+        let play = try make(seed, 3...8)
+        let world = play.world
+        var random = SeededGenerator(seed: seed)
+        let count = nodes(play).count
+        switch random.below(3) {
+        case 0:
+            world.cutOneWay(random.below(count), random.below(count))
+            world.run(for: .seconds(30))
+        case 1:
+            let host = random.below(count)
+            for _ in 0..<3 {
+                for other in nodes(play) where other != host { world.cutOneWay(other, host, for: .seconds(20)) }
+                world.run(for: .seconds(40))
+            }
+        default:
+            // Two that hear nothing of one another, and others that hear both.
+            world.split([0], [1])
+            world.run(for: .seconds(5))
+            for _ in 0..<6 {
+                play.attachSomewhere()
+                world.run(for: .milliseconds(500))
+            }
+            // What the one makes, the other learns through the rest.
+            world.expectConvergence(within: .seconds(5), letter: "C", "with a node in the middle")
+            if !world.agree(nodes(play)) { world.violate("F", "views differ although each is reached by somebody") }
+        }
+        world.heal()
+        play.settle()
+        return play
+    }
+
+    private static func loss(seed: UInt64) throws -> Play {
+        let play = try make(seed, 2...12)
+        let world = play.world
+        var random = SeededGenerator(seed: seed)
+        world.network.loss = 0.01 + 0.39 * Double(random.below(100)) / 100
+        world.network.streamLoss = world.network.loss / 10
+        world.network.duplication = 0.1
+        world.network.jitter = .milliseconds(100)
+        for _ in 0..<20 {
+            if random.chance(0.6) { play.attachSomewhere() } else { play.detachSomewhere() }
+            world.run(for: .milliseconds(Int64(random.below(500))))
+        }
+        // All of it arrives in spite of the loss.
+        world.expectConvergence(within: .seconds(5), letter: "C", "under loss")
+        world.heal()
+        play.settle()
+        return play
+    }
+
+    private static func blocked(seed: UInt64) throws -> Play {
+        let play = try make(seed, 2...8)
+        let world = play.world
+        var random = SeededGenerator(seed: seed)
+        let host = random.below(nodes(play).count)
+        let isUDP = random.chance(0.5)
+        if isUDP { world.cutDatagrams(of: host, for: .seconds(100_000)) } else { world.cutStreams(of: host, for: .seconds(100_000)) }
+        world.run(for: .seconds(20))
+        for other in nodes(play) where other != host {
+            let state = world.nodes[other].membership.status(of: World.id(host))?.state
+            if state != (isUDP ? .udpBlocked : .alive) {
+                world.violate("F", "host\(other + 1) says host\(host + 1) is \(state?.word ?? "?") with \(isUDP ? "UDP" : "TCP") blocked")
+            }
+        }
+        for _ in 0..<10 {
+            play.attachSomewhere()
+            world.run(for: .milliseconds(200))
+        }
+        world.expectConvergence(within: .seconds(2), letter: "C", "blocked")
+        world.heal()
+        world.run(for: .seconds(5))
+        for other in nodes(play) where other != host {
+            let state = world.nodes[other].membership.status(of: World.id(host))?.state
+            if state != .alive { world.violate("F", "host\(other + 1) says host\(host + 1) is \(state?.word ?? "?") afterwards") }
+        }
+        play.settle()
+        return play
+    }
+
+    private static func stalls(seed: UInt64) throws -> Play {
+        let play = try make(seed, 3...12)
+        let world = play.world
+        var random = SeededGenerator(seed: seed)
+        for _ in 0..<6 {
+            let host = random.chance(0.3) ? 0 : random.below(nodes(play).count)
+            world.stall(host, for: .milliseconds(Int64(1000 + random.below(random.chance(0.2) ? 59_000 : 8000))))
+            play.attachSomewhere()
+            world.run(for: .milliseconds(Int64(random.below(4000))))
+            if random.chance(0.4) { play.detachSomewhere() }
+        }
+        play.settle()
+        return play
+    }
+
+    private static func clocks(seed: UInt64) throws -> Play {
+        let play = try make(seed, 2...8)
+        let world = play.world
+        var random = SeededGenerator(seed: seed)
+        for _ in 0..<12 {
+            let host = random.below(nodes(play).count)
+            switch random.below(3) {
+            case 0: world.jumpClock(host, by: .seconds(Int64(random.below(172_800)) - 86_400))
+            case 1: world.setClockRate(host, [0.9, 1.1][random.below(2)])
+            default: play.attachSomewhere()
+            }
+            world.run(for: .milliseconds(Int64(random.below(2000))))
+        }
+        let away = nodes(play).filter { !world.nodes[$0].membership.away.isEmpty }
+        if !away.isEmpty { world.violate("F", "after jumps of clocks hosts \(away.map { $0 + 1 }) miss others") }
+        world.expectConvergence(within: .seconds(1), "clocks")
+        world.heal()
+        play.settle()
+        return play
+    }
+
+    private static func addresses(seed: UInt64) throws -> Play {
+        let play = try make(seed, 3...6)
+        let world = play.world
+        var random = SeededGenerator(seed: seed)
+        let first = random.below(nodes(play).count)
+        let second = (first + 1 + random.below(nodes(play).count - 1)) % nodes(play).count
+        // The machines start with each other's address; containers are gone with them.
+        for host in [first, second] { play.crashHost(host, for: .seconds(100_000)) }
+        let old = world.nodes[first].vtep
+        world.nodes[first].vtep = world.nodes[second].vtep
+        world.nodes[second].vtep = old
+        world.run(for: .milliseconds(Int64(random.below(5000))))
+        for host in [first, second] {
+            try world.restart(host)
+            world.run(for: .milliseconds(Int64(random.below(1500))))
+        }
+        play.settle()
+        return play
+    }
+
+    private static func restartAll(seed: UInt64) throws -> Play {
+        let play = try make(seed, 2...8, networks: ["net", "other"])
+        let world = play.world
+        var random = SeededGenerator(seed: seed)
+        for _ in 0..<5 { play.attachSomewhere() }
+        let hostsToo = random.chance(0.5)
+        for host in nodes(play) {
+            if hostsToo { play.crashHost(host, for: .seconds(100_000)) } else { play.crashDaemon(host, for: .seconds(100_000)) }
+        }
+        world.run(for: .seconds(Int64(random.below(60))))
+        var order = nodes(play)
+        while let host = random.pick(order) {
+            order.removeAll { $0 == host }
+            try world.restart(host)
+            world.run(for: .milliseconds(Int64(random.below(random.chance(0.3) ? 10_000 : 200))))
+        }
+        play.settle()
+        return play
+    }
+
+    private static func large(seed: UInt64) throws -> Play {
+        var random = SeededGenerator(seed: seed)
+        let play = try Play(nodes: 4, seed: seed)
+        let world = play.world
+        let subnet = IPPrefix("10.64.0.0/15")
+        for host in nodes(play) { play.networks[host]["large"] = try world.createNetwork(host, "large", subnet: subnet) }
+        for host in nodes(play) { try play.attach(host, "large") }
+        world.stall(3, for: .seconds(20))
+        world.network.loss = [0, 0.05][random.below(2)]
+        guard let created = play.networks[0]["large"] else { return play }
+        var done = 0
+        for index in 0..<10_000 {
+            world.beginAttach(0, "one of many \(index)", to: created) { attached in
+                done += 1
+                if let attached { play.endpoints.append((0, "large", attached)) }
+            }
+            if index % 50 == 49 { world.run(for: .milliseconds(20)) }
+        }
+        world.run(atMost: .seconds(30)) { done == 10_000 }
+        if done < 10_000 { world.violate("P", "\(done) of 10 000 endpoints after 30 s") }
+        world.heal()
+        play.settle(within: .seconds(30))
+        return play
+    }
+}

@@ -1,0 +1,78 @@
+@testable public import OverlayCatalogue
+public import OverlayModel
+
+/// Something of everything of the catalogue, for seeds.
+public enum CatalogueSamples {
+    public static let writer = NodeID(bits: 1 << 64 | 1)
+    public static let other = NodeID(bits: 2 << 64 | 2)
+
+    public static func member(_ id: NodeID, _ name: String, _ last: UInt8) -> Member {
+        Member(
+            id: id, name: name, address: IPAddress(v4: 192, 0, 2, last), port: 7946, vtep: IPAddress(v4: 198, 51, 100, last),
+            publicKey: [UInt8](repeating: last, count: 32), epoch: 1)
+    }
+
+    public static let members = [member(writer, "one", 1), member(other, "two", 2)]
+
+    static let cluster = Cluster(
+        id: ClusterID(bits: 0xC1 << 120), writer: writer, addressPool: IPPrefix("10.32.0.0/12")!, subnetLength: 24,
+        dataPathPort: 4789, gossipKey: [UInt8](repeating: 7, count: 32), joinSecret: [UInt8](repeating: 9, count: 32))
+
+    private static func open(
+        _ name: String?, _ family: IPAddress.Family, _ prefix: String? = nil, range: String? = nil, avoiding: [String] = []
+    ) -> Command {
+        .openSubnet(
+            OpenSubnet(
+                networkName: name, family: family, prefix: prefix.flatMap { IPPrefix($0) }, range: range.flatMap { IPPrefix($0) },
+                avoiding: avoiding.compactMap { IPPrefix($0) }))
+    }
+
+    /// Who asks for what. The state that results has members, networks, blocks, and refusals among its sessions.
+    private static var commands: [(NodeID, Command)] {
+        [
+            (writer, .initialise(cluster, members[0])),
+            (writer, .admit(members[1])),
+            (writer, open("web", .v4, "10.0.0.0/24", range: "10.0.0.128/25")),
+            (writer, open(nil, .v6, avoiding: ["192.168.0.0/16", "fd00::/64"])),
+            (other, open("web", .v4, "10.0.0.0/24")),
+            (other, open(nil, .v4, avoiding: ["10.32.0.0/24"])),
+            (writer, .setGateway(SubnetID(1), IPAddress("10.0.0.2")!)),
+            (writer, .reserve(SubnetID(1), IPAddress("10.0.0.7")!)),
+            (writer, .claimBlock(SubnetID(1), count: 16)),
+            (other, .claimBlock(SubnetID(1), count: 3)),
+            (other, .claimAddress(SubnetID(1), IPAddress("10.0.0.9")!)),
+            (other, .claimBlock(SubnetID(99), count: 16)),
+            (writer, .claimBlock(SubnetID(2), count: 1)),
+            (writer, .setJoinSecret([UInt8](repeating: 3, count: 32))),
+        ]
+    }
+
+    private static let history: (entries: [Entry], catalogue: Catalogue) = {
+        var entries: [Entry] = []
+        var catalogue = Catalogue()
+        func add(_ proposer: NodeID, _ command: Command) {
+            let index = catalogue.index + 1
+            let entry = Entry(index: index, generation: 1, proposer: proposer, epoch: 1, sequence: index, command: command)
+            catalogue.apply(entry)
+            entries.append(entry)
+        }
+        for (proposer, command) in commands { add(proposer, command) }
+        if let network = catalogue.networkOfSubnet[SubnetID(1)] {
+            add(writer, .configure(network, adopting: [SubnetID(2)], NetworkSettings(mtu: 1400, isEncrypted: true)))
+        }
+        return (entries, catalogue)
+    }()
+
+    /// A log from its first entry.
+    public static var entries: [Entry] { history.entries }
+    /// What it leads to.
+    public static var catalogue: Catalogue { history.catalogue }
+    /// What ends things.
+    public static var endings: [Entry] {
+        [(other, Command.closeSubnet(SubnetID(1))), (writer, .remove(other))].enumerated().map {
+            Entry(
+                index: catalogue.index + UInt64($0) + 1, generation: 1, proposer: $1.0, epoch: 1, sequence: 100 + UInt64($0),
+                command: $1.1)
+        }
+    }
+}

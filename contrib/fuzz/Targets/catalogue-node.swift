@@ -1,0 +1,49 @@
+import CatalogueSamples
+public import Fuzzing
+@testable import OverlayCatalogue
+import OverlayModel
+
+/// A writer and a replica of the samples, and what members say to them.
+@_silgen_name("fuzzTarget") public func target() -> Target {
+    let later = CatalogueSamples.endings
+    var seeds: [[CatalogueMessage]] = (CatalogueSamples.entries + later).map { [.propose(epoch: 1, sequence: 500, $0.command)] }
+    seeds += [
+        [.entries(later)], [.entries(later.reversed()), .entries(later)], [.fetch(from: 1), .fetch(from: 15), .fetch(from: 99)],
+        [.snapshot(CatalogueSamples.catalogue)], [.outcome(sequence: 1, index: 16, .accepted, entries: later)], [.failed(sequence: 1)],
+    ]
+    // Who speaks, and whether to the writer or the replica.
+    return Target(seeds: seeds.flatMap { messages in (0..<4).map { who in messages.flatMap { [who] + $0.wireBytes } } }, run: run)
+}
+
+private func run(_ bytes: [UInt8]) {
+    let rows: StoredRows = [.catalogueSnapshot: [[0]: CatalogueSamples.catalogue.wireBytes]]
+    let ids = [CatalogueSamples.writer, CatalogueSamples.other]
+    var nodes = ids.compactMap { try? CatalogueNode(node: $0, epoch: 1, boot: 1, rows: rows) }
+    require(nodes.count == 2, "the samples can be read")
+    var now = Instant(nanoseconds: 0)
+    var reader = ByteReader(bytes)
+    // An answer can be a snapshot of a kilobyte to ten bytes of question.
+    var steps = 0
+    while steps < 8, let who = try? reader.byte(), let message = try? reader.value(CatalogueMessage.self) {
+        steps += 1
+        let index = Int(who & 1)
+        let peer = who & 2 == 0 ? ids[1 - index] : NodeID(bits: UInt128(who))
+        var effects: [CatalogueNode.Effect] = []
+        try? nodes[index].receive(message.wireBytes, from: peer, now: now, into: &effects)
+        if who & 4 != 0 { nodes[index].learn(index: UInt64(who) << (who >> 2), from: peer, now: now, into: &effects) }
+        // The disk answers, and what it is given next too.
+        var next = 0
+        while next < effects.count {
+            if case .store(let token?, _) = effects[next] {
+                nodes[index].stored(token, succeeded: who & 8 == 0, now: now, into: &effects)
+            }
+            next += 1
+        }
+        now = now + .milliseconds(40)
+        nodes[index].advance(to: now, into: &effects)
+        for case .send(_, let bytes) in effects {
+            require((try? CatalogueMessage(wire: bytes)) != nil, "what a node says can be read")
+        }
+    }
+    for node in nodes { requireRoundTrip(node.catalogue) }
+}

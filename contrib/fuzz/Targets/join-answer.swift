@@ -1,0 +1,10 @@
+import CatalogueSamples
+public import Fuzzing
+import OverlayCatalogue
+import OverlayEngine
+import OverlayModel
+
+@_silgen_name("fuzzTarget") public func target() -> Target {
+    let seeds: [JoinAnswer] = [.refused("because"), .admitted(Catalogue()), .admitted(CatalogueSamples.catalogue)]
+    return Target(seeds: seeds.map(\.wireBytes)) { roundTrip(JoinAnswer.self, $0) }
+}
