@@ -142,6 +142,7 @@ package.targets += [
     tests(
         "OverlayEngineTests",
         ["OverlayEngine", "OverlaySimulation", "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath"]),
+    tests("OverlaySimulationTests", ["OverlaySimulation", "OverlayDatapath", "OverlayModel"]),
     tests("OverlayCryptoTests", ["OverlayCrypto", "OverlayModel"]),
     tests("OverlayStoreTests", ["OverlayStore", "OverlayModel", "OverlayLinux"]),
     tests(

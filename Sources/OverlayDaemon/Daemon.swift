@@ -118,7 +118,9 @@ public enum Daemon {
         // A damaged counter must not start anew: packet counters, and with them nonces, would be used twice.
         let boot = try number("boot", facts) ?? 0
         let epoch = try number("epoch", facts) ?? 1
-        guard boot < 0xFF_FFFF else { throw StartError("this node was started too often for its key; remove the state directory and join anew") }
+        guard boot < 0xFF_FFFF else {
+            throw StartError("this node was started too often for its key; remove the state directory and join anew")
+        }
         writes.append(.put(.node, key: Array("boot".utf8), value: (boot + 1).wireBytes))
         try await store.commit([writes])
         return (key, boot + 1, epoch)
@@ -127,7 +129,8 @@ public enum Daemon {
     private static func number(_ name: String, _ facts: [[UInt8]: [UInt8]]) throws -> UInt32? {
         guard let bytes = facts[Array(name.utf8)] else { return nil }
         guard let value = try? UInt32(wire: bytes) else {
-            throw StartError("the \(name) counter in the state directory is damaged; remove the directory and let this node join anew")
+            throw StartError(
+                "the \(name) counter in the state directory is damaged; remove the directory and let this node join anew")
         }
         return value
     }

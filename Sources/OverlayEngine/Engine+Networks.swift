@@ -123,6 +123,9 @@ extension Engine {
         let endpoint = LocalEndpoint(
             id: call.endpoint, engineNetwork: call.network, network: network.id, mac: mac, v4: call.v4, v6: call.v6)
         endpoints[endpoint.id] = endpoint
+        // Others are told now: by the Join that follows, which takes the kernel a while, their rows are there. Leave or DeleteEndpoint takes
+        // it back.
+        announce(endpoint)
         let stored = store([row(endpoint)], for: [.endpoint(endpoint.id)])
         return .after([stored], .driver(.endpoint(mac: call.mac == nil ? mac : nil)), undo: .endpoint(endpoint.id))
     }
@@ -179,7 +182,6 @@ extension Engine {
         endpoint.isJoined = true
         endpoint.hasPort = true
         let stored = store([row(endpoint)], for: [.endpoint(endpoint.id)])
-        // Others are told first: their rows are there when the container starts to send.
         let raised = raise(network)
         announce(endpoint)
         let applied = apply(raised + addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])

@@ -20,7 +20,8 @@ extension Engine {
             }
             return NodeReport(
                 id: member.id.description, name: member.name, address: "\(member.address)", dataPathAddress: "\(member.vtep)",
-                state: state.word, reason: peer?.reason ?? "", ailment: peer?.ailment ?? 0, since: peer.map { (now - $0.since).wholeSeconds } ?? 0,
+                state: state.word, reason: peer?.reason ?? "", ailment: peer?.ailment ?? 0,
+                since: peer.map { (now - $0.since).wholeSeconds } ?? 0,
                 roundTrip: peer?.roundTrip.map { $0.nanoseconds / 1000 }, isSelf: isSelf,
                 isWriter: member.id == catalogue.cluster?.writer, blocks: blocks,
                 networks: catalogue.networks.values.count { $0.users.contains(member.id) })
@@ -61,7 +62,8 @@ extension Engine {
                 $0 == identity.id ? PeerState.alive.word : (peers[$0]?.state ?? .unknown).word
             },
             catalogueIndex: catalogue.index, members: catalogue.members.count,
-            reachable: others.count { peers[$0].map { $0.state != .unknown && $0.state.isReachable } ?? false } + (catalogue.cluster == nil ? 0 : 1),
+            reachable: others.count { peers[$0].map { $0.state != .unknown && $0.state.isReachable } ?? false }
+                + (catalogue.cluster == nil ? 0 : 1),
             networks: networkReports(), endpoints: endpoints.count, leases: pools.values.reduce(0) { $0 + $1.leases.count },
             problems: problems())
     }
@@ -73,7 +75,8 @@ extension Engine {
         for (node, peer) in peers.sorted(by: { $0.key < $1.key })
         where node != catalogue.cluster?.writer && (!peer.state.isReachable || peer.state == .udpBlocked || !peer.reason.isEmpty) {
             let since = (now - peer.since).wholeSeconds
-            problems.append("node \(name(of: node)) \(peer.state.word) since \(since) s\(peer.reason.isEmpty ? "" : ": \(peer.reason)")")
+            problems.append(
+                "node \(name(of: node)) \(peer.state.word) since \(since) s\(peer.reason.isEmpty ? "" : ": \(peer.reason)")")
         }
         if let lastKernelFailure { problems.append("the kernel refused: \(lastKernelFailure)") }
         if let lastStoreFailure { problems.append("state could not be written: \(lastStoreFailure)") }

@@ -312,7 +312,8 @@ public struct Engine: Sendable {
             guard networks.removeValue(forKey: id) != nil else { return }
             store([.delete(.network, key: id.wireBytes)])
         case .endpoint(let id):
-            guard endpoints.removeValue(forKey: id) != nil else { return }
+            guard let endpoint = endpoints.removeValue(forKey: id) else { return }
+            withdraw(endpoint)
             store([.delete(.endpoint, key: id.wireBytes)])
         case .join(let id): undoJoin(id)
         case .cluster: forgetCluster()

@@ -220,7 +220,8 @@ public actor GossipTransport {
         ClientBootstrap(group: loop)
             .connectTimeout(.seconds(2))
             .channelOption(
-                ChannelOptions.socket(SocketOptionLevel(IPPROTO_TCP), SocketOptionName(TCP_USER_TIMEOUT)), value: Self.streamPatience
+                ChannelOptions.socket(SocketOptionLevel(IPPROTO_TCP), SocketOptionName(TCP_USER_TIMEOUT)),
+                value: Self.streamPatience
             )
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try Self.addFraming(to: channel) }

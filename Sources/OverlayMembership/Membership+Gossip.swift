@@ -13,8 +13,8 @@ extension Membership {
         let message = try MembershipMessage(wire: bytes)
         guard let member = members[peer] else { return }
         // Sent in an earlier life, and late.
-        guard message.incarnation.life >= member.incarnation.life else { return }
-        note(message.incarnation, of: peer, into: &effects)
+        guard message.incarnation.life >= member.spoken.life else { return }
+        hear(message.incarnation, of: peer, into: &effects)
         if message.round &- heardRound < 1 << 31 { heardRound = message.round }
         members[peer]?.status.ailment = message.ailment
         for update in message.updates { take(update, from: peer, into: &effects) }
@@ -45,18 +45,20 @@ extension Membership {
     public mutating func stream(_ peer: NodeID, _ failure: StreamFailure?, now: Instant, into effects: inout [Effect]) {
         self.now = now
         guard let member = members[peer] else { return }
-        members[peer]?.streamFailure = failure
+        // Where datagrams fail as well, that streams do is nothing to tell apart.
+        members[peer]?.streamFailure = member.status.reason == Self.indirectReason ? nil : failure
         switch (member.status.state, failure) {
         case (.unreachable, .refused):
             setState(peer, .daemonDown, Self.downReason, into: &effects)
         case (.daemonDown, .failed(let text)):
             setState(peer, .unreachable, "its host does not answer any more: \(text)", into: &effects)
         case (.alive, _) where inquiries[peer] == nil && !probes.values.contains { $0.target == peer }:
-            setState(peer, .alive, aliveReason(peer), into: &effects)
+            if member.status.reason != Self.indirectReason { setState(peer, .alive, aliveReason(peer), into: &effects) }
         default: if failure == .refused { inquiries[peer]?.refused += 1 }
         }
     }
 
+    static let indirectReason = "answers other nodes, but not this one"
     static let downReason = "its host answers, but no daemon listens there"
 
     // MARK: Sending
@@ -71,8 +73,8 @@ extension Membership {
             // The suspect is told first (Lifeguard's buddy system).
             if let claim = claim(on: peer) { updates.append(claim) }
             if let outgoing = outbox[peer] {
-                let room = MembershipMessage.updateLimit - updates.count
-                let carried = outgoing.updates.values.sorted { $0.subject < $1.subject }.prefix(room)
+                // Always as many, with a claim or without: an acknowledgement is of these.
+                let carried = outgoing.updates.values.sorted { $0.subject < $1.subject }.prefix(MembershipMessage.updateLimit - 1)
                 updates += carried
                 if outgoing.number == nil {
                     outbox[peer]?.number = number
@@ -104,7 +106,6 @@ extension Membership {
                 return nil
             }
         }
-        guard member.incarnation.value != 0 else { return nil }
         return Update(subject: peer, incarnation: member.incarnation, claim: claim, source: node)
     }
 
@@ -142,13 +143,12 @@ extension Membership {
 
     /// What came up in this call goes out together.
     mutating func flush(_ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
-        guard !dirty.isEmpty else { return }
         for peer in dirty.sorted() {
             outbox[peer]?.attempts += 1
             send(.ping(takeNumber()), to: peer, by: path(to: peer), facts, into: &effects)
         }
         dirty = []
-        if gossipAt == nil { gossipAt = now + parameters.gossipTick }
+        if gossipAt == nil, !outbox.isEmpty { gossipAt = now + parameters.gossipTick }
     }
 
     mutating func repeatGossip() {
@@ -171,6 +171,7 @@ extension Membership {
             dirty.remove(peer)
         } else {
             for subject in sent { outbox[peer]?.updates[subject] = nil }
+            outbox[peer]?.attempts = 0
             outbox[peer]?.number = nil
             dirty.insert(peer)
         }

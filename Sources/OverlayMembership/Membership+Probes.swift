@@ -10,9 +10,12 @@ extension Membership {
         let period = parameters.period * Int64(1 + ailment)
         tickAt = max(tickAt ?? now, Instant(nanoseconds: now.nanoseconds - period.nanoseconds)) + period
         round &+= 1
-        if heardRound &- round < 1 << 31 { round = heardRound }
+        let isBehind = heardRound != round && heardRound &- round < 1 << 31
+        if isBehind { round = heardRound }
         guard ring.count > 1, let own = ring.firstIndex(of: node) else { return }
-        let offset = 1 + Int(round % UInt32(ring.count - 1))
+        // Whom to probe after a jump is left to chance, not to whoever told of the round.
+        let others = ring.count - 1
+        let offset = 1 + (isBehind ? Int(random(below: UInt64(others))) : Int(round % UInt32(others)))
         probe(ring[(own + offset) % ring.count], facts, into: &effects)
     }
 
@@ -41,6 +44,8 @@ extension Membership {
             case .indirect(let silent):
                 probes[number] = nil
                 unanswered(probe.target, silentHelpers: silent.count, facts, into: &effects)
+                // Where many die at once, helpers are among them.
+                for helper in silent.sorted() { inquire(after: helper) }
             case .inPlaceOf(let requester, let theirs):
                 probes[number] = nil
                 send(.notReached(theirs), to: requester, by: path(to: requester), facts, into: &effects)
@@ -58,7 +63,7 @@ extension Membership {
         let patience = max(max(waited * 2, timeout(for: probe.target)), parameters.shortestTimeout * 3)
         probes[number]?.stage = .indirect(helpers: Set(helpers))
         probes[number]?.deadline = now + min(patience, parameters.period)
-        let half = UInt16(min(patience, parameters.period).nanoseconds / 2_000_000)
+        let half = UInt16(clamping: min(patience, parameters.period).nanoseconds / 2_000_000)
         for helper in helpers {
             let request = MembershipMessage.Body.request(number, target: probe.target, milliseconds: half)
             send(request, to: helper, by: path(to: helper), facts, into: &effects)
@@ -120,11 +125,11 @@ extension Membership {
 
     /// A helper had an answer where this node had none.
     mutating func reached(_ number: UInt32, through helper: NodeID, into effects: inout [Effect]) {
-        guard let probe = probes[number], case .indirect = probe.stage else { return }
+        guard let probe = probes[number], case .indirect(let helpers) = probe.stage, helpers.contains(helper) else { return }
         probes[number] = nil
         guard let state = members[probe.target]?.status.state, state.isReachable, state != .suspect else { return }
-        setState(
-            probe.target, state == .unknown ? .alive : state, "answers other nodes, but not this one", into: &effects)
+        members[probe.target]?.streamFailure = nil
+        setState(probe.target, state == .unknown ? .alive : state, Self.indirectReason, into: &effects)
     }
 
     mutating func notReached(_ number: UInt32, by helper: NodeID) {
@@ -139,7 +144,7 @@ extension Membership {
         into effects: inout [Effect]
     ) {
         guard target != node, target != requester, members[target] != nil,
-            probes.values.count(where: { if case .inPlaceOf = $0.stage { true } else { false } }) < 256
+            probes.values.count(where: { if case .inPlaceOf(requester, _) = $0.stage { true } else { false } }) < 16
         else { return }
         let number = takeNumber()
         let patience = min(.milliseconds(Int64(milliseconds)), parameters.period)

@@ -98,7 +98,7 @@ extension Membership {
         let salt = Self.mix(peer) ^ (members[peer]?.incarnation.value ?? 0)
         let own = Self.mix(node, salt)
         var lower = 0
-        for other in members.keys where other != peer && Self.mix(other, salt) < own {
+        for other in ring where other != peer && Self.mix(other, salt) < own {
             lower += 1
             if lower == parameters.inquirers { return false }
         }
@@ -177,14 +177,29 @@ extension Membership {
         setState(peer, isBlocked ? .udpBlocked : .alive, "", into: &effects)
     }
 
+    /// Takes the incarnation that a peer speaks in. Which life that is nobody knows better: a later one that others told of never was.
+    mutating func hear(_ incarnation: Incarnation, of peer: NodeID, into effects: inout [Effect]) {
+        guard let member = members[peer] else { return }
+        members[peer]?.spoken = max(incarnation, member.spoken)
+        if member.spoken.value != 0, incarnation.life != member.spoken.life {
+            members[peer]?.streamFailure = nil
+            effects.append(.restarted(peer))
+        }
+        if incarnation.life < member.incarnation.life { members[peer]?.incarnation = incarnation }
+        note(incarnation, of: peer, into: &effects)
+    }
+
     /// Takes the incarnation that a peer spoke in or that is told of it.
-    mutating func note(_ incarnation: Incarnation, of peer: NodeID, into effects: inout [Effect]) {
+    private mutating func note(_ incarnation: Incarnation, of peer: NodeID, into effects: inout [Effect]) {
         guard let member = members[peer], incarnation > member.incarnation else { return }
         let wasKnown = member.incarnation.value != 0
         members[peer]?.incarnation = incarnation
-        if wasKnown, incarnation.life != member.incarnation.life {
-            members[peer]?.streamFailure = nil
-            effects.append(.restarted(peer))
+        // An accuser may not hear it itself.
+        if let accusers = suspicions[peer]?.accusers, isInquirer(after: peer) {
+            let update = Update(subject: peer, incarnation: incarnation, claim: .alive, source: peer)
+            for accuser in accusers.sorted().prefix(parameters.confirmations + 1) where accuser != peer {
+                queue(update, for: accuser)
+            }
         }
         if wasKnown, member.status.state == .suspect || !member.status.state.isReachable || suspicions[peer] != nil {
             refuted(peer, into: &effects)
@@ -195,13 +210,21 @@ extension Membership {
 
     mutating func take(_ update: Update, from peer: NodeID, into effects: inout [Effect]) {
         guard update.subject != node else { return refute(update) }
-        guard let member = members[update.subject], update.incarnation >= member.incarnation else { return }
+        guard let member = members[update.subject] else { return }
+        var update = update
+        // The source has not heard of any yet: it had no answer in whichever it is.
+        if update.incarnation.value == 0, update.claim != .alive { update.incarnation = member.incarnation }
+        guard update.incarnation >= member.incarnation else { return }
         switch update.claim {
         case .alive:
-            let wasAway = !member.status.state.isReachable || member.status.state == .suspect
+            let wasAway = !member.status.state.isReachable || member.status.state == .suspect || suspicions[update.subject] != nil
             if update.incarnation > member.incarnation {
+                let isNewLife = update.incarnation.life != member.spoken.life
                 note(update.incarnation, of: update.subject, into: &effects)
-                if wasAway { forward(update) }
+                if wasAway || isNewLife { forward(update) }
+                // That it began a new life it is to say itself.
+                if isNewLife, member.spoken.value != 0 { inquire(after: update.subject) }
+                tryAtOnce(update.subject)
             } else if !member.status.state.isReachable {
                 tryAtOnce(update.subject)
             }
@@ -236,7 +259,9 @@ extension Membership {
         guard update.claim != .alive, update.incarnation >= incarnation, update.incarnation.life == incarnation.life else { return }
         incarnation = update.incarnation.next
         counters.refutations += 1
-        worsen(by: 1)
+        // One liar must not make this node doubt itself for ever.
+        if refutedAt.map({ now - $0 >= parameters.period }) ?? true { worsen(by: 1) }
+        refutedAt = now
         spread(.alive, of: node)
     }
 }

@@ -62,6 +62,7 @@ public struct Membership: Sendable {
     var dirty: Set<NodeID> = []
     var gossipAt: Instant?
     var sync: (at: Instant, peer: NodeID)?
+    var refutedAt: Instant?
     /// Requests of other nodes that the message being taken answers.
     var relayed: [(requester: NodeID, number: UInt32)] = []
     /// Of all samples; what is expected of a peer that gave none yet.
@@ -74,6 +75,8 @@ public struct Membership: Sendable {
         var status: PeerStatus
         /// Its newest that is known here; 0 before the first.
         var incarnation = Incarnation(value: 0)
+        /// The newest that it spoke in itself; what others say of it may be invented.
+        var spoken = Incarnation(value: 0)
         var path = MessagePath.datagram
         /// Variation of the round trip (RFC 6298).
         var variation = Interval(nanoseconds: 0)

@@ -12,9 +12,9 @@ public enum DecodeError: Error, Equatable, Sendable {
 
 /// A bounds-checked cursor over received bytes. Integers are big-endian. No input can make it trap.
 public struct ByteReader: Sendable {
-    private let bytes: [UInt8]
-    private var position: Int
-    private let end: Int
+    @usableFromInline let bytes: [UInt8]
+    @usableFromInline var position: Int
+    @usableFromInline let end: Int
 
     public init(_ bytes: [UInt8]) {
         self.bytes = bytes
@@ -23,14 +23,17 @@ public struct ByteReader: Sendable {
     }
 
     /// Bytes not read yet.
-    public var remaining: Int { end - position }
+    @inlinable public var remaining: Int { end - position }
 
+    @inlinable
     public mutating func byte() throws(DecodeError) -> UInt8 {
         guard position < end else { throw .truncated }
         defer { position += 1 }
         return bytes[position]
     }
 
+    // Inlinable, as are its counterparts: generic code that is not specialised costs more than all else in a message.
+    @inlinable
     public mutating func integer<T: FixedWidthInteger & UnsignedInteger>(_ type: T.Type = T.self) throws(DecodeError) -> T {
         let width = T.bitWidth / 8
         guard remaining >= width else { throw .truncated }
@@ -108,30 +111,33 @@ public struct ByteReader: Sendable {
 
 /// Appends fields to one growing buffer, in the form that ``ByteReader`` reads.
 public struct ByteWriter: Sendable {
-    public private(set) var bytes: [UInt8] = []
+    @usableFromInline var storage: [UInt8] = []
+    public var bytes: [UInt8] { storage }
 
     public init() {}
 
-    public mutating func byte(_ value: UInt8) { bytes.append(value) }
+    @inlinable
+    public mutating func byte(_ value: UInt8) { storage.append(value) }
 
+    @inlinable
     public mutating func integer<T: FixedWidthInteger & UnsignedInteger>(_ value: T) {
         var shift = T.bitWidth - 8
         while shift >= 0 {
-            bytes.append(UInt8(truncatingIfNeeded: value >> T(shift)))
+            storage.append(UInt8(truncatingIfNeeded: value >> T(shift)))
             shift -= 8
         }
     }
 
-    public mutating func raw(_ value: some Collection<UInt8>) { bytes.append(contentsOf: value) }
+    public mutating func raw(_ value: some Collection<UInt8>) { storage.append(contentsOf: value) }
 
     public mutating func sized(_ value: some Collection<UInt8>) {
         integer(UInt32(value.count))
-        bytes.append(contentsOf: value)
+        storage.append(contentsOf: value)
     }
 
     public mutating func string(_ value: String) { sized(value.utf8) }
 
-    public mutating func bool(_ value: Bool) { bytes.append(value ? 1 : 0) }
+    public mutating func bool(_ value: Bool) { storage.append(value ? 1 : 0) }
 
     public mutating func list(_ values: some Collection<some Wire>) {
         integer(UInt32(values.count))

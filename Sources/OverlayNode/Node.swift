@@ -26,6 +26,8 @@ public struct Node: Sendable {
     public private(set) var engine: Engine
     public private(set) var membership: Membership
     private var clock = RunningClock()
+    /// The next deadline in running time.
+    private var appointment: Instant?
     private var now = Instant(nanoseconds: 0)
     private var effects: [NodeEffect] = []
 
@@ -54,14 +56,15 @@ public struct Node: Sendable {
         }
         if let at = membership.nextDeadline, at <= now { member { [now] in $0.advance(to: now, facts: $1, into: &$2) } }
         if let at = engine.nextDeadline, at <= now { pass(.tick) }
+        appointment = [engine.nextDeadline, membership.nextDeadline].compactMap { $0 }.min()
+        nextDeadline = appointment.map { clock.raw($0) }
         defer { effects = [] }
         return effects
     }
 
-    /// When ``handle(_:at:)`` wants to be called with a tick of the engine at the latest, by the monotonic clock.
-    public var nextDeadline: Instant? { appointment.map { clock.raw($0) } }
-
-    private var appointment: Instant? { [engine.nextDeadline, membership.nextDeadline].compactMap { $0 }.min() }
+    /// When ``handle(_:at:)`` wants to be called with a tick of the engine at the latest, by the monotonic clock. Kept, as it is asked for
+    /// more often than it changes.
+    public private(set) var nextDeadline: Instant?
 
     private mutating func receive(_ bytes: [UInt8], from peer: NodeID, _ path: MessagePath) {
         var failure: DecodeError?

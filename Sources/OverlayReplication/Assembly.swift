@@ -1,7 +1,7 @@
 import OverlayModel
 
-/// A snapshot on its way here, part by part. Its head was checked when it was begun; whether the parts make what the head says is known
-/// when all are there.
+/// A snapshot on its way here, part by part. Its head was checked when it was begun; whether the parts make what the head says is
+/// known when all are there.
 struct Assembly: Sendable {
     /// Parts asked for and not here yet, at most.
     static let window = 32

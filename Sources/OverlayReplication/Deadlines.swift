@@ -1,7 +1,7 @@
 import OverlayModel
 
-/// Timers by key, at most one each: a binary heap in which what was moved or cleared stays until it comes to the top. Equal times keep
-/// the order in which they were set.
+/// Timers by key, at most one each: a binary heap in which what was moved or cleared stays until it comes to the top. Equal times
+/// keep the order in which they were set.
 struct Deadlines<Key: Hashable & Sendable>: Sendable {
     private struct Entry: Sendable {
         var at: Instant

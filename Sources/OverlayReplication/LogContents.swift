@@ -8,9 +8,9 @@ enum LogDifference: Hashable, Sendable {
     case gone(EndpointRecord)
 }
 
-/// What is live in one log, with the digest that its owner signs: endpoints lie in up to 256 buckets by a byte of their id's hash, each
-/// with its own digest, so that a change costs one bucket and the root. A copy costs the list of the buckets, so a batch can be tried out
-/// on one.
+/// What is live in one log, with the digest that its owner signs: endpoints lie in up to 256 buckets by a byte of their id's hash,
+/// each with its own digest, so that a change costs one bucket and the root. A copy costs the list of the buckets, so a batch can
+/// be tried out on one.
 struct LogContents: Sendable {
     private struct Entry: Sendable {
         var record: EndpointRecord
@@ -163,6 +163,11 @@ struct LogContents: Sendable {
     /// In the order of their endpoints.
     var records: [EndpointRecord] {
         buckets.flatMap { $0.entries.lazy.map(\.record) }.sorted { $0.endpoint < $1.endpoint }
+    }
+
+    /// In the order of their endpoints, with the bytes each takes in a message.
+    var sizedRecords: [(record: EndpointRecord, bytes: Int)] {
+        buckets.flatMap { $0.entries.lazy.map { ($0.record, $0.wire.count) } }.sorted { $0.0.endpoint < $1.0.endpoint }
     }
 
     /// What leads from here to `new`: first what is gone, then the attachment, then what changed.

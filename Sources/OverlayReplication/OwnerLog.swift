@@ -137,10 +137,10 @@ struct OwnerLog: Sendable {
         return index < tail.count && tail[index].after == sequence ? index : nil
     }
 
-    /// The batches from the one after `sequence`, as many as start below `bound` and at most `limit`.
-    func batches(after sequence: UInt64, below bound: UInt64 = .max, limit: Int = .max) -> ArraySlice<Kept> {
+    /// The batches from the one after `sequence`.
+    func batches(after sequence: UInt64, limit: Int) -> ArraySlice<Kept> {
         guard let start = index(after: sequence) else { return [] }
-        return tail[start...].prefix(limit).prefix { $0.after < bound }
+        return tail[start...].prefix(limit)
     }
 
     /// The snapshot to give to who asks now. One of many parts is kept as long as it is asked for, and the batches since are here.
@@ -169,8 +169,7 @@ struct OwnerLog: Sendable {
     private func cut() -> [[UInt8]] {
         var parts: [[EndpointRecord]] = [[]]
         var bytes = 0
-        for record in contents.records {
-            let size = record.wireBytes.count
+        for (record, size) in contents.sizedRecords {
             if bytes + size > Budget.part {
                 parts.append([])
                 bytes = 0

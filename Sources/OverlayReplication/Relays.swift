@@ -32,8 +32,8 @@ struct Mixer: Sendable {
     }
 }
 
-/// How a log with many subscribers is spread: √n groups, each served by a relay. Owner and relay reckon the groups for themselves, from
-/// the same subscribers.
+/// How a log with many subscribers is spread: √n groups, each served by a relay. Owner and relay reckon the groups for themselves,
+/// from the same subscribers.
 enum Relays {
     /// ⌈√n⌉.
     static func groups(of subscribers: Int) -> Int {

@@ -41,11 +41,10 @@ extension Replication {
         case .full: return reject(.tooManyEndpoints, LogKey(network: network, owner: node), from: node, into: &effects)
         case .added: break
         }
-        if let last = networks[network]?.flushedAt, now - last < Self.coalescing {
-            timers.set(.flush(network), noLaterThan: last + Self.coalescing)
-        } else {
-            flush(network, now: now, into: &effects)
-        }
+        // At once after a pause, but not before what else happens in this instant is there too: an attachment and its first endpoint are
+        // one batch.
+        let last = networks[network]?.flushedAt
+        timers.set(.flush(network), noLaterThan: max(now, last.map { $0 + Self.coalescing } ?? now))
     }
 
     /// Makes signed batches of what is pending, and sends them.
@@ -66,15 +65,15 @@ extension Replication {
         }
     }
 
-    /// Sends new batches to the relays alone; they pass them on. Each subscriber acknowledges to this node, and gets from it what the
-    /// relays lost.
+    /// Sends new batches to the relays alone; they pass them on. Each subscriber acknowledges to this node, and gets from it what
+    /// the relays lost.
     private mutating func spread(_ network: NetworkID, after: UInt64, now: Instant, into effects: inout [Effect]) {
         guard let logs = networks[network] else { return }
         let key = LogKey(network: network, owner: node)
         let groups = Relays.groups(of: logs.order.count)
         let relays = logs.relays ?? Relays.plan(key, subscribers: logs.order.filter(isReachable), groups: groups)
         networks[network]?.relays = relays
-        let batches = logs.own.batches(after: after, below: after + Self.window)
+        let batches = logs.own.batches(after: after, limit: Self.window)
         for (index, relay) in relays.enumerated() {
             let group = RelayGroup(index: UInt16(index), of: UInt16(groups))
             for batch in batches { effects.append(.send(relay, OwnerLog.relayed(batch.message, group))) }
@@ -90,7 +89,7 @@ extension Replication {
             if !subscriber.isAssembling, subscriber.sent == after, let end = batches.last?.end {
                 networks[network]?.subscribers[peer]?.sent = end
             }
-            arm(network, peer, now: now, isNew: false)
+            arm(network, peer, now: now)
         }
     }
 
@@ -102,14 +101,14 @@ extension Replication {
         }
         guard !subscriber.isAssembling, let position = networks[network]?.own.position.sequence, floor < position else { return }
         let from = max(subscriber.sent, floor)
-        guard networks[network]?.own.reaches(back: from) == true else {
+        guard networks[network]?.own.reaches(back: floor) == true else {
             return offer(network, to: peer, now: now, into: &effects)
         }
-        let batches = networks[network]?.own.batches(after: from, below: floor + Self.window) ?? []
+        let batches = networks[network]?.own.batches(after: floor, limit: Self.window).drop { $0.after < from } ?? []
         for batch in batches { effects.append(.send(peer, batch.message)) }
         counters.batchesSent += UInt64(batches.count)
         if let end = batches.last?.end { networks[network]?.subscribers[peer]?.sent = end }
-        arm(network, peer, now: now, isNew: false)
+        arm(network, peer, now: now)
     }
 
     /// Shows a subscriber of whom nothing is known, or who lags too far, the first part of a snapshot; it asks for the others.
@@ -123,14 +122,13 @@ extension Replication {
         networks[network]?.subscribers[peer]?.offered = snapshot.position.sequence
         networks[network]?.subscribers[peer]?.isAssembling = snapshot.parts.count > 1
         networks[network]?.subscribers[peer]?.sent = snapshot.position.sequence
-        arm(network, peer, now: now, isNew: false)
+        arm(network, peer, now: now)
     }
 
-    /// Sets the timer of the next repeat.
-    /// - Parameter isNew: Something has just arrived: the time runs from now.
-    private mutating func arm(_ network: NetworkID, _ peer: NodeID, now: Instant, isNew: Bool) {
+    /// Sets the timer of the next repeat, unless it runs.
+    private mutating func arm(_ network: NetworkID, _ peer: NodeID, now: Instant) {
         let timer = Timer.resend(network, peer)
-        guard isNew || timers[timer] == nil else { return }
+        guard timers[timer] == nil else { return }
         timers.set(timer, at: now + (networks[network]?.subscribers[peer]?.retry ?? firstRetry(peer)))
     }
 
@@ -150,7 +148,7 @@ extension Replication {
             // What follows those batches counts as lost, and is sent when they are acknowledged.
             let end = send(network, to: peer, after: acknowledged, limit: Self.batchesPerResend, into: &effects)
             networks[network]?.subscribers[peer]?.sent = end
-            arm(network, peer, now: now, isNew: false)
+            arm(network, peer, now: now)
         } else {
             offer(network, to: peer, now: now, into: &effects)
         }
@@ -210,7 +208,7 @@ extension Replication {
             networks[network]?.subscribers[peer]?.isAssembling = false
             let end = send(network, to: peer, after: have.sequence, limit: limit, into: &effects)
             networks[network]?.subscribers[peer]?.sent = max(sent, end)
-            arm(network, peer, now: now, isNew: false)
+            arm(network, peer, now: now)
         } else {
             offer(network, to: peer, now: now, into: &effects)
         }

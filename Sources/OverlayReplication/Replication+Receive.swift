@@ -59,7 +59,7 @@ extension Replication {
         guard let count = networks[key.network]?.remotes[key.owner]?.chase?.held.count, count < Self.heldOfLog,
             held < Self.heldOfAll,
             new.batch.life == position.life, new.batch.after > position.sequence,
-            new.batch.after - position.sequence <= Self.window
+            new.batch.after - position.sequence <= OwnerLog.tailChanges
         else { return }
         let old = networks[key.network]?.remotes[key.owner]?.chase?.held.updateValue(new, forKey: new.batch.after)
         if old == nil { held += 1 }

@@ -1,9 +1,9 @@
 public import OverlayModel
 
-/// Owner logs (design §5.4): each node numbers the changes of its own endpoints per network, signs them in batches, and pushes them to
-/// every subscriber at once. Subscribers acknowledge; what is not acknowledged is sent again. One writer per log, so nothing ever
-/// conflicts; no tombstones, no clocks. Whoever lags asks whoever has more, the owner or another, and gets batches or a snapshot; the
-/// signatures make that safe. Digests of what each node holds find what all else missed.
+/// Owner logs (design §5.4): each node numbers the changes of its own endpoints per network, signs them in batches, and pushes them
+/// to every subscriber at once. Subscribers acknowledge; what is not acknowledged is sent again. One writer per log, so nothing
+/// ever conflicts; no tombstones, no clocks. Whoever lags asks whoever has more, the owner or another, and gets batches or a
+/// snapshot; the signatures make that safe. Digests of what each node holds find what all else missed.
 public struct Replication: Sendable {
     public enum Effect: Hashable, Sendable {
         case send(NodeID, [UInt8])
@@ -38,8 +38,8 @@ public struct Replication: Sendable {
     static let firstRetry = Interval.milliseconds(10)
     static let lastRetry = Interval.milliseconds(200)
     static let batchesPerResend = 8
-    /// Changes on their way to one subscriber, at most: about 60 batches, which a socket's buffer takes.
-    static let window: UInt64 = 512
+    /// Batches on their way to one subscriber, at most: a socket's buffer takes them, and the subscriber holds as many.
+    static let window = 64
     static let batchesPerPull = 16
     static let pullSpacing = Interval.milliseconds(5)
     static let firstPullRetry = Interval.milliseconds(20)
@@ -47,7 +47,7 @@ public struct Replication: Sendable {
     /// Pulls in a row without an answer before it is believed that there is none; the next digest says if there was.
     static let fruitlessPulls = 32
     /// Batches kept until those before them have come, of one log and of all.
-    static let heldOfLog = 64
+    static let heldOfLog = window
     static let heldOfAll = 1024
     /// Times that the giver of a snapshot is asked again for parts before another one is.
     static let patience = 3
@@ -74,8 +74,8 @@ public struct Replication: Sendable {
     var timers = Deadlines<Timer>()
     /// Batches held of all logs.
     var held = 0
-    /// The highest number any log of this life has used. A log that is made anew starts above it: a subscriber that missed the end of the
-    /// old one must not take the new one for something it has.
+    /// The highest number any log of this life has used. A log that is made anew starts above it: a subscriber that missed the end
+    /// of the old one must not take the new one for something it has.
     var highest: UInt64 = 0
 
     public init(node: NodeID, life: UInt64, signing: any RecordSigning, relayThreshold: Int = 128) {

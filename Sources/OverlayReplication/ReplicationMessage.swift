@@ -1,7 +1,7 @@
 import OverlayModel
 
-/// Contiguous changes of one log, with the owner's signature over the state they lead to. Who holds the state before them can check them,
-/// whoever brings them.
+/// Contiguous changes of one log, with the owner's signature over the state they lead to. Who holds the state before them can check
+/// them, whoever brings them.
 struct SignedBatch: Hashable, Sendable {
     var network: NetworkID
     var owner: NodeID

@@ -1,16 +1,26 @@
 import OverlayModel
 
-/// What is to happen, in order of time and, at one time, of being scheduled: a binary heap.
+/// What is to happen, in order of time and, at one time, of being scheduled: a binary heap. The events themselves, which are large, stay
+/// where they are put.
 struct EventQueue<Event> {
-    private var heap: [(at: Instant, order: UInt64, event: Event)] = []
+    private var heap: [(at: Int64, order: UInt64, slot: Int32)] = []
+    private var events: [Event?] = []
+    private var free: [Int32] = []
     private var order: UInt64 = 0
 
-    var first: Instant? { heap.first?.at }
-    var count: Int { heap.count }
+    var first: Instant? { heap.first.map { Instant(nanoseconds: $0.at) } }
 
     mutating func insert(_ event: Event, at: Instant) {
         order += 1
-        heap.append((at, order, event))
+        let slot: Int32
+        if let reused = free.popLast() {
+            slot = reused
+            events[Int(slot)] = event
+        } else {
+            slot = Int32(events.count)
+            events.append(event)
+        }
+        heap.append((at.nanoseconds, order, slot))
         var child = heap.count - 1
         while child > 0 {
             let parent = (child - 1) / 2
@@ -21,19 +31,25 @@ struct EventQueue<Event> {
     }
 
     mutating func removeFirst() -> Event? {
-        guard let first = heap.first else { return nil }
+        guard let slot = heap.first?.slot else { return nil }
         let last = heap.removeLast()
-        guard !heap.isEmpty else { return first.event }
-        heap[0] = last
+        if !heap.isEmpty {
+            heap[0] = last
+            sink()
+        }
+        free.append(slot)
+        return events[Int(slot)].take()
+    }
+
+    private mutating func sink() {
         var parent = 0
         while true {
             var least = parent
-            for child in [2 * parent + 1, 2 * parent + 2] where child < heap.count && precedes(child, least) { least = child }
-            guard least != parent else { break }
+            for child in 2 * parent + 1...2 * parent + 2 where child < heap.count && precedes(child, least) { least = child }
+            guard least != parent else { return }
             heap.swapAt(parent, least)
             parent = least
         }
-        return first.event
     }
 
     private func precedes(_ left: Int, _ right: Int) -> Bool {

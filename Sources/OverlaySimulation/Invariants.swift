@@ -3,6 +3,7 @@ import OverlayDatapath
 import OverlayEngine
 import OverlayMembership
 public import OverlayModel
+import OverlayNode
 
 /// What must hold (design §6): C after quiet, F always, P after every heal; U, N and L along the way.
 extension World {
@@ -18,10 +19,10 @@ extension World {
 
     /// No healthy member is declared down by a healthy one.
     func checkDeclarations(_ observer: Int) {
-        let declared = nodes[observer].membership.counters.declared
+        let declared = nodes[observer].core.membership.counters.declared
         guard declared != nodes[observer].declared else { return }
         nodes[observer].declared = declared
-        for peer in nodes[observer].membership.away {
+        for peer in nodes[observer].core.membership.away {
             let subject = index(of: peer)
             onDeclaration?(observer, subject)
             guard isHealthy(observer), isHealthy(subject), !isCut(observer, subject) else { continue }
@@ -44,15 +45,15 @@ extension World {
     ///
     /// - Returns: The first difference; nil when there is none.
     public func difference() -> String? {
-        let up = nodes.indices.filter { nodes[$0].isUp && nodes[$0].engine.catalogue.cluster != nil }
-        guard let newest = up.map({ nodes[$0].engine.catalogue.index }).max() else { return nil }
-        for index in up where nodes[index].engine.catalogue.index != newest {
-            return "host\(index + 1) is at catalogue index \(nodes[index].engine.catalogue.index) of \(newest)"
+        let up = nodes.indices.filter { nodes[$0].isUp && nodes[$0].core.engine.catalogue.cluster != nil }
+        guard let newest = up.map({ nodes[$0].core.engine.catalogue.index }).max() else { return nil }
+        for index in up where nodes[index].core.engine.catalogue.index != newest {
+            return "host\(index + 1) is at catalogue index \(nodes[index].core.engine.catalogue.index) of \(newest)"
         }
         // Endpoints by network, with where they are.
         var live: [VNI: [(host: Int, records: [Engine.LocalRecord])]] = [:]
         for index in up {
-            for (vni, records) in Dictionary(grouping: nodes[index].engine.localRecords, by: \.vni) {
+            for (vni, records) in Dictionary(grouping: nodes[index].core.engine.localRecords, by: \.vni) {
                 live[vni, default: []].append((index, records))
             }
         }
@@ -113,6 +114,6 @@ extension World {
     /// Do these nodes think the same of who is reachable?
     public func agree(_ indices: some Collection<Int>) -> Bool {
         guard let first = indices.first else { return true }
-        return indices.allSatisfy { nodes[$0].membership.view == nodes[first].membership.view }
+        return indices.allSatisfy { nodes[$0].core.membership.view == nodes[first].core.membership.view }
     }
 }

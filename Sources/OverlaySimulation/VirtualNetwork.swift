@@ -101,7 +101,9 @@ public struct VirtualNetwork {
         if !isOpen {
             // SYN and its answer; either lost is both again.
             var pause = Self.handshakeRetransmission
-            while !isHostUp || blocks(link) || blocks(back) || isLost(link, streamLoss, &random) || isLost(back, streamLoss, &random) {
+            while !isHostUp || blocks(link) || blocks(back) || isLost(link, streamLoss, &random)
+                || isLost(back, streamLoss, &random)
+            {
                 wait = wait + pause
                 pause = pause * 2
                 guard wait < Self.patience else { return .fails(Self.patience, .failed("timed out")) }
@@ -110,7 +112,8 @@ public struct VirtualNetwork {
             guard isListening else { return .fails(wait, .refused) }
         } else if !isListening {
             streams[link] = nil
-            return isHostUp && !blocks(link) && !blocks(back) ? .fails(delay * 2, .refused) : .fails(Self.patience, .failed("timed out"))
+            return isHostUp && !blocks(link) && !blocks(back)
+                ? .fails(delay * 2, .refused) : .fails(Self.patience, .failed("timed out"))
         }
         var pause = Self.retransmission
         var sending = wait

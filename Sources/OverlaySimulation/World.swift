@@ -95,7 +95,8 @@ public final class World {
 
     /// 198.18.0.0/15 is for tests of networks (RFC 2544).
     public static func address(_ index: Int) -> IPAddress {
-        index < 250 ? IPAddress(v4: 192, 0, 2, UInt8(index + 1)) : IPAddress(v4: 198, 18, UInt8(index / 250), UInt8(index % 250 + 1))
+        index < 250
+            ? IPAddress(v4: 192, 0, 2, UInt8(index + 1)) : IPAddress(v4: 198, 18, UInt8(index / 250), UInt8(index % 250 + 1))
     }
 
     static func identity(_ index: Int, boot: UInt32, epoch: UInt32, vtep: IPAddress, underlayMTU: UInt32) -> NodeIdentity {
@@ -198,7 +199,7 @@ public final class World {
     }
 
     private func send(_ from: Int, _ to: Int, _ bytes: [UInt8], _ path: MessagePath) {
-        guard nodes.indices.contains(to), nodes[from].peers.contains(nodes[to].engine.identity.id) else { return }
+        guard nodes.indices.contains(to), nodes[from].peers.contains(nodes[to].core.engine.identity.id) else { return }
         let link = VirtualNetwork.Link(from, to)
         // What does not fit a datagram goes by stream.
         guard path == .datagram, bytes.count + 42 <= Limits.datagramBytes else { return stream(link, bytes) }
@@ -274,7 +275,8 @@ public final class World {
 
     /// Ends the process of a node: what is not on its disk or in its kernel is gone; of what was being written, the beginning may be there.
     public func crash(_ index: Int, hostToo: Bool = false) {
-        for (_, writes) in nodes[index].unsynced.prefix(random.below(nodes[index].unsynced.count + 1)) where !nodes[index].failsStores {
+        for (_, writes) in nodes[index].unsynced.prefix(random.below(nodes[index].unsynced.count + 1))
+        where !nodes[index].failsStores {
             nodes[index].rows.apply(writes)
         }
         nodes[index].unsynced = []

@@ -67,6 +67,14 @@ import Testing
         expectHostileBytesAreHarmless(messages, seed: seed)
     }
 
+    /// Found by fuzzing: an id that is given out twice makes a state that no node takes, its own writer's next start included.
+    @Test(arguments: [0, 1] as [UInt64])
+    func aSubnetIDIsNotGivenOutAgain(next: UInt64) throws {
+        var catalogue = try Self.populated().catalogue
+        catalogue.nextSubnet = next
+        #expect(throws: DecodeError.invalid("next id")) { try Catalogue(wire: catalogue.wireBytes) }
+    }
+
     // MARK: What decodes but makes no sense
 
     /// Values that a member with ill will could put into a snapshot. Each is refused, or does no harm to the state machine after.

@@ -66,20 +66,49 @@ import Testing
         let before = node.catalogue.index
         try receive(1, from: 1)
         try receive(1, from: 2)
-        let old = tokens()
-        #expect(old.count == 2)
-        node.stored(old[0], succeeded: false, now: now, into: &effects)
+        let old = try #require(tokens().first)
+        node.stored(old, succeeded: false, now: now, into: &effects)
         effects = []
         try receive(1, from: 3)
         try receive(1, from: 4)
-        let new = tokens()
-        // The dropped entry's own answer: the new entries are not durable yet.
-        node.stored(old[1], succeeded: true, now: now, into: &effects)
+        // The dropped entry's answer once more: the new entries are not durable yet.
+        let first = try #require(tokens().first)
+        node.stored(old, succeeded: true, now: now, into: &effects)
         #expect(node.catalogue.index == before)
         #expect(!effects.contains { if case .applied = $0 { true } else { false } })
-        for token in new { node.stored(token, succeeded: true, now: now, into: &effects) }
+        node.stored(first, succeeded: true, now: now, into: &effects)
+        node.stored(try #require(tokens().first), succeeded: true, now: now, into: &effects)
         #expect(node.catalogue.index == before + 2)
         #expect(node.catalogue.cluster?.joinSecret.first == 4)
+    }
+
+    /// What is proposed while the disk is busy is written together: a hundred hosts that join at once cost a few writes.
+    @Test func whatWaitsForTheDiskIsWrittenInOneGo() throws {
+        var node = try CatalogueNode(node: Fixture.node(0), epoch: 1, boot: 1, rows: [:])
+        var effects: [CatalogueNode.Effect] = []
+        let now = Instant(nanoseconds: 0)
+        node.initialise(Fixture.cluster(), member: Fixture.member(0), into: &effects)
+        func writes() -> [(token: UInt64, count: Int)] {
+            defer { effects = [] }
+            return effects.compactMap { if case .store(let token?, let writes) = $0 { (token, writes.count) } else { nil } }
+        }
+        _ = node.propose(.admit(Fixture.member(1)), now: now, deadline: now + .seconds(1), into: &effects)
+        node.stored(try #require(writes().first).token, succeeded: true, now: now, into: &effects)
+        effects = []
+        for sequence in 1...20 as ClosedRange<UInt64> {
+            try node.receive(
+                CatalogueMessage.propose(epoch: 1, sequence: sequence, Self.secret(UInt8(sequence))).wireBytes,
+                from: Fixture.node(1), now: now, into: &effects)
+        }
+        let first = writes()
+        #expect(first.map(\.count) == [1])
+        node.stored(try #require(first.first).token, succeeded: true, now: now, into: &effects)
+        let second = writes()
+        #expect(second.map(\.count) == [19])
+        node.stored(try #require(second.first).token, succeeded: true, now: now, into: &effects)
+        #expect(node.catalogue.index == 22)
+        // All of it fits datagrams.
+        for case .send(_, let bytes) in effects { #expect(bytes.count <= 1157) }
     }
 
     @Test(arguments: 1...10 as ClosedRange<UInt64>)

@@ -104,6 +104,7 @@ import Testing
         let second = try world.createNetwork(1, "net")
         let a = try world.attach(0, "a", to: first)
         let b = try world.attach(1, "b", to: second)
+        world.run(for: .milliseconds(5))
         world.split(1)
         world.run(for: .seconds(30))
         #expect(world.kernel(0)?.forwarding[b.mac] == .vtep(IPAddress(v4: 192, 0, 2, 2)))

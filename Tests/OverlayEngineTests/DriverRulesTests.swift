@@ -194,6 +194,8 @@ import Testing
     @Test func withoutADiskNothingIsHandedOut() throws {
         let world = try world()
         let network = try world.createNetwork(0, "net")
+        // The block that was asked for in advance is there.
+        world.run(for: .milliseconds(10))
         world.nodes[0].failsStores = true
         let error = #expect(throws: DriverError.self) { try world.attach(0, "c", to: network) }
         #expect(error?.message.contains("disk full") == true)

@@ -6,7 +6,7 @@ import Testing
 /// Restarts, partitions, losses: what was missed is found and fetched, from whoever has it.
 @Suite struct HealingTests {
     /// C
-    @Test(arguments: 1...150 as ClosedRange<UInt64>)
+    @Test(arguments: 1...5 as ClosedRange<UInt64>)
     func allConvergeWhateverTheNetworkDoes(seed: UInt64) {
         var generator = SeededGenerator(seed: seed)
         let count = 5
@@ -17,7 +17,7 @@ import Testing
         world.longestDelay = seed % 2 == 0 ? 40_000 : 2000
         var live: [[Int: Int]] = Array(repeating: [:], count: count)
         let all = Set((0..<count).map(LogNetwork.id))
-        for step in 0..<400 {
+        for step in 0..<250 {
             let owner = Int.random(in: 0..<count, using: &generator)
             let number = owner * 100 + Int.random(in: 0..<20, using: &generator)
             switch Int.random(in: 0..<40, using: &generator) {
@@ -55,7 +55,7 @@ import Testing
         world.cut = []
         world.cutLinks = []
         for a in 0..<count { for b in 0..<count where a != b { world.setReachable(a, true, at: b) } }
-        for _ in 0..<20 {
+        for _ in 0..<12 {
             world.run(for: .seconds(1))
             world.compareDigests()
         }
@@ -78,7 +78,7 @@ import Testing
 
     // MARK: Restarts
 
-    @Test(arguments: 1...10 as ClosedRange<UInt64>)
+    @Test(arguments: 1...5 as ClosedRange<UInt64>)
     func anOwnerThatRestartsSaysAllAnew(seed: UInt64) {
         var world = LogNetwork(count: 3, seed: seed)
         world.loss = 0.2
@@ -127,7 +127,7 @@ import Testing
         #expect(world.live(of: 0, at: 1).count == 5)
     }
 
-    @Test(arguments: 1...10 as ClosedRange<UInt64>)
+    @Test(arguments: 1...5 as ClosedRange<UInt64>)
     func aSubscriberThatRestartsGetsAllAnew(seed: UInt64) {
         var world = LogNetwork(count: 3, seed: seed)
         world.loss = 0.2
@@ -169,14 +169,17 @@ import Testing
         var effects: [Replication.Effect] = []
         let now = Instant(nanoseconds: 0)
         replication.put(LogNetwork.record(1), on: LogNetwork.network, now: now, into: &effects)
+        replication.advance(to: now, into: &effects)
         replication.unsubscribe(LogNetwork.network, into: &effects)
         replication.setLife(5)
         replication.put(LogNetwork.record(1), on: LogNetwork.network, now: now, into: &effects)
+        replication.advance(to: now, into: &effects)
         let first = replication.position(of: node, on: LogNetwork.network)
         #expect(first == LogPosition(life: 5, sequence: 2))
         replication.unsubscribe(LogNetwork.network, into: &effects)
         replication.setLife(5)
         replication.put(LogNetwork.record(1), on: LogNetwork.network, now: now, into: &effects)
+        replication.advance(to: now, into: &effects)
         let second = replication.position(of: node, on: LogNetwork.network)
         #expect(second == LogPosition(life: 5, sequence: 4), "numbers of a life are never used twice")
     }
@@ -274,7 +277,7 @@ import Testing
 
     /// More networks than one comparison holds; and when all is equal, none of them costs anything.
     @Test func manyNetworksAreComparedByTurns() {
-        let networks = (0..<700).map { NetworkID(bits: 1000 + UInt128($0)) }
+        let networks = (0..<660).map { NetworkID(bits: 1000 + UInt128($0)) }
         let both = Set((0..<2).map(LogNetwork.id))
         var world = LogNetwork(count: 2, seed: 1)
         func fill(_ world: inout LogNetwork, _ index: Int) {
@@ -310,23 +313,24 @@ import Testing
 
     // MARK: Snapshots
 
-    @Test(arguments: [0, 0.2])
-    func twelveThousandEndpointsArrive(loss: Double) {
+    @Test func twelveThousandEndpointsArriveOverALossyNetwork() {
         var world = LogNetwork(count: 2, seed: 3)
         world.longestDelay = 300
         for number in 0..<12_000 { world.put(number) }
         world.attach(0)
         world.run(for: .milliseconds(10))
-        world.loss = loss
+        world.loss = 0.2
         world.subscribeAll()
         world.settle(within: .seconds(30))
         world.expectEqual()
-        #expect(world.live(of: 0, at: 1).count == 12_000)
+        let count = world.nodes[1].count(of: LogNetwork.id(0), on: LogNetwork.network)
+        #expect(count == 12_000)
         #expect(world.now < Instant(nanoseconds: 0) + .seconds(5))
         world.loss = 0
         world.put(20_000)
         world.run(for: .milliseconds(1))
-        #expect(world.live(of: 0, at: 1).count == 12_001)
+        let later = world.nodes[1].count(of: LogNetwork.id(0), on: LogNetwork.network)
+        #expect(later == 12_001)
         // The cut snapshot is given up.
         world.run(for: .seconds(30))
         let deadline = world.nodes[0].nextDeadline
@@ -337,11 +341,11 @@ import Testing
     @Test func changesDuringASnapshotAreNotLost() {
         var world = LogNetwork(count: 2, seed: 3)
         world.longestDelay = 2000
-        for number in 0..<2000 { world.put(number) }
+        for number in 0..<1200 { world.put(number) }
         world.run(for: .milliseconds(10))
         world.loss = 0.1
         world.subscribeAll()
-        for number in 0..<1500 {
+        for number in 0..<1200 {
             world.put(number % 1000, version: 1 + number / 1000)
             if number % 10 == 0 { world.run(for: .milliseconds(2)) }
         }

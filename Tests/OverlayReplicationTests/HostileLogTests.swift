@@ -43,7 +43,7 @@ import Testing
         expectHostileBytesAreHarmless([Self.position], seed: seed, mutations: 1000)
         expectHostileBytesAreHarmless([LogNetwork.attachment(0)], seed: seed, mutations: 1000)
         expectHostileBytesAreHarmless(Self.changes, seed: seed, mutations: 4000)
-        expectHostileBytesAreHarmless(Self.messages, seed: seed, mutations: 15_000)
+        expectHostileBytesAreHarmless(Self.messages, seed: seed, mutations: 8000)
     }
 
     @Test func recordsThatNoEndpointCanHaveAreRefused() {
@@ -176,7 +176,7 @@ import Testing
         #expect(isQuiet)
     }
 
-    @Test(arguments: 1...4 as ClosedRange<UInt64>)
+    @Test(arguments: 1...2 as ClosedRange<UInt64>)
     func alteredMessagesNeverTrap(seed: UInt64) {
         var generator = SeededGenerator(seed: seed)
         var node = Replication(node: LogNetwork.id(0), life: 1, signing: TestSigning(node: LogNetwork.id(0)), relayThreshold: 2)
@@ -185,7 +185,7 @@ import Testing
         var now = Instant(nanoseconds: 0)
         node.subscribe(LogNetwork.network, to: Set((0..<4).map(LogNetwork.id)), now: now, into: &effects)
         var sent = 0
-        for step in 0..<5000 {
+        for step in 0..<3500 {
             var bytes = Self.messages[step % Self.messages.count].wireBytes
             for _ in 0..<Int.random(in: 0...2, using: &generator) {
                 let position = Int.random(in: 0..<bytes.count, using: &generator)
@@ -202,7 +202,7 @@ import Testing
             sent += effects.count
         }
         #expect(node.endpoints(on: LogNetwork.network).isEmpty, "nothing of it is signed by its owner")
-        #expect(sent < 5000 * 12)
+        #expect(sent < 3500 * 12)
     }
 
     /// Who may not take part is not heard at all.

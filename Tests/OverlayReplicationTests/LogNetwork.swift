@@ -152,6 +152,8 @@ struct LogNetwork {
     mutating func act(_ index: Int, _ body: (inout Replication, inout [Replication.Effect]) -> Void) {
         var effects: [Replication.Effect] = []
         body(&nodes[index], &effects)
+        // As the node core does with every event.
+        nodes[index].advance(to: now, into: &effects)
         for effect in effects { perform(effect, of: index) }
     }
 

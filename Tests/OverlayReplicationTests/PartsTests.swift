@@ -69,7 +69,8 @@ import Testing
         #expect(contents.root(Self.signing) == empty)
     }
 
-    /// A copy that a bad batch was tried on costs no records: the buckets it does not touch are shared, and the original is as it was.
+    /// A copy that a bad batch was tried on costs no records: the buckets it does not touch are shared, and the original is as it
+    /// was.
     @Test func aBatchIsTriedOnACopy() throws {
         var world = LogNetwork(count: 2, seed: 1)
         world.subscribeAll()

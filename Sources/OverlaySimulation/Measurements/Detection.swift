@@ -1,6 +1,7 @@
 import OverlayEngine
 import OverlayMembership
 import OverlayModel
+import OverlayNode
 
 /// What membership does in time: T5 to T11.
 enum Detection {
@@ -15,7 +16,7 @@ enum Detection {
             world.crash(victim, hostToo: true)
             let others = world.nodes.indices.filter { $0 != victim }
             let found = world.run(atMost: .seconds(60)) {
-                others.allSatisfy { world.nodes[$0].membership.status(of: World.id(victim))?.state == .unreachable }
+                others.allSatisfy { world.nodes[$0].core.membership.status(of: World.id(victim))?.state == .unreachable }
             }
             guard found else { throw World.Failed("a crash is not known after 60 s, seed \(seed)") }
             samples.add(world.now - start)
@@ -40,15 +41,11 @@ enum Detection {
     }
 
     /// T7: some nodes are stopped again and again; how often a healthy one is declared down by whomever.
-    static func stalls(nodes: Int, stalled: Int, length: Interval, seed: UInt64) throws -> (healthy: Int, all: Int) {
+    static func stalls(nodes: Int, stalled: Int, length: Interval, seed: UInt64) throws -> Int {
         let world = try cluster(nodes, seed)
         let victims = Set((1...stalled).map { $0 * (nodes / stalled) - 1 })
         var healthy = 0
-        var all = 0
-        world.onDeclaration = { _, subject in
-            all += 1
-            if !victims.contains(subject) { healthy += 1 }
-        }
+        world.onDeclaration = { _, subject in if !victims.contains(subject) { healthy += 1 } }
         func next(_ host: Int) {
             world.after(.milliseconds(Int64(1000 + world.random.below(20_000)))) { world in
                 let length = Interval.milliseconds(Int64(1000 + world.random.below(29_000)))
@@ -58,7 +55,7 @@ enum Detection {
         }
         for host in victims.sorted() { next(host) }
         world.run(for: length)
-        return (healthy, all)
+        return healthy
     }
 
     /// T8: how long after the end of a partition all think all reachable, and all kernels are right.
@@ -77,16 +74,20 @@ enum Detection {
         var members: Interval?
         var tables: Interval?
         let isHealed = world.run(atMost: .seconds(60)) {
-            if members == nil, world.nodes.allSatisfy({ $0.membership.away.isEmpty }) { members = world.now - start }
+            if members == nil, world.nodes.allSatisfy({ $0.core.membership.away.isEmpty }) { members = world.now - start }
             if tables == nil, world.difference() == nil { tables = world.now - start }
             return members != nil && tables != nil
         }
-        guard isHealed, let members, let tables else { throw World.Failed("no heal in 60 s: \(world.difference() ?? "views differ")") }
+        guard isHealed, let members, let tables else {
+            throw World.Failed("no heal in 60 s: \(world.difference() ?? "views differ")")
+        }
         return (members, tables)
     }
 
     /// T9: one node loses most of what is sent to it. When do the others agree about everybody, and do they ever doubt one another?
-    static func deaf(nodes: Int, share: Double, length: Interval, seed: UInt64) throws -> (agreed: Double, longest: Interval, doubts: Int) {
+    static func deaf(nodes: Int, share: Double, length: Interval, seed: UInt64) throws -> (
+        agreed: Double, longest: Interval, doubts: Int
+    ) {
         let world = try cluster(nodes, seed)
         let victim = nodes / 2
         let others = world.nodes.indices.filter { $0 != victim }
@@ -124,8 +125,8 @@ enum Detection {
         }
         var sizes: Set<Int> = []
         let isDone = world.run(atMost: .seconds(120), step: .milliseconds(10)) {
-            sizes.insert(world.nodes[0].membership.count)
-            return world.nodes[0].membership.count == nodes && world.agree(world.nodes.indices)
+            sizes.insert(world.nodes[0].core.membership.count)
+            return world.nodes[0].core.membership.count == nodes && world.agree(world.nodes.indices)
         }
         guard isDone else { throw World.Failed("\(nodes) nodes have no common view after 120 s") }
         return (world.now - start, sizes.count)

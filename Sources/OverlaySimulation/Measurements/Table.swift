@@ -39,7 +39,8 @@ public struct Table: Sendable {
         return [
             Measurement(
                 name: "T3", what: "the same under churn, N = 25: 400 writes/s and a flapping node",
-                anchor: "NetworkDB p50 800 ms, p90 10.6 s, max 16.4", target: "p99 ≤ 10 ms, max ≤ 100 ms", result: samples.summary(),
+                anchor: "NetworkDB p50 800 ms, p90 10.6 s, max 16.4", target: "p99 ≤ 10 ms, max ≤ 100 ms",
+                result: samples.summary(),
                 passed: samples.percentile(0.99) <= .milliseconds(10) && samples.percentile(1) <= .milliseconds(100))
         ]
     }
@@ -72,12 +73,11 @@ public struct Table: Sendable {
     private static func stalled(_ effort: Double) throws -> [Measurement] {
         let hours = max(0.1, 10 * effort)
         let length = Interval.seconds(Int64(hours * 3600))
-        let (healthy, all) = try Detection.stalls(nodes: 32, stalled: 8, length: length, seed: 1)
+        let healthy = try Detection.stalls(nodes: 32, stalled: 8, length: length, seed: 1)
         return [
             Measurement(
                 name: "T7", what: "healthy nodes declared down, 8 of 32 stopped 1–30 s at random, \(hours) h",
-                anchor: "Lifeguard: SWIM / 50", target: "0", result: "\(healthy) (of stopped ones: \(all - healthy))",
-                passed: healthy == 0)
+                anchor: "Lifeguard: SWIM / 50", target: "0", result: "\(healthy)", passed: healthy == 0)
         ]
     }
 

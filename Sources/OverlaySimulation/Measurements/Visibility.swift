@@ -29,7 +29,8 @@ struct Visibility {
             guard let created = play.networks[host][network] else { throw World.Failed("no network on host\(host + 1)") }
             world.onApply = { node, operations in
                 guard let mac = watch.mac else { return }
-                for case .setForwarding(_, mac, .vtep) in operations where watch.missing.remove(node) != nil && watch.missing.isEmpty {
+                for case .setForwarding(_, mac, .vtep) in operations
+                where watch.missing.remove(node) != nil && watch.missing.isEmpty {
                     watch.end = world.now
                 }
             }

@@ -1,5 +1,5 @@
-public import OverlayModel
 public import OverlayMembership
+public import OverlayModel
 
 public struct MembershipSettings: Sendable {
     public var value: MembershipParameters
@@ -36,12 +36,13 @@ public struct Scenario: Sendable {
         }
     }
 
-    public static let all: [Scenario] = [
-        Scenario("storm", "random acts, crashes, stalls, partitions, loss and clock jumps; then all must be right in 5 s") {
-            try Storm.run(.init(), seed: $0)
-        },
-        Scenario("calm", "random acts without faults, up to 25 nodes: moby's networkdb property") {
-            try Storm.run(.init(acts: 30, nodes: 2...25, hasFaults: false), seed: $0)
-        },
-    ] + stories
+    public static let all: [Scenario] =
+        [
+            Scenario("storm", "random acts, crashes, stalls, partitions, loss and clock jumps; then all must be right in 5 s") {
+                try Storm.run(.init(), seed: $0)
+            },
+            Scenario("calm", "random acts without faults, up to 25 nodes: moby's networkdb property") {
+                try Storm.run(.init(acts: 30, nodes: 2...25, hasFaults: false), seed: $0)
+            },
+        ] + stories
 }

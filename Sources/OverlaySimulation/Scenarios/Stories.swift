@@ -1,6 +1,7 @@
 import OverlayDatapath
 import OverlayMembership
 import OverlayModel
+import OverlayNode
 
 /// Stories with a plot: what others test of their networks' tables, and the fault list of the control-plane notes (§7.2).
 extension Scenario {
@@ -8,7 +9,9 @@ extension Scenario {
         Scenario("convergence", "one change on a quiet cluster, of each kind: all see it at once (moby)", convergence),
         Scenario("churn", "hundreds of writes a second and a node that comes and goes; then all are equal (moby; §7.2.19)", churn),
         Scenario("islands", "all but two nodes go down and come back, called by nobody (moby; §7.2.14)", islands),
-        Scenario("failed-node-restored", "an owner is away: its rows stay, and what it did meanwhile is there when it is back (moby)") {
+        Scenario(
+            "failed-node-restored", "an owner is away: its rows stay, and what it did meanwhile is there when it is back (moby)"
+        ) {
             try failedNodeRestored(seed: $0)
         },
         Scenario("leave-rejoin", "networks are left and joined again while messages overtake one another (moby)", leaveRejoin),
@@ -226,12 +229,17 @@ extension Scenario {
         var random = SeededGenerator(seed: seed)
         let host = random.below(nodes(play).count)
         let isUDP = random.chance(0.5)
-        if isUDP { world.cutDatagrams(of: host, for: .seconds(100_000)) } else { world.cutStreams(of: host, for: .seconds(100_000)) }
+        if isUDP {
+            world.cutDatagrams(of: host, for: .seconds(100_000))
+        } else {
+            world.cutStreams(of: host, for: .seconds(100_000))
+        }
         world.run(for: .seconds(20))
         for other in nodes(play) where other != host {
-            let state = world.nodes[other].membership.status(of: World.id(host))?.state
+            let state = world.nodes[other].core.membership.status(of: World.id(host))?.state
             if state != (isUDP ? .udpBlocked : .alive) {
-                world.violate("F", "host\(other + 1) says host\(host + 1) is \(state?.word ?? "?") with \(isUDP ? "UDP" : "TCP") blocked")
+                world.violate(
+                    "F", "host\(other + 1) says host\(host + 1) is \(state?.word ?? "?") with \(isUDP ? "UDP" : "TCP") blocked")
             }
         }
         for _ in 0..<10 {
@@ -242,7 +250,7 @@ extension Scenario {
         world.heal()
         world.run(for: .seconds(5))
         for other in nodes(play) where other != host {
-            let state = world.nodes[other].membership.status(of: World.id(host))?.state
+            let state = world.nodes[other].core.membership.status(of: World.id(host))?.state
             if state != .alive { world.violate("F", "host\(other + 1) says host\(host + 1) is \(state?.word ?? "?") afterwards") }
         }
         play.settle()
@@ -277,7 +285,7 @@ extension Scenario {
             }
             world.run(for: .milliseconds(Int64(random.below(2000))))
         }
-        let away = nodes(play).filter { !world.nodes[$0].membership.away.isEmpty }
+        let away = nodes(play).filter { !world.nodes[$0].core.membership.away.isEmpty }
         if !away.isEmpty { world.violate("F", "after jumps of clocks hosts \(away.map { $0 + 1 }) miss others") }
         world.expectConvergence(within: .seconds(1), "clocks")
         world.heal()

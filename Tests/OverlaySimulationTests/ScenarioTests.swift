@@ -1,0 +1,159 @@
+import OverlayDatapath
+import OverlayModel
+import Testing
+
+@testable import OverlaySimulation
+
+/// A few seeds of every scenario. `contrib/simulate` plays thousands of them in a release build.
+@Suite struct ScenarioTests {
+    /// `large` computes for minutes in a debug build.
+    static let quick = Scenario.all.filter { $0.name != "large" && $0.name != "churn" }.map(\.name)
+
+    @Test(arguments: quick)
+    func keepsTheInvariants(name: String) throws {
+        let scenario = try #require(Scenario.all.first { $0.name == name })
+        for seed in [11, 12] as [UInt64] {
+            #expect(scenario.run(seed: seed).violations == [], "again: swift-overlay-sim --scenario \(name) --seed \(seed) --trace")
+        }
+    }
+
+    /// What once went wrong, by name; the seed that showed it.
+    @Test(
+        arguments: [
+            ("a restarted node did not know its peers' keys, and believed none of their records", "storm", 39),
+            ("the same, with the writer restarted", "storm", 40),
+            ("an attach right after a start was taken for a failure of the heal", "storm", 322),
+            ("the same with two networks", "storm", 495),
+        ] as [(String, String, UInt64)])
+    func staysMended(story: String, name: String, seed: UInt64) throws {
+        let scenario = try #require(Scenario.all.first { $0.name == name })
+        #expect(scenario.run(seed: seed).violations == [], "\(story)")
+    }
+
+    /// The same seed is the same story, to the nanosecond.
+    @Test func isDeterministic() throws {
+        let scenario = try #require(Scenario.all.first { $0.name == "storm" })
+        let first = scenario.run(seed: 7)
+        let second = scenario.run(seed: 7)
+        #expect(first.trace == second.trace)
+        #expect(first.length == second.length)
+        #expect(scenario.run(seed: 8).trace != first.trace)
+    }
+}
+
+/// Does the simulation see what it is to see? Each fault is put in, and must be found.
+@Suite struct CheckTests {
+    private func play() throws -> Play {
+        let play = try Play(nodes: 3, seed: 1)
+        try play.open("net", on: [0, 1, 2])
+        play.world.run(for: .seconds(1))
+        #expect(play.world.difference() == nil)
+        return play
+    }
+
+    @Test func aMissingRowIsSeen() throws {
+        let play = try play()
+        let vni = try #require(play.world.nodes[0].kernel.state.networks.keys.first)
+        play.world.nodes[0].kernel.state.networks[vni]?.forwarding = [:]
+        #expect(play.world.difference()?.contains("rows missing") == true)
+        // And put right, by the look at the kernel once a minute.
+        play.world.run(for: .seconds(61))
+        #expect(play.world.difference() == nil)
+    }
+
+    @Test func aRowTooManyIsSeen() throws {
+        let play = try play()
+        let vni = try #require(play.world.nodes[0].kernel.state.networks.keys.first)
+        play.world.nodes[0].kernel.state.networks[vni]?.forwarding[World.mac("nobody")] = .vtep(World.address(2))
+        #expect(play.world.difference()?.contains("too many") == true)
+    }
+
+    @Test func anAddressGivenTwiceIsSeen() throws {
+        let play = try play()
+        play.endpoints.append(try #require(play.endpoints.first))
+        play.settle()
+        #expect(play.world.violations.contains { $0.hasPrefix("U") })
+    }
+
+    @Test func aFalseDeclarationIsSeen() throws {
+        let play = try play()
+        play.world.run(for: .seconds(20))
+        // Two that are well, and hear nothing of one another, of which the world is told nothing.
+        for other in [1, 2] {
+            play.world.network.datagramCuts.formUnion([.init(0, other), .init(other, 0)])
+            play.world.network.streamCuts.formUnion([.init(0, other), .init(other, 0)])
+        }
+        play.world.run(for: .seconds(10))
+        #expect(play.world.violations.contains { $0.hasPrefix("F") })
+    }
+
+    @Test func whatIsNotSyncedIsLost() throws {
+        let play = try play()
+        let network = try #require(play.networks[1]["net"])
+        play.world.storeTime = .seconds(1)
+        play.world.beginAttach(1, "late", to: network) { _ in }
+        play.world.run(for: .milliseconds(10))
+        let rows = play.world.nodes[1].rows
+        for _ in 0..<20 { _ = play.world.random.next() }
+        play.world.crash(1)
+        let isKept = play.world.nodes[1].rows != rows
+        try play.world.restart(1)
+        play.world.storeTime = .microseconds(100)
+        play.world.run(for: .seconds(2))
+        // Either all of the write is there, or nothing; in both cases the node starts, and goes on.
+        #expect(isKept || play.world.nodes[1].rows[.lease]?.count == rows[.lease]?.count)
+        play.settle()
+        #expect(play.world.violations == [])
+    }
+}
+
+@Suite struct MeasurementTests {
+    /// With little effort, so that the table works when it is needed.
+    @Test func visibility() throws {
+        var quiet = try Visibility(nodes: 5, seed: 1)
+        var samples = try quiet.measure(10, on: [0, 1, 2, 3, 4])
+        #expect(samples.percentile(1) <= .milliseconds(2))
+        quiet.play.world.network.loss = 0.2
+        var lossy = try quiet.measure(10, on: [0, 1, 2, 3, 4])
+        #expect(lossy.percentile(1) <= .milliseconds(400))
+    }
+
+    @Test func detection() throws {
+        var samples = try Detection.crash(nodes: 3, seeds: 1..<6)
+        #expect(samples.count == 5 && samples.percentile(1) <= .milliseconds(2500))
+        #expect(try Detection.loss(nodes: 5, share: 0.4, length: .seconds(30), seed: 1) == 0)
+        #expect(try Detection.stalls(nodes: 8, stalled: 2, length: .seconds(60), seed: 1) == 0)
+        let heal = try Detection.heal(nodes: 4, left: 1, after: .seconds(20), seed: 1)
+        #expect(heal.members <= .seconds(2) && heal.tables <= .milliseconds(2500))
+        let (time, _) = try Detection.bootstrap(nodes: 12, seed: 1)
+        #expect(time <= .seconds(1))
+        let (mean, _) = try Detection.idle(nodes: 4, endpoints: 8, seed: 1)
+        #expect(mean > 50 && mean <= 600)
+    }
+
+    @Test func percentiles() {
+        var samples = Samples()
+        for value in (1...100).reversed() { samples.add(.milliseconds(Int64(value))) }
+        #expect(samples.percentile(0.5) == .milliseconds(50))
+        #expect(samples.percentile(0.99) == .milliseconds(99))
+        #expect(samples.percentile(1) == .milliseconds(100))
+        #expect(samples.percentile(0) == .milliseconds(1))
+    }
+
+    @Test func eventsComeInOrder() {
+        var queue = EventQueue<Int>()
+        var random = SeededGenerator(seed: 3)
+        for value in 0..<1000 { queue.insert(value, at: Instant(nanoseconds: Int64(random.below(50)))) }
+        var last: (Int64, Int) = (-1, -1)
+        for _ in 0..<1000 {
+            let at = queue.first?.nanoseconds ?? -2
+            guard let value = queue.removeFirst() else {
+                Issue.record("too few")
+                return
+            }
+            #expect((at, value) > last || at > last.0)
+            last = (at, value)
+        }
+        #expect(queue.removeFirst() == nil)
+    }
+}
