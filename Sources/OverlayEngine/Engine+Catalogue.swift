@@ -128,7 +128,10 @@ extension Engine {
         tellPeers()
         // A member's tunnel may end elsewhere now.
         repairSoon()
-        for peer in peers.keys where catalogue.members[peer] == nil { peers[peer] = nil }
+        for peer in peers.keys where catalogue.members[peer] == nil {
+            peers[peer] = nil
+            rejectionLogged[peer] = nil
+        }
         followSubnets()
     }
 

@@ -127,6 +127,9 @@ extension Engine {
                 // Rows of its endpoints that were kept for want of knowledge may go now.
                 repairSoon()
             case .rejected(let peer, let owner, let id, let reason):
+                // It is tried again several times a second; once in a while is enough to read.
+                if let last = rejectionLogged[peer], now - last < Self.repairPeriod { continue }
+                rejectionLogged[peer] = now
                 log(
                     .warning, "a record was not believed",
                     ["from": name(of: peer), "owner": name(of: owner), "network": id.short, "reason": "\(reason)"])

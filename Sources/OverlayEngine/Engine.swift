@@ -65,6 +65,8 @@ public struct Engine: Sendable {
     var observing: EffectID?
     var repairAt: Instant?
     var closeAt: Instant?
+    /// When a peer's word on an owner's log was last logged as not believed.
+    var rejectionLogged: [NodeID: Instant] = [:]
     /// What the kernel or the disk refused last, for `status`.
     var lastKernelFailure: String?
     var lastStoreFailure: String?

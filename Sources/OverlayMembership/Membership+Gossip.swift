@@ -56,6 +56,19 @@ extension Membership {
             if member.status.reason != Self.indirectReason { setState(peer, .alive, aliveReason(peer), into: &effects) }
         default: if failure == .refused { inquiries[peer]?.refused += 1 }
         }
+        // It may have failed before the peer was found alive, or fail no more.
+        if failure != nil, streamChecks[peer] == nil { streamChecks[peer] = now + parameters.firstStreamCheck }
+    }
+
+    mutating func checkStreams(_ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+        for peer in streamChecks.filter({ $0.value <= now }).keys.sorted() {
+            guard let member = members[peer], member.status.state == .alive, member.streamFailure != nil else {
+                streamChecks[peer] = nil
+                continue
+            }
+            streamChecks[peer] = now + parameters.nextStreamCheck
+            send(.ping(takeNumber()), to: peer, by: .stream, facts, into: &effects)
+        }
     }
 
     static let indirectReason = "answers other nodes, but not this one"

@@ -166,7 +166,8 @@ extension Membership {
         suspicions[peer] = nil
         guard member.status.state != .udpBlocked else { return }
         let isQuiet = member.answeredAt.map { now - $0 > parameters.longestTimeout } ?? true
-        setState(peer, .alive, member.status.state == .alive ? member.status.reason : "", into: &effects)
+        setState(
+            peer, .alive, member.status.reason == Self.indirectReason ? Self.indirectReason : aliveReason(peer), into: &effects)
         if isQuiet { inquire(after: peer) }
     }
 

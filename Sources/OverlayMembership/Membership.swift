@@ -63,6 +63,8 @@ public struct Membership: Sendable {
     var gossipAt: Instant?
     var sync: (at: Instant, peer: NodeID)?
     var refutedAt: Instant?
+    /// Members whose streams failed although they are alive, and when to see whether they still do.
+    var streamChecks: [NodeID: Instant] = [:]
     /// Requests of other nodes that the message being taken answers.
     var relayed: [(requester: NodeID, number: UInt32)] = []
     /// Of all samples; what is expected of a peer that gave none yet.
@@ -190,6 +192,7 @@ public struct Membership: Sendable {
         inquiries[peer] = nil
         suspicions[peer] = nil
         setRetry(peer, nil)
+        streamChecks[peer] = nil
         outbox[peer] = nil
         dirty.remove(peer)
         for key in outbox.keys { outbox[key]?.updates[peer] = nil }
@@ -281,6 +284,7 @@ public struct Membership: Sendable {
         consider(nextRetry)
         consider(gossipAt)
         consider(sync?.at)
+        for at in streamChecks.values { consider(at) }
         return next
     }
 
@@ -291,6 +295,7 @@ public struct Membership: Sendable {
         expireSuspicions(into: &effects)
         if let at = tickAt, at <= now { tick(facts, into: &effects) }
         if let at = nextRetry, at <= now { retry(facts, into: &effects) }
+        checkStreams(facts, into: &effects)
         if let at = sync?.at, at <= now { sendStates(facts, into: &effects) }
         if let at = gossipAt, at <= now { repeatGossip() }
         flush(facts, into: &effects)

@@ -40,6 +40,9 @@ public struct MembershipParameters: Hashable, Sendable {
     public var longestRetry = Interval.seconds(10)
     /// A blocked UDP path is tried as often.
     public var pathRetry = Interval.seconds(2)
+    /// A stream that failed although its peer is alive is tried again after the first, then every second of these.
+    public var firstStreamCheck = Interval.seconds(1)
+    public var nextStreamCheck = Interval.seconds(5)
     /// Views that differ are compared when they have had this long to become equal.
     public var syncDelay = Interval.milliseconds(50)
     /// After a stall, answers that wait in the socket are read before anything is concluded.

@@ -1,7 +1,7 @@
 import OverlayModel
 
 /// The targets of the control plane that can be measured in virtual time, beside what others do.
-public struct Table: Sendable {
+public enum Table {
     /// Each gives its lines; they are independent, and may run at the same time.
     public static let measurements: [(name: String, body: @Sendable (_ effort: Double) throws -> [Measurement])] = [
         ("T1", { effort in try [10, 25, 100].map { try visible("T1", nodes: $0, loss: 0, effort) } }),

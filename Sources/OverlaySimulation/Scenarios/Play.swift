@@ -13,8 +13,8 @@ public final class Play {
     private var serial = 0
     var random: SeededGenerator
 
-    public init(nodes: Int, seed: UInt64, parameters: MembershipSettings = .init()) throws {
-        world = try World(count: nodes, seed: seed, parameters: parameters.value)
+    public init(nodes: Int, seed: UInt64) throws {
+        world = try World(count: nodes, seed: seed)
         networks = Array(repeating: [:], count: nodes)
         random = SeededGenerator(seed: seed ^ 0x5EED)
         guard world.makeCluster() else { throw World.Failed("the cluster could not be formed") }

@@ -1,10 +1,4 @@
-public import OverlayMembership
 public import OverlayModel
-
-public struct MembershipSettings: Sendable {
-    public var value: MembershipParameters
-    public init(_ value: MembershipParameters = .init()) { self.value = value }
-}
 
 /// A named story that is played for a seed, and what it must keep.
 public struct Scenario: Sendable {
