@@ -24,6 +24,12 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
     .testTarget(name: name, dependencies: dependencies, resources: resources, swiftSettings: settings)
 }
 
+/// Everything below a node.
+let cores: [Target.Dependency] = [
+    "OverlayModel", "OverlayMembership", "OverlayReplication", "OverlayCatalogue", "OverlayIPAM", "OverlayDatapath", "OverlayDriver",
+    "OverlayEngine",
+]
+
 let log = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
@@ -66,8 +72,9 @@ let package = Package(
             ]
         ),
 
-        // Level 3: with its membership, as it ships.
-        core("OverlayNode", ["OverlayModel", "OverlayCatalogue", "OverlayEngine", "OverlayMembership"]),
+        // Level 3: with its membership, as it ships. From here on all cores are named, imported or not: values of theirs are part of a
+        // node's layout, and what is not named is not compiled again when they change.
+        core("OverlayNode", cores),
 
         // Leaves: system libraries and what has no policy.
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
@@ -93,7 +100,7 @@ let package = Package(
             "OverlaySimulation",
             [
                 "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath", "OverlayMembership", "OverlayEngine",
-                "OverlayNode",
+                "OverlayIPAM", "OverlayReplication", "OverlayNode",
             ]
         ),
 
@@ -102,7 +109,7 @@ let package = Package(
             "OverlayDaemon",
             [
                 "OverlayModel", "OverlayEngine", "OverlayNode", "OverlayDriver", "OverlayCatalogue", "OverlayReplication",
-                "OverlayDatapath", "OverlayCrypto", "OverlayLinux", "OverlayNetlink", "OverlayGossip", "OverlayStore",
+                "OverlayMembership", "OverlayIPAM", "OverlayDatapath", "OverlayCrypto", "OverlayLinux", "OverlayNetlink", "OverlayGossip", "OverlayStore",
                 "OverlayPluginServer", log, nioCore, nioPosix, lifecycle,
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),

@@ -122,6 +122,8 @@ public struct Replication: Sendable {
     public mutating func receive(
         _ bytes: [UInt8], from peer: NodeID, now: Instant, into effects: inout [Effect]
     ) throws(DecodeError) {
+        // A stream may bring more. It would be kept and passed on as it is, and fits no datagram.
+        guard bytes.count <= Budget.message else { throw .tooLong(limit: Budget.message) }
         switch try ReplicationMessage(wire: bytes) {
         case .batch(let batch, let relay): take(batch, bytes, relay: relay, from: peer, now: now, into: &effects)
         case .part(let part): take(part, from: peer, now: now, into: &effects)

@@ -220,4 +220,15 @@ import Testing
         let isAcknowledged = world.nodes[0].isAcknowledged(LogNetwork.network)
         #expect(!isAcknowledged && world.nodes[0].nextDeadline == deadline && world.sent.isEmpty && world.rejected.isEmpty)
     }
+
+    /// Found by fuzzing: a stream brings more than a datagram, and what was taken would be passed on as it is.
+    @Test func whatFitsNoDatagramIsNotTaken() throws {
+        var replication = Replication(node: LogNetwork.id(0), life: 1, signing: TestSigning(node: LogNetwork.id(0)))
+        var effects: [Replication.Effect] = []
+        #expect(throws: DecodeError.tooLong(limit: 1157)) {
+            try replication.receive(
+                [UInt8](repeating: 0, count: 1158), from: LogNetwork.id(1), now: Instant(nanoseconds: 0), into: &effects)
+        }
+        #expect(effects.isEmpty)
+    }
 }
