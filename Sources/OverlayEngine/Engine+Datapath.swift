@@ -72,7 +72,7 @@ extension Engine {
     }
 
     public var localRecords: [LocalRecord] {
-        endpoints.values.filter(\.isJoined).sorted { $0.id < $1.id }.compactMap { endpoint in
+        endpoints.values.filter(\.isAnnounced).sorted { $0.id < $1.id }.compactMap { endpoint in
             vni(of: endpoint.network).map {
                 LocalRecord(vni: $0, endpoint: endpoint.id, mac: endpoint.mac, addresses: endpoint.addresses)
             }
@@ -206,7 +206,7 @@ extension Engine {
                     _ = addPort(of: endpoint, on: network.vni)
                 }
                 // Before anybody subscribes: the first thing others hear in this life is everything.
-                if endpoint.isJoined { announce(endpoint) }
+                if endpoint.isAnnounced { announce(endpoint) }
             }
             followSubnets()
             proposeClosing()

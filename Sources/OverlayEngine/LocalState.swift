@@ -93,6 +93,8 @@ struct LocalEndpoint: Hashable, Sendable, Wire {
     }
 
     var addresses: [IPAddress] { [v4?.address, v6?.address].compactMap { $0 } }
+    /// From CreateEndpoint to Leave.
+    var isAnnounced: Bool { isJoined || !hasPort }
 
     init(from reader: inout ByteReader) throws(DecodeError) {
         id = try reader.value()

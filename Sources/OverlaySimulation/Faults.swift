@@ -50,7 +50,8 @@ extension World {
         let links = links(of: host)
         log("UDP of host\(host + 1) is blocked")
         network.datagramCuts.formUnion(links)
-        excuse([], until: now + interval)
+        // Deaf and dumb when TCP is blocked, too.
+        if !network.streamCuts.isDisjoint(with: links) { excuse(links, until: now + interval) }
         after(interval) { $0.network.datagramCuts.subtract(links) }
     }
 
@@ -58,6 +59,7 @@ extension World {
         let links = links(of: host)
         log("TCP of host\(host + 1) is blocked")
         network.streamCuts.formUnion(links)
+        if !network.datagramCuts.isDisjoint(with: links) || network.loss > 0.3 { excuse(links, until: now + interval) }
         after(interval) { $0.network.streamCuts.subtract(links) }
     }
 

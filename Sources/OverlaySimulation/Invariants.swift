@@ -52,8 +52,9 @@ extension World {
         }
         // Endpoints by network, with where they are.
         var live: [VNI: [(host: Int, records: [Engine.LocalRecord])]] = [:]
+        // Where the network is not in the kernel, an endpoint was created and never joined: nobody forwards to it.
         for index in up {
-            for (vni, records) in Dictionary(grouping: nodes[index].core.engine.localRecords, by: \.vni) {
+            for (vni, records) in Dictionary(grouping: nodes[index].core.engine.localRecords, by: \.vni) where nodes[index].kernel.state.networks[vni] != nil {
                 live[vni, default: []].append((index, records))
             }
         }

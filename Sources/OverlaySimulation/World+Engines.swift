@@ -66,22 +66,22 @@ extension World {
         }
     }
 
-    /// - Parameter willJoin: Called before Join, the call that others learn of the endpoint by.
+    /// - Parameter willAnnounce: Called before CreateEndpoint, the call that others learn of the endpoint by.
     public func attach(
-        _ index: Int, _ name: String, to network: Created, address: IPAddress? = nil, willJoin: (MACAddress) -> Void = { _ in }
+        _ index: Int, _ name: String, to network: Created, address: IPAddress? = nil, willAnnounce: (MACAddress) -> Void = { _ in }
     ) throws -> Attached {
         let mac = Self.mac(name)
         let request = RequestAddress(pool: network.pool, address: address, purpose: .endpoint(mac))
         guard case .address(let prefix) = try checked(call(index, .requestAddress(request))) else { throw Failed("no address") }
         let endpoint = Self.endpointID(name)
         do {
+            willAnnounce(mac)
             _ = try checked(
                 call(
                     index,
                     .createEndpoint(
                         CreateEndpoint(network: network.network, endpoint: endpoint, v4: prefix, v6: nil, mac: mac, options: [:]))))
             do {
-                willJoin(mac)
                 _ = try checked(
                     call(index, .join(Join(network: network.network, endpoint: endpoint, sandboxKey: "/run/docker/netns/1"))))
             } catch {

@@ -2,7 +2,7 @@ import OverlayDatapath
 import OverlayDriver
 import OverlayModel
 
-/// How long after an engine's Join every other kernel has the endpoint's row: T1, T2 and T3.
+/// How long after an engine's CreateEndpoint every other kernel has the endpoint's row: T1, T2 and T3.
 struct Visibility {
     let play: Play
     private let network = "measured"
