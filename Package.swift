@@ -26,7 +26,8 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
 
 /// Everything below a node.
 let cores: [Target.Dependency] = [
-    "OverlayModel", "OverlayMembership", "OverlayReplication", "OverlayCatalogue", "OverlayIPAM", "OverlayDatapath", "OverlayDriver",
+    "OverlayModel", "OverlayMembership", "OverlayReplication", "OverlayCatalogue", "OverlayIPAM", "OverlayDatapath",
+    "OverlayDriver",
     "OverlayEngine",
 ]
 
@@ -109,7 +110,8 @@ let package = Package(
             "OverlayDaemon",
             [
                 "OverlayModel", "OverlayEngine", "OverlayNode", "OverlayDriver", "OverlayCatalogue", "OverlayReplication",
-                "OverlayMembership", "OverlayIPAM", "OverlayDatapath", "OverlayCrypto", "OverlayLinux", "OverlayNetlink", "OverlayGossip", "OverlayStore",
+                "OverlayMembership", "OverlayIPAM", "OverlayDatapath", "OverlayCrypto", "OverlayLinux", "OverlayNetlink",
+                "OverlayGossip", "OverlayStore",
                 "OverlayPluginServer", log, nioCore, nioPosix, lifecycle,
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),

@@ -54,7 +54,8 @@ extension World {
         var live: [VNI: [(host: Int, records: [Engine.LocalRecord])]] = [:]
         // Where the network is not in the kernel, an endpoint was created and never joined: nobody forwards to it.
         for index in up {
-            for (vni, records) in Dictionary(grouping: nodes[index].core.engine.localRecords, by: \.vni) where nodes[index].kernel.state.networks[vni] != nil {
+            for (vni, records) in Dictionary(grouping: nodes[index].core.engine.localRecords, by: \.vni)
+            where nodes[index].kernel.state.networks[vni] != nil {
                 live[vni, default: []].append((index, records))
             }
         }
