@@ -159,6 +159,8 @@ extension Engine {
             withReplication { [now] in $0.subscribe(id, to: users, now: now, into: &$1) }
         }
         subscribed = used
+        // Who left a network has nothing more to tell of it: what was kept of theirs meanwhile may go.
+        if !keptRowsTo.isSubset(of: unknownVTEPs) { repairSoon() }
     }
 
     private mutating func follow(_ id: SubnetID) {

@@ -216,7 +216,8 @@ extension Engine {
         } else {
             rebuild()
         }
-        apply(datapath.repair(state, keepingRowsTo: unknownVTEPs))
+        keptRowsTo = unknownVTEPs
+        apply(datapath.repair(state, keepingRowsTo: keptRowsTo))
         if !state.broken.isEmpty { repairSoon() }
         proposeOwnChange()
         closeOrphans()
@@ -252,7 +253,7 @@ extension Engine {
     }
 
     /// VTEPs of members whose endpoints are not all known in this life.
-    private var unknownVTEPs: Set<IPAddress> {
+    var unknownVTEPs: Set<IPAddress> {
         var unknown: Set<IPAddress> = []
         for id in subscribed {
             for user in catalogue.networks[id]?.users ?? []

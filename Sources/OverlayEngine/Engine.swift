@@ -43,6 +43,8 @@ public struct Engine: Sendable {
     var poolRequests: [SubnetID: Int] = [:]
     /// Networks whose owner logs this node takes part in.
     var subscribed: Set<NetworkID> = []
+    /// What the last repair spared for want of knowledge.
+    var keptRowsTo: Set<IPAddress> = []
     /// What membership thinks of the other nodes.
     var peers: [NodeID: PeerStatus] = [:]
     var history = NodeHistory()

@@ -58,6 +58,29 @@ import Testing
         }
     }
 
+    /// Its rows are kept over the start for want of knowledge, and nobody is there to tell any more.
+    @Test func rowsOfAHostThatLeftTheNetworkMeanwhileGo() throws {
+        let world = try World(count: 3)
+        #expect(world.makeCluster())
+        let networks = try [1, 2].map { try world.createNetwork($0, "net") }
+        let leaving = try world.attach(2, "leaving", to: networks[1])
+        _ = try world.attach(1, "staying", to: networks[0])
+        world.run(for: .seconds(1))
+        #expect(world.kernel(1)?.forwarding[leaving.mac] != nil)
+        world.crash(1)
+        world.detach(2, leaving)
+        world.removeNetwork(2, networks[1])
+        world.run(for: .seconds(2))
+        // Alone with its rows at first.
+        world.split(1, for: .seconds(3))
+        try world.restart(1)
+        world.run(for: .seconds(2))
+        #expect(world.kernel(1)?.forwarding[leaving.mac] != nil)
+        world.run(for: .seconds(4))
+        #expect(world.kernel(1)?.forwarding[leaving.mac] == nil)
+        #expect(world.difference() == nil)
+    }
+
     @Test(arguments: [1, 2, 3, 4, 5] as [UInt64])
     func lossIsRepaired(seed: UInt64) throws {
         let world = try World(count: 4, seed: seed)
