@@ -91,7 +91,7 @@ let package = Package(
         shell(
             "OverlayPluginServer",
             [
-                "OverlayModel", "OverlayDriver", "OverlayLinux", log, nioCore, hummingbird, lifecycle,
+                "OverlayModel", "OverlayDriver", "OverlayLinux", log, nioCore, nioPosix, hummingbird, lifecycle,
                 .product(name: "HummingbirdCore", package: "hummingbird"),
             ]
         ),

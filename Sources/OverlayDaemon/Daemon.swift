@@ -61,9 +61,10 @@ public enum Daemon {
             ])
 
         let api = ControlAPI(controller: controller, transport: transport, dataPathPort: configuration.dataPathPort)
-        let control = ControlServer(socketPath: configuration.controlSocket, logger: logger) { await api.answer($0) }
+        let control = ControlServer(socketPath: configuration.controlSocket, loop: loop, logger: logger) { await api.answer($0) }
         let plugin = PluginServer(
-            socketPath: configuration.pluginSocket, scope: configuration.isGlobalScope ? .global : .local, logger: logger
+            socketPath: configuration.pluginSocket, loop: loop, scope: configuration.isGlobalScope ? .global : .local,
+            logger: logger
         ) { await controller.perform($0) }
         // The plugin server is last: the first to stop taking work.
         let services = ServiceGroup(

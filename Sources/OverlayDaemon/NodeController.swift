@@ -26,62 +26,17 @@ actor NodeController {
     private var admissions: [RequestID: (salt: [UInt8], sealer: JoinSealer, answer: @Sendable ([UInt8]?) -> Void)] = [:]
     private var timer: (at: Instant, task: Scheduled<Void>)?
     private var starters: [CheckedContinuation<Void, Never>] = []
-    private let storeJobs: AsyncStream<(EffectID, [StoreWrite])>.Continuation
-    private let kernelJobs: AsyncStream<KernelJob>.Continuation
-    private var workers: [Task<Void, Never>] = []
-
-    private enum KernelJob: Sendable {
-        case apply(EffectID, [KernelOperation])
-        case observe(EffectID)
-    }
+    private let store: StateStore
+    private let kernel: KernelNetlink
+    private var isStopped = false
 
     init(loop: any EventLoop, engine: Engine, seed: UInt64, store: StateStore, kernel: KernelNetlink, logger: Logger) {
         self.loop = loop
         unownedExecutor = loop.executor.asUnownedSerialExecutor()
         self.logger = logger
         node = Node(engine: engine, seed: seed)
-        let (storeStream, storeJobs) = AsyncStream.makeStream(of: (EffectID, [StoreWrite]).self)
-        let (kernelStream, kernelJobs) = AsyncStream.makeStream(of: KernelJob.self)
-        self.storeJobs = storeJobs
-        self.kernelJobs = kernelJobs
-        // Both queues are bounded by the calls that are open: the core takes no more than so many.
-        Task { await self.work(storeStream, store, kernelStream, kernel) }
-    }
-
-    private func work(
-        _ storeStream: AsyncStream<(EffectID, [StoreWrite])>, _ store: StateStore, _ kernelStream: AsyncStream<KernelJob>,
-        _ kernel: KernelNetlink
-    ) {
-        workers.append(
-            Task { [weak self] in
-                for await (id, writes) in storeStream {
-                    let outcome: StoreOutcome
-                    do {
-                        if !writes.isEmpty { try await store.commit([writes]) }
-                        outcome = .stored
-                    } catch {
-                        outcome = .failed("\(error)")
-                    }
-                    await self?.process(.stored(id, outcome))
-                }
-            })
-        workers.append(
-            Task { [weak self] in
-                for await job in kernelStream {
-                    switch job {
-                    case .apply(let id, let operations):
-                        let outcome = await kernel.apply(operations)
-                        await self?.process(.applied(id, outcome))
-                    case .observe(let id):
-                        do {
-                            let state = try await kernel.observe()
-                            await self?.process(.observed(id, state))
-                        } catch {
-                            await self?.process(.notObserved(id, "\(error)"))
-                        }
-                    }
-                }
-            })
+        self.store = store
+        self.kernel = kernel
     }
 
     /// Returns when the node knows what its kernel holds, and calls may come.
@@ -93,10 +48,12 @@ actor NodeController {
         }
     }
 
-    func stop() {
-        storeJobs.finish()
-        kernelJobs.finish()
+    /// Returns when what was begun is done.
+    func stop() async {
+        isStopped = true
         timer?.task.cancel()
+        await store.drain()
+        await kernel.drain()
     }
 
     // MARK: Calls
@@ -184,6 +141,7 @@ actor NodeController {
     private func process(_ event: EngineEvent) { process(.engine(event), flush: true) }
 
     private func process(_ event: NodeEvent, flush: Bool) {
+        guard !isStopped else { return }
         let effects = node.handle(event, at: now())
         // Whoever asked goes on while the rest is done.
         for case .engine(.respond(let id, let response)) in effects { calls.removeValue(forKey: id)?.resume(returning: response) }
@@ -207,9 +165,17 @@ actor NodeController {
         case .answer(let id, let response): controls.removeValue(forKey: id)?.resume(returning: response)
         // Comes out of the node with its path.
         case .send: break
-        case .store(let id, let writes): storeJobs.yield((id, writes))
-        case .apply(let id, let operations): kernelJobs.yield(.apply(id, operations))
-        case .observe(let id): kernelJobs.yield(.observe(id))
+        case .store(let id, let writes):
+            store.submit(writes) { error in self.come(.stored(id, error.map { .failed("\($0)") } ?? .stored)) }
+        case .apply(let id, let operations): kernel.submit { self.come(.applied(id, $0.apply(operations))) }
+        case .observe(let id):
+            kernel.submit { kernel in
+                do throws(KernelFailure) {
+                    self.come(.observed(id, try kernel.observe()))
+                } catch {
+                    self.come(.notObserved(id, "\(error)"))
+                }
+            }
         case .peers(let members, let key):
             let addresses = members.map { PeerAddress(node: $0.id, address: $0.address, port: $0.port) }
             transport?.assumeIsolated { $0.setPeers(addresses, key: key) }
@@ -220,6 +186,11 @@ actor NodeController {
         case .log(let level, let message, let metadata):
             logger.log(level: level.level, "\(message)", metadata: metadata.mapValues { "\($0)" })
         }
+    }
+
+    /// What the store and the kernel answer comes from their threads; all queues are bounded by the calls that are open.
+    private nonisolated func come(_ event: EngineEvent) {
+        loop.execute { self.assumeIsolated { $0.process(event) } }
     }
 
     private func schedule() {

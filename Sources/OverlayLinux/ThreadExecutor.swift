@@ -27,7 +27,10 @@ public final class ThreadExecutor: SerialExecutor {
     }
 
     /// Adds a job behind the others; the concurrency runtime calls it.
-    public func enqueue(_ job: consuming ExecutorJob) { state.push(UnownedJob(job), on: asUnownedSerialExecutor()) }
+    public func enqueue(_ job: consuming ExecutorJob) { state.push(.job(UnownedJob(job), asUnownedSerialExecutor())) }
+
+    /// Adds work behind the others, without a task. An actor that lives here may be assumed isolated in it.
+    public func execute(_ work: @escaping @Sendable () -> Void) { state.push(.work(work)) }
 
     /// Lets the thread end when its queue is empty.
     public func shutdown() { state.stop() }
@@ -48,10 +51,22 @@ public final class ThreadExecutor: SerialExecutor {
 /// `@unchecked Sendable`: every mutable field is read and written only while `mutex` is held. `Mutex` of the standard library is not
 /// used because the thread sanitizer on Linux does not see it, and a condition variable needs a pthread mutex anyway.
 private final class ThreadState: @unchecked Sendable {
+    enum Item {
+        case job(UnownedJob, UnownedSerialExecutor)
+        case work(@Sendable () -> Void)
+
+        func run() {
+            switch self {
+            case .job(let job, let executor): job.runSynchronously(on: executor)
+            case .work(let work): work()
+            }
+        }
+    }
+
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let condition: UnsafeMutablePointer<pthread_cond_t>
     private let name: String
-    private var jobs: [(UnownedJob, UnownedSerialExecutor)] = []
+    private var items: [Item] = []
     private var stopped = false
     private var thread: pthread_t?
 
@@ -79,10 +94,10 @@ private final class ThreadState: @unchecked Sendable {
 
     var isCurrent: Bool { locked { thread.map { pthread_equal($0, pthread_self()) != 0 } ?? false } }
 
-    func push(_ job: UnownedJob, on executor: UnownedSerialExecutor) {
+    func push(_ item: Item) {
         locked {
             precondition(!stopped, "job for the stopped executor \(name)")
-            jobs.append((job, executor))
+            items.append(item)
             pthread_cond_signal(condition)
         }
     }
@@ -99,13 +114,13 @@ private final class ThreadState: @unchecked Sendable {
         _ = overlay_name_thread(name)
         locked { thread = pthread_self() }
         while true {
-            let batch = locked { () -> [(UnownedJob, UnownedSerialExecutor)] in
-                while jobs.isEmpty, !stopped { pthread_cond_wait(condition, mutex) }
-                defer { jobs.removeAll(keepingCapacity: true) }
-                return jobs
+            let batch = locked { () -> [Item] in
+                while items.isEmpty, !stopped { pthread_cond_wait(condition, mutex) }
+                defer { items.removeAll(keepingCapacity: true) }
+                return items
             }
             if batch.isEmpty { return }
-            for (job, executor) in batch { job.runSynchronously(on: executor) }
+            for item in batch { item.run() }
         }
     }
 }

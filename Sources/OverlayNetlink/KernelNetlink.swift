@@ -48,6 +48,14 @@ public actor KernelNetlink {
         host = socket
     }
 
+    /// Adds work behind what was asked before; for callers that are no task, as every switch between threads costs.
+    public nonisolated func submit(_ work: @escaping @Sendable (isolated KernelNetlink) -> Void) {
+        executor.execute { self.assumeIsolated { work($0) } }
+    }
+
+    /// Returns when all that was submitted before is done.
+    public func drain() {}
+
     // MARK: Carrying out
 
     /// Carries out the operations in order and stops at the first that fails. Rows (forwarding, neighbours, flooding) go to the kernel in

@@ -1,4 +1,6 @@
 public import Logging
+public import NIOCore
+import NIOPosix
 public import ServiceLifecycle
 
 /// One request on the control socket.
@@ -35,15 +37,19 @@ public struct ControlResponse: Hashable, Sendable {
 public struct ControlServer: Service {
     private let server: UnixHTTPServer
 
-    /// - Parameter ready: called when clients can connect.
+    /// - Parameters:
+    ///   - loop: Where sockets are read and written; requests are worked on elsewhere. nil is one of the process's.
+    ///   - ready: called when clients can connect.
     public init(
         socketPath: String,
+        loop: (any EventLoop)? = nil,
         logger: Logger,
         ready: @escaping @Sendable () async -> Void = {},
         handle: @escaping @Sendable (ControlRequest) async -> ControlResponse
     ) {
         server = UnixHTTPServer(
             socketPath: socketPath,
+            loop: loop ?? MultiThreadedEventLoopGroup.singleton.any(),
             logger: logger,
             ready: ready,
             respond: { call in

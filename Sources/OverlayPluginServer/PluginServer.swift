@@ -1,4 +1,6 @@
 public import Logging
+public import NIOCore
+import NIOPosix
 public import OverlayDriver
 public import ServiceLifecycle
 
@@ -13,11 +15,13 @@ public struct PluginServer: Service {
     private let server: UnixHTTPServer
 
     /// - Parameters:
+    ///   - loop: Where calls are read, decoded and answered: best the one that `handle` goes to. nil is one of the process's.
     ///   - ready: called when engines can connect.
     ///   - handle: answers Activate and what needs state (all but `DriverRequest.constantResponse`). It is called for several requests at
     ///     a time, and has its own time limit: engines wait for ever.
     public init(
         socketPath: String,
+        loop: (any EventLoop)? = nil,
         scope: PluginCodec.Scope = .local,
         logger: Logger,
         ready: @escaping @Sendable () async -> Void = {},
@@ -26,6 +30,8 @@ public struct PluginServer: Service {
         self.init(
             server: UnixHTTPServer(
                 socketPath: socketPath,
+                loop: loop ?? MultiThreadedEventLoopGroup.singleton.any(),
+                answersOnLoop: true,
                 logger: logger,
                 ready: ready,
                 respond: { call in await Self.answer(call, scope: scope, logger: logger, handle: handle) },

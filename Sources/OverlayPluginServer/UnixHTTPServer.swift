@@ -3,6 +3,7 @@ import Hummingbird
 import HummingbirdCore
 import Logging
 import NIOCore
+import NIOPosix
 import OverlayLinux
 import OverlayModel
 import ServiceLifecycle
@@ -24,6 +25,10 @@ struct UnixHTTPServer: Sendable {
     }
 
     var socketPath: String
+    /// Whose thread reads and writes the sockets.
+    var loop: any EventLoop = MultiThreadedEventLoopGroup.singleton.any()
+    /// Whether calls are worked on there too, without a switch to another thread and back.
+    var answersOnLoop = false
     var logger: Logger
     /// Called when clients can connect.
     var ready: @Sendable () async -> Void = {}
@@ -53,7 +58,7 @@ struct UnixHTTPServer: Sendable {
                 address: .unixDomainSocket(path: socketPath),
                 availableConnectionsDelegate: MaximumAvailableConnections(connectionLimit, logger: logger)
             ),
-            eventLoopGroup: EventLoopGroupProvider.singleton.eventLoopGroup,
+            eventLoopGroup: loop,
             logger: logger,
             responder: { request, writer, channel in
                 try await self.serve(request, on: channel, to: writer)
@@ -70,7 +75,7 @@ struct UnixHTTPServer: Sendable {
             }
         )
         do {
-            try await server.run()
+            try await withTaskExecutorPreference(answersOnLoop ? LoopExecutor(loop) : nil) { try await server.run() }
         } catch {
             throw SocketError(path: socketPath, cause: "cannot listen: \(error)")
         }
@@ -155,5 +160,17 @@ struct UnixHTTPServer: Sendable {
         func closeUnlessComplete(_ channel: any Channel) {
             if !complete.load(ordering: .relaxed) { channel.close(promise: nil) }
         }
+    }
+}
+
+/// Runs tasks on an event loop.
+private final class LoopExecutor: TaskExecutor {
+    private let loop: any EventLoop
+
+    init(_ loop: any EventLoop) { self.loop = loop }
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        loop.execute { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
     }
 }

@@ -38,7 +38,8 @@ struct Subscriber: Sendable {
 struct RemoteLog: Sendable {
     /// Nil until all of it is known for the first time.
     var log: OwnerLog?
-    var acknowledgedAt: Instant?
+    /// Batches taken since the last acknowledgement.
+    var unacknowledged = 0
     var pulledAt: Instant?
     /// Who last gave a snapshot that was none.
     var spoiler: NodeID?

@@ -132,7 +132,7 @@ extension Replication {
         guard isFollowed(key.owner, on: key.network), isFollowed(peer, on: key.network) else { return }
         guard let publicKey = keys[key.owner] else { return reject(.noKey, key, from: peer, into: &effects) }
         let known = networks[key.network]?.remotes[key.owner]?.position ?? .none
-        guard part.position > known else { return acknowledgeSoon(key, now: now, into: &effects) }
+        guard part.position > known else { return acknowledgeSoon(key, now: now) }
         switch networks[key.network]?.remotes[key.owner]?.chase?.assembly?.place(of: part, from: peer) {
         case .inside: return add(part, from: peer, now: now, into: &effects)
         case .unwanted: return
@@ -204,7 +204,7 @@ extension Replication {
         moved(key, from: old?.position ?? .none, to: log.position)
         tell((old?.contents ?? LogContents()).differences(to: log.contents), of: key, into: &effects)
         if old == nil { effects.append(.synchronised(owner: key.owner, key.network)) }
-        acknowledgeSoon(key, now: now, into: &effects)
+        acknowledgeSoon(key, now: now)
         progressed(key, batches: 0, now: now, into: &effects)
         guard let chase = networks[key.network]?.remotes[key.owner]?.chase else { return }
         if let next = chase.held[log.position.sequence] {

@@ -11,7 +11,7 @@ extension Replication {
         guard isFollowed(key.owner, on: key.network), isFollowed(peer, on: key.network) else { return }
         guard let publicKey = keys[key.owner] else { return reject(.noKey, key, from: peer, into: &effects) }
         let position = networks[key.network]?.remotes[key.owner]?.position ?? .none
-        guard batch.end > position else { return acknowledgeSoon(key, now: now, into: &effects) }
+        guard batch.end > position else { return acknowledgeSoon(key, now: now) }
         guard position.life == batch.life, position.sequence == batch.after else {
             chase(key, batch.end, shownBy: peer, now: now, into: &effects)
             return hold(HeldBatch(batch: batch, message: message, relay: relay, sender: peer), after: position)
@@ -25,7 +25,7 @@ extension Replication {
             if next != nil { self.held -= 1 }
         }
         guard taken > 0 else { return }
-        acknowledgeSoon(key, now: now, into: &effects)
+        acknowledgeSoon(key, batches: taken, now: now)
         progressed(key, batches: taken, now: now, into: &effects)
     }
 
@@ -97,19 +97,20 @@ extension Replication {
 
     // MARK: Acknowledging
 
-    mutating func acknowledgeSoon(_ key: LogKey, now: Instant, into effects: inout [Effect]) {
-        guard let last = networks[key.network]?.remotes[key.owner]?.acknowledgedAt, now - last < Self.coalescing else {
-            return acknowledge(key, now: now, into: &effects)
-        }
-        timers.set(.acknowledge(key), noLaterThan: last + Self.coalescing)
+    /// Not at once: what is new comes before what is said of it, here and with the owner, who hears from many; and one acknowledgement
+    /// does for all that came meanwhile. An owner with much to send is not kept waiting.
+    mutating func acknowledgeSoon(_ key: LogKey, batches: Int = 0, now: Instant) {
+        let count = (networks[key.network]?.remotes[key.owner]?.unacknowledged ?? 0) + batches
+        networks[key.network]?.remotes[key.owner]?.unacknowledged = count
+        timers.set(.acknowledge(key), noLaterThan: count >= Self.window / 2 ? now : now + Self.acknowledgementDelay)
     }
 
     /// Tells the owner how far its log is here.
     mutating func acknowledge(_ key: LogKey, now: Instant, into effects: inout [Effect]) {
         timers.clear(.acknowledge(key))
+        networks[key.network]?.remotes[key.owner]?.unacknowledged = 0
         guard let position = networks[key.network]?.remotes[key.owner]?.log?.position, let view = networks[key.network]?.view
         else { return }
         effects.append(.send(key.owner, ReplicationMessage.acknowledge(key.network, position, view: view).wireBytes))
-        networks[key.network]?.remotes[key.owner]?.acknowledgedAt = now
     }
 }

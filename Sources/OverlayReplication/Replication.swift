@@ -33,8 +33,10 @@ public struct Replication: Sendable {
         case forget(LogKey)
     }
 
-    /// Changes that come closer together than this travel together; so do acknowledgements.
+    /// Changes that come closer together than this travel together.
     static let coalescing = Interval.milliseconds(1)
+    /// With the way there and back it is below ``firstRetry`` or two round trips, whatever those are.
+    static let acknowledgementDelay = Interval.milliseconds(3)
     static let firstRetry = Interval.milliseconds(10)
     static let lastRetry = Interval.milliseconds(200)
     static let batchesPerResend = 8

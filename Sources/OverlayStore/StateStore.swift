@@ -2,6 +2,7 @@ import CSQLite
 import Glibc
 public import OverlayLinux
 public import OverlayModel
+import Synchronization
 
 /// The node's durable state: one SQLite file in the state directory, and a lock that keeps a second daemon away from it.
 ///
@@ -11,6 +12,12 @@ public actor StateStore {
     public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
     private let lock: LockFile
     private let database: Database
+    private nonisolated let submitted = Mutex<[Submission]>([])
+
+    private struct Submission: Sendable {
+        var writes: [StoreWrite]
+        var done: @Sendable (StoreError?) -> Void
+    }
 
     /// Opens or makes the state directory (0700) and the database (0600).
     ///
@@ -29,6 +36,42 @@ public actor StateStore {
 
     /// Writes batches in order, in one transaction: all or nothing.
     public func commit(_ batches: [[StoreWrite]]) throws(StoreError) { try database.commit(batches) }
+
+    /// Writes a batch behind those that were submitted before. What comes while the disk is busy shares the next transaction.
+    ///
+    /// - Parameter done: Called on the store's thread when the batch is durable, or with what went wrong with it.
+    public nonisolated func submit(_ writes: [StoreWrite], done: @escaping @Sendable (StoreError?) -> Void) {
+        let isFirst = submitted.withLock { submitted in
+            submitted.append(Submission(writes: writes, done: done))
+            return submitted.count == 1
+        }
+        if isFirst { executor.execute { self.assumeIsolated { $0.commitSubmitted() } } }
+    }
+
+    /// Returns when all that was submitted before is done.
+    public func drain() {}
+
+    private func commitSubmitted() {
+        let batch = submitted.withLock { submitted in
+            defer { submitted.removeAll(keepingCapacity: true) }
+            return submitted
+        }
+        do throws(StoreError) {
+            try database.commit(batch.map(\.writes))
+            for submission in batch { submission.done(nil) }
+        } catch {
+            if batch.count == 1 { return batch[0].done(error) }
+            // One that cannot be written must not take the others with it. Order is kept: nothing follows before all are through.
+            for submission in batch {
+                do throws(StoreError) {
+                    try database.commit([submission.writes])
+                    submission.done(nil)
+                } catch {
+                    submission.done(error)
+                }
+            }
+        }
+    }
 }
 
 /// The database with its statements. Not Sendable: it belongs to the store.

@@ -50,7 +50,7 @@ import Testing
         world.cut = [index]
         for number in 0..<3 {
             world.put(number)
-            world.run(for: .milliseconds(12))
+            world.run(for: .milliseconds(16))
             let others = (1..<30).filter { $0 != index }
             #expect(others.allSatisfy { world.live(of: 0, at: $0).count == number + 1 }, "after one retry at most")
         }

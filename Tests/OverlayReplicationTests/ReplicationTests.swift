@@ -137,7 +137,25 @@ import Testing
         world.subscribeAll()
         world.run(for: .seconds(1))
         for number in 0..<950 { world.put(number) }
-        world.run(for: .milliseconds(4))
+        world.run(for: .milliseconds(6))
+        world.expectEqual()
+    }
+
+    /// An acknowledgement waits for others to share, but not as long as a repeat takes to come.
+    @Test func acknowledgementsAreShared() {
+        var world = LogNetwork(count: 2, seed: 1)
+        world.longestDelay = 50
+        world.subscribeAll()
+        world.run(for: .seconds(1))
+        world.forgetSent()
+        for number in 0..<3 {
+            world.put(number)
+            world.run(for: .microseconds(900))
+        }
+        #expect(world.messages(from: 1).isEmpty)
+        world.run(for: .milliseconds(20))
+        #expect(world.messages(from: 1).map(\.isAcknowledgement) == [true])
+        #expect(world.messages(from: 0).count == 3)
         world.expectEqual()
     }
 

@@ -3,6 +3,7 @@ import Glibc
 import OverlayLinux
 import OverlayModel
 import OverlayStore
+import Synchronization
 import Testing
 
 @Suite struct StateStoreTests {
@@ -79,6 +80,38 @@ import Testing
             try await group.waitForAll()
         }
         #expect(try await store.load()[.lease]?.count == 128)
+    }
+
+    @Test func submissionsAreWrittenInTheirOrder() async throws {
+        let scratch = try Scratch()
+        let store = try StateStore(directory: scratch.state)
+        let answered = Mutex<[UInt32]>([])
+        for number in 0..<500 as Range<UInt32> {
+            store.submit([Self.put(number % 7, number.wireBytes)]) { error in
+                if error == nil { answered.withLock { $0.append(number) } }
+            }
+        }
+        await store.drain()
+        #expect(answered.withLock { $0 } == Array(0..<500))
+        let rows = try await store.load()[.lease] ?? [:]
+        #expect(Set(rows.values) == Set((493..<500 as Range<UInt32>).map(\.wireBytes)))
+    }
+
+    /// What shares a transaction with it is tried again without it.
+    @Test func aSubmissionThatDoesNotFitTakesNoOtherAlong() async throws {
+        let scratch = try Scratch()
+        guard let disk = try scratch.mountSmall(512) else { return }
+        let store = try StateStore(directory: disk + "/state")
+        let failed = Mutex<[UInt32]>([])
+        for number in 0..<20 as Range<UInt32> {
+            let size = number == 11 ? 1 << 20 : 100
+            store.submit([Self.put(number, [UInt8](repeating: 3, count: size))]) { error in
+                if error != nil { failed.withLock { $0.append(number) } }
+            }
+        }
+        await store.drain()
+        #expect(failed.withLock { $0 } == [11])
+        #expect(try await store.load()[.lease]?.count == 19)
     }
 
     @Test func aSecondDaemonIsRefused() async throws {
