@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <linux/if_packet.h>
 #include <linux/magic.h>
 #include <pthread.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -145,6 +147,26 @@ int overlay_random(void *bytes, size_t count) {
         count -= (size_t)got;
     }
     return 0;
+}
+
+// The first object is the program. Only what cannot be written is let go: such pages are as they are in the file.
+static int release_code(struct dl_phdr_info *object, size_t size, void *result) {
+    (void)size;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (int index = 0; index < object->dlpi_phnum; index++) {
+        const ElfW(Phdr) *header = &object->dlpi_phdr[index];
+        if (header->p_type != PT_LOAD || (header->p_flags & (PF_X | PF_W)) != PF_X) continue;
+        uintptr_t start = (object->dlpi_addr + header->p_vaddr) & ~(page - 1);
+        uintptr_t end = object->dlpi_addr + header->p_vaddr + header->p_memsz;
+        if (madvise((void *)start, end - start, MADV_DONTNEED) != 0) *(int *)result = -errno;
+    }
+    return 1;
+}
+
+int overlay_release_code(void) {
+    int result = 0;
+    dl_iterate_phdr(release_code, &result);
+    return result;
 }
 
 int overlay_monotonic(int64_t *nanoseconds) {

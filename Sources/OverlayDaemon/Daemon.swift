@@ -64,7 +64,7 @@ public enum Daemon {
         let control = ControlServer(socketPath: configuration.controlSocket, loop: loop, logger: logger) { await api.answer($0) }
         let plugin = PluginServer(
             socketPath: configuration.pluginSocket, loop: loop, scope: configuration.isGlobalScope ? .global : .local,
-            logger: logger
+            logger: logger, ready: { ProgramMemory.releaseCode() }
         ) { await controller.perform($0) }
         // The plugin server is last: the first to stop taking work.
         let services = ServiceGroup(

@@ -95,6 +95,35 @@ struct LinuxTests {
     }
 }
 
+@Suite struct ProgramMemoryTests {
+    /// What is let go comes back when it runs.
+    @Test func codeIsLetGoAndComesBack() throws {
+        let before = try residentCode()
+        ProgramMemory.releaseCode()
+        let after = try residentCode()
+        #expect(after <= before)
+        #expect([3, 1, 2].sorted().map(String.init).joined() == "123")
+    }
+
+    /// Of the program that runs, in KiB.
+    private func residentCode() throws -> Int {
+        let path = try #require(realpath("/proc/self/exe", nil))
+        defer { free(path) }
+        let program = String(cString: path)
+        var isCode = false
+        var sum = 0
+        for line in try readFile("/proc/self/smaps").split(separator: "\n") {
+            if line.contains(program) {
+                isCode = line.contains("r-xp")
+            } else if line.contains("-") && line.contains(":") {
+                isCode = false
+            }
+            if isCode, line.hasPrefix("Rss:") { sum += Int(line.split(separator: " ")[1]) ?? 0 }
+        }
+        return sum
+    }
+}
+
 /// An actor on a thread of its own.
 private actor Counter {
     private let executor = ThreadExecutor(name: "swift-test-executor")

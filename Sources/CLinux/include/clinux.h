@@ -30,5 +30,7 @@ int overlay_flock(int fd);
 int overlay_name_thread(const char *name);
 /// Fills the buffer from the kernel's generator; blocks only before the generator is seeded at boot.
 int overlay_random(void *bytes, size_t count);
+/// Lets the process's mappings of the program's own code go. What is run again comes back from the page cache by itself.
+int overlay_release_code(void);
 /// CLOCK_MONOTONIC in nanoseconds.
 int overlay_monotonic(int64_t *nanoseconds);
