@@ -41,6 +41,33 @@ extension Catalogue {
         insert(Block(range: AddressRange(address), owner: owner.id), into: id)
     }
 
+    /// What of the range the owner has, it has no longer; asked twice, it changes nothing more.
+    mutating func giveBack(_ id: SubnetID, _ range: AddressRange, owner: NodeID) throws(Refusal) {
+        let (_, subnet) = try find(id)
+        // A block may come to two.
+        guard subnet.blocks.count < Limits.blocksPerSubnet else {
+            throw Refusal(.exhausted, "subnet \(subnet.prefix) has \(Limits.blocksPerSubnet) blocks, the most it can have")
+        }
+        modify(id) { $0.take(range, from: owner) }
+    }
+
+    mutating func move(
+        _ id: SubnetID, _ address: IPAddress, from owner: Member, to node: NodeID, epoch: UInt32
+    ) throws(Refusal) {
+        let (network, subnet) = try find(id)
+        guard subnet.block(holding: address)?.owner == owner.id, !subnet.isReserved(address) else {
+            throw Refusal(.conflict, "\(address) of network \(network.title) is not node \(owner.name)'s to give")
+        }
+        guard members[node]?.epoch == epoch, subnet.users.contains(node) else {
+            throw Refusal(.notFound, "node \(name(node)) does not use network \(network.title)")
+        }
+        guard subnet.blocks.count + 2 <= Limits.blocksPerSubnet else {
+            throw Refusal(.exhausted, "subnet \(subnet.prefix) has \(Limits.blocksPerSubnet) blocks, the most it can have")
+        }
+        modify(id) { $0.take(AddressRange(address), from: owner.id) }
+        insert(Block(range: AddressRange(address), owner: node), into: id)
+    }
+
     private func owners(of subnet: Subnet) -> String {
         let names = Set(subnet.blocks.map(\.owner)).map { name($0) }.sorted()
         guard names.count > 8 else { return names.isEmpty ? "nobody" : names.joined(separator: ", ") }

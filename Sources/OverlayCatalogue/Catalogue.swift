@@ -92,6 +92,9 @@ public struct Catalogue: Hashable, Sendable {
         case .reserve(let subnet, let address): try reserve(subnet, address)
         case .claimBlock(let subnet, let count): try claimBlock(subnet, owner: proposer.id, count: count)
         case .claimAddress(let subnet, let address): try claimAddress(subnet, address, owner: proposer)
+        case .giveBack(let subnet, let range): try giveBack(subnet, range, owner: proposer.id)
+        case .move(let subnet, let address, let node, let epoch):
+            try move(subnet, address, from: proposer, to: node, epoch: epoch)
         }
         return .accepted
     }
@@ -117,6 +120,12 @@ public struct Catalogue: Hashable, Sendable {
                 .conflict,
                 "the tunnel address \(member.vtep) is that of node \(other.name); give this host another one with --data-path-addr, or "
                     + "remove the old node with `swift-overlay node rm \(other.name)`")
+        }
+        if let other = members.values.first(where: { $0.vtep.family != member.vtep.family && $0.id != member.id }) {
+            throw Refusal(
+                .invalid,
+                "the tunnel address \(member.vtep) is not of the family of the others', such as \(other.vtep) of node \(other.name); "
+                    + "tunnels do not mix: give this host one with --data-path-addr")
         }
         // Sequences of a new life start anew, where the old state was lost.
         if let known = members[member.id], known.epoch < member.epoch { sessions[member.id] = nil }

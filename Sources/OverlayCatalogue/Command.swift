@@ -22,6 +22,10 @@ public enum Command: Hashable, Sendable {
     case claimBlock(SubnetID, count: UInt32)
     /// `--ip`: this one address for the proposer.
     case claimAddress(SubnetID, IPAddress)
+    /// Addresses of the proposer's blocks that it no longer wants. The owner gives up first, durably, and proposes then (rule R2).
+    case giveBack(SubnetID, AddressRange)
+    /// One address of the proposer's blocks goes to another node, of this epoch; for `--ip` on that one (rule R2).
+    case move(SubnetID, IPAddress, to: NodeID, epoch: UInt32)
 }
 
 public struct OpenSubnet: Hashable, Sendable {
@@ -108,6 +112,8 @@ extension Command: Wire {
         case 9: self = .reserve(try reader.value(), try reader.value())
         case 10: self = .claimBlock(try reader.value(), count: try reader.integer())
         case 11: self = .claimAddress(try reader.value(), try reader.value())
+        case 12: self = .giveBack(try reader.value(), try reader.value())
+        case 13: self = .move(try reader.value(), try reader.value(), to: try reader.value(), epoch: try reader.integer())
         default: throw .invalid("command")
         }
     }
@@ -154,6 +160,16 @@ extension Command: Wire {
             writer.byte(11)
             writer.value(subnet)
             writer.value(address)
+        case .giveBack(let subnet, let range):
+            writer.byte(12)
+            writer.value(subnet)
+            writer.value(range)
+        case .move(let subnet, let address, let node, let epoch):
+            writer.byte(13)
+            writer.value(subnet)
+            writer.value(address)
+            writer.value(node)
+            writer.integer(epoch)
         }
     }
 }

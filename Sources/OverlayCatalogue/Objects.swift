@@ -114,6 +114,14 @@ public struct Subnet: Hashable, Sendable {
         return blocks[low - 1]
     }
 
+    /// Takes addresses from what a node owns.
+    mutating func take(_ range: AddressRange, from owner: NodeID) {
+        blocks = blocks.flatMap { block in
+            guard block.owner == owner, block.range.overlaps(range) else { return [block] }
+            return block.range.subtracting([range]).map { Block(range: $0, owner: owner) }
+        }
+    }
+
     public func blocks(of node: NodeID) -> [AddressRange] { blocks.filter { $0.owner == node }.map(\.range) }
 }
 

@@ -44,11 +44,16 @@ public struct Datapath: Sendable {
         return forget(port.mac, .port(name), addresses: addresses, on: vni) + [.deletePort(vni, name: name)]
     }
 
-    /// A MAC and its addresses are at a destination.
+    /// A MAC and its addresses are at a destination. What is on this host is not elsewhere, whoever says so.
     public mutating func locate(
         _ mac: MACAddress, _ destination: Destination, addresses: [IPAddress], on vni: VNI
     ) -> [KernelOperation] {
-        guard networks[vni] != nil else { return [] }
+        guard let state = networks[vni] else { return [] }
+        var addresses = addresses
+        if case .vtep = destination {
+            guard !state.isLocal(mac) else { return [] }
+            addresses.removeAll { address in state.neighbours[address].map { state.isLocal($0) } ?? false }
+        }
         var operations: [KernelOperation] = []
         if networks[vni]?.forwarding.updateValue(destination, forKey: mac) != destination {
             operations.append(.setForwarding(vni, mac, destination))
@@ -63,19 +68,19 @@ public struct Datapath: Sendable {
         return operations
     }
 
-    /// A MAC and its addresses are no more at a destination. Rows that meanwhile belong to another endpoint stay.
+    /// A MAC and its addresses are no more at a destination. Rows that meanwhile belong to another endpoint, or to the same one at another
+    /// place, stay.
     public mutating func forget(
         _ mac: MACAddress, _ destination: Destination, addresses: [IPAddress], on vni: VNI
     ) -> [KernelOperation] {
+        guard networks[vni]?.forwarding[mac] == destination else { return [] }
         var operations: [KernelOperation] = []
         for address in addresses where networks[vni]?.neighbours[address] == mac {
             networks[vni]?.neighbours[address] = nil
             operations.append(.deleteNeighbour(vni, address))
         }
-        if networks[vni]?.forwarding[mac] == destination {
-            networks[vni]?.forwarding[mac] = nil
-            operations.append(.deleteForwarding(vni, mac, destination))
-        }
+        networks[vni]?.forwarding[mac] = nil
+        operations.append(.deleteForwarding(vni, mac, destination))
         return operations
     }
 
@@ -89,15 +94,16 @@ public struct Datapath: Sendable {
 
     /// What has to be done so that the kernel holds what it should.
     ///
-    /// - Parameter unknown: VTEPs of members whose endpoints are not known yet in this life of the daemon. Rows that lead to them stay:
-    ///   they carry the traffic of running containers, and a peer that is silent is no reason to cut it.
-    public func repair(_ observed: ObservedState, keepingRowsTo unknown: Set<IPAddress>) -> [KernelOperation] {
+    /// - Parameter unknown: By network the VTEPs of members whose endpoints on it are not known yet in this life of the daemon. Rows that
+    ///   lead to them stay: they carry the traffic of running containers, and a peer that is silent is no reason to cut it.
+    /// - Returns: Operations of one network after those of another.
+    public func repair(_ observed: ObservedState, keepingRowsTo unknown: [VNI: Set<IPAddress>]) -> [KernelOperation] {
         var operations: [KernelOperation] = []
         for vni in observed.broken.sorted() where networks[vni] == nil { operations.append(.deleteNetwork(vni)) }
         for vni in observed.networks.keys.sorted() where networks[vni] == nil { operations.append(.deleteNetwork(vni)) }
         for vni in networks.keys.sorted() {
             guard let wanted = networks[vni] else { continue }
-            operations += Self.difference(from: observed.networks[vni], to: wanted, keepingRowsTo: unknown)
+            operations += Self.difference(from: observed.networks[vni], to: wanted, keepingRowsTo: unknown[vni] ?? [])
         }
         return operations
     }
@@ -159,4 +165,11 @@ public struct Datapath: Sendable {
 extension Datapath {
     /// Takes a network's desired state as a whole; the kernel follows with the next ``repair(_:keepingRowsTo:)``.
     public mutating func adopt(_ state: NetworkState) { networks[state.base.vni] = state }
+}
+
+extension NetworkState {
+    /// Is it the MAC of a container here?
+    fileprivate func isLocal(_ mac: MACAddress) -> Bool {
+        if case .port = forwarding[mac] { true } else { false }
+    }
 }

@@ -70,7 +70,7 @@ extension Engine {
 
     // MARK: Addresses
 
-    mutating func requestAddress(_ call: RequestAddress) throws(DriverError) -> Step {
+    mutating func requestAddress(_ call: RequestAddress, _ id: RequestID) throws(DriverError) -> Step {
         try checkCluster()
         guard let subnet = catalogue.subnet(call.pool), subnet.users.contains(identity.id), !closing.contains(call.pool),
             let network = catalogue.network(holding: call.pool)
@@ -88,7 +88,7 @@ extension Engine {
             }
             guard !subnet.auxiliary.contains(address) else { return self.address(address, in: subnet) }
             return .propose(.reserve(subnet.id, address))
-        case .endpoint(let mac): return try requestAddress(call.address, mac: mac, subnet: subnet, network: network)
+        case .endpoint(let mac): return try requestAddress(call.address, mac: mac, subnet, network, id)
         }
     }
 
@@ -100,7 +100,7 @@ extension Engine {
     }
 
     private mutating func requestAddress(
-        _ wanted: IPAddress?, mac: MACAddress, subnet: Subnet, network: Network
+        _ wanted: IPAddress?, mac: MACAddress, _ subnet: Subnet, _ network: Network, _ id: RequestID
     ) throws(DriverError) -> Step {
         guard !mac.isMulticast, mac != .zero else { throw DriverError(.invalid, "\(mac) is not the MAC of an interface") }
         guard var pool = pools[subnet.id] else { throw DriverError(.notFound, "the pool \(subnet.id) does not exist") }
@@ -112,14 +112,16 @@ extension Engine {
         let lease: Lease
         do throws(AddressPool.Failure) {
             if let wanted {
-                lease = try pool.allocate(wanted, mac: mac)
+                lease = try pool.allocate(wanted, mac: mac, now: now)
             } else {
-                lease = try pool.allocate(mac: mac)
+                lease = try pool.allocate(mac: mac, now: now, early: isWriterAway || requests[id]?.scarcity != nil)
             }
         } catch {
             switch error {
-            case .noFreeAddress: return .propose(.claimBlock(subnet.id, count: 16))
-            case .notOwned: return try claim(wanted ?? subnet.gateway, subnet: subnet, network: network)
+            case .noFreeAddress:
+                if let scarcity = requests[id]?.scarcity { return try waitForAddresses(id, subnet.id, scarcity) }
+                return .propose(.claimBlock(subnet.id, count: 16))
+            case .notOwned: return try claim(wanted ?? subnet.gateway, subnet, network, id)
             case .inUse(let lease):
                 throw DriverError(
                     .conflict,
@@ -142,7 +144,7 @@ extension Engine {
             "MAC \(lease.mac) on network \(network.title) is in use by endpoint \(endpoint.id.short) on node \(identity.name)")
     }
 
-    private func holder(of lease: Lease) -> String {
+    func holder(of lease: Lease) -> String {
         let endpoint = endpoints.values.first {
             $0.addresses.contains(lease.address) && catalogue.network(holding: lease.subnet)?.id == $0.network
         }
@@ -150,7 +152,9 @@ extension Engine {
     }
 
     /// `--ip` with an address that is not of this host's blocks.
-    private func claim(_ wanted: IPAddress, subnet: Subnet, network: Network) throws(DriverError) -> Step {
+    private mutating func claim(_ wanted: IPAddress, _ subnet: Subnet, _ network: Network, _ id: RequestID) throws(DriverError)
+        -> Step
+    {
         if wanted == subnet.gateway {
             throw DriverError(.conflict, "\(wanted) is the gateway of network \(network.title)")
         }
@@ -166,6 +170,14 @@ extension Engine {
                 "address \(wanted) of network \(network.title) is in use by endpoint \(record.endpoint.short) on node \(name(of: owner))"
             )
         }
+        if let owner = subnet.block(holding: wanted)?.owner {
+            // Of this host, and on its way back.
+            guard owner != identity.id else {
+                throw DriverError(
+                    .unavailable, "address \(wanted) of network \(network.title) is being given back; try again in a moment")
+            }
+            return try want(wanted, from: owner, id, on: subnet, network)
+        }
         return .propose(.claimAddress(subnet.id, wanted))
     }
 
@@ -179,7 +191,7 @@ extension Engine {
                 awaited.formUnion(removeEndpoint(endpoint))
             }
         }
-        if let lease = pools[id]?.release(address) {
+        if let lease = pools[id]?.release(address, now: now) {
             awaited.insert(store([.delete(.lease, key: lease.storeKey)], for: [.lease(id, address)]))
         }
         return .after(awaited, .driver(.done), undo: nil)

@@ -42,7 +42,10 @@ extension Engine {
         guard let purpose = proposals.removeValue(forKey: id) else { return }
         switch purpose {
         case .request(let request): settle(request, outcome)
-        case .claim(let subnet): claiming.remove(subnet)
+        case .claim(let subnet):
+            claiming.remove(subnet)
+            if case .decided(.refused) = outcome { prefetchPaused[subnet] = now + Self.prefetchPause }
+        case .cede(let cession): settle(cession, outcome)
         case .own:
             if case .decided(.refused(let refusal)) = outcome {
                 log(.error, "the cluster does not accept this host's new address or name", ["reason": refusal.message])
@@ -62,6 +65,11 @@ extension Engine {
 
     private mutating func settle(_ id: RequestID, _ outcome: CatalogueNode.Outcome) {
         guard let request = requests[id] else { return }
+        if case .driver(.requestAddress(let call)) = request.call, call.address == nil, let scarcity = scarcity(outcome, request) {
+            // What rests will do then, and what others give back.
+            requests[id]?.scarcity = scarcity
+            return perform(id)
+        }
         switch outcome {
         case .decided(.refused(let refusal)): fail(id, DriverError(refusal))
         case .decided(let result):
@@ -80,6 +88,18 @@ extension Engine {
         case .writerFailed:
             fail(id, DriverError(.system, "catalogue writer \(writerName) cannot write its state; see its log"))
         case .noCluster: fail(id, Self.noCluster)
+        }
+    }
+
+    /// Why there is no block for a call; nil when there is one, or something else is wrong.
+    private func scarcity(_ outcome: CatalogueNode.Outcome, _ request: OpenRequest) -> Scarcity? {
+        switch outcome {
+        case .decided(.refused(let refusal)) where refusal.code == .exhausted:
+            Scarcity(
+                error: DriverError(refusal), until: request.scarcity?.until ?? now + Self.pressureBudget,
+                asked: request.scarcity?.asked)
+        case .timedOut: Scarcity(error: DriverError(.unavailable, writerText), until: nil)
+        default: nil
         }
     }
 
@@ -111,10 +131,16 @@ extension Engine {
         if case .refused = result { return false }
         switch entry.command {
         case .initialise, .admit, .remove: return true
-        case .openSubnet, .closeSubnet, .configure: followSubnets()
+        case .openSubnet, .configure: followSubnets()
+        case .closeSubnet(let subnet):
+            followSubnets()
+            wakeAddressWaits(subnet)
         case .setJoinSecret: break
         case .setGateway(let subnet, _), .reserve(let subnet, _), .claimBlock(let subnet, _), .claimAddress(let subnet, _):
             follow(subnet)
+        case .giveBack(let subnet, _), .move(let subnet, _, _, _):
+            follow(subnet)
+            wakeAddressWaits(subnet)
         }
         return false
     }
@@ -133,6 +159,7 @@ extension Engine {
             rejectionLogged[peer] = nil
         }
         followSubnets()
+        for id in Set(addressWaits.values.map(\.subnet)).sorted() { wakeAddressWaits(id) }
     }
 
     mutating func tellPeers() {
@@ -160,7 +187,8 @@ extension Engine {
         }
         subscribed = used
         // Who left a network has nothing more to tell of it: what was kept of theirs meanwhile may go.
-        if !keptRowsTo.isSubset(of: unknownVTEPs) { repairSoon() }
+        let unknown = unknownVTEPs
+        if keptRowsTo.contains(where: { !$0.value.isSubset(of: unknown[$0.key] ?? []) }) { repairSoon() }
     }
 
     private mutating func follow(_ id: SubnetID) {
@@ -170,7 +198,8 @@ extension Engine {
         var pool = pools.removeValue(forKey: id) ?? AddressPool(subnet: id)
         var reserved = subnet.auxiliary.union([subnet.gateway])
         for edge in [subnet.prefix.first, subnet.prefix.last] where subnet.isReserved(edge) { reserved.insert(edge) }
-        pool.setBlocks(blocks, reserved: reserved)
+        pool.setBlocks(blocks, reserved: reserved, now: now)
+        for cession in cessions.keys where cession.subnet == id { pool.cede(cession.range) }
         pools[id] = pool
     }
 
@@ -181,6 +210,10 @@ extension Engine {
         var writes: [StoreWrite] = []
         for id in subnets where catalogue.subnet(id)?.users.contains(identity.id) == true && !closing.contains(id) {
             for lease in (pools[id]?.leases ?? [:]).values { writes.append(.delete(.lease, key: lease.storeKey)) }
+            for cession in cessions.keys where cession.subnet == id {
+                writes.append(.delete(.ceded, key: cession.storeKey))
+                cessions[cession] = nil
+            }
             writes.append(.put(.closing, key: id.wireBytes, value: []))
             closing.insert(id)
             pools[id] = nil
@@ -224,15 +257,6 @@ extension Engine {
         for id in closing.subtracting(proposed).sorted() {
             propose(.closeSubnet(id), for: .close(id), deadline: now + Self.proposalBudget)
         }
-    }
-
-    /// Asks for a further block without anybody waiting for it.
-    mutating func prefetchBlock(of id: SubnetID) {
-        guard !claiming.contains(id), !closing.contains(id), !isWriterAway, let pool = pools[id],
-            pool.free * 4 < pool.owned || pool.owned == 0
-        else { return }
-        claiming.insert(id)
-        propose(.claimBlock(id, count: 16), for: .claim(id), deadline: now + Self.proposalBudget)
     }
 }
 

@@ -195,8 +195,10 @@ extension Engine {
         pools = [:]
         networks = [:]
         closing = []
+        cessions = [:]
+        prefetchPaused = [:]
         peers = [:]
-        store([.clear(.network), .clear(.endpoint), .clear(.lease), .clear(.closing)])
+        store([.clear(.network), .clear(.endpoint), .clear(.lease), .clear(.closing), .clear(.ceded)])
         withCatalogue { $0.leave(into: &$1) }
         tellPeers()
     }

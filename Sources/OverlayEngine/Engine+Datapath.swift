@@ -168,8 +168,8 @@ extension Engine {
 
     // MARK: Repair
 
-    mutating func repairSoon() {
-        let soon = now + Self.repairDelay
+    mutating func repairSoon(after delay: Interval = Self.repairDelay) {
+        let soon = now + delay
         repairAt = min(repairAt ?? soon, soon)
     }
 
@@ -210,6 +210,7 @@ extension Engine {
             }
             followSubnets()
             proposeClosing()
+            proposeCessions()
             for id in pools.keys.sorted() where networks.values.contains(where: { $0.subnets.contains(id) }) {
                 prefetchBlock(of: id)
             }
@@ -217,10 +218,15 @@ extension Engine {
             rebuild()
         }
         keptRowsTo = unknownVTEPs
-        apply(datapath.repair(state, keepingRowsTo: keptRowsTo))
+        let operations = datapath.repair(state, keepingRowsTo: keptRowsTo)
+        // Network by network: what the kernel refuses of one stops no other.
+        for part in operations.chunkedByNetwork { apply(part) }
+        if operations.isEmpty { kernelFailures = 0 }
         if !state.broken.isEmpty { repairSoon() }
         proposeOwnChange()
         closeOrphans()
+        dropUnjoinedEndpoints()
+        giveBackIdleBlocks()
     }
 
     /// An endpoint whose pair is gone has lost its container: the kernel destroys both ends together.
@@ -232,6 +238,18 @@ extension Engine {
             // A damaged network is mended first; the next look tells what of its ports is left.
             if let vni, state.broken.contains(vni) { continue }
             log(.warning, "the interface of an endpoint is gone; the endpoint is taken as gone", ["endpoint": endpoint.id.short])
+            _ = removeEndpoint(endpoint)
+        }
+    }
+
+    /// An endpoint that no Join came for is what an engine that was killed left behind.
+    private mutating func dropUnjoinedEndpoints() {
+        let without = Set(endpoints.values.filter { !$0.hasPort }.map(\.id))
+        unjoined = unjoined.filter { without.contains($0.key) }
+        for id in without where unjoined[id] == nil { unjoined[id] = now }
+        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) {
+            guard let since = unjoined[endpoint.id], now - since >= Self.orphanAge else { continue }
+            log(.warning, "an endpoint that was never joined is taken as gone", ["endpoint": endpoint.id.short])
             _ = removeEndpoint(endpoint)
         }
     }
@@ -252,15 +270,30 @@ extension Engine {
         }
     }
 
-    /// VTEPs of members whose endpoints are not all known in this life.
-    var unknownVTEPs: Set<IPAddress> {
-        var unknown: Set<IPAddress> = []
+    /// VTEPs of members whose endpoints are not all known in this life, by network.
+    var unknownVTEPs: [VNI: Set<IPAddress>] {
+        var unknown: [VNI: Set<IPAddress>] = [:]
         for id in subscribed {
-            for user in catalogue.networks[id]?.users ?? []
-            where user != identity.id && !replication.isSynchronised(with: user, on: id) {
-                if let member = catalogue.members[user] { unknown.insert(member.vtep) }
+            guard let network = catalogue.networks[id] else { continue }
+            for user in network.users where user != identity.id && !replication.isSynchronised(with: user, on: id) {
+                if let member = catalogue.members[user] { unknown[network.vni, default: []].insert(member.vtep) }
             }
         }
         return unknown
+    }
+}
+
+extension [KernelOperation] {
+    /// Runs of operations of one network, in their order.
+    fileprivate var chunkedByNetwork: [[KernelOperation]] {
+        var chunks: [[KernelOperation]] = []
+        for operation in self {
+            if chunks.last?.first?.vni == operation.vni {
+                chunks[chunks.count - 1].append(operation)
+            } else {
+                chunks.append([operation])
+            }
+        }
+        return chunks
     }
 }

@@ -193,7 +193,6 @@ extension Engine {
     /// Takes back a Join that the kernel or the disk refused. The engine sends no Leave then.
     mutating func undoJoin(_ id: EndpointID) {
         guard var endpoint = endpoints[id] else { return }
-        withdraw(endpoint)
         apply(removePort(of: endpoint))
         endpoint.isJoined = false
         endpoint.hasPort = false

@@ -37,6 +37,13 @@ public struct Engine: Sendable {
     var closeWaiters: [SubnetID: Set<RequestID>] = [:]
     /// Writes of such subnets that are not durable yet.
     var closingStores: Set<EffectID> = []
+    /// Addresses given up here that the catalogue does not know of yet, and for whom.
+    var cessions: [Cession: Recipient] = [:]
+    /// Writes of such that are not durable yet.
+    var cessionStores: [EffectID: Cession] = [:]
+    /// Calls that wait for other hosts to give up addresses.
+    var addressWaits: [RequestID: AddressWait] = [:]
+    var prefetchPaused: [SubnetID: Instant] = [:]
     /// Since when a subnet of this host has had no network.
     var unbound: [SubnetID: Instant] = [:]
     /// RequestPools that no CreateNetwork or ReleasePool has followed: several creates may mean one subnet at the same time.
@@ -44,7 +51,11 @@ public struct Engine: Sendable {
     /// Networks whose owner logs this node takes part in.
     var subscribed: Set<NetworkID> = []
     /// What the last repair spared for want of knowledge.
-    var keptRowsTo: Set<IPAddress> = []
+    var keptRowsTo: [VNI: Set<IPAddress>] = [:]
+    /// Since when an endpoint has been without a Join.
+    var unjoined: [EndpointID: Instant] = [:]
+    /// Refusals of the kernel since it was last found right.
+    var kernelFailures = 0
     /// What membership thinks of the other nodes.
     var peers: [NodeID: PeerStatus] = [:]
     var history = NodeHistory()
@@ -67,6 +78,7 @@ public struct Engine: Sendable {
     var observing: EffectID?
     var repairAt: Instant?
     var closeAt: Instant?
+    var cedeAt: Instant?
     /// When a peer's word on an owner's log was last logged as not believed.
     var rejectionLogged: [NodeID: Instant] = [:]
     /// What the kernel or the disk refused last, for `status`.
@@ -80,6 +92,8 @@ public struct Engine: Sendable {
         var reply: Reply?
         var undo: Undo?
         var rounds = 0
+        /// Set when no block is to be had.
+        var scarcity: Scarcity?
     }
 
     enum Call: Sendable {
@@ -115,6 +129,7 @@ public struct Engine: Sendable {
         case request(RequestID)
         case claim(SubnetID)
         case close(SubnetID)
+        case cede(Cession)
         /// This host's own entry.
         case own
     }
@@ -154,6 +169,12 @@ public struct Engine: Sendable {
         }
         for (subnet, leases) in leases { pools[subnet] = AddressPool(subnet: subnet, leases: leases) }
         for bytes in (rows[.closing] ?? [:]).keys { closing.insert(try SubnetID(wire: bytes)) }
+        for bytes in (rows[.ceded] ?? [:]).values {
+            let cession = try Cession(wire: bytes)
+            // What was handed out after it had been kept after all, and its row outlived that.
+            let isLeased = leases[cession.subnet]?.contains { cession.range.contains($0.address) } ?? false
+            if !isLeased { cessions[cession] = .anybody }
+        }
     }
 
     public var catalogue: Catalogue { catalogueNode.catalogue }
@@ -205,7 +226,9 @@ public struct Engine: Sendable {
     }
 
     public var nextDeadline: Instant? {
-        var next = [repairAt, closeAt, catalogueNode.nextDeadline, replication.nextDeadline].compactMap { $0 }
+        var next = [repairAt, closeAt, cedeAt, nextAddressWait, catalogueNode.nextDeadline, replication.nextDeadline].compactMap {
+            $0
+        }
         if let first = requests.values.lazy.map(\.deadline).min() { next.append(first) }
         return next.min()
     }
@@ -215,6 +238,8 @@ public struct Engine: Sendable {
         withReplication { [now] in $0.advance(to: now, into: &$1) }
         if let at = repairAt, at <= now { repair() }
         if let at = closeAt, at <= now { proposeClosing() }
+        if let at = cedeAt, at <= now { proposeCessions() }
+        advanceAddressWaits()
         for (id, request) in requests where request.deadline <= now { expire(id) }
     }
 
@@ -283,7 +308,7 @@ public struct Engine: Sendable {
         case .leave(_, let endpoint): return leave(endpoint)
         case .requestPool(let call): return try requestPool(call, id)
         case .releasePool(let subnet): return releasePool(subnet)
-        case .requestAddress(let call): return try requestAddress(call)
+        case .requestAddress(let call): return try requestAddress(call, id)
         case .releaseAddress(let subnet, let address): return releaseAddress(subnet, address)
         default: return .reply(.driver(call.constantResponse ?? .done))
         }
@@ -291,6 +316,7 @@ public struct Engine: Sendable {
 
     mutating func finish(_ id: RequestID, _ reply: Reply) {
         guard requests.removeValue(forKey: id) != nil else { return }
+        addressWaits[id] = nil
         switch reply {
         case .driver(let response): effects.append(.respond(id, response))
         case .control(let response): effects.append(.answer(id, response))
@@ -310,7 +336,7 @@ public struct Engine: Sendable {
     private mutating func takeBack(_ undo: Undo) {
         switch undo {
         case .lease(let subnet, let address):
-            guard let lease = pools[subnet]?.release(address) else { return }
+            guard let lease = pools[subnet]?.release(address, now: now) else { return }
             store([.delete(.lease, key: lease.storeKey)])
         case .network(let id):
             guard networks.removeValue(forKey: id) != nil else { return }
@@ -363,7 +389,9 @@ public struct Engine: Sendable {
             lastKernelFailure = failure.description
             log(.error, "kernel refused an operation", ["operation": failure.operation, "reason": failure.reason])
             ended(id, error: DriverError(.system, failure.description))
-            repairSoon()
+            // What it refuses for good is tried less and less often.
+            kernelFailures = min(kernelFailures + 1, 9)
+            repairSoon(after: min(Self.repairPeriod, Self.repairDelay * (1 << (kernelFailures - 1))))
         }
     }
 
@@ -374,12 +402,14 @@ public struct Engine: Sendable {
             lastStoreFailure = nil
             if let token { withCatalogue { [now] in $0.stored(token, succeeded: true, now: now, into: &$1) } }
             if closingStores.remove(id) != nil { proposeClosing() }
+            ceded(id, isStored: true)
             ended(id, error: nil)
         case .failed(let reason):
             lastStoreFailure = reason
             log(.error, "state could not be written", ["reason": reason])
             if let token { withCatalogue { [now] in $0.stored(token, succeeded: false, now: now, into: &$1) } }
             if closingStores.remove(id) != nil { closeAt = now + Self.closingRetry }
+            ceded(id, isStored: false)
             ended(id, error: DriverError(.system, "state could not be written: \(reason)"))
         }
     }
@@ -407,6 +437,7 @@ public struct Engine: Sendable {
         case membership = 1
         case replication = 2
         case catalogue = 3
+        case addresses = 4
     }
 
     private mutating func receive(_ bytes: [UInt8], from peer: NodeID) {
@@ -423,6 +454,7 @@ public struct Engine: Sendable {
                 var out: [CatalogueNode.Effect] = []
                 try catalogueNode.receive(body, from: peer, now: now, into: &out)
                 run(out)
+            case .addresses: receive(try AddressMessage(wire: body), from: peer)
             }
         } catch {
             log(.warning, "message of a member does not decode", ["peer": name(of: peer), "error": "\(error)"])

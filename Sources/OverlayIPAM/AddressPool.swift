@@ -33,30 +33,48 @@ extension Lease: Wire {
 /// local, with no other node involved.
 public struct AddressPool: Sendable {
     public enum Failure: Error, Hashable, Sendable {
-        /// Every address of this host's blocks is in use: the host needs another block.
+        /// Every address of this host's blocks is in use, or was a moment ago: the host needs another block.
         case noFreeAddress
         /// The address is in use on this host.
         case inUse(Lease)
-        /// The address is in none of this host's blocks.
+        /// The address is in none of this host's blocks, or is being given up.
         case notOwned
     }
 
+    /// How long a freed address rests before another container gets it: neighbours may still have the old one in their caches.
+    public static let coolDown = Interval.seconds(60)
+
+    /// With more freed addresses than this, those that have rested come before those that were never used.
+    static let listedFree = 4096
+
     public let subnet: SubnetID
-    private var blocks: [Range] = []
+    private var blocks: [OwnBlock] = []
+    /// What is on its way back to the cluster (rule R2): not handed out, though still owned.
+    public private(set) var ceded: [AddressRange] = []
     /// Freed addresses, the longest free first, so that reuse is as late as can be. An entry counts while its ticket is the address's:
     /// one that was taken meanwhile, and freed again, has a later one.
-    private var freed: [(address: IPAddress, ticket: UInt64)] = []
+    private var freed: [Freed] = []
     private var freedStart = 0
     private var tickets: [IPAddress: UInt64] = [:]
     private var nextTicket: UInt64 = 0
     public private(set) var leases: [IPAddress: Lease] = [:]
     private var leaseOfMAC: [MACAddress: IPAddress] = [:]
     private var reserved: Set<IPAddress> = []
+    /// Addresses of the blocks less the reserved ones, and how many of them are leased.
+    public private(set) var owned: UInt128 = 0
+    private var leasedOfOwned: UInt128 = 0
 
-    /// A block with the first address that was never handed out since this process started; nil when there is none left.
-    private struct Range: Sendable {
+    private struct OwnBlock: Sendable {
         var range: AddressRange
+        /// The first address that was never handed out since this process started; nil when there is none left.
         var next: IPAddress?
+        var usedAt: Instant
+    }
+
+    private struct Freed: Sendable {
+        var address: IPAddress
+        var ticket: UInt64
+        var at: Instant
     }
 
     public init(subnet: SubnetID, leases: some Sequence<Lease> = []) {
@@ -65,91 +83,196 @@ public struct AddressPool: Sendable {
     }
 
     private mutating func insert(_ lease: Lease) {
-        leases[lease.address] = lease
+        if leases.updateValue(lease, forKey: lease.address) == nil, owns(lease.address), !reserved.contains(lease.address) {
+            leasedOfOwned += 1
+        }
         leaseOfMAC[lease.mac] = lease.address
         tickets[lease.address] = nil
     }
 
     /// Takes over what the catalogue says: this host's blocks, and the addresses nobody may have.
-    public mutating func setBlocks(_ ranges: [AddressRange], reserved: Set<IPAddress>) {
+    public mutating func setBlocks(_ ranges: [AddressRange], reserved: Set<IPAddress>, now: Instant) {
         self.reserved = reserved
         let old = blocks
         blocks = ranges.map { range in
-            old.first { $0.range == range } ?? Range(range: range, next: range.first)
+            if let same = old.first(where: { $0.range == range }) { return same }
+            // What is left of a block that lost some of its addresses goes on from where that was.
+            let parent = old.first { $0.range.contains(range.first) && $0.range.contains(range.last) }
+            let next = parent.map { parent in parent.next.flatMap { $0 <= range.last ? max($0, range.first) : nil } } ?? range.first
+            return OwnBlock(range: range, next: next, usedAt: parent?.usedAt ?? now)
         }
+        ceded = ceded.filter { range in blocks.contains { $0.range.overlaps(range) } }
         for address in tickets.keys where !owns(address) { tickets[address] = nil }
         freed = freed[freedStart...].filter { tickets[$0.address] == $0.ticket }
         freedStart = 0
+        owned = blocks.reduce(0) { $0 + $1.range.count } - UInt128(reserved.count { owns($0) })
+        leasedOfOwned = UInt128(leases.keys.count { owns($0) && !reserved.contains($0) })
     }
 
     public func owns(_ address: IPAddress) -> Bool { blocks.contains { $0.range.contains(address) } }
     public func lease(of mac: MACAddress) -> Lease? { leaseOfMAC[mac].flatMap { leases[$0] } }
     public func lease(at address: IPAddress) -> Lease? { leases[address] }
 
-    /// Addresses of this host's blocks.
-    public var owned: UInt128 {
-        blocks.reduce(0) { $0 + $1.range.count } - UInt128(reserved.count { owns($0) })
+    /// Addresses that are in use by nobody, those that rest included.
+    public var free: UInt128 {
+        let given = ceded.reduce(UInt128(0)) { $0 + $1.count }
+        let taken = leasedOfOwned + given
+        return owned > taken ? owned - taken : 0
     }
 
-    /// Addresses that could be handed out now.
-    public var free: UInt128 {
-        let used = UInt128(leases.keys.count { owns($0) })
-        return owned > used ? owned - used : 0
+    /// Of the free addresses those that rest, or a few more where addresses were taken by name meanwhile.
+    public func resting(now: Instant) -> UInt128 {
+        var low = freedStart
+        var high = freed.count
+        while low < high {
+            let middle = (low + high) / 2
+            if freed[middle].at + Self.coolDown <= now { low = middle + 1 } else { high = middle }
+        }
+        return UInt128(freed.count - low)
     }
+
+    // MARK: Handing out
 
     /// Takes the next address: one that was never used, else the one that has been free for longest.
-    public mutating func allocate(mac: MACAddress) throws(Failure) -> Lease {
+    ///
+    /// - Parameter early: Whether an address that still rests will do.
+    public mutating func allocate(mac: MACAddress, now: Instant, early: Bool = false) throws(Failure) -> Lease {
         if let lease = lease(of: mac) { return lease }
-        guard let address = nextAddress() else { throw .noFreeAddress }
-        let lease = Lease(subnet: subnet, address: address, mac: mac)
-        insert(lease)
-        return lease
+        guard let address = nextAddress(now, early) else { throw .noFreeAddress }
+        return take(address, mac, now)
     }
 
-    /// Takes a certain address.
-    public mutating func allocate(_ address: IPAddress, mac: MACAddress) throws(Failure) -> Lease {
+    /// Takes a certain address, rested or not.
+    public mutating func allocate(_ address: IPAddress, mac: MACAddress, now: Instant) throws(Failure) -> Lease {
         if let lease = leases[address] {
             guard lease.mac == mac else { throw .inUse(lease) }
             return lease
         }
-        guard owns(address), !reserved.contains(address) else { throw .notOwned }
+        guard isGiveable(address) else { throw .notOwned }
+        return take(address, mac, now)
+    }
+
+    private mutating func take(_ address: IPAddress, _ mac: MACAddress, _ now: Instant) -> Lease {
         let lease = Lease(subnet: subnet, address: address, mac: mac)
         insert(lease)
+        touch(address, now)
         return lease
     }
 
     /// Gives an address back; nil when it was not handed out.
     @discardableResult
-    public mutating func release(_ address: IPAddress) -> Lease? {
+    public mutating func release(_ address: IPAddress, now: Instant) -> Lease? {
         guard let lease = leases.removeValue(forKey: address) else { return nil }
         if leaseOfMAC[lease.mac] == address { leaseOfMAC[lease.mac] = nil }
         if owns(address), !reserved.contains(address) {
+            leasedOfOwned -= 1
             nextTicket += 1
             tickets[address] = nextTicket
-            freed.append((address, nextTicket))
+            freed.append(Freed(address: address, ticket: nextTicket, at: now))
+            touch(address, now)
         }
         return lease
     }
 
-    private mutating func nextAddress() -> IPAddress? {
+    private mutating func touch(_ address: IPAddress, _ now: Instant) {
+        if let index = blocks.firstIndex(where: { $0.range.contains(address) }) { blocks[index].usedAt = now }
+    }
+
+    /// Is it this host's to hand out?
+    private func isGiveable(_ address: IPAddress) -> Bool {
+        owns(address) && !reserved.contains(address) && !ceded.contains { $0.contains(address) }
+    }
+
+    private mutating func nextAddress(_ now: Instant, _ early: Bool) -> IPAddress? {
+        // Of a block without end the list of freed ones must not be without end too.
+        if freed.count - freedStart > Self.listedFree, let address = nextFreed(now, early: false) { return address }
         for index in blocks.indices {
             while let candidate = blocks[index].next {
                 let next = candidate.advanced(by: 1)
                 blocks[index].next = next.flatMap { blocks[index].range.contains($0) ? $0 : nil }
-                if leases[candidate] == nil, !reserved.contains(candidate), tickets[candidate] == nil { return candidate }
+                if leases[candidate] == nil, tickets[candidate] == nil, isGiveable(candidate) { return candidate }
             }
         }
+        return nextFreed(now, early: early)
+    }
+
+    private mutating func nextFreed(_ now: Instant, early: Bool) -> IPAddress? {
+        // On their way back: they may be refused, and are free again then.
+        var kept: [Freed] = []
+        defer { if !kept.isEmpty { freed.insert(contentsOf: kept, at: freedStart) } }
         while freedStart < freed.count {
-            let (candidate, ticket) = freed[freedStart]
-            freedStart += 1
-            if freedStart > 1024, freedStart * 2 > freed.count {
-                freed.removeFirst(freedStart)
-                freedStart = 0
+            let entry = freed[freedStart]
+            guard tickets[entry.address] == entry.ticket else {
+                drop()
+                continue
             }
-            guard tickets[candidate] == ticket else { continue }
-            tickets[candidate] = nil
-            if leases[candidate] == nil, !reserved.contains(candidate) { return candidate }
+            guard early || entry.at + Self.coolDown <= now else { return nil }
+            drop()
+            if isGiveable(entry.address) {
+                tickets[entry.address] = nil
+                return entry.address
+            }
+            kept.append(entry)
         }
         return nil
+    }
+
+    private mutating func drop() {
+        freedStart += 1
+        if freedStart > 1024, freedStart * 2 > freed.count {
+            freed.removeFirst(freedStart)
+            freedStart = 0
+        }
+    }
+
+    // MARK: Giving up
+
+    /// Takes free addresses out of what is handed out.
+    public mutating func cede(_ range: AddressRange) {
+        if !ceded.contains(range) { ceded.append(range) }
+    }
+
+    /// They are not on their way any more: what of them is this host's is handed out again.
+    public mutating func endCession(_ range: AddressRange) {
+        ceded.removeAll { $0 == range }
+        // Those that were never used were passed over.
+        for index in blocks.indices where blocks[index].range.overlaps(range) {
+            let first = max(blocks[index].range.first, range.first)
+            blocks[index].next = blocks[index].next.map { min($0, first) } ?? first
+        }
+    }
+
+    /// May this address be given up?
+    public func isFree(_ address: IPAddress) -> Bool { leases[address] == nil && isGiveable(address) }
+
+    /// Blocks of which no address has been in use since a time, but one that is kept: the next container should not wait.
+    public func idleBlocks(since time: Instant) -> [AddressRange] {
+        let usable = blocks.filter { block in !ceded.contains { $0.overlaps(block.range) } }
+        var idle = usable.filter { block in
+            block.usedAt <= time && !leases.keys.contains { block.range.contains($0) }
+        }
+        // One with free addresses is enough.
+        let others = usable.filter { block in !idle.contains { $0.range == block.range } }
+        let hasOther = others.contains { block in
+            UInt128(leases.keys.count { block.range.contains($0) } + reserved.count { block.range.contains($0) })
+                < block.range.count
+        }
+        if !hasOther, !idle.isEmpty { idle.removeFirst() }
+        return idle.map(\.range)
+    }
+
+    /// All that is free, as the fewest ranges, at most `limit` of them.
+    public func freeRanges(limit: Int) -> [AddressRange] {
+        var ranges: [AddressRange] = []
+        for block in blocks where ranges.count < limit {
+            let staying = leases.keys.filter { block.range.contains($0) }.map { AddressRange($0) } + ceded
+            ranges += block.range.subtracting(staying).filter { !isReserved($0) }
+        }
+        return Array(ranges.prefix(limit))
+    }
+
+    /// Are all of its addresses reserved?
+    private func isReserved(_ range: AddressRange) -> Bool {
+        range.count <= UInt128(reserved.count) && UInt128(reserved.count { range.contains($0) }) == range.count
     }
 }

@@ -244,6 +244,21 @@ public struct AddressRange: Hashable, Sendable {
     public func contains(_ address: IPAddress) -> Bool { first <= address && address <= last && address.family == first.family }
     public func overlaps(_ other: AddressRange) -> Bool { first <= other.last && other.first <= last }
 
+    /// What is left of it without others, in order.
+    public func subtracting(_ others: some Sequence<AddressRange>) -> [AddressRange] {
+        var left: [AddressRange] = []
+        var start: IPAddress? = first
+        for other in others.filter({ overlaps($0) }).sorted(by: { $0.first < $1.first }) {
+            guard let from = start else { break }
+            if from < other.first {
+                left.append(AddressRange(first: from, last: IPAddress(family: from.family, bits: other.first.bits - 1)))
+            }
+            start = other.last < last ? other.last.advanced(by: 1).map { max(from, $0) } : nil
+        }
+        if let from = start, from <= last { left.append(AddressRange(first: from, last: last)) }
+        return left
+    }
+
     /// How many addresses; 2¹²⁸ − 1 stands for the whole of IPv6.
     public var count: UInt128 {
         let span = last.bits - first.bits

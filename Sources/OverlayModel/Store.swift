@@ -14,6 +14,8 @@ public enum StoreSpace: String, CaseIterable, Sendable {
     case lease
     /// Pools this host gave up but could not yet tell the catalogue writer about.
     case closing
+    /// Addresses this host gave up but could not yet tell the catalogue writer about.
+    case ceded
 }
 
 /// One change of the durable state. A batch of them is one transaction.

@@ -10,6 +10,9 @@ extension World {
         network.duplication = 0
         network.jitter = Interval(nanoseconds: 0)
         network.ingressLoss = [:]
+        era += 1
+        holds = [:]
+        linkTrouble = linkTrouble.mapValues { min($0, now) }
         for index in nodes.indices {
             setClockRate(index, 1)
             nodes[index].trouble = min(nodes[index].trouble, nodes[index].stalledUntil ?? now)
@@ -37,30 +40,45 @@ extension World {
     }
 
     private func cut(_ links: Set<VirtualNetwork.Link>, for interval: Interval?) {
-        network.cuts.formUnion(links)
+        hold(links, in: \.cuts, for: interval)
         excuse(links, until: now + (interval ?? .seconds(1_000_000)))
         guard let interval else { return }
-        after(interval) { world in
-            world.network.cuts.subtract(links)
-            world.log("passes again: \(links.count) links")
-        }
+        after(interval) { $0.log("passes again: \(links.count) links") }
     }
 
     public func cutDatagrams(of host: Int, for interval: Interval) {
         let links = links(of: host)
         log("UDP of host\(host + 1) is blocked")
-        network.datagramCuts.formUnion(links)
         // Deaf and dumb when TCP is blocked, too.
         if !network.streamCuts.isDisjoint(with: links) { excuse(links, until: now + interval) }
-        after(interval) { $0.network.datagramCuts.subtract(links) }
+        hold(links, in: \.datagramCuts, for: interval)
     }
 
     public func cutStreams(of host: Int, for interval: Interval) {
         let links = links(of: host)
         log("TCP of host\(host + 1) is blocked")
-        network.streamCuts.formUnion(links)
         if !network.datagramCuts.isDisjoint(with: links) || network.loss > 0.3 { excuse(links, until: now + interval) }
-        after(interval) { $0.network.streamCuts.subtract(links) }
+        hold(links, in: \.streamCuts, for: interval)
+    }
+
+    /// Cuts links, and lets them pass again when no other fault holds them.
+    private func hold(
+        _ links: Set<VirtualNetwork.Link>, in kind: WritableKeyPath<VirtualNetwork, Set<VirtualNetwork.Link>>,
+        for interval: Interval?
+    ) {
+        network[keyPath: kind].formUnion(links)
+        for link in links { holds[kind, default: [:]][link, default: 0] += 1 }
+        guard let interval else { return }
+        let era = era
+        after(interval) { world in
+            // All faults have ended meanwhile.
+            guard world.era == era else { return }
+            for link in links {
+                let left = (world.holds[kind]?[link] ?? 1) - 1
+                world.holds[kind]?[link] = left
+                if left == 0 { world.network[keyPath: kind].remove(link) }
+            }
+        }
     }
 
     private func links(of host: Int) -> Set<VirtualNetwork.Link> {
@@ -72,7 +90,9 @@ extension World {
         log("loss \(share)")
         network.loss = share
         network.streamLoss = share / 10
+        lossEnds = now + interval
         after(interval) { world in
+            guard world.now >= world.lossEnds else { return }
             world.network.loss = 0
             world.network.streamLoss = 0
         }
@@ -83,17 +103,16 @@ extension World {
         log("duplicates and disorder")
         network.duplication = 0.1
         network.jitter = .milliseconds(100)
+        disorderEnds = max(disorderEnds, now + interval)
         after(interval) { world in
+            guard world.now >= world.disorderEnds else { return }
             world.network.duplication = 0
             world.network.jitter = Interval(nanoseconds: 0)
         }
     }
 
-    /// Nodes at the ends of cut links may be wrong about one another, and about who lies behind.
+    /// The nodes at the two ends of a cut link may be wrong about one another; nobody else may.
     private func excuse(_ links: Set<VirtualNetwork.Link>, until: Instant) {
-        for link in links {
-            trouble(link.from, until: until)
-            trouble(link.to, until: until)
-        }
+        for link in links { linkTrouble[link] = max(linkTrouble[link] ?? until, until) }
     }
 }

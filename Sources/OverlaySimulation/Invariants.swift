@@ -25,7 +25,7 @@ extension World {
         for peer in nodes[observer].core.membership.away {
             let subject = index(of: peer)
             onDeclaration?(observer, subject)
-            guard isHealthy(observer), isHealthy(subject), !isCut(observer, subject) else { continue }
+            guard isHealthy(observer), isHealthy(subject), !wasCut(observer, subject) else { continue }
             violate("F", "host\(observer + 1) declares host\(subject + 1) down, which is well")
         }
     }
@@ -35,8 +35,9 @@ extension World {
             && network.ingressLoss[index, default: 0] < 0.5
     }
 
-    private func isCut(_ a: Int, _ b: Int) -> Bool {
-        [VirtualNetwork.Link(a, b), .init(b, a)].contains { network.cuts.contains($0) }
+    /// Is, or was until a moment ago, the way between two nodes cut?
+    private func wasCut(_ a: Int, _ b: Int) -> Bool {
+        [VirtualNetwork.Link(a, b), .init(b, a)].contains { linkTrouble[$0].map { now - $0 <= Self.leniency } ?? false }
     }
 
     // MARK: C
@@ -109,6 +110,36 @@ extension World {
             violate(letter, "\(context) after \(limit.nanoseconds / 1_000_000) ms: \(difference() ?? "")")
         }
         return now - start
+    }
+
+    // MARK: N and L
+
+    /// Names, VNIs and subnets are unique in every catalogue, no address has two owners, and what two nodes know of at one index is equal.
+    public func checkCatalogues() {
+        var byIndex: [UInt64: (host: Int, catalogue: Catalogue)] = [:]
+        for index in nodes.indices where nodes[index].isUp {
+            let catalogue = nodes[index].core.engine.catalogue
+            if let other = byIndex[catalogue.index] {
+                if other.catalogue != catalogue {
+                    violate("L", "host\(index + 1) and host\(other.host + 1) know different things at index \(catalogue.index)")
+                }
+                continue
+            }
+            byIndex[catalogue.index] = (index, catalogue)
+            let networks = catalogue.networks.values
+            let names = networks.compactMap(\.name)
+            if Set(names).count != names.count { violate("N", "host\(index + 1): a name is given twice: \(names.sorted())") }
+            if Set(networks.map(\.vni)).count != networks.count { violate("N", "host\(index + 1): a VNI is given twice") }
+            let subnets = networks.flatMap(\.subnets).sorted { $0.prefix.first < $1.prefix.first }
+            for (one, next) in zip(subnets, subnets.dropFirst()) where one.prefix.overlaps(next.prefix) {
+                violate("N", "host\(index + 1): subnets \(one.prefix) and \(next.prefix) overlap")
+            }
+            for subnet in subnets {
+                for (one, next) in zip(subnet.blocks, subnet.blocks.dropFirst()) where one.range.last >= next.range.first {
+                    violate("U", "host\(index + 1): blocks \(one.range) and \(next.range) overlap")
+                }
+            }
+        }
     }
 
     // MARK: Views

@@ -5,6 +5,8 @@ public import OverlayModel
 public struct VirtualKernel {
     public var state = ObservedState()
     public var failure: KernelFailure?
+    /// Refuse rows to other hosts.
+    public var failsForwarding = false
     public private(set) var batches = 0
     /// Who was told of an address's new MAC: the announcements that were made.
     public private(set) var announcements: [(VNI, IPAddress, MACAddress)] = []
@@ -25,6 +27,10 @@ public struct VirtualKernel {
         for (index, operation) in operations.enumerated() {
             if let failure, case .createPort = operation { return .failed(index: index, failure) }
             let vni = operation.vni
+            if failsForwarding, case .setForwarding(_, _, .vtep) = operation {
+                return .failed(
+                    index: index, KernelFailure(operation: "\(operation)", errno: 97, reason: "address family not supported"))
+            }
             switch operation {
             case .createNetwork(let base):
                 // Adopted: the ports stay, the rows of a VXLAN device that is made anew do not.

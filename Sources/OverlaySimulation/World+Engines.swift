@@ -95,22 +95,47 @@ extension World {
         return Attached(endpoint: endpoint, network: network.network, pool: network.pool, address: prefix.address, mac: mac)
     }
 
-    /// The same without waiting: the calls follow one another as the answers come. nil where one was refused.
+    /// The same without waiting: the calls follow one another as the answers come. nil where one was refused; then what was made is
+    /// taken back.
     public func beginAttach(_ index: Int, _ name: String, to network: Created, then done: @escaping (Attached?) -> Void) {
         let mac = Self.mac(name)
         let endpoint = Self.endpointID(name)
         begin(index, .requestAddress(RequestAddress(pool: network.pool, address: nil, purpose: .endpoint(mac)))) { [self] answer in
             guard case .address(let prefix) = answer else { return done(nil) }
+            func takeBack() {
+                _ = begin(index, .deleteEndpoint(network: network.network, endpoint: endpoint))
+                _ = begin(index, .releaseAddress(network.pool, prefix.address))
+                done(nil)
+            }
             let create = CreateEndpoint(
                 network: network.network, endpoint: endpoint, v4: prefix, v6: nil, mac: mac, options: [:])
-            begin(index, .createEndpoint(create)) { [self] _ in
+            begin(index, .createEndpoint(create)) { [self] answer in
+                if case .failed = answer { return takeBack() }
                 let join = Join(network: network.network, endpoint: endpoint, sandboxKey: "/run/docker/netns/1")
                 begin(index, .join(join)) { answer in
-                    if case .failed = answer { return done(nil) }
+                    if case .failed = answer { return takeBack() }
                     done(
                         Attached(
                             endpoint: endpoint, network: network.network, pool: network.pool, address: prefix.address, mac: mac))
                 }
+            }
+        }
+    }
+
+    /// The same for a network. nil where a call was refused.
+    public func beginCreateNetwork(_ index: Int, _ name: String, subnet: IPPrefix?, then done: @escaping (Created?) -> Void) {
+        let request = RequestPool(
+            addressSpace: "swift-overlay", pool: subnet, subPool: nil, networkName: name, family: .v4)
+        begin(index, .requestPool(request)) { [self] answer in
+            guard case .pool(let pool, let prefix, let gateway) = answer else { return done(nil) }
+            let id = Self.networkID(index, name)
+            let data = IPAMData(addressSpace: "swift-overlay", pool: prefix, gateway: gateway)
+            begin(index, .createNetwork(CreateNetwork(network: id, options: [:], v4: [data], v6: []))) { [self] answer in
+                if case .failed = answer {
+                    _ = begin(index, .releasePool(pool))
+                    return done(nil)
+                }
+                done(Created(network: id, pool: pool, prefix: prefix))
             }
         }
     }

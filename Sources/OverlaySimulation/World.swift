@@ -51,6 +51,17 @@ public final class World {
         case action((World) -> Void)
     }
 
+    // MARK: Faults that last
+
+    /// How many faults hold a link.
+    var holds: [WritableKeyPath<VirtualNetwork, Set<VirtualNetwork.Link>>: [VirtualNetwork.Link: Int]] = [:]
+    /// Until when a link was cut.
+    var linkTrouble: [VirtualNetwork.Link: Instant] = [:]
+    /// Counts the ends of all faults.
+    var era = 0
+    var lossEnds = Instant(nanoseconds: 0)
+    var disorderEnds = Instant(nanoseconds: 0)
+
     public internal(set) var now = Instant(nanoseconds: 0)
     public var nodes: [Host] = []
     public var network = VirtualNetwork()
@@ -63,7 +74,9 @@ public final class World {
     public private(set) var answers: [RequestID: ControlResponse] = [:]
     /// The last lines of what happened; the whole story where `traces`.
     public private(set) var logs: [String] = []
-    public var traces = false
+    public var traces = World.tracesAll
+    /// Whether new worlds tell everything.
+    @TaskLocal static var tracesAll = false
     /// Called with what a kernel is told.
     public var onApply: ((Int, [KernelOperation]) -> Void)?
     /// Called when a node declared another one down.
@@ -291,7 +304,9 @@ public final class World {
         log("host\(index + 1) crashes")
     }
 
+    /// - Precondition: It is down.
     public func restart(_ index: Int) throws {
+        precondition(!nodes[index].isUp, "host\(index + 1) runs")
         let epoch = nodes[index].rows[.node]?[Array("epoch".utf8)].flatMap { try? UInt32(wire: $0) } ?? 1
         let identity = Self.identity(
             index, boot: nodes[index].boot, epoch: epoch, vtep: nodes[index].vtep, underlayMTU: nodes[index].underlayMTU)
@@ -335,7 +350,7 @@ public final class World {
     func trouble(_ index: Int, until: Instant) { nodes[index].trouble = max(nodes[index].trouble, until) }
 
     func log(_ line: @autoclosure () -> String) {
-        guard traces || logs.count < 10_000 else { return }
+        if !traces, logs.count >= 10_000 { logs.removeFirst(5000) }
         logs.append("\(now.nanoseconds / 1_000_000).\(String(now.nanoseconds / 1000 % 1000 + 1000).dropFirst()) ms \(line())")
     }
 

@@ -20,6 +20,7 @@ struct Run: AsyncParsableCommand {
     @Option(help: "Begin no further seed after so many seconds.") var seconds: Double?
     @Option(help: "Seeds at a time.") var jobs = 2
     @Flag(help: "Print what happened, violation or not.") var trace = false
+    @Flag(help: "With it, every message too.") var messages = false
 
     func run() async throws {
         let chosen = Scenario.all.filter { scenario == nil || $0.name == scenario }
@@ -35,7 +36,8 @@ struct Run: AsyncParsableCommand {
                 guard next < work.count, limit.map({ ContinuousClock.now < $0 }) ?? true else { return }
                 let (scenario, seed) = work[next]
                 next += 1
-                group.addTask { @concurrent in (scenario, seed, scenario.run(seed: seed)) }
+                let messages = messages
+                group.addTask { @concurrent in (scenario, seed, scenario.run(seed: seed, traces: messages)) }
             }
             for _ in 0..<max(jobs, 1) { add() }
             for await (scenario, seed, outcome) in group {

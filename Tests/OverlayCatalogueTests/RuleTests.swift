@@ -63,6 +63,9 @@ import Testing
         let name = fixture.propose(.admit(Fixture.member(2, name: "host-1")), by: 0)
         #expect(name.refusal == .conflict && name.message.contains("the name host-1 is taken"))
         var twin = Fixture.member(3)
+        twin.vtep = IPAddress(family: .v6, bits: 1)
+        let family = fixture.propose(.admit(twin), by: 0)
+        #expect(family.refusal == .invalid && family.message.contains("--data-path-addr"))
         twin.vtep = Fixture.member(1).vtep
         let vtep = fixture.propose(.admit(twin), by: 0)
         #expect(

@@ -19,6 +19,30 @@ import Testing
         return datapath
     }
 
+    /// A host that says to have what is here takes nothing away.
+    @Test func whatIsHereIsNotElsewhere() {
+        var datapath = Self.raised()
+        _ = datapath.addPort("ve1", Port(containerLink: "so1", mac: Self.one), addresses: [Self.address], on: Self.vni)
+        let before = datapath.networks
+        #expect(datapath.locate(Self.one, .vtep(Self.far), addresses: [Self.address], on: Self.vni) == [])
+        #expect(datapath.forget(Self.one, .vtep(Self.far), addresses: [Self.address], on: Self.vni) == [])
+        #expect(datapath.networks == before)
+        // Nor its address, under another MAC.
+        let rows = datapath.locate(Self.other, .vtep(Self.far), addresses: [Self.address], on: Self.vni)
+        #expect(rows == [.setForwarding(Self.vni, Self.other, .vtep(Self.far))])
+        #expect(datapath.networks[Self.vni]?.neighbours == [Self.address: Self.one])
+    }
+
+    /// A container went from one host to another, and the late word of its old host comes last.
+    @Test func aLateGoneTakesNothingOfTheNewPlace() {
+        var datapath = Self.raised()
+        _ = datapath.locate(Self.one, .vtep(Self.far), addresses: [Self.address], on: Self.vni)
+        _ = datapath.locate(Self.one, .vtep(Self.near), addresses: [Self.address], on: Self.vni)
+        #expect(datapath.forget(Self.one, .vtep(Self.far), addresses: [Self.address], on: Self.vni) == [])
+        #expect(datapath.networks[Self.vni]?.neighbours == [Self.address: Self.one])
+        #expect(datapath.networks[Self.vni]?.forwarding == [Self.one: .vtep(Self.near)])
+    }
+
     // MARK: Repair
 
     @Test(arguments: 1...300 as ClosedRange<UInt64>)
@@ -37,10 +61,10 @@ import Testing
             kernel.observed.networks[vni] = found
             if found == nil, draw.chance(50) { kernel.observed.broken.insert(vni) }
         }
-        kernel.apply(datapath.repair(kernel.observed, keepingRowsTo: []))
+        kernel.apply(datapath.repair(kernel.observed, keepingRowsTo: [:]))
         #expect(kernel.observed == ObservedState(networks: datapath.networks), "seed \(seed)")
         #expect(kernel.refused.isEmpty, "seed \(seed)")
-        #expect(datapath.repair(kernel.observed, keepingRowsTo: []).isEmpty, "seed \(seed): a second repair finds nothing")
+        #expect(datapath.repair(kernel.observed, keepingRowsTo: [:]).isEmpty, "seed \(seed): a second repair finds nothing")
     }
 
     /// Both ways to the desired state agree: change by change, and by repair.
@@ -65,7 +89,7 @@ import Testing
             default: kernel.apply(datapath.setFlood(draw.vtep(), draw.chance(50), on: vni))
             }
             #expect(kernel.observed == ObservedState(networks: datapath.networks), "seed \(seed), step \(step)")
-            #expect(datapath.repair(kernel.observed, keepingRowsTo: []).isEmpty, "seed \(seed), step \(step)")
+            #expect(datapath.repair(kernel.observed, keepingRowsTo: [:]).isEmpty, "seed \(seed), step \(step)")
         }
         #expect(kernel.refused.isEmpty)
     }
@@ -74,21 +98,21 @@ import Testing
         var datapath = Self.raised()
         _ = datapath.locate(Self.one, .vtep(Self.near), addresses: [Self.address], on: Self.vni)
         var kernel = KernelModel()
-        kernel.apply(datapath.repair(ObservedState(), keepingRowsTo: []))
+        kernel.apply(datapath.repair(ObservedState(), keepingRowsTo: [:]))
         let farAddress = IPAddress(v4: 10, 0, 0, 77)
         kernel.apply([
             .setForwarding(Self.vni, Self.other, .vtep(Self.far)), .setNeighbour(Self.vni, farAddress, Self.other),
             .addFlood(Self.vni, Self.far),
         ])
-        #expect(datapath.repair(kernel.observed, keepingRowsTo: [Self.far]).isEmpty)
+        #expect(datapath.repair(kernel.observed, keepingRowsTo: [Self.vni: [Self.far]]).isEmpty)
         // What leads elsewhere goes, also when the unknown one had its MAC before.
         kernel.apply([
             .setNeighbour(Self.vni, IPAddress(v4: 10, 0, 0, 78), MACAddress(bits: 0x0299)), .addFlood(Self.vni, Self.near),
         ])
-        let repair = datapath.repair(kernel.observed, keepingRowsTo: [Self.far])
+        let repair = datapath.repair(kernel.observed, keepingRowsTo: [Self.vni: [Self.far]])
         #expect(Set(repair) == [.deleteNeighbour(Self.vni, IPAddress(v4: 10, 0, 0, 78)), .deleteFlood(Self.vni, Self.near)])
         kernel.apply(repair)
-        kernel.apply(datapath.repair(kernel.observed, keepingRowsTo: []))
+        kernel.apply(datapath.repair(kernel.observed, keepingRowsTo: [:]))
         #expect(kernel.observed.networks == datapath.networks)
     }
 
@@ -96,9 +120,9 @@ import Testing
         var datapath = Self.raised()
         _ = datapath.locate(Self.one, .vtep(Self.near), addresses: [Self.address], on: Self.vni)
         var kernel = KernelModel()
-        kernel.apply(datapath.repair(ObservedState(), keepingRowsTo: []))
+        kernel.apply(datapath.repair(ObservedState(), keepingRowsTo: [:]))
         kernel.apply([.setForwarding(Self.vni, Self.one, .vtep(Self.far)), .setNeighbour(Self.vni, Self.address, Self.other)])
-        kernel.apply(datapath.repair(kernel.observed, keepingRowsTo: [Self.far]))
+        kernel.apply(datapath.repair(kernel.observed, keepingRowsTo: [Self.vni: [Self.far]]))
         #expect(kernel.observed.networks == datapath.networks)
     }
 
@@ -108,7 +132,7 @@ import Testing
         _ = datapath.addPort("ve0", Port(containerLink: "so0", mac: Self.one), addresses: [Self.address], on: Self.vni)
         _ = datapath.setFlood(Self.near, true, on: Self.vni)
         var kernel = KernelModel()
-        kernel.apply(datapath.repair(ObservedState(), keepingRowsTo: []))
+        kernel.apply(datapath.repair(ObservedState(), keepingRowsTo: [:]))
         #expect(kernel.refused.isEmpty, "\(kernel.refused)")
         #expect(kernel.observed.networks[Self.vni]?.flood == [Self.near])
     }

@@ -81,6 +81,53 @@ import Testing
         #expect(world.difference() == nil)
     }
 
+    /// The engine was killed between CreateEndpoint and Join, and knows nothing of it when it starts again.
+    @Test func anEndpointThatIsNeverJoinedIsGivenUp() throws {
+        let world = try World(count: 2)
+        #expect(world.makeCluster())
+        let networks = try [0, 1].map { try world.createNetwork($0, "net") }
+        _ = try world.attach(0, "other", to: networks[0])
+        let mac = World.mac("left")
+        guard
+            case .address(let prefix) = world.call(
+                1, .requestAddress(RequestAddress(pool: networks[1].pool, address: nil, purpose: .endpoint(mac))))
+        else {
+            Issue.record("no address")
+            return
+        }
+        let create = CreateEndpoint(
+            network: networks[1].network, endpoint: World.endpointID("left"), v4: prefix, v6: nil, mac: mac, options: [:])
+        _ = try world.checked(world.call(1, .createEndpoint(create)))
+        #expect(world.nodes[1].engine.localRecords.count == 1)
+        world.crash(1)
+        try world.restart(1)
+        world.run(for: .seconds(60))
+        #expect(world.nodes[1].engine.localRecords.count == 1, "an engine may take its time")
+        world.run(for: .seconds(720))
+        #expect(world.nodes[1].engine.localRecords == [])
+        #expect(world.nodes[1].rows[.endpoint, default: [:]].isEmpty)
+        // Its MAC can be used elsewhere.
+        _ = try world.attach(0, "left", to: networks[0])
+    }
+
+    /// One row that the kernel refuses costs neither other networks nor ever more of the processor.
+    @Test func whatTheKernelRefusesIsTriedLessAndLess() throws {
+        let world = try World(count: 2)
+        #expect(world.makeCluster())
+        let networks = try [0, 1].map { try world.createNetwork($0, "net") }
+        let attached = try [0, 1].map { try world.attach($0, "c\($0)", to: networks[$0]) }
+        world.run(for: .seconds(1))
+        let vni = try #require(world.nodes[0].kernel.state.networks.keys.first)
+        world.nodes[0].kernel.state.networks[vni]?.forwarding[attached[1].mac] = nil
+        world.nodes[0].kernel.failsForwarding = true
+        let before = world.nodes[0].kernel.batches
+        world.run(for: .seconds(600))
+        #expect((1...30).contains(world.nodes[0].kernel.batches - before))
+        world.nodes[0].kernel.failsForwarding = false
+        world.run(for: .seconds(61))
+        #expect(world.difference() == nil)
+    }
+
     @Test(arguments: [1, 2, 3, 4, 5] as [UInt64])
     func lossIsRepaired(seed: UInt64) throws {
         let world = try World(count: 4, seed: seed)

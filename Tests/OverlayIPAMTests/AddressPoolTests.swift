@@ -2,6 +2,24 @@ import OverlayIPAM
 import OverlayModel
 import Testing
 
+/// Where time does not matter.
+extension AddressPool {
+    fileprivate mutating func setBlocks(_ ranges: [AddressRange], reserved: Set<IPAddress>) {
+        setBlocks(ranges, reserved: reserved, now: Instant(nanoseconds: 0))
+    }
+
+    fileprivate mutating func allocate(mac: MACAddress) throws(Failure) -> Lease {
+        try allocate(mac: mac, now: Instant(nanoseconds: 0), early: true)
+    }
+
+    fileprivate mutating func allocate(_ address: IPAddress, mac: MACAddress) throws(Failure) -> Lease {
+        try allocate(address, mac: mac, now: Instant(nanoseconds: 0))
+    }
+
+    @discardableResult
+    fileprivate mutating func release(_ address: IPAddress) -> Lease? { release(address, now: Instant(nanoseconds: 0)) }
+}
+
 @Suite struct AddressPoolTests {
     private static let subnet = SubnetID(1)
 

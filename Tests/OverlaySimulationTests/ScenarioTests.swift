@@ -88,23 +88,41 @@ import Testing
         #expect(play.world.violations.contains { $0.hasPrefix("F") })
     }
 
+    /// A crash loses what is being written, or it happens to be on the disk already.
     @Test func whatIsNotSyncedIsLost() throws {
+        var kept = 0
+        for draws in 0..<12 {
+            let play = try play()
+            let network = try #require(play.networks[1]["net"])
+            play.world.storeTime = .seconds(1)
+            play.uncertain.insert(World.endpointID("late"))
+            play.world.beginAttach(1, "late", to: network) { _ in }
+            play.world.run(for: .milliseconds(10))
+            let rows = play.world.nodes[1].rows
+            for _ in 0..<draws { _ = play.world.random.next() }
+            play.world.crash(1)
+            kept += play.world.nodes[1].rows == rows ? 0 : 1
+            try play.world.restart(1)
+            play.world.storeTime = .microseconds(100)
+            play.settle()
+            #expect(play.world.violations == [])
+        }
+        #expect((1...11).contains(kept))
+    }
+
+    @Test func aLostEndpointIsSeen() throws {
         let play = try play()
-        let network = try #require(play.networks[1]["net"])
-        play.world.storeTime = .seconds(1)
-        play.world.beginAttach(1, "late", to: network) { _ in }
-        play.world.run(for: .milliseconds(10))
-        let rows = play.world.nodes[1].rows
-        for _ in 0..<20 { _ = play.world.random.next() }
-        play.world.crash(1)
-        let isKept = play.world.nodes[1].rows != rows
-        try play.world.restart(1)
-        play.world.storeTime = .microseconds(100)
-        play.world.run(for: .seconds(2))
-        // Either all of the write is there, or nothing; in both cases the node starts, and goes on.
-        #expect(isKept || play.world.nodes[1].rows[.lease]?.count == rows[.lease]?.count)
+        let lost = try #require(play.endpoints.first)
+        play.world.detach(lost.host, lost.attached)
         play.settle()
-        #expect(play.world.violations == [])
+        #expect(play.world.violations.contains { $0.hasPrefix("C") && $0.contains("has lost endpoint") })
+    }
+
+    @Test func anEndpointTooManyIsSeen() throws {
+        let play = try play()
+        play.endpoints.removeFirst()
+        play.settle()
+        #expect(play.world.violations.contains { $0.hasPrefix("C") && $0.contains("which no engine has") })
     }
 }
 

@@ -1,3 +1,4 @@
+import OverlayCatalogue
 import OverlayEngine
 import OverlayMembership
 import OverlayModel
@@ -126,7 +127,12 @@ enum Detection {
         var sizes: Set<Int> = []
         let isDone = world.run(atMost: .seconds(120), step: .milliseconds(10)) {
             sizes.insert(world.nodes[0].core.membership.count)
-            return world.nodes[0].core.membership.count == nodes && world.agree(world.nodes.indices)
+            guard world.nodes[0].core.membership.count == nodes, world.agree(world.nodes.indices) else { return false }
+            return world.nodes.allSatisfy { host in
+                host.core.engine.catalogue.members.keys.allSatisfy {
+                    $0 == host.core.engine.identity.id || host.core.membership.status(of: $0)?.state == .alive
+                }
+            }
         }
         guard isDone else { throw World.Failed("\(nodes) nodes have no common view after 120 s") }
         return (world.now - start, sizes.count)
@@ -136,7 +142,7 @@ enum Detection {
     static func idle(nodes: Int, endpoints: Int, seed: UInt64) throws -> (mean: Double, worst: Double) {
         let play = try Play(nodes: nodes, seed: seed)
         let world = play.world
-        try play.open("net", on: Array(world.nodes.indices))
+        try play.open("net", on: Array(world.nodes.indices), subnet: IPPrefix("10.96.0.0/16"))
         for index in 0..<max(0, endpoints - nodes) { play.attempt { try play.attach(index % nodes, "net") } }
         world.run(for: .seconds(20))
         world.network.sentBytes = [:]

@@ -79,9 +79,13 @@ final class Churn {
     private var steps = 0
     private var serial = 0
     private var isStopped = false
+    /// The last node's engine is at it.
+    private var isFlapping = false
+    private let subnet: IPPrefix?
 
     init(play: Play, hosts: [Int], flapper: Int, network: String) {
         self.play = play
+        subnet = play.networks[hosts[0]][network]?.prefix
         self.hosts = hosts
         self.flapper = flapper
         self.network = network
@@ -115,18 +119,31 @@ final class Churn {
         }
     }
 
-    /// The last node's engine has the network removed and created again, endpoint and all.
+    /// The last node's engine has the network removed with its endpoint, and created again with one, all the time.
     private func flap() {
+        guard !isFlapping else { return }
+        isFlapping = true
         let world = play.world
         if let index = play.endpoints.firstIndex(where: { $0.host == flapper }) {
             let (_, _, attached) = play.endpoints.remove(at: index)
             _ = world.begin(flapper, .leave(network: attached.network, endpoint: attached.endpoint))
             _ = world.begin(flapper, .deleteEndpoint(network: attached.network, endpoint: attached.endpoint))
             _ = world.begin(flapper, .releaseAddress(attached.pool, attached.address))
-        } else if let created = play.networks[flapper][network] {
+            _ = world.begin(flapper, .releasePool(attached.pool))
+            play.networks[flapper][network] = nil
+            world.begin(flapper, .deleteNetwork(attached.network)) { [self] _ in isFlapping = false }
+        } else {
             serial += 1
-            world.beginAttach(flapper, "flap \(serial)", to: created) { [play, flapper, network] attached in
-                if let attached { play.endpoints.append((flapper, network, attached)) }
+            world.beginCreateNetwork(flapper, network, subnet: subnet) { [self] created in
+                guard let created else {
+                    isFlapping = false
+                    return
+                }
+                play.networks[flapper][network] = created
+                world.beginAttach(flapper, "flap \(serial)", to: created) { [self] attached in
+                    if let attached { play.endpoints.append((flapper, network, attached)) }
+                    isFlapping = false
+                }
             }
         }
     }

@@ -1,3 +1,4 @@
+import OverlayDatapath
 import OverlayDriver
 import OverlayEngine
 public import OverlayModel
@@ -8,6 +9,10 @@ public final class Play {
     /// What each node's engine has: networks by name.
     var networks: [[String: World.Created]]
     var endpoints: [(host: Int, network: String, attached: World.Attached)] = []
+    /// Of networks that are not made with the next free one.
+    var subnets: [String: IPPrefix?] = [:]
+    /// Endpoints whose calls were under way when something ended them: they may be there, or not.
+    var uncertain: Set<EndpointID> = []
     /// Calls that were refused; not an error where the writer is away.
     private(set) var refused = 0
     private var serial = 0
@@ -21,9 +26,9 @@ public final class Play {
     }
 
     /// Every node's engine gets the network, and an endpoint on it where asked for.
-    public func open(_ name: String, on hosts: some Collection<Int>) throws {
+    public func open(_ name: String, on hosts: some Collection<Int>, subnet: IPPrefix? = nil) throws {
         // With many hosts a /24 is no more than their blocks.
-        let subnet = hosts.count > 12 ? IPPrefix("10.96.0.0/16") : nil
+        let subnet = subnet ?? (hosts.count > 12 ? IPPrefix("10.96.0.0/16") : nil)
         for host in hosts {
             networks[host][name] = try world.createNetwork(host, name, subnet: subnet)
             try attach(host, name)
@@ -31,12 +36,19 @@ public final class Play {
     }
 
     @discardableResult
-    public func attach(_ host: Int, _ name: String) throws -> World.Attached {
+    public func attach(_ host: Int, _ name: String, address: IPAddress? = nil) throws -> World.Attached {
         guard let network = networks[host][name] else { throw World.Failed("host\(host + 1) has no network \(name)") }
         serial += 1
-        let attached = try world.attach(host, "endpoint \(serial)", to: network)
-        endpoints.append((host, name, attached))
-        return attached
+        let title = "endpoint \(serial)"
+        do {
+            let attached = try world.attach(host, title, to: network, address: address)
+            endpoints.append((host, name, attached))
+            checkAddresses()
+            return attached
+        } catch {
+            uncertain.insert(World.endpointID(title))
+            throw error
+        }
     }
 
     public func detach(at index: Int) {
@@ -55,13 +67,20 @@ public final class Play {
 
     func createSomewhere(_ names: [String]) {
         guard let host = random.pick(upHosts), let name = random.pick(names), networks[host][name] == nil else { return }
-        attempt { networks[host][name] = try world.createNetwork(host, name) }
+        attempt { networks[host][name] = try world.createNetwork(host, name, subnet: subnets[name] ?? nil) }
+        world.checkCatalogues()
     }
 
-    func attachSomewhere() {
+    /// - Parameter byName: Whether with an address of the engine's choice.
+    func attachSomewhere(byName: Bool = false) {
         let places = upHosts.flatMap { host in networks[host].keys.sorted().map { (host, $0) } }
         guard let (host, name) = random.pick(places) else { return }
-        attempt { try attach(host, name) }
+        var address: IPAddress?
+        if byName, let prefix = networks[host][name]?.prefix {
+            address = prefix.first.advanced(by: UInt128(1 + random.below(Int(clamping: prefix.usable.count))))
+        }
+        attempt { try attach(host, name, address: address) }
+        world.checkCatalogues()
     }
 
     func detachSomewhere() {
@@ -83,7 +102,7 @@ public final class Play {
     func crashDaemon(_ host: Int, for interval: Interval) {
         guard world.nodes[host].isUp else { return }
         world.crash(host)
-        world.after(interval) { world in try? world.restart(host) }
+        restart(host, after: interval)
     }
 
     /// The machine dies, and its containers with it.
@@ -92,7 +111,17 @@ public final class Play {
         world.crash(host, hostToo: true)
         world.nodes[host].kernel = VirtualKernel()
         endpoints.removeAll { $0.host == host }
-        world.after(interval) { world in try? world.restart(host) }
+        restart(host, after: interval)
+    }
+
+    private func restart(_ host: Int, after interval: Interval) {
+        let boot = world.nodes[host].boot
+        world.after(interval) { [self] world in if world.nodes[host].boot == boot { restart(host) } }
+    }
+
+    private func restart(_ host: Int) {
+        guard !world.nodes[host].isUp else { return }
+        do { try world.restart(host) } catch { world.violate("P", "host\(host + 1) does not start with what it stored: \(error)") }
     }
 
     // MARK: The end
@@ -100,37 +129,70 @@ public final class Play {
     /// All faults end.
     public func heal() {
         world.heal()
-        for index in world.nodes.indices where !world.nodes[index].isUp { try? world.restart(index) }
+        for index in world.nodes.indices { restart(index) }
     }
 
-    /// Everything must be right in a short time, and go on working.
+    /// Everything must be right within the limit, all in all, and go on working.
     public func settle(within limit: Interval = .seconds(5)) {
         let stalled = world.nodes.compactMap(\.stalledUntil).max()
         if let stalled { world.run(until: stalled) }
         // Restarts that were still to come.
-        for index in world.nodes.indices where !world.nodes[index].isUp { try? world.restart(index) }
+        for index in world.nodes.indices { restart(index) }
+        let end = world.now + limit
         if !world.run(atMost: .seconds(1), until: { world.nodes.allSatisfy(\.engine.isReady) }) {
             world.violate("P", "a daemon has not looked at its kernel a second after its start")
         }
-        world.expectConvergence(within: limit, letter: "P", "heal")
-        if !world.run(atMost: limit, step: .milliseconds(10), until: { world.agree(world.nodes.indices) }) {
-            world.violate("C", "views of who is reachable differ after the heal")
+        world.expectConvergence(within: max(end - world.now, .milliseconds(1)), letter: "P", "heal")
+        let left = max(end - world.now, .milliseconds(1))
+        if !world.run(atMost: left, step: .milliseconds(10), until: { world.agree(world.nodes.indices) }) {
+            world.violate("P", "views of who is reachable differ \(limit.wholeSeconds) s after the heal")
         }
+        checkEndpoints()
         for (host, name) in world.nodes.indices.compactMap({ host in networks[host].keys.sorted().first.map { (host, $0) } }) {
-            do { try attach(host, name) } catch { world.violate("P", "host\(host + 1) cannot attach to \(name): \(error)") }
+            do { try attach(host, name) } catch {
+                // A small subnet may be used up.
+                if (error as? DriverError)?.code != .exhausted {
+                    world.violate("P", "host\(host + 1) cannot attach to \(name): \(error)")
+                }
+            }
         }
         world.expectConvergence(within: .seconds(1), letter: "C", "quiet")
+        checkEndpoints()
         checkAddresses()
+        world.checkCatalogues()
+    }
+
+    /// C, by what the engines were told: every endpoint is in its node's records and kernel, as it was made, and no other is.
+    private func checkEndpoints() {
+        for host in world.nodes.indices where world.nodes[host].isUp {
+            let records = Dictionary(
+                uniqueKeysWithValues: world.nodes[host].engine.localRecords.map { ($0.endpoint, $0) })
+            let mine = endpoints.filter { $0.host == host }
+            for (_, name, attached) in mine {
+                guard let record = records[attached.endpoint], record.mac == attached.mac, record.addresses == [attached.address]
+                else {
+                    world.violate(
+                        "C", "host\(host + 1) has lost endpoint \(attached.endpoint.short) of \(name), or has it otherwise")
+                    continue
+                }
+                let port = world.nodes[host].kernel.state.networks[record.vni]?.ports[KernelName.port(attached.endpoint)]
+                if port?.mac != attached.mac {
+                    world.violate(
+                        "C", "endpoint \(attached.endpoint.short) of \(name) has no port in the kernel of host\(host + 1)")
+                }
+            }
+            let known = Set(mine.map(\.attached.endpoint)).union(uncertain)
+            for endpoint in records.keys where !known.contains(endpoint) {
+                world.violate("C", "host\(host + 1) has endpoint \(endpoint.short), which no engine has")
+            }
+        }
     }
 
     /// U: no address on two endpoints of one network.
     private func checkAddresses() {
         var seen: [String: Set<IPAddress>] = [:]
-        for endpoint in endpoints {
-            guard seen[endpoint.network, default: []].insert(endpoint.attached.address).inserted else {
-                world.violate("U", "\(endpoint.attached.address) is on two endpoints of \(endpoint.network)")
-                continue
-            }
+        for endpoint in endpoints where !seen[endpoint.network, default: []].insert(endpoint.attached.address).inserted {
+            world.violate("U", "\(endpoint.attached.address) is on two endpoints of \(endpoint.network)")
         }
     }
 }

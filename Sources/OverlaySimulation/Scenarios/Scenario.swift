@@ -20,9 +20,10 @@ public struct Scenario: Sendable {
         public var length: Interval
     }
 
-    public func run(seed: UInt64) -> Outcome {
+    /// - Parameter traces: Whether to tell every message too.
+    public func run(seed: UInt64, traces: Bool = false) -> Outcome {
         do {
-            let play = try body(seed)
+            let play = try World.$tracesAll.withValue(traces) { try body(seed) }
             return Outcome(
                 violations: play.world.violations, trace: play.world.logs, length: play.world.now - Instant(nanoseconds: 0))
         } catch {

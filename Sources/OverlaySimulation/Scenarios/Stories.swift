@@ -23,6 +23,11 @@ extension Scenario {
         Scenario("clocks", "clocks jump by a day and run 10 % fast or slow (§7.2.9)", clocks),
         Scenario("addresses", "hosts swap their tunnel addresses (§7.2.13)", addresses),
         Scenario("restart-all", "all daemons, or all machines, die and start in any order (§7.2.14)", restartAll),
+        Scenario("scarcity", "small subnets, addresses asked for by name, idle minutes, and the storm's faults (§7.2.18)") {
+            try Storm.run(.init(acts: 60, nodes: 2...6, isScarce: true), seed: $0)
+        },
+        Scenario(
+            "interrupted", "daemons die in the middle of calls, before and after their writes are durable (§7.2.14)", interrupted),
         Scenario("large", "10 000 endpoints on one host, one reader stopped, loss (§7.2.20)", large),
     ]
 
@@ -309,6 +314,32 @@ extension Scenario {
             try world.restart(host)
             world.run(for: .milliseconds(Int64(random.below(1500))))
         }
+        play.settle()
+        return play
+    }
+
+    private static func interrupted(seed: UInt64) throws -> Play {
+        let play = try make(seed, 2...6)
+        let world = play.world
+        var random = SeededGenerator(seed: seed)
+        for round in 0..<40 {
+            world.storeTime = .microseconds(Int64(50 + random.below(random.chance(0.3) ? 20_000 : 500)))
+            let host = random.below(world.nodes.count)
+            if world.nodes[host].isUp, let network = play.networks[host]["net"] {
+                let name = "call \(round)"
+                play.uncertain.insert(World.endpointID(name))
+                world.beginAttach(host, name, to: network) { attached in
+                    guard let attached else { return }
+                    play.endpoints.append((host, "net", attached))
+                    play.uncertain.remove(attached.endpoint)
+                }
+            }
+            world.run(for: .microseconds(Int64(random.below(random.chance(0.5) ? 1000 : 20_000))))
+            if random.chance(0.4) { play.crashDaemon(host, for: .milliseconds(Int64(random.below(500)))) }
+            if random.chance(0.2) { world.run(for: .milliseconds(Int64(random.below(300)))) }
+        }
+        world.storeTime = .microseconds(100)
+        play.heal()
         play.settle()
         return play
     }

@@ -7,6 +7,8 @@ enum Storm {
         var acts = 30
         var nodes: ClosedRange<Int> = 2...12
         var hasFaults = true
+        /// Networks of 13 addresses, some asked for by name, and minutes that pass.
+        var isScarce = false
     }
 
     static func run(_ weather: Weather, seed: UInt64) throws -> Play {
@@ -16,6 +18,10 @@ enum Storm {
         let nodes = weather.nodes.lowerBound + min(random.below(span), random.below(span))
         let play = try Play(nodes: nodes, seed: seed)
         let names = (0...random.below(4)).map { "net\($0)" }
+        if weather.isScarce {
+            play.subnets = Dictionary(
+                uniqueKeysWithValues: names.enumerated().map { ($1, IPPrefix(IPAddress(v4: 10, 9, UInt8($0), 0), length: 28)) })
+        }
         for _ in 0..<3 { play.createSomewhere(names) }
         for _ in 0..<weather.acts {
             act(play, names, weather, &random)
@@ -29,7 +35,9 @@ enum Storm {
     private static func act(_ play: Play, _ names: [String], _ weather: Weather, _ random: inout SeededGenerator) {
         switch random.below(weather.hasFaults ? 100 : 70) {
         case 0..<12: play.createSomewhere(names)
+        case 12..<20 where weather.isScarce: play.attachSomewhere(byName: true)
         case 12..<34: play.attachSomewhere()
+        case 54..<56 where weather.isScarce: play.world.run(for: .seconds(Int64(60 + random.below(900))))
         case 34..<48: play.detachSomewhere()
         case 48..<54: play.removeSomewhere()
         case 54..<70: play.world.run(for: .milliseconds(Int64(10 + random.below(490))))
