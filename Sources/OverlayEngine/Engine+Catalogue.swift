@@ -129,11 +129,16 @@ extension Engine {
     /// - Returns: Whether members changed, and everything is to be followed anew.
     private mutating func follow(_ entry: Entry, _ result: CommandResult) -> Bool {
         if case .refused = result { return false }
+        let isOwn = entry.proposer == identity.id
         switch entry.command {
         case .initialise, .admit, .remove: return true
-        case .openSubnet, .configure: followSubnets()
+        case .openSubnet:
+            guard case .opened(let subnet) = result else { return false }
+            if isOwn || concerns(subnet) { followSubnets() }
+        case .configure(let network, let adopted, _):
+            if isOwn || subscribed.contains(network) || adopted.contains(where: { concerns($0) }) { followSubnets() }
         case .closeSubnet(let subnet):
-            followSubnets()
+            if isOwn || concerns(subnet) { followSubnets() }
             wakeAddressWaits(subnet)
         case .setJoinSecret: break
         case .setGateway(let subnet, _), .reserve(let subnet, _), .claimBlock(let subnet, _), .claimAddress(let subnet, _):
@@ -143,6 +148,11 @@ extension Engine {
             wakeAddressWaits(subnet)
         }
         return false
+    }
+
+    /// Does this host use the subnet, or its network? Of others' networks there may be thousands.
+    private func concerns(_ subnet: SubnetID) -> Bool {
+        pools[subnet] != nil || catalogue.networkOfSubnet[subnet].map { subscribed.contains($0) } ?? false
     }
 
     /// Members and everything else may be others than before.

@@ -828,7 +828,7 @@ def converge(mesh, arguments):
     for key, text in {
         "address": "address handed out (RequestAddress answered) → last row",
         "request": "start of RequestAddress → last row",
-        "join": "start of Join (which announces) → last row",
+        "join": "start of Join → last row (CreateEndpoint has announced)",
         "first": "start of Join → first row",
         "answered": "answer of Join → last row (negative: before it)",
         "neighbour": "address handed out → last neighbour",

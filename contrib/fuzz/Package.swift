@@ -67,6 +67,7 @@ let package = Package(
             swiftSettings: fuzzed))
 }
 
+fuzz("address-message", ["OverlayEngine"])
 fuzz("address-text", [])
 fuzz("catalogue-entry", ["OverlayCatalogue", "CatalogueSamples"])
 fuzz("catalogue-log", ["OverlayCatalogue", "CatalogueSamples"])

@@ -114,6 +114,8 @@ final class Churn {
         }
         guard let created = play.networks[host][network] else { return }
         serial += 1
+        // Nobody keeps a list of what is there when it stops.
+        play.uncertain.insert(World.endpointID("junk \(serial)"))
         world.beginAttach(host, "junk \(serial)", to: created) { [self] attached in
             if let attached { live.append((host, attached)) }
         }
@@ -140,6 +142,7 @@ final class Churn {
                     return
                 }
                 play.networks[flapper][network] = created
+                play.uncertain.insert(World.endpointID("flap \(serial)"))
                 world.beginAttach(flapper, "flap \(serial)", to: created) { [self] attached in
                     if let attached { play.endpoints.append((flapper, network, attached)) }
                     isFlapping = false

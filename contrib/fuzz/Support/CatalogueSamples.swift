@@ -41,6 +41,8 @@ public enum CatalogueSamples {
             (writer, .claimBlock(SubnetID(1), count: 16)),
             (other, .claimBlock(SubnetID(1), count: 3)),
             (other, .claimAddress(SubnetID(1), IPAddress("10.0.0.9")!)),
+            (other, .giveBack(SubnetID(1), AddressRange(IPAddress("10.0.0.9")!))),
+            (other, .move(SubnetID(1), IPAddress("10.0.0.9")!, to: NodeID(bits: 1), epoch: 1)),
             (other, .claimBlock(SubnetID(99), count: 16)),
             (writer, .claimBlock(SubnetID(2), count: 1)),
             (writer, .setJoinSecret([UInt8](repeating: 3, count: 32))),

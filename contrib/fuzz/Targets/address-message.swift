@@ -1,0 +1,12 @@
+public import Fuzzing
+@testable import OverlayEngine
+import OverlayModel
+
+/// What members say to one another of addresses.
+@_silgen_name("fuzzTarget") public func target() -> Target {
+    let address = IPAddress("10.0.0.9")!
+    let seeds: [AddressMessage] = [
+        .pressure(SubnetID(1)), .want(SubnetID(1), address, epoch: 2), .inUse(SubnetID(1), address, by: "endpoint 0123456789ab"),
+    ]
+    return Target(seeds: seeds.map(\.wireBytes)) { roundTrip(AddressMessage.self, $0) }
+}
