@@ -121,6 +121,16 @@ public struct Catalogue: Hashable, Sendable {
                 "the tunnel address \(member.vtep) is that of node \(other.name); give this host another one with --data-path-addr, or "
                     + "remove the old node with `swift-overlay node rm \(other.name)`")
         }
+        guard member.port != 0, member.address.isHost, member.vtep.isHost else {
+            throw Refusal(
+                .invalid, "\(member.address):\(member.port) and \(member.vtep) are no addresses that a host is reached at")
+        }
+        if let other = members.values.first(where: { $0.address.family != member.address.family && $0.id != member.id }) {
+            throw Refusal(
+                .invalid,
+                "the address \(member.address) is not of the family of the others', such as \(other.address) of node \(other.name); "
+                    + "give this host one with --advertise-addr")
+        }
         if let other = members.values.first(where: { $0.vtep.family != member.vtep.family && $0.id != member.id }) {
             throw Refusal(
                 .invalid,

@@ -57,10 +57,16 @@ public actor GossipTransport {
 
     static let inboundStreams = 1024
     static let queuedFrames = 256
+    static let queuedBytes = 8 << 20
     static let streamIdle = TimeAmount.seconds(120)
     /// A connection whose bytes stay unacknowledged for so long is given up (TCP_USER_TIMEOUT, in milliseconds): after a partition the
     /// kernel would wait for minutes before it tried again.
     static let streamPatience = 5000
+
+    /// After an address that the kernel refuses was sent to, datagrams go one by one for so long, to find out which it is.
+    static let careful = TimeAmount.seconds(10)
+    static let firstPause = TimeAmount.milliseconds(500)
+    static let lastPause = TimeAmount.seconds(10)
 
     private let loop: any EventLoop
     public nonisolated let unownedExecutor: UnownedSerialExecutor
@@ -75,6 +81,11 @@ public actor GossipTransport {
     private var peers: [NodeID: SocketAddress] = [:]
     private var streams: [NodeID: OutboundStream] = [:]
     private var inbound = 0
+    /// Where datagrams are bound again when the socket was lost; nil before, and after ``close()``.
+    private var home: (host: String, port: Int)?
+    private var carefulUntil = NIODeadline.uptimeNanoseconds(0)
+    /// Members that the kernel refuses to send to.
+    private var paused: [NodeID: (until: NIODeadline, length: TimeAmount)] = [:]
     private let node: NodeID
     private let boot: UInt32
     public private(set) var counters = Counters()
@@ -114,22 +125,67 @@ public actor GossipTransport {
             }
             .bind(host: host, port: port).get()
         do {
-            let datagrams = try await DatagramBootstrap(group: loop)
-                .channelOption(.datagramVectorReadMessageCount, value: 32)
-                .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 32 * 2048))
-                .channelOption(.maxMessagesPerRead, value: 8)
-                .channelInitializer { [weak self] channel in
-                    channel.eventLoop.makeCompletedFuture {
-                        guard let self else { throw ChannelError.inappropriateOperationForState }
-                        try channel.pipeline.syncOperations.addHandler(DatagramHandler(transport: self))
-                    }
-                }
-                .bind(host: host, port: port).get()
-            self.datagrams = datagrams
+            let datagrams = try await bindDatagrams(host: host, port: port).get()
             self.listener = listener
+            home = (host, port)
+            hold(datagrams)
         } catch {
             try? await listener.close()
             throw error
+        }
+    }
+
+    private func bindDatagrams(host: String, port: Int) -> EventLoopFuture<any Channel> {
+        DatagramBootstrap(group: loop)
+            .channelOption(.datagramVectorReadMessageCount, value: 32)
+            .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 32 * 2048))
+            .channelOption(.maxMessagesPerRead, value: 8)
+            .channelInitializer { [weak self] channel in
+                channel.eventLoop.makeCompletedFuture {
+                    guard let self else { throw ChannelError.inappropriateOperationForState }
+                    try channel.pipeline.syncOperations.addHandler(DatagramHandler(transport: self))
+                }
+            }
+            .bind(host: host, port: port)
+    }
+
+    /// NIO closes the socket when one datagram cannot be sent: a host without a route for a moment, a firewall that says no, an address
+    /// that is none. It is bound again at once.
+    private func hold(_ datagrams: any Channel) {
+        self.datagrams = datagrams
+        datagrams.closeFuture.whenComplete { [weak self] _ in
+            guard let self else { return }
+            self.loop.execute { self.assumeIsolated { $0.lostDatagrams() } }
+        }
+    }
+
+    private func lostDatagrams() {
+        datagrams = nil
+        guard home != nil else { return }
+        if carefulUntil < .now() { logger.warning("the UDP socket was lost, as a datagram could not be sent; binding it again") }
+        carefulUntil = .now() + Self.careful
+        bindAgain(after: .zero)
+    }
+
+    private func bindAgain(after delay: TimeAmount) {
+        loop.scheduleTask(in: delay) { [weak self] in
+            self?.assumeIsolated { transport in
+                guard let home = transport.home else { return }
+                transport.bindDatagrams(host: home.host, port: home.port).whenComplete { [weak self] result in
+                    self?.assumeIsolated { $0.boundAgain(result, after: delay) }
+                }
+            }
+        }
+    }
+
+    private func boundAgain(_ result: Result<any Channel, any Error>, after delay: TimeAmount) {
+        switch result {
+        case .success(let channel):
+            guard home != nil else { return channel.close(promise: nil) }
+            hold(channel)
+        case .failure(let error):
+            logger.error("the UDP socket cannot be bound again", metadata: ["error": "\(error)"])
+            bindAgain(after: min(max(delay * 2, .milliseconds(100)), .seconds(5)))
         }
     }
 
@@ -151,6 +207,7 @@ public actor GossipTransport {
     public func close() async {
         for stream in streams.values { stream.channel?.close(promise: nil) }
         streams = [:]
+        home = nil
         try? await datagrams?.close()
         try? await listener?.close()
         datagrams = nil
@@ -189,7 +246,27 @@ public actor GossipTransport {
         guard let packet = sealer?.seal(message, on: .datagram), let datagrams else { return }
         counters.sent += 1
         let buffer = datagrams.allocator.buffer(bytes: packet)
-        datagrams.write(AddressedEnvelope(remoteAddress: address, data: buffer), promise: nil)
+        let envelope = AddressedEnvelope(remoteAddress: address, data: buffer)
+        guard carefulUntil >= .now() else { return datagrams.write(envelope, promise: nil) }
+        if let pause = paused[node], pause.until > .now() { return }
+        let sent = loop.makePromise(of: Void.self)
+        sent.futureResult.whenComplete { [weak self] result in self?.assumeIsolated { $0.sent(to: node, result) } }
+        datagrams.writeAndFlush(envelope, promise: sent)
+    }
+
+    /// What became of a datagram that was sent by itself.
+    private func sent(to node: NodeID, _ result: Result<Void, any Error>) {
+        guard case .failure(let error) = result else {
+            paused[node] = nil
+            return
+        }
+        // Others fail with the socket that the one has cost.
+        guard error is IOError else { return }
+        let length = paused[node].map { min($0.length * 2, Self.lastPause) } ?? Self.firstPause
+        if paused[node] == nil {
+            logger.warning("the kernel refuses datagrams to a member", metadata: ["node": "\(node.short)", "error": "\(error)"])
+        }
+        paused[node] = (.now() + length, length)
     }
 
     public func flush() { datagrams?.flush() }
@@ -208,12 +285,14 @@ public actor GossipTransport {
             if channel.isWritable { channel.writeAndFlush(FrameDecoder.frame(frame, channel.allocator), promise: nil) }
             return
         }
-        if stream.queue.count < Self.queuedFrames { stream.queue.append(frame) }
-        if !stream.isConnecting {
-            stream.isConnecting = true
-            connect(node, to: address)
+        if stream.queue.count < Self.queuedFrames, stream.queuedBytes + frame.count <= Self.queuedBytes {
+            stream.queue.append(frame)
+            stream.queuedBytes += frame.count
         }
+        let isFirst = !stream.isConnecting
+        stream.isConnecting = true
         streams[node] = stream
+        if isFirst { connect(node, to: address) }
     }
 
     private func connect(_ node: NodeID, to address: SocketAddress) {
@@ -228,7 +307,9 @@ public actor GossipTransport {
             }
             .connect(to: address)
             .whenComplete { [weak self] result in
-                self?.assumeIsolated { $0.connected(node, to: address, result) }
+                // Later, as it may fail at once: whoever sends is in the middle of something.
+                guard let self else { return }
+                self.loop.execute { self.assumeIsolated { $0.connected(node, to: address, result) } }
             }
     }
 
@@ -247,6 +328,7 @@ public actor GossipTransport {
             logger.debug("stream to a member failed", metadata: ["node": "\(node.short)", "error": "\(error)"])
         }
         stream.queue = []
+        stream.queuedBytes = 0
         streams[node] = stream
         handlers.stream(node, result.failure)
         handlers.drained()
@@ -306,6 +388,7 @@ public actor GossipTransport {
         var channel: (any Channel)?
         var isConnecting = false
         var queue: [[UInt8]] = []
+        var queuedBytes = 0
     }
 }
 

@@ -36,6 +36,14 @@ public struct IPAddress: Hashable, Sendable {
         return (0..<count).map { UInt8(truncatingIfNeeded: bits >> UInt128(8 * (count - 1 - $0))) }
     }
 
+    /// Can a host have it? Not the unspecified address, nor multicast or broadcast (RFC 1122 §3.2.1.3, RFC 4291 §2.7).
+    public var isHost: Bool {
+        switch family {
+        case .v4: bits >> 24 != 0 && bits >> 28 < 0xE
+        case .v6: bits != 0 && bits >> 120 != 0xFF
+        }
+    }
+
     /// The address as a subnet of its own: /32 or /128.
     public var hostPrefix: IPPrefix { IPPrefix(host: self) }
 

@@ -197,6 +197,38 @@ import Testing
         }
     }
 
+    /// The kernel refuses to send to it: a broadcast address stands for hosts without a route and for firewalls that say no.
+    @Test func aMemberThatCannotBeSentToCostsNobodyElseAnything() async throws {
+        let (first, second) = (try await End(1), try await End(2))
+        let nowhere = PeerAddress(node: NodeID(bits: 3), address: IPAddress(v4: 255, 255, 255, 255), port: 7946)
+        let peers = [first, second].map { PeerAddress(node: $0.node, address: IPAddress(v4: 127, 0, 0, 1), port: $0.port) }
+        for end in [first, second] { await end.transport.setPeers(peers + [nowhere], key: Self.key) }
+        // What goes with one that is refused may be lost, and comes again; the socket is not.
+        var rounds: UInt8 = 0
+        while second.received.count < 10, rounds < 200 {
+            rounds += 1
+            await first.transport.send([99], to: nowhere.node)
+            await first.send([rounds], to: second)
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        #expect(second.received.count >= 10)
+        await second.send([50], to: first)
+        #expect(await eventually { first.received == [[50]] })
+        for end in [first, second] { await end.transport.close() }
+    }
+
+    @Test func aStreamThatFailsAtOnceIsTriedAgain() async throws {
+        let end = try await End(1)
+        let nowhere = PeerAddress(node: NodeID(bits: 3), address: IPAddress(v4: 255, 255, 255, 255), port: 7946)
+        await end.transport.setPeers([nowhere], key: Self.key)
+        for attempt in 1...3 {
+            await end.transport.send([1], to: nowhere.node, by: .stream)
+            #expect(await eventually { end.streamOutcomes.count == attempt })
+        }
+        #expect(end.streamOutcomes.allSatisfy { $0 != nil })
+        await end.transport.close()
+    }
+
     @Test func aPortThatIsTakenIsLeftForTheNext() async throws {
         let first = try await End(1)
         let second = GossipTransport(
