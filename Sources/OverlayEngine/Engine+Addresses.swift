@@ -105,6 +105,12 @@ extension Engine {
         guard !mac.isMulticast, mac != .zero else { throw DriverError(.invalid, "\(mac) is not the MAC of an interface") }
         guard var pool = pools[subnet.id] else { throw DriverError(.notFound, "the pool \(subnet.id) does not exist") }
         // The same MAC again is the same request again, unless an endpoint has it: then it is somebody else's.
+        if let lease = pool.lease(of: mac), !pool.owns(lease.address) {
+            // What is not of this host's blocks is somebody else's by now (rule R7), whatever a row of old says.
+            try checkUnused(lease, in: network)
+            pool.release(lease.address, now: now)
+            store([.delete(.lease, key: lease.storeKey)])
+        }
         if let lease = pool.lease(of: mac), wanted == nil || wanted == lease.address {
             try checkUnused(lease, in: network)
             return address(lease.address, in: subnet, after: unfinished(.lease(subnet.id, lease.address)))

@@ -204,7 +204,11 @@ extension Engine {
     }
 
     private mutating func cede(_ cession: Cession, to recipient: Recipient) {
-        guard cessions[cession] == nil else { return }
+        // A release that is not durable yet may still fail, and is of the address's old life then.
+        let isBusy = inFlight.keys.contains { object in
+            if case .lease(cession.subnet, let address) = object { cession.range.contains(address) } else { false }
+        }
+        guard cessions[cession] == nil, !isBusy else { return }
         pools[cession.subnet]?.cede(cession.range)
         cessions[cession] = recipient
         cessionStores[store([.put(.ceded, key: cession.storeKey, value: cession.wireBytes)])] = cession

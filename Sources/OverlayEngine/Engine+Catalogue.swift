@@ -227,6 +227,7 @@ extension Engine {
             writes.append(.put(.closing, key: id.wireBytes, value: []))
             closing.insert(id)
             pools[id] = nil
+            prefetchPaused[id] = nil
         }
         guard !writes.isEmpty else { return [] }
         let stored = store(writes)

@@ -167,14 +167,19 @@ public struct Engine: Sendable {
             let lease = try Lease(wire: bytes)
             leases[lease.subnet, default: []].append(lease)
         }
-        for (subnet, leases) in leases { pools[subnet] = AddressPool(subnet: subnet, leases: leases) }
         for bytes in (rows[.closing] ?? [:]).keys { closing.insert(try SubnetID(wire: bytes)) }
         for bytes in (rows[.ceded] ?? [:]).values {
             let cession = try Cession(wire: bytes)
-            // What was handed out after it had been kept after all, and its row outlived that.
-            let isLeased = leases[cession.subnet]?.contains { cession.range.contains($0.address) } ?? false
-            if !isLeased { cessions[cession] = .anybody }
+            // Both rows are there where a disk refused to delete one. A container's address is in use; a lease without one is of old.
+            let network = catalogueNode.catalogue.network(holding: cession.subnet)?.id
+            let isUsed = endpoints.values.contains { endpoint in
+                endpoint.network == network && endpoint.addresses.contains { cession.range.contains($0) }
+            }
+            guard !isUsed else { continue }
+            leases[cession.subnet]?.removeAll { cession.range.contains($0.address) }
+            cessions[cession] = .anybody
         }
+        for (subnet, leases) in leases { pools[subnet] = AddressPool(subnet: subnet, leases: leases) }
     }
 
     public var catalogue: Catalogue { catalogueNode.catalogue }

@@ -229,6 +229,7 @@ public actor GossipTransport {
         for member in members {
             peers[member.node] = try? SocketAddress(ipAddress: "\(member.address)", port: Int(member.port))
         }
+        paused = paused.filter { peers[$0.key] != nil }
         for (node, stream) in streams where stream.address != peers[node] {
             stream.channel?.close(promise: nil)
             streams[node] = nil

@@ -192,4 +192,22 @@ import Testing
         }
         #expect(seen.count == 5, "all but the gateway")
     }
+
+    /// A disk that was full for a while has kept the row of a lease that was released, and the address was given up since.
+    @Test func anOldLeaseGivesNobodyAnAddressThatWasGivenUp() throws {
+        let (world, networks) = try Self.world(2, "10.9.0.0/24")
+        _ = try world.attach(1, "first", to: networks[1])
+        let old = try world.attach(1, "old", to: networks[1])
+        let lease = world.nodes[1].rows[.lease, default: [:]].first { $0.key.suffix(4) == old.address.networkBytes[...] }
+        world.detach(1, old)
+        world.run(for: .seconds(1))
+        // The other host takes it.
+        let taken = try world.attach(0, "taken", to: networks[0], address: old.address)
+        world.crash(1)
+        world.nodes[1].rows[.lease, default: [:]][try #require(lease).key] = try #require(lease).value
+        try world.restart(1)
+        world.run(for: .seconds(1))
+        let again = try world.attach(1, "old", to: networks[1])
+        #expect(again.address != taken.address)
+    }
 }
