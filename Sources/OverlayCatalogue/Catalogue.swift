@@ -6,7 +6,10 @@ public struct Catalogue: Hashable, Sendable {
     /// Index of the last entry applied; 0 before the first.
     public private(set) var index: UInt64 = 0
     public internal(set) var cluster: Cluster?
-    public internal(set) var members: [NodeID: Member] = [:]
+    public private(set) var members: [NodeID: Member] = [:]
+    /// Who has a name, and a tunnel address: of a thousand members, each that joins is compared with none.
+    private var nodeOfName: [String: NodeID] = [:]
+    private var nodeOfVTEP: [IPAddress: NodeID] = [:]
     public internal(set) var networks: [NetworkID: Network] = [:]
     /// Which network a subnet belongs to.
     public private(set) var networkOfSubnet: [SubnetID: NetworkID] = [:]
@@ -31,7 +34,7 @@ public struct Catalogue: Hashable, Sendable {
 
     public func network(holding subnet: SubnetID) -> Network? { networkOfSubnet[subnet].flatMap { networks[$0] } }
     public func network(named name: String) -> Network? { networks.values.first { $0.name == name } }
-    public func member(named name: String) -> Member? { members.values.first { $0.name == name } }
+    public func member(named name: String) -> Member? { nodeOfName[name].flatMap { members[$0] } }
 
     /// What became of a proposal, when it is the last one of its proposer that was applied.
     public func result(of sequence: UInt64, from proposer: NodeID) -> CommandResult? {
@@ -71,7 +74,7 @@ public struct Catalogue: Hashable, Sendable {
         if case .initialise(let cluster, let member) = entry.command {
             guard self.cluster == nil else { throw Refusal(.conflict, "the cluster exists already") }
             self.cluster = cluster
-            members[member.id] = member
+            setMember(member)
             return .accepted
         }
         guard cluster != nil else { throw Refusal(.notFound, "there is no cluster") }
@@ -109,13 +112,13 @@ public struct Catalogue: Hashable, Sendable {
         } else if members.count >= Limits.members {
             throw Refusal(.exhausted, "the cluster has \(Limits.members) members, which is the most it can have")
         }
-        if let other = members.values.first(where: { $0.name == member.name && $0.id != member.id }) {
+        if let other = nodeOfName[member.name].flatMap({ members[$0] }), other.id != member.id {
             throw Refusal(
                 .conflict,
                 "the name \(member.name) is taken by node \(other.id.short) at \(other.address); give this host another hostname, "
                     + "or remove the old one with `swift-overlay node rm \(member.name)`")
         }
-        if let other = members.values.first(where: { $0.vtep == member.vtep && $0.id != member.id }) {
+        if let other = nodeOfVTEP[member.vtep].flatMap({ members[$0] }), other.id != member.id {
             throw Refusal(
                 .conflict,
                 "the tunnel address \(member.vtep) is that of node \(other.name); give this host another one with --data-path-addr, or "
@@ -125,13 +128,15 @@ public struct Catalogue: Hashable, Sendable {
             throw Refusal(
                 .invalid, "\(member.address):\(member.port) and \(member.vtep) are no addresses that a host is reached at")
         }
-        if let other = members.values.first(where: { $0.address.family != member.address.family && $0.id != member.id }) {
+        // All others are of one family, so any of them will do.
+        let other = members.values.first { $0.id != member.id }
+        if let other, other.address.family != member.address.family {
             throw Refusal(
                 .invalid,
                 "the address \(member.address) is not of the family of the others', such as \(other.address) of node \(other.name); "
                     + "give this host one with --advertise-addr")
         }
-        if let other = members.values.first(where: { $0.vtep.family != member.vtep.family && $0.id != member.id }) {
+        if let other, other.vtep.family != member.vtep.family {
             throw Refusal(
                 .invalid,
                 "the tunnel address \(member.vtep) is not of the family of the others', such as \(other.vtep) of node \(other.name); "
@@ -139,7 +144,20 @@ public struct Catalogue: Hashable, Sendable {
         }
         // Sequences of a new life start anew, where the old state was lost.
         if let known = members[member.id], known.epoch < member.epoch { sessions[member.id] = nil }
+        setMember(member)
+    }
+
+    mutating func setMember(_ member: Member) {
+        dropMember(member.id)
         members[member.id] = member
+        nodeOfName[member.name] = member.id
+        nodeOfVTEP[member.vtep] = member.id
+    }
+
+    mutating func dropMember(_ node: NodeID) {
+        guard let known = members.removeValue(forKey: node) else { return }
+        if nodeOfName[known.name] == node { nodeOfName[known.name] = nil }
+        if nodeOfVTEP[known.vtep] == node { nodeOfVTEP[known.vtep] = nil }
     }
 
     private mutating func remove(_ node: NodeID) throws(Refusal) {
@@ -148,7 +166,7 @@ public struct Catalogue: Hashable, Sendable {
                 .conflict,
                 "node \(members[node]?.name ?? node.short) is the catalogue writer; the others must leave before it does")
         }
-        members[node] = nil
+        dropMember(node)
         sessions[node] = nil
         for subnet in networkOfSubnet.keys.sorted() { closeSubnet(subnet, user: node) }
     }

@@ -7,7 +7,7 @@ extension Catalogue: Wire {
         guard try reader.byte() == 1 else { throw .invalid("catalogue version") }
         restore(index: try reader.counter())
         cluster = try reader.optional()
-        for member in try reader.list(Member.self, limit: Limits.members) { members[member.id] = member }
+        for member in try reader.list(Member.self, limit: Limits.members) { setMember(member) }
         for network in try reader.list(Network.self) { networks[network.id] = network }
         for row in try reader.list(SessionRow.self, limit: Limits.members) { sessions[row.node] = row.session }
         nextSubnet = try reader.counter()

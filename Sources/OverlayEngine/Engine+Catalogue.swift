@@ -7,17 +7,13 @@ import OverlayReplication
 /// How the node follows the catalogue, and asks for changes of it.
 extension Engine {
     mutating func run(_ catalogueEffects: [CatalogueNode.Effect]) {
-        // Many entries come at once where many hosts join: all of them are followed in one go.
-        var isMembershipNew = false
         for effect in catalogueEffects {
             if case .applied(let entry, let result) = effect {
-                isMembershipNew = follow(entry, result) || isMembershipNew
+                follow(entry, result)
                 continue
             }
-            if isMembershipNew {
-                isMembershipNew = false
-                followAll()
-            }
+            // Many entries come at once where many hosts join: all of them are followed in one go.
+            if let at = followAt, at <= now { followAll() }
             switch effect {
             case .applied: break
             case .send(let peer, let bytes): effects.append(.send(peer, [MessageKind.catalogue.rawValue] + bytes))
@@ -28,7 +24,7 @@ extension Engine {
             case .outcome(let proposal, let outcome): settle(proposal, outcome)
             }
         }
-        if isMembershipNew { followAll() }
+        if let at = followAt, at <= now { followAll() }
     }
 
     mutating func propose(_ command: Command, for purpose: Purpose, deadline: Instant) {
@@ -126,14 +122,17 @@ extension Engine {
 
     // MARK: Following
 
-    /// - Returns: Whether members changed, and everything is to be followed anew.
-    private mutating func follow(_ entry: Entry, _ result: CommandResult) -> Bool {
-        if case .refused = result { return false }
+    private mutating func follow(_ entry: Entry, _ result: CommandResult) {
+        if case .refused = result { return }
         let isOwn = entry.proposer == identity.id
         switch entry.command {
-        case .initialise, .admit, .remove: return true
+        case .initialise, .remove: followAt = now
+        case .admit:
+            // Each change of the members costs as much as there are members: where a thousand join, a few of them at a time.
+            let pause = Self.followPause * Int64(catalogue.members.count)
+            followAt = followAt ?? max(now, followed.map { $0 + pause } ?? now)
         case .openSubnet:
-            guard case .opened(let subnet) = result else { return false }
+            guard case .opened(let subnet) = result else { return }
             if isOwn || concerns(subnet) { followSubnets() }
         case .configure(let network, let adopted, _):
             if isOwn || subscribed.contains(network) || adopted.contains(where: { concerns($0) }) { followSubnets() }
@@ -147,7 +146,6 @@ extension Engine {
             follow(subnet)
             wakeAddressWaits(subnet)
         }
-        return false
     }
 
     /// Does this host use the subnet, or its network? Of others' networks there may be thousands.
@@ -157,6 +155,8 @@ extension Engine {
 
     /// Members and everything else may be others than before.
     mutating func followAll() {
+        followAt = nil
+        followed = now
         if catalogue.cluster != nil, catalogue.members[identity.id] == nil {
             log(.warning, "this node was removed from the cluster; its overlay links go down, and it must join again", [:])
             return forgetCluster()

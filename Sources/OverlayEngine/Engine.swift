@@ -20,6 +20,8 @@ public struct Engine: Sendable {
     static let repairDelay = Interval.milliseconds(200)
     static let closingRetry = Interval.seconds(5)
     static let orphanAge = Interval.seconds(600)
+    /// For each member, between changes of the members that are followed.
+    static let followPause = Interval.microseconds(10)
     static let rounds = 8
     static let openRequests = 10_000
 
@@ -76,6 +78,9 @@ public struct Engine: Sendable {
     var catalogueStores: [EffectID: UInt64] = [:]
     var claiming: Set<SubnetID> = []
     var observing: EffectID?
+    /// When members, and all that hangs on them, are to be brought in line with the catalogue, and when they last were.
+    var followAt: Instant?
+    var followed: Instant?
     var repairAt: Instant?
     var closeAt: Instant?
     var cedeAt: Instant?
@@ -231,7 +236,7 @@ public struct Engine: Sendable {
     }
 
     public var nextDeadline: Instant? {
-        var next = [repairAt, closeAt, cedeAt, nextAddressWait, catalogueNode.nextDeadline, replication.nextDeadline].compactMap {
+        var next = [followAt, repairAt, closeAt, cedeAt, nextAddressWait, catalogueNode.nextDeadline, replication.nextDeadline].compactMap {
             $0
         }
         if let first = requests.values.lazy.map(\.deadline).min() { next.append(first) }
@@ -241,6 +246,7 @@ public struct Engine: Sendable {
     private mutating func advance() {
         withCatalogue { [now] in $0.advance(to: now, into: &$1) }
         withReplication { [now] in $0.advance(to: now, into: &$1) }
+        if let at = followAt, at <= now { followAll() }
         if let at = repairAt, at <= now { repair() }
         if let at = closeAt, at <= now { proposeClosing() }
         if let at = cedeAt, at <= now { proposeCessions() }

@@ -95,6 +95,7 @@ extension Membership {
                     outbox[peer]?.carried = carried.count
                 }
                 dirty.remove(peer)
+                relaying.remove(peer)
             }
         }
         let message = MembershipMessage(
@@ -139,7 +140,20 @@ extension Membership {
     mutating func forward(_ update: Update) {
         guard ring.count - 1 > parameters.flatGossip else { return }
         let targets = ring.filter { $0 != node && $0 != update.subject && $0 != update.source }
-        for peer in sample(parameters.fanout / 2, of: targets) { queue(update, for: peer) }
+        for peer in sample(parameters.fanout / 2, of: targets) {
+            let isDirty = dirty.contains(peer)
+            queue(update, for: peer)
+            // Where a thousand start at once, news comes by the hundred.
+            if !isDirty, dirty.remove(peer) != nil { relaying.insert(peer) }
+        }
+        if !relaying.isEmpty { relayAt = relayAt ?? now + parameters.relayDelay }
+    }
+
+    /// What was heard in the last moments is passed on together.
+    mutating func relay() {
+        relayAt = nil
+        dirty.formUnion(relaying)
+        relaying = []
     }
 
     /// The latest about a subject takes the place of what was said before; so a peer that does not read costs one update a member.

@@ -187,6 +187,9 @@ extension Membership {
             effects.append(.restarted(peer))
         }
         if incarnation.life < member.incarnation.life { members[peer]?.incarnation = incarnation }
+        if incarnation.life > member.incarnation.life {
+            forward(Update(subject: peer, incarnation: incarnation, claim: .alive, source: peer))
+        }
         note(incarnation, of: peer, into: &effects)
     }
 
@@ -211,7 +214,7 @@ extension Membership {
 
     mutating func take(_ update: Update, from peer: NodeID, into effects: inout [Effect]) {
         guard update.subject != node else { return refute(update) }
-        guard let member = members[update.subject] else { return }
+        guard let member = members[update.subject] else { return keepForLater(update) }
         var update = update
         // The source has not heard of any yet: it had no answer in whichever it is.
         if update.incarnation.value == 0, update.claim != .alive { update.incarnation = member.incarnation }
@@ -222,6 +225,8 @@ extension Membership {
             if update.incarnation > member.incarnation {
                 let isNewLife = update.incarnation.life != member.spoken.life
                 note(update.incarnation, of: update.subject, into: &effects)
+                // In a large cluster it takes minutes to ask everyone; until this node does, it takes others' word.
+                if member.status.state == .unknown { setState(update.subject, .alive, "", into: &effects) }
                 if wasAway || isNewLife { forward(update) }
                 // That it began a new life it is to say itself.
                 if isNewLife, member.spoken.value != 0 { inquire(after: update.subject) }
@@ -244,6 +249,13 @@ extension Membership {
             inquire(after: update.subject, isDeclared: update.claim == .unreachable)
             if isNews { forward(update) }
         }
+    }
+
+    /// News by datagram overtakes the catalogue's, that the subject is a member now.
+    private mutating func keepForLater(_ update: Update) {
+        guard update.claim == .alive, (early[update.subject]?.incarnation.value ?? 0) < update.incarnation.value else { return }
+        if early.count >= Self.earlyLimit { early = [:] }
+        early[update.subject] = update
     }
 
     /// An accuser may know a newer incarnation than this node does.

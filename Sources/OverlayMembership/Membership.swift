@@ -30,6 +30,7 @@ public struct Membership: Sendable {
 
     /// The worst local health.
     static let worst: UInt8 = 7
+    static let earlyLimit = 1024
 
     public let node: NodeID
     public let parameters: MembershipParameters
@@ -56,10 +57,15 @@ public struct Membership: Sendable {
     /// Members that do not answer datagrams, and when to try again.
     var retries: [NodeID: (at: Instant, tries: Int)] = [:]
     var nextRetry: Instant?
+    /// That nodes are alive which are no members here yet.
+    var early: [NodeID: Update] = [:]
     /// Updates that peers have not acknowledged.
     var outbox: [NodeID: Outgoing] = [:]
     /// Peers to which something new goes at the end of this call.
     var dirty: Set<NodeID> = []
+    /// Peers to which others' news goes at the end of the delay.
+    var relaying: Set<NodeID> = []
+    var relayAt: Instant?
     var gossipAt: Instant?
     var sync: (at: Instant, peer: NodeID)?
     var refutedAt: Instant?
@@ -174,6 +180,9 @@ public struct Membership: Sendable {
         if !new.isEmpty {
             ring = (ring + new).sorted()
             announce(to: new)
+            for peer in new {
+                if let update = early.removeValue(forKey: peer) { take(update, from: update.source, into: &effects) }
+            }
         }
         if members.isEmpty {
             tickAt = nil
@@ -195,6 +204,7 @@ public struct Membership: Sendable {
         streamChecks[peer] = nil
         outbox[peer] = nil
         dirty.remove(peer)
+        relaying.remove(peer)
         for key in outbox.keys { outbox[key]?.updates[peer] = nil }
         for (number, probe) in probes where probe.target == peer { probes[number] = nil }
         if sync?.peer == peer { sync = nil }
@@ -282,6 +292,7 @@ public struct Membership: Sendable {
         for inquiry in inquiries.values { consider(inquiry.nextAt) }
         for suspicion in suspicions.values { consider(suspicion.deadline) }
         consider(nextRetry)
+        consider(relayAt)
         consider(gossipAt)
         consider(sync?.at)
         for at in streamChecks.values { consider(at) }
@@ -297,6 +308,7 @@ public struct Membership: Sendable {
         if let at = nextRetry, at <= now { retry(facts, into: &effects) }
         checkStreams(facts, into: &effects)
         if let at = sync?.at, at <= now { sendStates(facts, into: &effects) }
+        if let at = relayAt, at <= now { relay() }
         if let at = gossipAt, at <= now { repeatGossip() }
         flush(facts, into: &effects)
     }

@@ -371,4 +371,32 @@ import Testing
         #expect(network.declarations().allSatisfy { $0.of == 7 })
         expectSound(network)
     }
+
+    /// Nobody asks everybody: who starts is told of by those that heard it.
+    @Test func aLargeClusterThatStartsAtOnceIsAliveToAll() {
+        var parameters = MembershipParameters()
+        parameters.flatGossip = 30
+        let network = MemberNetwork(count: 55, seed: 16, parameters: parameters)
+        let known = network.wait(atMost: .seconds(2), poll: .milliseconds(50)) { $0.allAreAlive }
+        #expect(known != nil)
+        expectSound(network)
+    }
+
+    /// A datagram overtakes the catalogue.
+    @Test func newsOfAMemberThatIsNoneYetIsKept() {
+        var lone = LoneMember(count: 2)
+        let newcomer = LoneMember.other
+        func news(_ claim: Update.Claim, _ subject: NodeID) -> Update {
+            Update(subject: subject, incarnation: LoneMember.first, claim: claim, source: subject)
+        }
+        lone.hear(.ping(1), updates: [news(.alive, newcomer)])
+        lone.setMembers(count: 3)
+        #expect(lone.state(newcomer) == .alive)
+        // An accusation is not: there is evidence to come. And what nobody may ever ask for is bounded.
+        lone.hear(.ping(2), updates: [news(.unreachable, NodeID(bits: 4))])
+        lone.setMembers(count: 4)
+        #expect(lone.state(NodeID(bits: 4)) == .unknown)
+        for bits in 100..<UInt128(100 + 2 * Membership.earlyLimit) { lone.hear(.ping(3), updates: [news(.alive, NodeID(bits: bits))]) }
+        #expect(lone.membership.early.count <= Membership.earlyLimit)
+    }
 }
