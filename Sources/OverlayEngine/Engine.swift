@@ -236,9 +236,8 @@ public struct Engine: Sendable {
     }
 
     public var nextDeadline: Instant? {
-        var next = [followAt, repairAt, closeAt, cedeAt, nextAddressWait, catalogueNode.nextDeadline, replication.nextDeadline].compactMap {
-            $0
-        }
+        var next = [followAt, repairAt, closeAt, cedeAt, nextAddressWait, catalogueNode.nextDeadline, replication.nextDeadline]
+            .compactMap { $0 }
         if let first = requests.values.lazy.map(\.deadline).min() { next.append(first) }
         return next.min()
     }

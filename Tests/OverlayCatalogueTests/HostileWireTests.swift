@@ -96,7 +96,7 @@ import Testing
         add("last network id") { $0.nextNetwork = .max }
         add("subnet id 0") { $0.nextSubnet = 0 }
         add("no cluster") { $0.cluster = nil }
-        add("no member") { catalogue in catalogue.members.keys.sorted().forEach { catalogue.dropMember($0) } }
+        add("no member") { catalogue in for id in catalogue.members.keys.sorted() { catalogue.dropMember(id) } }
         for length in [0, 1, 8, 31, 32, 33, 200, 255] { add("subnetLength \(length)") { $0.cluster?.subnetLength = length } }
         for pool in [
             "fd00::/8", "::/0", "0.0.0.0/0", "255.255.255.255/32", "10.1.2.3/8", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128",

@@ -396,7 +396,9 @@ import Testing
         lone.hear(.ping(2), updates: [news(.unreachable, NodeID(bits: 4))])
         lone.setMembers(count: 4)
         #expect(lone.state(NodeID(bits: 4)) == .unknown)
-        for bits in 100..<UInt128(100 + 2 * Membership.earlyLimit) { lone.hear(.ping(3), updates: [news(.alive, NodeID(bits: bits))]) }
+        for bits in 100..<UInt128(100 + 2 * Membership.earlyLimit) {
+            lone.hear(.ping(3), updates: [news(.alive, NodeID(bits: bits))])
+        }
         #expect(lone.membership.early.count <= Membership.earlyLimit)
     }
 }
