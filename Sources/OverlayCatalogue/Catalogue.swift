@@ -86,8 +86,11 @@ public struct Catalogue: Hashable, Sendable {
         case .admit(let member): try admit(member)
         case .remove(let node): try remove(node)
         case .setJoinSecret(let secret):
-            guard secret.count == 32 else { throw Refusal(.invalid, "a join secret has 32 bytes") }
+            guard secret.secret.count == JoinSecret.bytes else { throw Refusal(.invalid, "a join secret has 16 bytes") }
             cluster?.joinSecret = secret
+        case .rotateKey(let key):
+            guard key.count == 32 else { throw Refusal(.invalid, "a gossip key has 32 bytes") }
+            cluster?.rotate(to: key)
         case .openSubnet(let open): return .opened(try openSubnet(open, user: proposer.id))
         case .closeSubnet(let subnet): closeSubnet(subnet, user: proposer.id)
         case .configure(let network, let adopting, let settings): try configure(network, adopting: adopting, settings)

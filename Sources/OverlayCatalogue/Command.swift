@@ -7,7 +7,9 @@ public enum Command: Hashable, Sendable {
     case admit(Member)
     /// Ends a member's identity: its blocks are free, its use of networks ends.
     case remove(NodeID)
-    case setJoinSecret([UInt8])
+    case setJoinSecret(JoinSecret)
+    /// A new gossip key, 32 bytes; the oldest goes.
+    case rotateKey([UInt8])
     /// RequestPool: finds or makes the subnet that is meant, and makes the proposer a user of it.
     case openSubnet(OpenSubnet)
     /// ReleasePool/DeleteNetwork: the proposer uses the subnet no more; its blocks are free. The last user's going deletes it.
@@ -102,7 +104,7 @@ extension Command: Wire {
         case 1: self = .initialise(try reader.value(), try reader.value())
         case 2: self = .admit(try reader.value())
         case 3: self = .remove(try reader.value())
-        case 4: self = .setJoinSecret(try reader.sized(limit: 32))
+        case 4: self = .setJoinSecret(try reader.value())
         case 5: self = .openSubnet(try reader.value())
         case 6: self = .closeSubnet(try reader.value())
         case 7:
@@ -114,6 +116,7 @@ extension Command: Wire {
         case 11: self = .claimAddress(try reader.value(), try reader.value())
         case 12: self = .giveBack(try reader.value(), try reader.value())
         case 13: self = .move(try reader.value(), try reader.value(), to: try reader.value(), epoch: try reader.integer())
+        case 17: self = .rotateKey(try reader.sized(limit: 32))
         default: throw .invalid("command")
         }
     }
@@ -132,7 +135,7 @@ extension Command: Wire {
             writer.value(node)
         case .setJoinSecret(let secret):
             writer.byte(4)
-            writer.sized(secret)
+            writer.value(secret)
         case .openSubnet(let open):
             writer.byte(5)
             writer.value(open)
@@ -170,6 +173,9 @@ extension Command: Wire {
             writer.value(address)
             writer.value(node)
             writer.integer(epoch)
+        case .rotateKey(let key):
+            writer.byte(17)
+            writer.sized(key)
         }
     }
 }

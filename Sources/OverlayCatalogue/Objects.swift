@@ -12,14 +12,18 @@ public struct Cluster: Hashable, Sendable {
     public var subnetLength: Int
     /// UDP port of VXLAN on every host.
     public var dataPathPort: UInt16
-    /// Seals all packets and streams between members (AES-256, 32 bytes). Never logged.
-    public var gossipKey: [UInt8]
-    /// What a joining node must know (32 bytes). Never logged.
-    public var joinSecret: [UInt8]
+    /// The cluster's Ed25519 key, 32 bytes each half: it vouches for members towards who joins. The private half is never logged.
+    public var rootKey: [UInt8]
+    public var rootPublicKey: [UInt8]
+    /// Part of the keys of all packets between members, the newest first.
+    public internal(set) var gossipKeys: [GossipKey]
+    public internal(set) var joinSecret: JoinSecret
+
+    static let gossipKeyCount = 3
 
     public init(
         id: ClusterID, writer: NodeID, generation: UInt64 = 1, addressPool: IPPrefix, subnetLength: Int, dataPathPort: UInt16,
-        gossipKey: [UInt8], joinSecret: [UInt8]
+        rootKey: [UInt8], rootPublicKey: [UInt8], gossipKey: [UInt8], joinSecret: JoinSecret
     ) {
         self.id = id
         self.writer = writer
@@ -27,8 +31,37 @@ public struct Cluster: Hashable, Sendable {
         self.addressPool = addressPool
         self.subnetLength = subnetLength
         self.dataPathPort = dataPathPort
-        self.gossipKey = gossipKey
+        self.rootKey = rootKey
+        self.rootPublicKey = rootPublicKey
+        gossipKeys = [GossipKey(id: 1, bytes: gossipKey)]
         self.joinSecret = joinSecret
+    }
+
+    /// The oldest key goes. Numbers go round, but for 0.
+    mutating func rotate(to bytes: [UInt8]) {
+        let last = gossipKeys.first?.id ?? 0
+        gossipKeys.insert(GossipKey(id: last == 255 ? 1 : last + 1, bytes: bytes), at: 0)
+        gossipKeys = Array(gossipKeys.prefix(Self.gossipKeyCount))
+    }
+}
+
+public struct GossipKey: Hashable, Sendable {
+    /// On the wire with each packet; never 0.
+    public var id: UInt8
+    /// 32. Never logged.
+    public var bytes: [UInt8]
+}
+
+/// What a joining node must know.
+public struct JoinSecret: Hashable, Sendable {
+    /// 16 bytes. Never logged.
+    public var secret: [UInt8]
+    /// Unix seconds; 0 is never.
+    public var expires: UInt64
+
+    public init(secret: [UInt8], expires: UInt64) {
+        self.secret = secret
+        self.expires = expires
     }
 }
 
@@ -44,11 +77,14 @@ public struct Member: Hashable, Sendable {
     public var vtep: IPAddress
     /// Ed25519, 32 bytes; the id is its hash.
     public var publicKey: [UInt8]
+    /// X25519, 32 bytes: keys of packets to and from it come of this.
+    public var agreementKey: [UInt8]
     /// The identity life: a new one after lost state. Commands of another epoch are ignored (rule R3).
     public var epoch: UInt32
 
     public init(
-        id: NodeID, name: String, address: IPAddress, port: UInt16, vtep: IPAddress, publicKey: [UInt8], epoch: UInt32
+        id: NodeID, name: String, address: IPAddress, port: UInt16, vtep: IPAddress, publicKey: [UInt8],
+        agreementKey: [UInt8], epoch: UInt32
     ) {
         self.id = id
         self.name = name
@@ -56,6 +92,7 @@ public struct Member: Hashable, Sendable {
         self.port = port
         self.vtep = vtep
         self.publicKey = publicKey
+        self.agreementKey = agreementKey
         self.epoch = epoch
     }
 }
@@ -162,9 +199,14 @@ extension Cluster: Wire {
         addressPool = try reader.value()
         subnetLength = Int(try reader.byte())
         dataPathPort = try reader.integer()
-        gossipKey = try reader.sized(limit: 32)
-        joinSecret = try reader.sized(limit: 32)
-        guard gossipKey.count == 32, joinSecret.count == 32 else { throw .invalid("key length") }
+        rootKey = try reader.sized(limit: 32)
+        rootPublicKey = try reader.sized(limit: 32)
+        gossipKeys = try reader.list(limit: Cluster.gossipKeyCount)
+        joinSecret = try reader.value()
+        guard rootKey.count == 32, rootPublicKey.count == 32, joinSecret.secret.count == JoinSecret.bytes else {
+            throw .invalid("key length")
+        }
+        guard !gossipKeys.isEmpty, Set(gossipKeys.map(\.id)).count == gossipKeys.count else { throw .invalid("gossip keys") }
     }
 
     public func encode(to writer: inout ByteWriter) {
@@ -174,8 +216,37 @@ extension Cluster: Wire {
         writer.value(addressPool)
         writer.byte(UInt8(subnetLength))
         writer.integer(dataPathPort)
-        writer.sized(gossipKey)
-        writer.sized(joinSecret)
+        writer.sized(rootKey)
+        writer.sized(rootPublicKey)
+        writer.list(gossipKeys)
+        writer.value(joinSecret)
+    }
+}
+
+extension GossipKey: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        id = try reader.byte()
+        bytes = try reader.sized(limit: 32)
+        guard id != 0, bytes.count == 32 else { throw .invalid("gossip key") }
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.byte(id)
+        writer.sized(bytes)
+    }
+}
+
+extension JoinSecret: Wire {
+    static let bytes = 16
+
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        secret = try reader.sized(limit: Self.bytes)
+        expires = try reader.integer()
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.sized(secret)
+        writer.integer(expires)
     }
 }
 
@@ -187,6 +258,7 @@ extension Member: Wire {
         port = try reader.integer()
         vtep = try reader.value()
         publicKey = try reader.sized(limit: 32)
+        agreementKey = try reader.sized(limit: 32)
         epoch = try reader.integer()
     }
 
@@ -197,6 +269,7 @@ extension Member: Wire {
         writer.integer(port)
         writer.value(vtep)
         writer.sized(publicKey)
+        writer.sized(agreementKey)
         writer.integer(epoch)
     }
 }

@@ -2,9 +2,11 @@ public import OverlayModel
 
 /// The byte form of the whole state: equal states have equal bytes, so that nodes can compare hashes.
 extension Catalogue: Wire {
+    private static let version: UInt8 = 2
+
     public init(from reader: inout ByteReader) throws(DecodeError) {
         self.init()
-        guard try reader.byte() == 1 else { throw .invalid("catalogue version") }
+        guard try reader.byte() == Self.version else { throw .invalid("catalogue version") }
         restore(index: try reader.counter())
         cluster = try reader.optional()
         for member in try reader.list(Member.self, limit: Limits.members) { setMember(member) }
@@ -24,7 +26,7 @@ extension Catalogue: Wire {
     }
 
     public func encode(to writer: inout ByteWriter) {
-        writer.byte(1)
+        writer.byte(Self.version)
         writer.integer(index)
         writer.optional(cluster)
         writer.list(members.values.sorted { $0.id < $1.id })

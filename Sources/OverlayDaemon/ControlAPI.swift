@@ -1,5 +1,6 @@
 import FoundationEssentials
 import OverlayCatalogue
+import OverlayCrypto
 import OverlayEngine
 import OverlayGossip
 import OverlayLinux
@@ -48,17 +49,19 @@ struct ControlAPI: Sendable {
             guard let pool = IPPrefix(body.defaultAddressPool ?? "10.32.0.0/12") else {
                 throw BadRequest(reason: "\(body.defaultAddressPool ?? "") is not a subnet")
             }
+            let root = RootKey()
             return .initialise(
                 Initialise(
-                    cluster: ClusterID(bits: systemRandom(count: 16).reduce(0) { $0 << 8 | UInt128($1) }), addressPool: pool,
-                    subnetLength: body.defaultAddressPoolMaskLength ?? 24, dataPathPort: dataPathPort,
-                    gossipKey: systemRandom(count: 32), joinSecret: systemRandom(count: 32)))
+                    cluster: root.cluster, addressPool: pool, subnetLength: body.defaultAddressPoolMaskLength ?? 24,
+                    dataPathPort: dataPathPort, rootKey: root.privateBytes, rootPublicKey: root.publicBytes,
+                    gossipKey: systemRandom(count: 32), joinSecret: Self.joinSecret(ttl: try ttl(body.tokenTTL))))
         case ("POST", "/join"):
             let body = try body(ControlBody.Join.self)
             return .join(token: body.token, host: body.host, port: body.port ?? 7946)
         case ("POST", "/leave"): return .leave(force: try body(ControlBody.Force.self).force ?? false)
         case ("GET", "/join-token"): return .joinToken(newSecret: nil)
-        case ("POST", "/join-token/rotate"): return .joinToken(newSecret: systemRandom(count: 32))
+        case ("POST", "/join-token/rotate"):
+            return .joinToken(newSecret: Self.joinSecret(ttl: try ttl(try body(ControlBody.RotateToken.self).ttl)))
         case ("POST", "/nodes/remove"):
             let body = try body(ControlBody.RemoveNode.self)
             return .removeNode(body.node, force: body.force ?? false)
@@ -71,6 +74,20 @@ struct ControlAPI: Sendable {
         case ("GET", "/status"): return .status
         default: return nil
         }
+    }
+
+    private func ttl(_ seconds: UInt64?) throws -> UInt64 {
+        let seconds = seconds ?? Self.tokenTTL
+        guard seconds <= Self.longestTTL else { throw BadRequest(reason: "a token's ttl is at most ten years, or 0 for ever") }
+        return seconds
+    }
+
+    /// Of a token, in seconds.
+    private static let tokenTTL: UInt64 = 86400
+    private static let longestTTL: UInt64 = 10 * 366 * 86400
+
+    private static func joinSecret(ttl: UInt64) -> JoinSecret {
+        JoinSecret(secret: systemRandom(count: 16), expires: ttl == 0 ? 0 : UnixClock.now() + ttl)
     }
 
     private struct Message: Encodable {
@@ -109,10 +126,19 @@ public enum ControlBody {
     public struct Initialise: Codable, Sendable {
         public var defaultAddressPool: String?
         public var defaultAddressPoolMaskLength: Int?
-        public init(defaultAddressPool: String?, defaultAddressPoolMaskLength: Int?) {
+        /// Seconds for which the token holds; 0 is for ever, nil a day.
+        public var tokenTTL: UInt64?
+        public init(defaultAddressPool: String?, defaultAddressPoolMaskLength: Int?, tokenTTL: UInt64? = nil) {
             self.defaultAddressPool = defaultAddressPool
             self.defaultAddressPoolMaskLength = defaultAddressPoolMaskLength
+            self.tokenTTL = tokenTTL
         }
+    }
+
+    public struct RotateToken: Codable, Sendable {
+        /// Seconds; 0 is for ever, nil a day.
+        public var ttl: UInt64?
+        public init(ttl: UInt64?) { self.ttl = ttl }
     }
 
     public struct Join: Codable, Sendable {

@@ -30,15 +30,16 @@ public enum Daemon {
         let (key, boot, epoch) = try await identity(rows, store)
         let box = ControllerBox()
         let transport = GossipTransport(
-            loop: loop, node: key.id, boot: boot, logger: logger,
+            loop: loop, cipher: PacketCipher(identity: key, boot: boot, salt: systemRandom(count: 4)), logger: logger,
             handlers: .init(
                 received: { peer, bytes, path in box.controller?.assumeIsolated { $0.received(bytes, from: peer, path) } },
                 stream: { peer, failure in box.controller?.assumeIsolated { $0.stream(peer, failure) } },
                 drained: { box.controller?.assumeIsolated { $0.drained() } },
-                joinRequest: { frame, answer in
-                    guard let controller = box.controller else { return answer(nil) }
-                    controller.assumeIsolated { $0.joinRequest(frame, answer) }
-                }))
+                join: { connection, frame in
+                    guard let controller = box.controller else { return connection.close() }
+                    controller.assumeIsolated { $0.join(connection, frame) }
+                },
+                joinEnded: { connection in box.controller?.assumeIsolated { $0.joinEnded(connection) } }))
         let port = try await bind(transport, configuration, logger)
         let node = try await describe(configuration, kernel, key: key, boot: boot, epoch: epoch, port: port)
         let engine: Engine
@@ -50,7 +51,7 @@ public enum Daemon {
             )
         }
         let controller = NodeController(
-            loop: loop, engine: engine, seed: systemRandom64(), store: store, kernel: kernel, logger: logger)
+            loop: loop, key: key, engine: engine, seed: systemRandom64(), store: store, kernel: kernel, logger: logger)
         box.set(controller)
         await controller.start(transport)
         logger.info(
@@ -168,7 +169,8 @@ public enum Daemon {
             throw StartError("\(vtep) is on no link of this host; give --data-path-addr")
         }
         return NodeIdentity(
-            id: key.id, name: hostName(), publicKey: key.publicBytes, epoch: epoch, boot: boot, address: advertised, port: port,
+            id: key.id, name: hostName(), publicKey: key.publicBytes, agreementKey: key.agreementBytes, epoch: epoch, boot: boot,
+            address: advertised, port: port,
             vtep: vtep, underlayMTU: link.mtu,
             routes: Array(Set(routes.map(\.destination).filter { $0.length > 0 && $0.isNetwork })).sorted())
     }

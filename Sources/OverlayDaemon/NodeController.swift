@@ -23,15 +23,21 @@ actor NodeController {
     private var nextRequest: UInt64 = 1
     private var calls: [RequestID: CheckedContinuation<DriverResponse, Never>] = [:]
     private var controls: [RequestID: CheckedContinuation<OverlayEngine.ControlResponse, Never>] = [:]
-    private var admissions: [RequestID: (salt: [UInt8], sealer: JoinSealer, answer: @Sendable ([UInt8]?) -> Void)] = [:]
+    private let key: NodeKey
+    private var desk: JoinDesk
+    private var admissions: [RequestID: GossipTransport.JoinConnection] = [:]
     private var timer: (at: Instant, task: Scheduled<Void>)?
     private var starters: [CheckedContinuation<Void, Never>] = []
     private let store: StateStore
     private let kernel: KernelNetlink
     private var isStopped = false
 
-    init(loop: any EventLoop, engine: Engine, seed: UInt64, store: StateStore, kernel: KernelNetlink, logger: Logger) {
+    init(
+        loop: any EventLoop, key: NodeKey, engine: Engine, seed: UInt64, store: StateStore, kernel: KernelNetlink, logger: Logger
+    ) {
         self.loop = loop
+        self.key = key
+        desk = JoinDesk(key: key)
         unownedExecutor = loop.executor.asUnownedSerialExecutor()
         self.logger = logger
         node = Node(engine: engine, seed: seed)
@@ -93,42 +99,42 @@ actor NodeController {
         schedule()
     }
 
-    /// A frame that claims to be a join. Nothing of it is looked at before its seal is found right.
-    func joinRequest(_ frame: [UInt8], _ answer: @escaping @Sendable ([UInt8]?) -> Void) {
-        guard let cluster = node.engine.catalogue.cluster else { return answer(nil) }
-        let sealer = JoinSealer(cluster: cluster.id, secret: cluster.joinSecret)
-        guard let (salt, plaintext) = sealer.openRequest(frame), let member = try? Member(wire: plaintext) else {
-            logger.warning("join refused: the token is not this cluster's current one")
-            return answer(nil)
+    /// A frame of a node that wants to join.
+    func join(_ connection: GossipTransport.JoinConnection, _ frame: [UInt8]) {
+        do throws(JoinFailure) {
+            let step = try desk.take(
+                frame, on: connection.number, from: connection.source, cluster: node.engine.catalogue.cluster,
+                name: node.engine.identity.name, now: now(), clock: UnixClock.now())
+            switch step {
+            case .answer(let frame, let isLast): connection.answer(frame, isLast: isLast)
+            case .admit(let member):
+                let id = newRequest()
+                admissions[id] = connection
+                process(.joinRequest(id, member))
+            }
+        } catch {
+            logger.warning(
+                "join refused",
+                metadata: ["from": "\(connection.source.map { "\($0)" } ?? "?")", "reason": "\(error.text)"])
+            connection.answer(JoinResponder.failure(error), isLast: true)
         }
-        let id = newRequest()
-        admissions[id] = (salt, sealer, answer)
-        process(.joinRequest(id, member))
     }
 
+    func joinEnded(_ connection: GossipTransport.JoinConnection) { desk.ended(connection.number) }
+
     private func contact(_ id: RequestID, _ contact: JoinContact) {
-        let sealer = JoinSealer(cluster: contact.cluster, secret: contact.secret)
-        let salt = systemRandom(count: 16)
-        guard let frame = sealer.sealRequest(contact.member.wireBytes, salt: salt) else {
-            return process(.joinAnswer(id, .refused("the request could not be sealed")))
-        }
+        let conversation = JoinConversation(
+            joiner: Joiner(node: key, pin: contact.pin, secret: contact.secret), record: contact.member.wireBytes)
         let target = "\(contact.host):\(contact.port)"
-        JoinClient.ask(host: contact.host, port: contact.port, frame: frame, on: loop).whenComplete { [weak self] result in
+        JoinClient.converse(host: contact.host, port: contact.port, first: conversation.joiner.hello, on: loop) { frame in
+            try conversation.next(frame)
+        }
+        .whenComplete { [weak self] result in
             let outcome: JoinAnswer
-            switch result.mapError({ $0 as? JoinClient.Failure ?? .noAnswer }) {
-            case .success(let answer):
-                outcome =
-                    sealer.openAnswer(answer, to: salt).flatMap { try? JoinAnswer(wire: $0) }
-                    ?? .refused("\(target) gave an answer that is not the cluster's")
-            case .failure(.unreachable(let reason)):
-                outcome = .refused(
-                    "\(target) is not reached over TCP: \(reason); is swift-overlay running there, and the port open?")
-            case .failure(.noAnswer):
-                outcome = .refused(
-                    "\(target) refused the token: it is not of its cluster, or was rotated; `swift-overlay join-token` there prints the current one"
-                )
-            case .failure(.timedOut):
-                outcome = .refused("\(target) did not answer in time; is its catalogue writer reachable?")
+            switch result {
+            case .success: outcome = conversation.answer ?? .refused("\(target) gave an answer that does not decode")
+            case .failure(let error as JoinError): outcome = .refused(error.text(target))
+            case .failure(let error): outcome = .refused((error as? JoinClient.Failure ?? .noAnswer).text(target))
             }
             self?.assumeIsolated { $0.process(.joinAnswer(id, outcome)) }
         }
@@ -176,13 +182,20 @@ actor NodeController {
                     self.come(.notObserved(id, "\(error)"))
                 }
             }
-        case .peers(let members, let key):
-            let addresses = members.map { PeerAddress(node: $0.id, address: $0.address, port: $0.port) }
-            transport?.assumeIsolated { $0.setPeers(addresses, key: key) }
+        case .peers(let members, let keys):
+            let addresses = members.map {
+                PeerAddress(node: $0.id, address: $0.address, port: $0.port, agreementKey: $0.agreementKey)
+            }
+            let ring = keys.map { PacketCipher.RingKey(id: $0.id, bytes: $0.bytes) }
+            transport?.assumeIsolated { $0.setPeers(addresses, keys: ring) }
+        case .makeKey:
+            let key = systemRandom(count: 32)
+            loop.execute { self.assumeIsolated { $0.process(.keyMade(key)) } }
         case .contact(let id, let target): contact(id, target)
         case .admit(let id, let answer):
-            guard let (salt, sealer, reply) = admissions.removeValue(forKey: id) else { return }
-            reply(sealer.sealAnswer(answer.wireBytes, to: salt))
+            guard let connection = admissions.removeValue(forKey: id) else { return }
+            guard let frame = desk.result(answer.wireBytes, on: connection.number) else { return connection.close() }
+            connection.answer(frame, isLast: true)
         case .log(let level, let message, let metadata):
             logger.log(level: level.level, "\(message)", metadata: metadata.mapValues { "\($0)" })
         }

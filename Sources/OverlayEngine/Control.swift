@@ -1,3 +1,4 @@
+public import OverlayCatalogue
 public import OverlayModel
 
 /// What the command line asks of its daemon.
@@ -5,8 +6,8 @@ public enum ControlRequest: Sendable {
     case initialise(Initialise)
     case join(token: String, host: String, port: UInt16)
     case leave(force: Bool)
-    /// `secret`, 32 new random bytes, rotates the token.
-    case joinToken(newSecret: [UInt8]?)
+    /// `newSecret` rotates the token.
+    case joinToken(newSecret: JoinSecret?)
     case removeNode(String, force: Bool)
     case nodes
     /// Changes of nodes' states after a number; waits for the next one. nil asks for the number alone.
@@ -22,17 +23,22 @@ public struct Initialise: Sendable {
     public var addressPool: IPPrefix
     public var subnetLength: Int
     public var dataPathPort: UInt16
+    /// Both halves of the cluster's key; its id is of their making.
+    public var rootKey: [UInt8]
+    public var rootPublicKey: [UInt8]
     public var gossipKey: [UInt8]
-    public var joinSecret: [UInt8]
+    public var joinSecret: JoinSecret
 
     public init(
-        cluster: ClusterID, addressPool: IPPrefix, subnetLength: Int, dataPathPort: UInt16, gossipKey: [UInt8],
-        joinSecret: [UInt8]
+        cluster: ClusterID, addressPool: IPPrefix, subnetLength: Int, dataPathPort: UInt16, rootKey: [UInt8],
+        rootPublicKey: [UInt8], gossipKey: [UInt8], joinSecret: JoinSecret
     ) {
         self.cluster = cluster
         self.addressPool = addressPool
         self.subnetLength = subnetLength
         self.dataPathPort = dataPathPort
+        self.rootKey = rootKey
+        self.rootPublicKey = rootPublicKey
         self.gossipKey = gossipKey
         self.joinSecret = joinSecret
     }
@@ -55,6 +61,8 @@ public struct JoinTokenReport: Codable, Hashable, Sendable {
     public var token: String
     /// The whole command for another host.
     public var command: String
+    /// Unix seconds; 0 is never.
+    public var expires: UInt64
 }
 
 /// A row of `swift-overlay node ls`.

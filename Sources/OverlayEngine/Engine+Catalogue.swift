@@ -42,6 +42,9 @@ extension Engine {
             claiming.remove(subnet)
             if case .decided(.refused) = outcome { prefetchPaused[subnet] = now + Self.prefetchPause }
         case .cede(let cession): settle(cession, outcome)
+        case .rotation:
+            if case .decided(.accepted) = outcome { break }
+            rotateAt = now + Self.rotationRetry
         case .own:
             if case .decided(.refused(let refusal)) = outcome {
                 log(.error, "the cluster does not accept this host's new address or name", ["reason": refusal.message])
@@ -126,7 +129,14 @@ extension Engine {
         if case .refused = result { return }
         let isOwn = entry.proposer == identity.id
         switch entry.command {
-        case .initialise, .remove: followAt = now
+        case .initialise: followAt = now
+        case .remove:
+            followAt = now
+            // Who is gone knows the present key.
+            if isWriter { rotateAt = now }
+        case .rotateKey:
+            followAt = now
+            if isWriter { rotateAt = now + Self.rotationPeriod }
         case .admit:
             // Each change of the members costs as much as there are members: where a thousand join, a few of them at a time.
             let pause = Self.followPause * Int64(catalogue.members.count)
@@ -161,6 +171,7 @@ extension Engine {
             log(.warning, "this node was removed from the cluster; its overlay links go down, and it must join again", [:])
             return forgetCluster()
         }
+        rotateAt = isWriter ? rotateAt ?? now + Self.rotationPeriod : nil
         tellPeers()
         // A member's tunnel may end elsewhere now.
         repairSoon()
@@ -175,7 +186,7 @@ extension Engine {
     mutating func tellPeers() {
         let others = catalogue.members.values.filter { $0.id != identity.id }.sorted { $0.id < $1.id }
         replication.setKeys(catalogue.members.mapValues(\.publicKey))
-        effects.append(.peers(others, key: catalogue.cluster?.gossipKey))
+        effects.append(.peers(others, keys: catalogue.cluster?.gossipKeys ?? []))
     }
 
     /// Brings pools and subscriptions in line with the catalogue. Before the first observation nothing is told to others: an empty log
@@ -211,6 +222,23 @@ extension Engine {
         pool.setBlocks(blocks, reserved: reserved, now: now)
         for cession in cessions.keys where cession.subnet == id { pool.cede(cession.range) }
         pools[id] = pool
+    }
+
+    // MARK: Gossip keys
+
+    var isWriter: Bool { catalogue.cluster?.writer == identity.id }
+
+    mutating func askForKey() {
+        rotateAt = nil
+        guard isWriter else { return }
+        // Should the proposal come to nothing.
+        rotateAt = now + Self.rotationRetry
+        effects.append(.makeKey)
+    }
+
+    mutating func rotate(to key: [UInt8]) {
+        guard isWriter, !proposals.values.contains(where: { if case .rotation = $0 { true } else { false } }) else { return }
+        propose(.rotateKey(key), for: .rotation, deadline: now + Self.proposalBudget)
     }
 
     // MARK: Giving up

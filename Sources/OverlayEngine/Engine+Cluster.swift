@@ -69,7 +69,8 @@ extension Engine {
         }
         let cluster = Cluster(
             id: call.cluster, writer: identity.id, addressPool: call.addressPool, subnetLength: call.subnetLength,
-            dataPathPort: call.dataPathPort, gossipKey: call.gossipKey, joinSecret: call.joinSecret)
+            dataPathPort: call.dataPathPort, rootKey: call.rootKey, rootPublicKey: call.rootPublicKey, gossipKey: call.gossipKey,
+            joinSecret: call.joinSecret)
         let member = member
         let stored = takeCluster { $0.initialise(cluster, member: member, into: &$1) }
         guard let report = joinToken() else { throw Self.noCluster }
@@ -101,11 +102,13 @@ extension Engine {
 
     func joinToken() -> JoinTokenReport? {
         guard let cluster = catalogue.cluster else { return nil }
-        let token = JoinToken(cluster: cluster.id, secret: cluster.joinSecret).description
+        let pin = Array(signing.hash(cluster.rootPublicKey).prefix(JoinToken.pinBytes))
+        let token = JoinToken(pin: pin, secret: cluster.joinSecret.secret).description
         let host = identity.address.family == .v6 ? "[\(identity.address)]" : "\(identity.address)"
         let target =
             identity.port == 7946 ? (identity.address.family == .v6 ? "\(identity.address)" : host) : "\(host):\(identity.port)"
-        return JoinTokenReport(token: token, command: "swift-overlay join --token \(token) \(target)")
+        return JoinTokenReport(
+            token: token, command: "swift-overlay join --token \(token) \(target)", expires: cluster.joinSecret.expires)
     }
 
     // MARK: join
@@ -121,7 +124,7 @@ extension Engine {
         epoch += 1
         _ = storeEpoch()
         effects.append(
-            .contact(id, JoinContact(host: host, port: port, cluster: token.cluster, secret: token.secret, member: member)))
+            .contact(id, JoinContact(host: host, port: port, pin: token.pin, secret: token.secret, member: member)))
         return .wait
     }
 
@@ -204,26 +207,28 @@ extension Engine {
     }
 }
 
-/// What `swift-overlay join` needs: which cluster, and that one may. `SOVT1-` cluster id `-` secret, in base 32.
+/// What `swift-overlay join` needs: the cluster's key, to know it by, and a secret, to be let in. `SOVT1-` pin `-` secret, in base 32.
 public struct JoinToken: Hashable, Sendable, LosslessStringConvertible {
-    public var cluster: ClusterID
-    /// 32 bytes. Never logged.
+    static let pinBytes = 20
+    /// The first 160 bits of SHA-256 of the root key's public half.
+    public var pin: [UInt8]
+    /// 16 bytes. Never logged.
     public var secret: [UInt8]
 
-    public init(cluster: ClusterID, secret: [UInt8]) {
-        self.cluster = cluster
+    public init(pin: [UInt8], secret: [UInt8]) {
+        self.pin = pin
         self.secret = secret
     }
 
     public init?(_ text: String) {
         let parts = text.split(separator: "-", omittingEmptySubsequences: false)
-        guard parts.count == 3, parts[0] == "SOVT1", let id = Self.decode(parts[1]), let cluster = ClusterID(bytes: id),
-            let secret = Self.decode(parts[2]), secret.count == 32
+        guard parts.count == 3, parts[0] == "SOVT1", let pin = Self.decode(parts[1]), pin.count == Self.pinBytes,
+            let secret = Self.decode(parts[2]), secret.count == 16
         else { return nil }
-        self.init(cluster: cluster, secret: secret)
+        self.init(pin: pin, secret: secret)
     }
 
-    public var description: String { "SOVT1-\(Self.encode(cluster.bytes))-\(Self.encode(secret))" }
+    public var description: String { "SOVT1-\(Self.encode(pin))-\(Self.encode(secret))" }
 
     private static let digits = Array("abcdefghijklmnopqrstuvwxyz234567".utf8)
 

@@ -22,10 +22,14 @@ public struct Engine: Sendable {
     static let orphanAge = Interval.seconds(600)
     /// For each member, between changes of the members that are followed.
     static let followPause = Interval.microseconds(10)
+    /// Of gossip keys, and after a rotation that came to nothing.
+    static let rotationPeriod = Interval.seconds(12 * 3600)
+    static let rotationRetry = Interval.seconds(60)
     static let rounds = 8
     static let openRequests = 10_000
 
     public let identity: NodeIdentity
+    let signing: any RecordSigning
     var epoch: UInt32
     var catalogueNode: CatalogueNode
     var replication: Replication
@@ -81,6 +85,8 @@ public struct Engine: Sendable {
     /// When members, and all that hangs on them, are to be brought in line with the catalogue, and when they last were.
     var followAt: Instant?
     var followed: Instant?
+    /// When the writer makes the next gossip key.
+    var rotateAt: Instant?
     var repairAt: Instant?
     var closeAt: Instant?
     var cedeAt: Instant?
@@ -137,6 +143,7 @@ public struct Engine: Sendable {
         case cede(Cession)
         /// This host's own entry.
         case own
+        case rotation
     }
 
     /// What a round of a call comes to.
@@ -154,6 +161,7 @@ public struct Engine: Sendable {
     ///   - seed: Of everything random that need not be secret.
     public init(identity: NodeIdentity, rows: StoredRows, signing: any RecordSigning, seed: UInt64) throws(DecodeError) {
         self.identity = identity
+        self.signing = signing
         epoch = identity.epoch
         generator = SeededGenerator(seed: seed)
         catalogueNode = try CatalogueNode(node: identity.id, epoch: identity.epoch, boot: identity.boot, rows: rows)
@@ -191,7 +199,7 @@ public struct Engine: Sendable {
     public var member: Member {
         Member(
             id: identity.id, name: identity.name, address: identity.address, port: identity.port, vtep: identity.vtep,
-            publicKey: identity.publicKey, epoch: epoch)
+            publicKey: identity.publicKey, agreementKey: identity.agreementKey, epoch: epoch)
     }
 
     /// What this node tells a peer with a probe.
@@ -227,6 +235,7 @@ public struct Engine: Sendable {
             }
             lastKernelFailure = reason
             log(.error, "kernel state could not be read", ["reason": reason])
+        case .keyMade(let key): rotate(to: key)
         case .foreignChange: repairSoon()
         case .tick: break
         }
@@ -236,8 +245,10 @@ public struct Engine: Sendable {
     }
 
     public var nextDeadline: Instant? {
-        var next = [followAt, repairAt, closeAt, cedeAt, nextAddressWait, catalogueNode.nextDeadline, replication.nextDeadline]
-            .compactMap { $0 }
+        var next = [
+            followAt, rotateAt, repairAt, closeAt, cedeAt, nextAddressWait, catalogueNode.nextDeadline, replication.nextDeadline,
+        ]
+        .compactMap { $0 }
         if let first = requests.values.lazy.map(\.deadline).min() { next.append(first) }
         return next.min()
     }
@@ -246,6 +257,7 @@ public struct Engine: Sendable {
         withCatalogue { [now] in $0.advance(to: now, into: &$1) }
         withReplication { [now] in $0.advance(to: now, into: &$1) }
         if let at = followAt, at <= now { followAll() }
+        if let at = rotateAt, at <= now { askForKey() }
         if let at = repairAt, at <= now { repair() }
         if let at = closeAt, at <= now { proposeClosing() }
         if let at = cedeAt, at <= now { proposeCessions() }

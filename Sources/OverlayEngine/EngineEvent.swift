@@ -36,6 +36,8 @@ public enum EngineEvent: Sendable {
     case applied(EffectID, KernelOutcome)
     case stored(EffectID, StoreOutcome)
     case observed(EffectID, ObservedState)
+    /// 32 random bytes.
+    case keyMade([UInt8])
     /// The kernel could not be read: why.
     case notObserved(EffectID, String)
     /// Something else changed our namespaces.
@@ -66,8 +68,10 @@ public enum EngineEffect: Sendable {
     /// One ordered batch.
     case apply(EffectID, [KernelOperation])
     case observe(EffectID)
-    /// The members, and the key of packets between them; nil outside a cluster.
-    case peers([Member], key: [UInt8]?)
+    /// The members, and the keys of packets between them, the newest first; none outside a cluster.
+    case peers([Member], keys: [GossipKey])
+    /// 32 random bytes are wanted, of a quality that a core does not have; they come with ``EngineEvent/keyMade(_:)``.
+    case makeKey
     /// Ask the node at an address for admission of `Member`.
     case contact(RequestID, JoinContact)
     /// The answer to ``EngineEvent/joinRequest(_:_:)``.
@@ -79,8 +83,9 @@ public struct JoinContact: Hashable, Sendable {
     /// A name or an address, as the user typed it.
     public var host: String
     public var port: UInt16
-    public var cluster: ClusterID
-    /// 32 bytes. Never logged.
+    /// Of the cluster's key, 20 bytes.
+    public var pin: [UInt8]
+    /// 16 bytes. Never logged.
     public var secret: [UInt8]
     public var member: Member
 }

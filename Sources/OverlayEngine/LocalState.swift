@@ -7,6 +7,8 @@ public struct NodeIdentity: Hashable, Sendable {
     public var name: String
     /// Ed25519, 32 bytes.
     public var publicKey: [UInt8]
+    /// X25519, 32 bytes.
+    public var agreementKey: [UInt8]
     /// The identity life, from the store.
     public var epoch: UInt32
     /// Starts of this daemon; stored before use.
@@ -20,12 +22,13 @@ public struct NodeIdentity: Hashable, Sendable {
     public var routes: [IPPrefix]
 
     public init(
-        id: NodeID, name: String, publicKey: [UInt8], epoch: UInt32, boot: UInt32, address: IPAddress, port: UInt16,
-        vtep: IPAddress, underlayMTU: UInt32, routes: [IPPrefix]
+        id: NodeID, name: String, publicKey: [UInt8], agreementKey: [UInt8], epoch: UInt32, boot: UInt32, address: IPAddress,
+        port: UInt16, vtep: IPAddress, underlayMTU: UInt32, routes: [IPPrefix]
     ) {
         self.id = id
         self.name = name
         self.publicKey = publicKey
+        self.agreementKey = agreementKey
         self.epoch = epoch
         self.boot = boot
         self.address = address

@@ -2,7 +2,7 @@ import Glibc
 public import Logging
 public import NIOCore
 import NIOPosix
-import OverlayCrypto
+public import OverlayCrypto
 public import OverlayModel
 
 /// Where a member is reached.
@@ -10,11 +10,14 @@ public struct PeerAddress: Hashable, Sendable {
     public var node: NodeID
     public var address: IPAddress
     public var port: UInt16
+    /// X25519, 32 bytes.
+    public var agreementKey: [UInt8]
 
-    public init(node: NodeID, address: IPAddress, port: UInt16) {
+    public init(node: NodeID, address: IPAddress, port: UInt16, agreementKey: [UInt8]) {
         self.node = node
         self.address = address
         self.port = port
+        self.agreementKey = agreementKey
     }
 }
 
@@ -31,31 +34,50 @@ public actor GossipTransport {
         public var stream: @Sendable (NodeID, StreamFailure?) -> Void
         /// The messages that arrived together have been handed on.
         public var drained: @Sendable () -> Void
-        /// A sealed join request; the answer closes the connection. nil drops it without a word.
-        public var joinRequest: @Sendable ([UInt8], @escaping @Sendable ([UInt8]?) -> Void) -> Void
+        /// A frame of a node that wants to join.
+        public var join: @Sendable (JoinConnection, [UInt8]) -> Void
+        /// Its connection is closed.
+        public var joinEnded: @Sendable (JoinConnection) -> Void
 
         public init(
             received: @escaping @Sendable (NodeID, [UInt8], MessagePath) -> Void,
             stream: @escaping @Sendable (NodeID, StreamFailure?) -> Void, drained: @escaping @Sendable () -> Void,
-            joinRequest: @escaping @Sendable ([UInt8], @escaping @Sendable ([UInt8]?) -> Void) -> Void
+            join: @escaping @Sendable (JoinConnection, [UInt8]) -> Void, joinEnded: @escaping @Sendable (JoinConnection) -> Void
         ) {
             self.received = received
             self.stream = stream
             self.drained = drained
-            self.joinRequest = joinRequest
+            self.join = join
+            self.joinEnded = joinEnded
         }
+    }
+
+    /// A connection of a node that wants to join.
+    public struct JoinConnection: Sendable {
+        public let number: UInt64
+        public let source: IPAddress?
+        let channel: any Channel
+
+        /// - Parameter isLast: The connection is closed after it.
+        public func answer(_ frame: [UInt8], isLast: Bool) {
+            let written = channel.writeAndFlush(FrameDecoder.frame(frame, channel.allocator))
+            if isLast { written.whenComplete { _ in channel.close(promise: nil) } }
+        }
+
+        public func close() { channel.close(promise: nil) }
     }
 
     /// What happened to packets since start.
     public struct Counters: Hashable, Sendable, Codable {
         public var sent = 0
         public var received = 0
-        /// By reason: unknown sender, not authentic, replayed, malformed.
+        /// By reason: unknown sender, unknown key, not authentic, replayed, malformed.
         public var dropped: [String: Int] = [:]
         public var streamsRefused = 0
     }
 
     static let inboundStreams = 1024
+    static let joinConnections = 64
     static let queuedFrames = 256
     static let queuedBytes = 8 << 20
     static let streamIdle = TimeAmount.seconds(120)
@@ -74,27 +96,23 @@ public actor GossipTransport {
     private let handlers: Handlers
     private var datagrams: (any Channel)?
     private var listener: (any Channel)?
-    private var sealer: PacketSealer?
-    private var lastSealer: PacketSealer?
-    private var opener: PacketOpener?
-    private var clusterKey: [UInt8]?
+    private var cipher: PacketCipher
     private var peers: [NodeID: SocketAddress] = [:]
     private var streams: [NodeID: OutboundStream] = [:]
     private var inbound = 0
+    private var joins = 0
+    private var nextJoin: UInt64 = 1
     /// Where datagrams are bound again when the socket was lost; nil before, and after ``close()``.
     private var home: (host: String, port: Int)?
     private var carefulUntil = NIODeadline.uptimeNanoseconds(0)
     /// Members that the kernel refuses to send to.
     private var paused: [NodeID: (until: NIODeadline, length: TimeAmount)] = [:]
-    private let node: NodeID
-    private let boot: UInt32
     public private(set) var counters = Counters()
 
-    public init(loop: any EventLoop, node: NodeID, boot: UInt32, logger: Logger, handlers: Handlers) {
+    public init(loop: any EventLoop, cipher: PacketCipher, logger: Logger, handlers: Handlers) {
         self.loop = loop
         unownedExecutor = loop.executor.asUnownedSerialExecutor()
-        self.node = node
-        self.boot = boot
+        self.cipher = cipher
         self.logger = logger
         self.handlers = handlers
     }
@@ -199,7 +217,7 @@ public actor GossipTransport {
     /// Do these bytes begin a packet of somebody we know? No proof: it only keeps strangers from being buffered for.
     func isFromMember(_ header: [UInt8]) -> Bool {
         let sender = PacketFormat.sender(of: header, on: .stream)
-        if let sender, peers[sender] != nil { return true }
+        if let sender, cipher.isPeer(sender) { return true }
         counters.dropped[sender == nil ? "malformed" : "unknown sender", default: 0] += 1
         return false
     }
@@ -214,17 +232,10 @@ public actor GossipTransport {
         listener = nil
     }
 
-    /// The members, and the key of packets between them. Without a key nothing is opened and nothing sent.
-    public func setPeers(_ members: [PeerAddress], key: [UInt8]?) {
-        if key != clusterKey {
-            clusterKey = key
-            opener = key.map { PacketOpener(clusterKey: $0) }
-            // The counters go on from those of an earlier membership of this life: the key may be the same.
-            let old = sealer ?? lastSealer
-            lastSealer = old
-            sealer = key.map { PacketSealer(clusterKey: $0, node: node, boot: boot, after: old) }
-        }
-        opener?.setPeers(members.map(\.node))
+    /// The members, and the keys of packets between them, the newest first. Without a key nothing is opened and nothing sent.
+    public func setPeers(_ members: [PeerAddress], keys: [PacketCipher.RingKey]) {
+        cipher.setKeys(keys)
+        cipher.setPeers(Dictionary(members.map { ($0.node, $0.agreementKey) }) { first, _ in first })
         peers = [:]
         for member in members {
             peers[member.node] = try? SocketAddress(ipAddress: "\(member.address)", port: Int(member.port))
@@ -244,7 +255,7 @@ public actor GossipTransport {
         guard path == .datagram, message.count + PacketFormat.overhead <= Limits.datagramBytes else {
             return sendStream(message, to: node, at: address)
         }
-        guard let packet = sealer?.seal(message, on: .datagram), let datagrams else { return }
+        guard let datagrams, let packet = cipher.seal(message, to: node, on: .datagram) else { return }
         counters.sent += 1
         let buffer = datagrams.allocator.buffer(bytes: packet)
         let envelope = AddressedEnvelope(remoteAddress: address, data: buffer)
@@ -278,7 +289,7 @@ public actor GossipTransport {
                 "message is too large for a stream", metadata: ["bytes": "\(message.count)", "limit": "\(Limits.frameBytes)"])
             return
         }
-        guard let frame = sealer?.seal(message, on: .stream) else { return }
+        guard let frame = cipher.seal(message, to: node, on: .stream) else { return }
         counters.sent += 1
         var stream = streams[node] ?? OutboundStream(address: address)
         if let channel = stream.channel, channel.isActive {
@@ -352,11 +363,29 @@ public actor GossipTransport {
         return true
     }
 
-    func receive(join frame: [UInt8], answer: @escaping @Sendable ([UInt8]?) -> Void) { handlers.joinRequest(frame, answer) }
+    /// nil when there are too many.
+    func openJoin(_ channel: any Channel) -> JoinConnection? {
+        guard joins < Self.joinConnections else {
+            counters.streamsRefused += 1
+            return nil
+        }
+        joins += 1
+        defer { nextJoin += 1 }
+        return JoinConnection(
+            number: nextJoin, source: channel.remoteAddress?.ipAddress.flatMap { IPAddress($0) }, channel: channel)
+    }
+
+    func receive(_ frame: [UInt8], of join: JoinConnection) { handlers.join(join, frame) }
+
+    func end(_ join: JoinConnection) {
+        joins -= 1
+        handlers.joinEnded(join)
+    }
 
     private func open(_ packet: [UInt8], on channel: PacketChannel) -> (NodeID, [UInt8])? {
         do throws(OpenError) {
-            guard let opened = try opener?.open(packet, on: channel) else { return nil }
+            guard cipher.hasKey else { return nil }
+            let opened = try cipher.open(packet, on: channel)
             counters.received += 1
             return opened
         } catch {
@@ -364,6 +393,7 @@ public actor GossipTransport {
                 switch error {
                 case .malformed: "malformed"
                 case .unknownSender: "unknown sender"
+                case .unknownKey: "unknown key"
                 case .notAuthentic: "not authentic"
                 case .replayed: "replayed"
                 }

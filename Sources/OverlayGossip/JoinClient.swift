@@ -1,21 +1,26 @@
 public import NIOCore
 import NIOPosix
+import OverlayCrypto
 import OverlayModel
 
-/// Takes one sealed join request to a member and brings back the answer.
+/// Takes a join to a member: frames go out and come back by turns, over one connection.
 public enum JoinClient {
     public enum Failure: Error, Hashable, Sendable {
         case unreachable(String)
-        /// The other side closed without an answer: it does not know the secret.
+        /// The other side closed the connection.
         case noAnswer
         case timedOut
     }
 
-    /// - Returns: The sealed answer, or a ``Failure``, on `loop`.
-    public static func ask(
-        host: String, port: UInt16, frame: [UInt8], timeout: TimeAmount = .seconds(7), on loop: any EventLoop
-    ) -> EventLoopFuture<[UInt8]> {
-        let promise = loop.makePromise(of: [UInt8].self)
+    /// - Parameters:
+    ///   - first: The first frame.
+    ///   - next: Takes an answer and gives the next frame; nil when there is nothing more to say. Called on `loop`.
+    /// - Returns: Done when `next` gave nil or threw; with its error, or a ``Failure``. On `loop`.
+    public static func converse(
+        host: String, port: UInt16, first: [UInt8], timeout: TimeAmount = .seconds(7), on loop: any EventLoop,
+        next: @escaping @Sendable ([UInt8]) throws -> [UInt8]?
+    ) -> EventLoopFuture<Void> {
+        let promise = loop.makePromise(of: Void.self)
         let deadline = loop.scheduleTask(in: timeout) { promise.fail(Failure.timedOut) }
         ClientBootstrap(group: loop)
             .connectTimeout(.seconds(3))
@@ -23,7 +28,7 @@ public enum JoinClient {
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandlers([
                         ByteToMessageHandler(FrameDecoder(), maximumBufferSize: Limits.frameBytes + 4),
-                        AnswerHandler(promise: promise),
+                        AnswerHandler(promise: promise, next: next),
                     ])
                 }
             }
@@ -31,7 +36,7 @@ public enum JoinClient {
             .whenComplete { result in
                 switch result {
                 case .success(let channel):
-                    channel.writeAndFlush(FrameDecoder.frame(frame, channel.allocator), promise: nil)
+                    channel.writeAndFlush(FrameDecoder.frame(first, channel.allocator), promise: nil)
                     promise.futureResult.whenComplete { _ in channel.close(promise: nil) }
                 case .failure(let error): promise.fail(Failure.unreachable("\(error)"))
                 }
@@ -42,12 +47,21 @@ public enum JoinClient {
 
     private final class AnswerHandler: ChannelInboundHandler {
         typealias InboundIn = ByteBuffer
-        private let promise: EventLoopPromise<[UInt8]>
+        private let promise: EventLoopPromise<Void>
+        private let next: @Sendable ([UInt8]) throws -> [UInt8]?
 
-        init(promise: EventLoopPromise<[UInt8]>) { self.promise = promise }
+        init(promise: EventLoopPromise<Void>, next: @escaping @Sendable ([UInt8]) throws -> [UInt8]?) {
+            self.promise = promise
+            self.next = next
+        }
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-            promise.succeed(Array(unwrapInboundIn(data).readableBytesView))
+            do {
+                guard let frame = try next(Array(unwrapInboundIn(data).readableBytesView)) else { return promise.succeed() }
+                context.channel.writeAndFlush(FrameDecoder.frame(frame, context.channel.allocator), promise: nil)
+            } catch {
+                promise.fail(error)
+            }
         }
 
         func channelInactive(context: ChannelHandlerContext) { promise.fail(Failure.noAnswer) }

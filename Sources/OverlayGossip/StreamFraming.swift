@@ -10,7 +10,7 @@ struct FrameDecoder: ByteToMessageDecoder {
     struct TooLong: Error {}
 
     /// What anybody may send: a join. In bytes.
-    static let strangersFrameBytes = 4096
+    static let strangersFrameBytes = JoinFrame.limit
 
     /// May a long frame that begins with these bytes come?
     var mayBeLong: ([UInt8]) -> Bool = { _ in true }
@@ -49,7 +49,7 @@ final class InboundStreamHandler: ChannelInboundHandler {
 
     private let transport: GossipTransport
     private var isCounted = false
-    private var isJoin = false
+    private var join: GossipTransport.JoinConnection?
 
     init(transport: GossipTransport) { self.transport = transport }
 
@@ -62,25 +62,23 @@ final class InboundStreamHandler: ChannelInboundHandler {
     func channelInactive(context: ChannelHandlerContext) {
         if isCounted { transport.assumeIsolated { $0.endStream() } }
         isCounted = false
+        if let join { transport.assumeIsolated { $0.end(join) } }
+        join = nil
         context.fireChannelInactive()
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let frame = Array(unwrapInboundIn(data).readableBytesView)
-        guard JoinSealer.isRequest(frame) else {
+        guard join != nil || JoinFrame.isFromJoiner(frame) else {
             if !transport.assumeIsolated({ $0.receive(frame: frame) }) { context.close(promise: nil) }
             return
         }
-        guard !isJoin else { return context.close(promise: nil) }
-        isJoin = true
         let channel = context.channel
-        transport.assumeIsolated { transport in
-            transport.receive(join: frame) { answer in
-                guard let answer else { return channel.close(promise: nil) }
-                channel.writeAndFlush(FrameDecoder.frame(answer, channel.allocator)).whenComplete { _ in channel.close(promise: nil)
-                }
-            }
+        guard JoinFrame.isFromJoiner(frame), let join = join ?? transport.assumeIsolated({ $0.openJoin(channel) }) else {
+            return context.close(promise: nil)
         }
+        self.join = join
+        transport.assumeIsolated { $0.receive(frame, of: join) }
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {

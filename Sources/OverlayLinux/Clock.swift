@@ -1,4 +1,5 @@
 internal import CLinux
+import Glibc
 
 /// CLOCK_MONOTONIC.
 public enum MonotonicClock {
@@ -9,6 +10,12 @@ public enum MonotonicClock {
         precondition(result == 0, "CLOCK_MONOTONIC: \(SystemError.text(of: -result))")
         return value
     }
+}
+
+/// The host's calendar: nothing rests on it but what expires.
+public enum UnixClock {
+    /// Seconds since 1970.
+    public static func now() -> UInt64 { UInt64(max(0, time(nil))) }
 }
 
 /// Bytes from the kernel's generator (getrandom(2)).

@@ -6,6 +6,8 @@ public enum Limits {
     public static let listCount = 65_536
     /// A datagram on 7946, sealed, in bytes: fits an IPv6 path of 1280 with its headers.
     public static let datagramBytes = 1200
+    /// What sealing adds to a message, in bytes.
+    public static let sealBytes = 48
     /// One frame of a stream on 7946, sealed, in bytes.
     public static let frameBytes = 4 << 20
     /// A request body on the plugin or control socket, in bytes.

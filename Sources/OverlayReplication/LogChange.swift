@@ -71,8 +71,8 @@ enum LogChange: Hashable, Sendable, Wire {
 
 /// How large what is said may be, in bytes of its encoded form.
 enum Budget {
-    /// A message, so that with its kind (1) and its seal (42) it fits ``Limits/datagramBytes``.
-    static let message = Limits.datagramBytes - 43
+    /// A message, so that with its kind (1) and its seal it fits ``Limits/datagramBytes``.
+    static let message = Limits.datagramBytes - Limits.sealBytes - 1
     /// The changes of one batch.
     static let batch = 860
     /// The records of one snapshot part.

@@ -37,7 +37,7 @@ public struct VirtualNetwork {
     private var streams: [Link: Instant] = [:]
 
     /// IP and UDP headers, and what sealing adds.
-    static let overhead = 28 + 42
+    static let overhead = 28 + Limits.sealBytes
     /// TCP waits this long before it repeats, then twice as long, and so on.
     static let retransmission = Interval.milliseconds(200)
     static let handshakeRetransmission = Interval.seconds(1)
@@ -95,7 +95,7 @@ public struct VirtualNetwork {
         _ link: Link, bytes: Int, now: Instant, isListening: Bool, isHostUp: Bool, _ random: inout SeededGenerator
     ) -> StreamOutcome {
         let back = Link(link.to, link.from)
-        sentBytes[link.from, default: 0] += bytes + 54 + 42
+        sentBytes[link.from, default: 0] += bytes + 54 + Limits.sealBytes
         let isOpen = streams[link] != nil
         var wait = Interval(nanoseconds: 0)
         if !isOpen {

@@ -114,7 +114,8 @@ public final class World {
 
     static func identity(_ index: Int, boot: UInt32, epoch: UInt32, vtep: IPAddress, underlayMTU: UInt32) -> NodeIdentity {
         NodeIdentity(
-            id: id(index), name: "host\(index + 1)", publicKey: publicKey(index), epoch: epoch, boot: boot,
+            id: id(index), name: "host\(index + 1)", publicKey: publicKey(index), agreementKey: publicKey(index), epoch: epoch,
+            boot: boot,
             address: address(index), port: 7946, vtep: vtep, underlayMTU: underlayMTU, routes: [])
     }
 
@@ -188,6 +189,9 @@ public final class World {
         case .observe(let id):
             schedule(.event(index, boot: boot, .engine(.observed(id, nodes[index].kernel.state))), in: .microseconds(100))
         case .peers(let members, _): nodes[index].peers = Set(members.map(\.id))
+        case .makeKey:
+            let key = (0..<32).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+            schedule(.event(index, boot: nodes[index].boot, .engine(.keyMade(key))), in: .milliseconds(1))
         case .contact(let id, let contact): self.contact(index, id, contact)
         case .admit(let id, let answer):
             guard let (node, original) = contacts.removeValue(forKey: id) else { return }
@@ -215,7 +219,7 @@ public final class World {
         guard nodes.indices.contains(to), nodes[from].peers.contains(nodes[to].core.engine.identity.id) else { return }
         let link = VirtualNetwork.Link(from, to)
         // What does not fit a datagram goes by stream.
-        guard path == .datagram, bytes.count + 42 <= Limits.datagramBytes else { return stream(link, bytes) }
+        guard path == .datagram, bytes.count + Limits.sealBytes <= Limits.datagramBytes else { return stream(link, bytes) }
         for delay in network.datagram(link, bytes: bytes.count, &random) {
             schedule(.message(from: from, to: to, boot: nodes[to].boot, bytes, .datagram), in: delay)
         }
@@ -407,7 +411,9 @@ public final class World {
     func initialise() -> String? {
         let initialise = Initialise(
             cluster: ClusterID(bits: 42), addressPool: Self.addressPool, subnetLength: 24, dataPathPort: 4789,
-            gossipKey: [UInt8](repeating: 1, count: 32), joinSecret: [UInt8](repeating: 2, count: 32))
+            rootKey: [UInt8](repeating: 3, count: 32), rootPublicKey: [UInt8](repeating: 4, count: 32),
+            gossipKey: [UInt8](repeating: 1, count: 32),
+            joinSecret: JoinSecret(secret: [UInt8](repeating: 2, count: 16), expires: 0))
         guard case .token(let report) = control(0, .initialise(initialise)) else { return nil }
         return report.token
     }

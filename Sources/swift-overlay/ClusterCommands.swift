@@ -14,14 +14,17 @@ struct InitCommand: AsyncParsableCommand {
     var defaultAddrPool: String?
     @Option(help: "Prefix length of each subnet. (default: 24)")
     var defaultAddrPoolMaskLength: Int?
+    @Option(help: "How long the join token is good for, such as 90m, 24h or 7d; 0 is for ever. (default: 24h)")
+    var tokenTtl: String?
 
     func run() async throws {
         let length = setting("default-addr-pool-mask-length", defaultAddrPoolMaskLength.map(String.init))
         let body = ControlBody.Initialise(
             defaultAddressPool: setting("default-addr-pool", defaultAddrPool),
-            defaultAddressPoolMaskLength: length.flatMap { Int($0) })
+            defaultAddressPoolMaskLength: length.flatMap { Int($0) },
+            tokenTTL: try seconds(setting("token-ttl", tokenTtl), of: "--token-ttl"))
         let report = try await client.ask(.POST, "/init", body, as: JoinTokenReport.self)
-        print("Cluster started. To add another host, run there:\n\n    \(report.command)\n")
+        print("Cluster started. To add another host, run there:\n\n    \(report.command)\n\n\(expiry(report))")
     }
 }
 
@@ -60,16 +63,47 @@ struct JoinTokenCommand: AsyncParsableCommand {
     @OptionGroup var client: ClientOptions
     @Flag(help: "Make a new token; the old one is worth nothing from then on.")
     var rotate = false
+    @Option(help: "With --rotate: how long the new one is good for, such as 90m, 24h or 7d; 0 is for ever. (default: 24h)")
+    var ttl: String?
     @Flag(name: .shortAndLong, help: "Print the token alone.")
     var quiet = false
+
+    func validate() throws {
+        guard rotate || ttl == nil else { throw ValidationError("--ttl goes with --rotate: the present token keeps its end") }
+    }
 
     func run() async throws {
         let report =
             rotate
-            ? try await client.ask(.POST, "/join-token/rotate", as: JoinTokenReport.self)
+            ? try await client.ask(
+                .POST, "/join-token/rotate", ControlBody.RotateToken(ttl: try seconds(ttl, of: "--ttl")), as: JoinTokenReport.self)
             : try await client.ask(.GET, "/join-token", as: JoinTokenReport.self)
-        print(quiet ? report.token : "To add a host to this cluster, run there:\n\n    \(report.command)\n")
+        print(
+            quiet ? report.token : "To add a host to this cluster, run there:\n\n    \(report.command)\n\n\(expiry(report))")
     }
+}
+
+/// Reads `90m`, `24h`, `7d`, or a number of seconds.
+private func seconds(_ text: String?, of option: String) throws -> UInt64? {
+    guard let text else { return nil }
+    let units: [Character: UInt64] = ["s": 1, "m": 60, "h": 3600, "d": 86400]
+    let unit = text.last.flatMap { units[$0] }
+    let (value, overflows) = (UInt64(unit == nil ? text[...] : text.dropLast()) ?? .max).multipliedReportingOverflow(by: unit ?? 1)
+    guard !overflows, value < .max else { throw ValidationError("\(option) takes a time such as 90m, 24h or 7d, not \(text)") }
+    return value
+}
+
+/// Until when a token is good.
+private func expiry(_ report: JoinTokenReport) -> String {
+    guard report.expires != 0 else { return "The token is good until it is rotated." }
+    var at = time_t(clamping: report.expires)
+    var parts = tm()
+    localtime_r(&at, &parts)
+    var buffer = [CChar](repeating: 0, count: 64)
+    strftime(&buffer, buffer.count, "%Y-%m-%d %H:%M %Z", &parts)
+    let text = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return at < time(nil)
+        ? "This token expired at \(text); `swift-overlay join-token --rotate` makes a new one." : "The token is good until \(text)."
 }
 
 struct NodeCommand: AsyncParsableCommand {

@@ -5,7 +5,7 @@ import Testing
 
 /// What a full disk at the writer and messages of a hostile member do to a node.
 @Suite struct NodeFaultTests {
-    private static func secret(_ value: UInt8) -> Command { .setJoinSecret([UInt8](repeating: value, count: 32)) }
+    private static func secret(_ value: UInt8) -> Command { .setJoinSecret(Fixture.secret(value)) }
 
     @Test(arguments: [0, 1])
     func aFullDiskFailsTheProposalAndLaterOnesWork(proposer: Int) throws {
@@ -19,7 +19,7 @@ import Testing
         network.propose(Self.secret(2), by: proposer)
         network.run(for: .seconds(1))
         #expect(network.nodes[0].catalogue.index == index + 1 && network.areEqual)
-        #expect(network.nodes[0].catalogue.cluster?.joinSecret.first == 2)
+        #expect(network.nodes[0].catalogue.cluster?.joinSecret.secret.first == 2)
         #expect(try network.isDurable(0) && network.isDurable(1))
     }
 
@@ -36,7 +36,7 @@ import Testing
         let outcomes = network.outcomes[proposer].sorted { $0.key.value < $1.key.value }.map(\.value)
         #expect(outcomes.count == 3 && outcomes.allSatisfy { $0.count == 1 })
         #expect(outcomes.last == [.decided(.accepted)])
-        #expect(network.nodes[0].catalogue.cluster?.joinSecret.first == 3 && network.areEqual)
+        #expect(network.nodes[0].catalogue.cluster?.joinSecret.secret.first == 3 && network.areEqual)
         #expect(try network.isDurable(0))
     }
 
@@ -79,7 +79,7 @@ import Testing
         node.stored(first, succeeded: true, now: now, into: &effects)
         node.stored(try #require(tokens().first), succeeded: true, now: now, into: &effects)
         #expect(node.catalogue.index == before + 2)
-        #expect(node.catalogue.cluster?.joinSecret.first == 4)
+        #expect(node.catalogue.cluster?.joinSecret.secret.first == 4)
     }
 
     /// What is proposed while the disk is busy is written together: a hundred hosts that join at once cost a few writes.

@@ -9,7 +9,7 @@ import Testing
     }
 
     private static func secret(_ value: Int) -> Command {
-        .setJoinSecret((0..<32).map { UInt8(truncatingIfNeeded: value >> ($0 % 8 * 8)) })
+        .setJoinSecret(JoinSecret(secret: (0..<16).map { UInt8(truncatingIfNeeded: value >> ($0 % 8 * 8)) }, expires: 0))
     }
 
     /// Blocks are counted: a proposal that was applied twice would show as a block too many.

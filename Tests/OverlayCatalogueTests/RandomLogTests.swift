@@ -64,7 +64,7 @@ import Testing
                 return .admit(Fixture.member(index, name: chance(80) ? nil : "host-1", epoch: chance(90) ? 1 : 0))
             case ..<97: return .remove(Fixture.node(Int.random(in: 0..<6, using: &generator)))
             case ..<98: return .initialise(Fixture.cluster(), Fixture.member(1))
-            default: return .setJoinSecret([UInt8](repeating: 4, count: chance(50) ? 32 : 5))
+            default: return .setJoinSecret(Fixture.secret(4, count: chance(50) ? 16 : 5))
             }
         }
     }

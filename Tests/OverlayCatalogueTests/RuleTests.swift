@@ -32,12 +32,12 @@ import Testing
     @Test func anotherLifeOfANodeIsNotHeard() {
         var fixture = Fixture(members: 2)
         for epoch in [0, 2, .max] as [UInt32] {
-            #expect(fixture.propose(.setJoinSecret([UInt8](repeating: 1, count: 32)), by: 1, epoch: epoch).refusal == .notFound)
+            #expect(fixture.propose(.setJoinSecret(Fixture.secret(1)), by: 1, epoch: epoch).refusal == .notFound)
         }
-        #expect(fixture.propose(.setJoinSecret([UInt8](repeating: 1, count: 32)), by: 7).refusal == .notFound)
-        #expect(fixture.catalogue.cluster?.joinSecret == [UInt8](repeating: 9, count: 32))
-        #expect(fixture.propose(.setJoinSecret([UInt8](repeating: 1, count: 32)), by: 1) == .accepted)
-        #expect(fixture.catalogue.cluster?.joinSecret == [UInt8](repeating: 1, count: 32))
+        #expect(fixture.propose(.setJoinSecret(Fixture.secret(1)), by: 7).refusal == .notFound)
+        #expect(fixture.catalogue.cluster?.joinSecret == Fixture.secret(9))
+        #expect(fixture.propose(.setJoinSecret(Fixture.secret(1)), by: 1) == .accepted)
+        #expect(fixture.catalogue.cluster?.joinSecret == Fixture.secret(1))
     }
 
     @Test func thereIsOneClusterAndItComesFirst() {
@@ -49,10 +49,10 @@ import Testing
         #expect(fixture.propose(.initialise(Fixture.cluster(), Fixture.member(0)), by: 0).refusal == .conflict)
     }
 
-    @Test func joinSecretsHave32Bytes() {
+    @Test func joinSecretsHave16Bytes() {
         var fixture = Fixture()
-        for count in [0, 31] {
-            #expect(fixture.propose(.setJoinSecret([UInt8](repeating: 1, count: count)), by: 0).refusal == .invalid)
+        for count in [0, 15, 17] {
+            #expect(fixture.propose(.setJoinSecret(Fixture.secret(1, count: count)), by: 0).refusal == .invalid)
         }
     }
 
@@ -81,16 +81,16 @@ import Testing
         #expect(fixture.propose(.admit(again), by: 0) == .accepted)
         #expect(fixture.catalogue.members[again.id] == again)
         #expect(fixture.propose(.admit(Fixture.member(1)), by: 0).refusal == .conflict)
-        #expect(fixture.propose(.setJoinSecret([UInt8](repeating: 1, count: 32)), by: 1).refusal == .notFound)
-        #expect(fixture.propose(.setJoinSecret([UInt8](repeating: 1, count: 32)), by: 1, epoch: 2) == .accepted)
+        #expect(fixture.propose(.setJoinSecret(Fixture.secret(1)), by: 1).refusal == .notFound)
+        #expect(fixture.propose(.setJoinSecret(Fixture.secret(1)), by: 1, epoch: 2) == .accepted)
     }
 
     /// A life that lost its state may have lost its boot counter, and then its sequences start low again.
     @Test func aLaterLifeIsNotSilencedByTheSequencesOfTheEarlierOne() {
         var fixture = Fixture(members: 2)
-        fixture.propose(.setJoinSecret([UInt8](repeating: 1, count: 32)), by: 1, sequence: 9 << 32)
+        fixture.propose(.setJoinSecret(Fixture.secret(1)), by: 1, sequence: 9 << 32)
         #expect(fixture.propose(.admit(Fixture.member(1, epoch: 2)), by: 0) == .accepted)
-        #expect(fixture.propose(.setJoinSecret([UInt8](repeating: 2, count: 32)), by: 1, epoch: 2, sequence: 1 << 32) == .accepted)
+        #expect(fixture.propose(.setJoinSecret(Fixture.secret(2)), by: 1, epoch: 2, sequence: 1 << 32) == .accepted)
     }
 
     @Test func aFullClusterTakesNoOneElse() {
@@ -119,7 +119,9 @@ import Testing
         #expect(fixture.propose(.claimBlock(shared.id, count: 16), by: 2) == .accepted)
         #expect(fixture.catalogue.subnet(shared.id)?.blocks(of: Fixture.node(2)) == [freed])
         #expect(fixture.propose(.remove(Fixture.node(1)), by: 2) == .accepted, "a second removal changes nothing")
-        #expect(fixture.propose(.setJoinSecret([]), by: 1).refusal == .notFound, "the removed node is not heard")
+        #expect(
+            fixture.propose(.setJoinSecret(Fixture.secret(0, count: 0)), by: 1).refusal == .notFound,
+            "the removed node is not heard")
     }
 
     @Test func theWriterLeavesLast() {

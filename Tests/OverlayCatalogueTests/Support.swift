@@ -19,7 +19,12 @@ struct Fixture {
     static func cluster(pool: String = "10.32.0.0/12", subnetLength: Int = 24) -> Cluster {
         Cluster(
             id: ClusterID(bits: 0xC1 << 120), writer: node(0), addressPool: IPPrefix(pool)!, subnetLength: subnetLength,
-            dataPathPort: 4789, gossipKey: [UInt8](repeating: 7, count: 32), joinSecret: [UInt8](repeating: 9, count: 32))
+            dataPathPort: 4789, rootKey: [UInt8](repeating: 5, count: 32),
+            rootPublicKey: [UInt8](repeating: 6, count: 32), gossipKey: [UInt8](repeating: 7, count: 32), joinSecret: secret(9))
+    }
+
+    static func secret(_ value: UInt8, count: Int = 16) -> JoinSecret {
+        JoinSecret(secret: [UInt8](repeating: value, count: count), expires: 0)
     }
 
     static func node(_ index: Int) -> NodeID { NodeID(bits: UInt128(index + 1) << 64 | UInt128(index + 1)) }
@@ -30,7 +35,7 @@ struct Fixture {
             port: 7946,
             vtep: IPAddress(family: .v4, bits: 0xC633_6401 + UInt128(index)),
             publicKey: [UInt8](repeating: UInt8(truncatingIfNeeded: index), count: 32),
-            epoch: epoch)
+            agreementKey: [UInt8](repeating: UInt8(truncatingIfNeeded: index), count: 32), epoch: epoch)
     }
 
     @discardableResult

@@ -17,16 +17,22 @@ import Testing
         let port: UInt16
         private let messages: NIOLockedValueBox<[([UInt8], MessagePath)]>
         private let streams: NIOLockedValueBox<[StreamFailure?]>
+        let key: NodeKey
         private let joins: NIOLockedValueBox<[[UInt8]]>
+        private let ended: NIOLockedValueBox<Int>
 
         var received: [[UInt8]] { messages.withLockedValue { $0.map(\.0) } }
         var paths: [MessagePath] { messages.withLockedValue { $0.map(\.1) } }
         /// What became of streams that this end opened.
         var streamOutcomes: [StreamFailure?] { streams.withLockedValue { $0 } }
         var joinFrames: [[UInt8]] { joins.withLockedValue { $0 } }
+        var joinsEnded: Int { ended.withLockedValue { $0 } }
 
-        init(_ number: UInt128, joinAnswer: [UInt8]? = nil) async throws {
-            node = NodeID(bits: number)
+        init(_ key: NodeKey = NodeKey(), joinAnswers: [[UInt8]] = []) async throws {
+            self.key = key
+            node = key.id
+            let ended = NIOLockedValueBox(0)
+            self.ended = ended
             let messages = NIOLockedValueBox<[([UInt8], MessagePath)]>([])
             let streams = NIOLockedValueBox<[StreamFailure?]>([])
             self.streams = streams
@@ -34,14 +40,19 @@ import Testing
             self.messages = messages
             self.joins = joins
             transport = GossipTransport(
-                loop: MultiThreadedEventLoopGroup.singleton.next(), node: node, boot: 1, logger: Logger(label: "test"),
+                loop: MultiThreadedEventLoopGroup.singleton.next(),
+                cipher: PacketCipher(identity: key, boot: 1, salt: [1, 2, 3, 4]), logger: Logger(label: "test"),
                 handlers: .init(
                     received: { _, bytes, path in messages.withLockedValue { $0.append((bytes, path)) } },
                     stream: { _, failure in streams.withLockedValue { $0.append(failure) } }, drained: {},
-                    joinRequest: { frame, answer in
-                        joins.withLockedValue { $0.append(frame) }
-                        answer(joinAnswer)
-                    }))
+                    join: { connection, frame in
+                        let number = joins.withLockedValue { joins in
+                            joins.append(frame)
+                            return joins.count
+                        }
+                        guard number <= joinAnswers.count else { return connection.close() }
+                        connection.answer(joinAnswers[number - 1], isLast: number == joinAnswers.count)
+                    }, joinEnded: { _ in ended.withLockedValue { $0 += 1 } }))
             var bound: Int?
             for _ in 0..<50 where bound == nil {
                 bound = try? await transport.bind(host: "127.0.0.1", port: Int.random(in: 20_000..<60_000), mayMove: false)
@@ -55,13 +66,15 @@ import Testing
         }
     }
 
-    static let key = [UInt8](repeating: 7, count: 32)
+    static let keys = [PacketCipher.RingKey(id: 1, bytes: [UInt8](repeating: 7, count: 32))]
 
-    func introduce(_ ends: [End], key: [UInt8] = key) async {
+    func address(_ end: End) -> PeerAddress {
+        PeerAddress(node: end.node, address: IPAddress(v4: 127, 0, 0, 1), port: end.port, agreementKey: end.key.agreementBytes)
+    }
+
+    func introduce(_ ends: [End]) async {
         for end in ends {
-            let others = ends.filter { $0.node != end.node }
-            await end.transport.setPeers(
-                others.map { PeerAddress(node: $0.node, address: IPAddress(v4: 127, 0, 0, 1), port: $0.port) }, key: key)
+            await end.transport.setPeers(ends.filter { $0.node != end.node }.map { address($0) }, keys: Self.keys)
         }
     }
 
@@ -75,8 +88,8 @@ import Testing
     }
 
     @Test func smallMessagesGoAsDatagramsAndLargeOnesOverAStream() async throws {
-        let a = try await End(1)
-        let b = try await End(2)
+        let a = try await End()
+        let b = try await End()
         await introduce([a, b])
         let small: [UInt8] = [1, 2, 3]
         let large = [UInt8](repeating: 9, count: 300_000)
@@ -92,8 +105,8 @@ import Testing
     }
 
     @Test func aSmallMessageGoesByStreamWhereItShould() async throws {
-        let a = try await End(1)
-        let b = try await End(2)
+        let a = try await End()
+        let b = try await End()
         await introduce([a, b])
         await a.send([1], to: b, by: .stream)
         await a.send([2], to: b)
@@ -105,8 +118,8 @@ import Testing
     }
 
     @Test func aPortWithoutAListenerIsRefused() async throws {
-        let a = try await End(1)
-        let b = try await End(2)
+        let a = try await End()
+        let b = try await End()
         await introduce([a, b])
         await b.transport.close()
         await a.send([1], to: b, by: .stream)
@@ -115,30 +128,36 @@ import Testing
     }
 
     @Test func nothingOfAStrangerIsHandedOn() async throws {
-        let a = try await End(1)
-        let b = try await End(2)
-        let stranger = try await End(3)
+        let a = try await End()
+        let b = try await End()
+        let stranger = try await End()
         await introduce([a, b])
-        // It knows where b is, but not the key; or the key, but is no member.
-        await stranger.transport.setPeers(
-            [PeerAddress(node: b.node, address: IPAddress(v4: 127, 0, 0, 1), port: b.port)], key: [UInt8](repeating: 8, count: 32))
+        // It knows where b is and every key of the cluster, but is no member; or says that it is one.
+        await stranger.transport.setPeers([address(b)], keys: Self.keys)
         await stranger.send([1], to: b)
         await stranger.send([UInt8](repeating: 1, count: 5000), to: b)
-        let pretender = try await End(1)
-        await pretender.transport.setPeers(
-            [PeerAddress(node: b.node, address: IPAddress(v4: 127, 0, 0, 1), port: b.port)], key: [UInt8](repeating: 8, count: 32))
-        await pretender.send([2], to: b)
+        var forger = PacketCipher(identity: NodeKey(), boot: 9, salt: [0, 0, 0, 0])
+        forger.setKeys(Self.keys)
+        forger.setPeers([b.node: b.key.agreementBytes])
+        let sealed = forger.seal([2], to: b.node, on: .datagram)
+        var forged = try #require(sealed)
+        forged.replaceSubrange(4..<20, with: a.node.bytes)
+        let channel = try await DatagramBootstrap(group: MultiThreadedEventLoopGroup.singleton).bind(host: "127.0.0.1", port: 0)
+            .get()
+        let target = try SocketAddress(ipAddress: "127.0.0.1", port: Int(b.port))
+        try await channel.writeAndFlush(AddressedEnvelope(remoteAddress: target, data: ByteBuffer(bytes: forged)))
         #expect(await eventually { await b.transport.counters.dropped.values.reduce(0, +) >= 3 })
         let dropped = await b.transport.counters.dropped
         #expect(dropped["unknown sender"] == 2)
         #expect(dropped["not authentic"] == 1)
         await a.send([42], to: b)
         #expect(await eventually { b.received == [[42]] })
-        for end in [a, b, stranger, pretender] { await end.transport.close() }
+        try await channel.close()
+        for end in [a, b, stranger] { await end.transport.close() }
     }
 
     @Test func aLengthAboveTheLimitEndsTheStreamAtOnce() async throws {
-        let end = try await End(1)
+        let end = try await End()
         let closed = NIOLockedValueBox(false)
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .connect(host: "127.0.0.1", port: Int(end.port)).get()
@@ -152,8 +171,8 @@ import Testing
     }
 
     @Test func aStrangersLongFrameIsNotWaitedFor() async throws {
-        let end = try await End(1)
-        let other = try await End(2)
+        let end = try await End()
+        let other = try await End()
         await introduce([end, other])
         for sender in [[UInt8](repeating: 0xEE, count: 16), []] {
             let closed = NIOLockedValueBox(false)
@@ -162,7 +181,7 @@ import Testing
             channel.closeFuture.whenComplete { _ in closed.withLockedValue { $0 = true } }
             var buffer = channel.allocator.buffer(capacity: 64)
             buffer.writeInteger(UInt32(1 << 20))
-            buffer.writeBytes([1, 2] + sender + [UInt8](repeating: 0, count: 60))
+            buffer.writeBytes([2, 2, 1, 0] + sender + [UInt8](repeating: 0, count: 60))
             try await channel.writeAndFlush(buffer)
             #expect(await eventually { closed.withLockedValue { $0 } })
         }
@@ -170,39 +189,67 @@ import Testing
         await other.transport.close()
     }
 
-    @Test func aJoinIsAnsweredOverItsConnection() async throws {
-        let sealer = JoinSealer(cluster: ClusterID(bits: 5), secret: Self.key)
-        let salt = [UInt8](repeating: 3, count: 16)
-        let answer = try #require(sealer.sealAnswer([1, 2, 3], to: salt))
-        let end = try await End(1, joinAnswer: answer)
-        let frame = try #require(sealer.sealRequest([9], salt: salt))
+    @Test func aJoinIsAConversationOverOneConnection() async throws {
+        let end = try await End(joinAnswers: [[10], [20]])
         let loop = MultiThreadedEventLoopGroup.singleton.next()
-        let got = try await JoinClient.ask(host: "127.0.0.1", port: end.port, frame: frame, on: loop).get()
-        #expect(sealer.openAnswer(got, to: salt) == [1, 2, 3])
-        #expect(end.joinFrames == [frame])
+        let heard = NIOLockedValueBox<[[UInt8]]>([])
+        let (hello, request): ([UInt8], [UInt8]) = ([2, 3, 1], [2, 5, 2])
+        try await JoinClient.converse(host: "127.0.0.1", port: end.port, first: hello, on: loop) { frame in
+            heard.withLockedValue { heard in
+                heard.append(frame)
+                return heard.count == 1 ? request : nil
+            }
+        }.get()
+        #expect(heard.withLockedValue { $0 } == [[10], [20]])
+        #expect(end.joinFrames == [hello, request])
+        #expect(await eventually { end.joinsEnded == 1 })
         await end.transport.close()
     }
 
     @Test func aJoinThatIsNotAnsweredFails() async throws {
-        let end = try await End(1)
-        let sealer = JoinSealer(cluster: ClusterID(bits: 5), secret: Self.key)
-        let frame = try #require(sealer.sealRequest([9], salt: [UInt8](repeating: 3, count: 16)))
+        let end = try await End()
         let loop = MultiThreadedEventLoopGroup.singleton.next()
-        await #expect(throws: JoinClient.Failure.noAnswer) {
-            try await JoinClient.ask(host: "127.0.0.1", port: end.port, frame: frame, on: loop).get()
+        // Once as a join that nobody answers, once as no join at all.
+        for frame in [[2, 3, 1], [2, 99, 1]] as [[UInt8]] {
+            await #expect(throws: JoinClient.Failure.noAnswer) {
+                try await JoinClient.converse(host: "127.0.0.1", port: end.port, first: frame, on: loop) { _ in nil }.get()
+            }
         }
+        #expect(end.joinFrames == [[2, 3, 1]])
         await end.transport.close()
         await #expect(throws: JoinClient.Failure.self) {
-            try await JoinClient.ask(host: "127.0.0.1", port: end.port, frame: frame, on: loop).get()
+            try await JoinClient.converse(host: "127.0.0.1", port: end.port, first: [2, 3, 1], on: loop) { _ in nil }.get()
         }
+    }
+
+    /// Strangers hold no more than so many connections.
+    @Test func joinsAreBounded() async throws {
+        let end = try await End(joinAnswers: [[UInt8]](repeating: [1], count: 1000))
+        var channels: [any Channel] = []
+        for _ in 0..<GossipTransport.joinConnections + 5 {
+            let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                .connect(host: "127.0.0.1", port: Int(end.port)).get()
+            var buffer = channel.allocator.buffer(capacity: 8)
+            buffer.writeInteger(UInt32(3))
+            buffer.writeBytes([2, 3, 1])
+            try await channel.writeAndFlush(buffer)
+            channels.append(channel)
+        }
+        #expect(await eventually { await end.transport.counters.streamsRefused == 5 })
+        #expect(end.joinFrames.count == GossipTransport.joinConnections)
+        for channel in channels { try? await channel.close() }
+        #expect(await eventually { end.joinsEnded == GossipTransport.joinConnections })
+        await end.transport.close()
     }
 
     /// The kernel refuses to send to it: a broadcast address stands for hosts without a route and for firewalls that say no.
     @Test func aMemberThatCannotBeSentToCostsNobodyElseAnything() async throws {
-        let (first, second) = (try await End(1), try await End(2))
-        let nowhere = PeerAddress(node: NodeID(bits: 3), address: IPAddress(v4: 255, 255, 255, 255), port: 7946)
-        let peers = [first, second].map { PeerAddress(node: $0.node, address: IPAddress(v4: 127, 0, 0, 1), port: $0.port) }
-        for end in [first, second] { await end.transport.setPeers(peers + [nowhere], key: Self.key) }
+        let (first, second) = (try await End(), try await End())
+        let nowhere = PeerAddress(
+            node: NodeID(bits: 3), address: IPAddress(v4: 255, 255, 255, 255), port: 7946, agreementKey: NodeKey().agreementBytes)
+        for (end, other) in [(first, second), (second, first)] {
+            await end.transport.setPeers([address(other), nowhere], keys: Self.keys)
+        }
         // What goes with one that is refused may be lost, and comes again; the socket is not.
         var rounds: UInt8 = 0
         while second.received.count < 10, rounds < 200 {
@@ -218,9 +265,10 @@ import Testing
     }
 
     @Test func aStreamThatFailsAtOnceIsTriedAgain() async throws {
-        let end = try await End(1)
-        let nowhere = PeerAddress(node: NodeID(bits: 3), address: IPAddress(v4: 255, 255, 255, 255), port: 7946)
-        await end.transport.setPeers([nowhere], key: Self.key)
+        let end = try await End()
+        let nowhere = PeerAddress(
+            node: NodeID(bits: 3), address: IPAddress(v4: 255, 255, 255, 255), port: 7946, agreementKey: NodeKey().agreementBytes)
+        await end.transport.setPeers([nowhere], keys: Self.keys)
         for attempt in 1...3 {
             await end.transport.send([1], to: nowhere.node, by: .stream)
             #expect(await eventually { end.streamOutcomes.count == attempt })
@@ -230,10 +278,11 @@ import Testing
     }
 
     @Test func aPortThatIsTakenIsLeftForTheNext() async throws {
-        let first = try await End(1)
+        let first = try await End()
         let second = GossipTransport(
-            loop: MultiThreadedEventLoopGroup.singleton.next(), node: NodeID(bits: 2), boot: 1, logger: Logger(label: "test"),
-            handlers: .init(received: { _, _, _ in }, stream: { _, _ in }, drained: {}, joinRequest: { _, answer in answer(nil) }))
+            loop: MultiThreadedEventLoopGroup.singleton.next(),
+            cipher: PacketCipher(identity: NodeKey(), boot: 1, salt: [1, 2, 3, 4]), logger: Logger(label: "test"),
+            handlers: .init(received: { _, _, _ in }, stream: { _, _ in }, drained: {}, join: { _, _ in }, joinEnded: { _ in }))
         await #expect(throws: (any Error).self) { try await second.bind(host: "127.0.0.1", port: Int(first.port), mayMove: false) }
         let moved = try? await second.bind(host: "127.0.0.1", port: Int(first.port), mayMove: true)
         #expect(moved == nil || moved == Int(first.port) + 1)

@@ -52,7 +52,7 @@ final class MemberNetwork {
 
     static let nothing = Membership.Facts(catalogueIndex: 0, digest: 0)
     /// What sealing adds, and the byte that tells what kind of message it is.
-    static let envelope = 43
+    static let envelope = Limits.sealBytes + 1
 
     private(set) var now = Instant(nanoseconds: 0)
     private(set) var members: [Member] = []

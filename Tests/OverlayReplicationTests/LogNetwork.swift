@@ -168,7 +168,9 @@ struct LogNetwork {
         switch effect {
         case .send(let peer, let bytes):
             let to = Self.index(peer)
-            if bytes.count > Limits.datagramBytes - 43 { Issue.record("\(bytes.count) bytes do not fit a datagram") }
+            if bytes.count > Limits.datagramBytes - Limits.sealBytes - 1 {
+                Issue.record("\(bytes.count) bytes do not fit a datagram")
+            }
             if to == index { Issue.record("a message to itself") }
             guard nodes.indices.contains(to) else { return }
             sent.append(Sent(from: index, to: to, bytes: bytes))

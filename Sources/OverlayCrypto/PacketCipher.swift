@@ -1,0 +1,197 @@
+import Crypto
+public import OverlayModel
+
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
+/// Which way a packet travels; each has keys and counters of its own.
+public enum PacketChannel: UInt8, Sendable, CaseIterable {
+    case datagram = 1
+    case stream = 2
+}
+
+/// Why a packet was not opened. All are dropped without an answer; the counters of the transport tell how many.
+public enum OpenError: Error, Hashable, Sendable {
+    /// Too short, or of another version.
+    case malformed
+    /// The sender is no member that we know of.
+    case unknownSender(NodeID)
+    /// Sealed with a gossip key that is not here: older than all that are kept, or not here yet.
+    case unknownKey
+    /// The seal is wrong: another key, or altered on the way.
+    case notAuthentic
+    /// Seen before, or older than the window.
+    case replayed
+}
+
+/// The form of a sealed packet: version, channel, the gossip key it is sealed with, the newest that the sender has, sender (16 bytes),
+/// salt (4), counter (8), all authenticated; then AES-256-GCM ciphertext and tag.
+///
+/// The key of a packet is one that only its sender and its receiver can make: from their X25519 keys and the gossip key. So no member
+/// can speak as another, and who was removed can read nothing. Gossip key 0 stands for none at all: by it a member that was away for more
+/// than all the keys that are kept comes back. The nonce is salt and counter: the counter starts above those of all
+/// earlier lives, and the salt is random in each, for the day when a restored backup counts a life twice.
+public enum PacketFormat {
+    static let version: UInt8 = 2
+    static let headerBytes = 32
+    static let tagBytes = 16
+    /// What sealing adds, in bytes.
+    public static let overhead = Limits.sealBytes
+
+    /// Who a packet claims to be from.
+    public static func sender(of packet: [UInt8], on channel: PacketChannel) -> NodeID? {
+        guard packet.count >= overhead, packet[0] == version, packet[1] == channel.rawValue else { return nil }
+        return NodeID(bytes: packet[4..<20])
+    }
+}
+
+/// Seals what this node sends to members, and opens what they send: authentication first, parsing after.
+public struct PacketCipher: Sendable {
+    /// A key of the ring; the newest is the first.
+    public struct RingKey: Hashable, Sendable {
+        public var id: UInt8
+        /// 32 bytes. Never logged.
+        public var bytes: [UInt8]
+
+        public init(id: UInt8, bytes: [UInt8]) {
+            self.id = id
+            self.bytes = bytes
+        }
+    }
+
+    private let node: NodeID
+    private let identity: NodeKey
+    private let salt: [UInt8]
+    private var counters: [PacketChannel: UInt64] = [:]
+    private var ring: [RingKey] = []
+    private var peers: [NodeID: Peer] = [:]
+    /// Of all that ever were peers: what one sent before it was removed stays seen.
+    private var windows: [NodeID: [PacketChannel: ReplayWindow]] = [:]
+
+    private struct Peer: Sendable {
+        let agreementKey: [UInt8]
+        /// Made when first needed: it costs as much as a hundred packets.
+        var secret: SharedSecret??
+        var sealing: [Purpose: SymmetricKey] = [:]
+        var opening: [Purpose: SymmetricKey] = [:]
+        /// The newest key that it has, by its own word.
+        var newest: UInt8?
+        /// It has none of the keys that are kept here.
+        var isFarBehind = false
+    }
+
+    /// No gossip key.
+    private static let base = RingKey(id: 0, bytes: [])
+
+    private struct Purpose: Hashable, Sendable {
+        var key: UInt8
+        var channel: PacketChannel
+    }
+
+    /// - Parameters:
+    ///   - boot: The node's boot counter: the high 24 bits of each packet counter, so that none is ever used twice.
+    ///   - salt: 4 random bytes.
+    public init(identity: NodeKey, boot: UInt32, salt: [UInt8]) {
+        node = identity.id
+        self.identity = identity
+        self.salt = Array((salt + [0, 0, 0, 0]).prefix(4))
+        for channel in PacketChannel.allCases { counters[channel] = UInt64(boot & 0xFF_FFFF) << 40 }
+    }
+
+    public var hasKey: Bool { !ring.isEmpty }
+    public func isPeer(_ node: NodeID) -> Bool { peers[node] != nil }
+
+    /// - Parameter keys: The newest first; none outside a cluster. A new one is used towards each peer as soon as that has it.
+    public mutating func setKeys(_ keys: [RingKey]) {
+        guard keys != ring else { return }
+        let gone = Set(ring).subtracting(keys).map(\.id)
+        peers = peers.mapValues { peer in
+            var peer = peer
+            peer.sealing = peer.sealing.filter { !gone.contains($0.key.key) }
+            peer.opening = peer.opening.filter { !gone.contains($0.key.key) }
+            return peer
+        }
+        ring = keys
+    }
+
+    /// Whose packets are opened, with their X25519 keys.
+    public mutating func setPeers(_ nodes: [NodeID: [UInt8]]) {
+        for (node, peer) in peers where nodes[node] != peer.agreementKey { peers[node] = nil }
+        for (node, key) in nodes where peers[node] == nil { peers[node] = Peer(agreementKey: key) }
+    }
+
+    /// nil when the receiver is no peer.
+    public mutating func seal(_ plaintext: [UInt8], to receiver: NodeID, on channel: PacketChannel) -> [UInt8]? {
+        guard let counter = counters[channel], let ringKey = sealingKey(for: receiver), let newest = ring.first else { return nil }
+        let purpose = Purpose(key: ringKey.id, channel: channel)
+        guard let key = peers[receiver]?.sealing[purpose] ?? makeKey(ringKey, purpose, from: node, to: receiver, with: receiver)
+        else { return nil }
+        peers[receiver]?.sealing[purpose] = key
+        counters[channel] = counter + 1
+        var header: [UInt8] = [PacketFormat.version, channel.rawValue, ringKey.id, newest.id]
+        header += node.bytes
+        header += salt
+        header += counter.wireBytes
+        guard let nonce = try? AES.GCM.Nonce(data: header[20..<32]),
+            let box = try? AES.GCM.seal(plaintext, using: key, nonce: nonce, authenticating: header)
+        else { return nil }
+        return header + box.ciphertext + box.tag
+    }
+
+    private func sealingKey(for receiver: NodeID) -> RingKey? {
+        guard let peer = peers[receiver] else { return nil }
+        if peer.isFarBehind { return Self.base }
+        // One that it has and this node does not yet is newer: it has this node's newest as well.
+        return ring.first { $0.id == peer.newest } ?? ring.first
+    }
+
+    private func key(_ id: UInt8) -> RingKey? {
+        ring.isEmpty ? nil : id == 0 ? Self.base : ring.first { $0.id == id }
+    }
+
+    public mutating func open(_ packet: [UInt8], on channel: PacketChannel) throws(OpenError) -> (
+        sender: NodeID, plaintext: [UInt8]
+    ) {
+        guard let sender = PacketFormat.sender(of: packet, on: channel) else { throw .malformed }
+        guard let peer = peers[sender] else { throw .unknownSender(sender) }
+        guard let ringKey = key(packet[2]) else {
+            // Perhaps it was away for long. That anybody can make this node think so costs nothing: the key is still theirs alone.
+            peers[sender]?.isFarBehind = true
+            throw .unknownKey
+        }
+        let counter = packet[24..<32].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+        guard (windows[sender]?[channel] ?? ReplayWindow()).accepts(counter) else { throw .replayed }
+        let purpose = Purpose(key: ringKey.id, channel: channel)
+        guard let key = peer.opening[purpose] ?? makeKey(ringKey, purpose, from: sender, to: node, with: sender) else {
+            throw .notAuthentic
+        }
+        let header = packet[..<PacketFormat.headerBytes]
+        let split = packet.count - PacketFormat.tagBytes
+        guard let nonce = try? AES.GCM.Nonce(data: header[20..<32]),
+            let box = try? AES.GCM.SealedBox(
+                nonce: nonce, ciphertext: packet[PacketFormat.headerBytes..<split], tag: packet[split...]),
+            let plaintext = try? AES.GCM.open(box, using: key, authenticating: header)
+        else { throw .notAuthentic }
+        peers[sender]?.opening[purpose] = key
+        windows[sender, default: [:]][channel, default: ReplayWindow()].insert(counter)
+        peers[sender]?.newest = packet[3]
+        peers[sender]?.isFarBehind = ringKey.id == 0 && !ring.contains { $0.id == packet[3] }
+        return (sender, Array(plaintext))
+    }
+
+    private mutating func makeKey(
+        _ ringKey: RingKey, _ purpose: Purpose, from sender: NodeID, to receiver: NodeID, with peer: NodeID
+    ) -> SymmetricKey? {
+        guard let known = peers[peer] else { return nil }
+        let secret = known.secret ?? identity.secret(with: known.agreementKey)
+        peers[peer]?.secret = .some(secret)
+        return secret?.hkdfDerivedSymmetricKey(
+            using: SHA256.self, salt: Data(ringKey.bytes),
+            sharedInfo: Data("swift-overlay packet v2".utf8) + [purpose.channel.rawValue] + Data(sender.bytes)
+                + Data(receiver.bytes),
+            outputByteCount: 32)
+    }
+}
