@@ -57,6 +57,7 @@ struct ControlAPI: Sendable {
             let body = try body(ControlBody.Join.self)
             return .join(token: body.token, host: body.host, port: body.port ?? 7946)
         case ("POST", "/leave"): return .leave(force: try body(ControlBody.Force.self).force ?? false)
+        case ("POST", "/promote"): return .promote(force: try body(ControlBody.Force.self).force ?? false)
         case ("GET", "/join-token"): return .joinToken(newSecret: nil)
         case ("POST", "/join-token/rotate"): return .joinToken(newSecret: systemRandom(count: 32))
         case ("POST", "/nodes/remove"):

@@ -8,6 +8,8 @@ public enum ControlRequest: Sendable {
     /// `secret`, 32 new random bytes, rotates the token.
     case joinToken(newSecret: [UInt8]?)
     case removeNode(String, force: Bool)
+    /// This node becomes the catalogue writer, as the one before is gone for good.
+    case promote(force: Bool)
     case nodes
     /// Changes of nodes' states after a number; waits for the next one. nil asks for the number alone.
     case nodeChanges(after: UInt64?)
@@ -148,6 +150,8 @@ public struct StatusReport: Codable, Hashable, Sendable {
     public var dataPathPort: UInt16?
     public var writer: String?
     public var writerState: String?
+    /// Of the catalogue: how manieth writer's it is.
+    public var generation: UInt64?
     public var catalogueIndex: UInt64
     public var members: Int
     public var reachable: Int

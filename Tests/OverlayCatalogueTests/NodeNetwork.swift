@@ -64,7 +64,7 @@ struct NodeNetwork {
                 schedule(
                     .milliseconds(1),
                     .stored(node: index, boot: boots[index], token: token, writes, succeeds: !fullDisks.contains(index)))
-            case .applied, .replaced: break
+            case .applied, .replaced, .heard: break
             case .outcome(let id, let outcome): outcomes[index][id, default: []].append(outcome)
             }
         }
@@ -141,8 +141,8 @@ struct NodeNetwork {
         nextProbe = now + .milliseconds(200)
         for from in nodes.indices {
             for to in nodes.indices where from != to && !cut.contains(from) && !cut.contains(to) {
-                act(to) { [now, index = nodes[from].catalogue.index, peer = nodes[from].node] in
-                    $0.learn(index: index, from: peer, now: now, into: &$1)
+                act(to) { [now, position = nodes[from].catalogue.position, peer = nodes[from].node] in
+                    $0.learn(position, from: peer, now: now, into: &$1)
                 }
             }
         }

@@ -22,6 +22,8 @@ struct Fixture {
             dataPathPort: 4789, gossipKey: [UInt8](repeating: 7, count: 32), joinSecret: [UInt8](repeating: 9, count: 32))
     }
 
+    static let reign = Reign(generation: 1, writer: node(0))
+
     static func node(_ index: Int) -> NodeID { NodeID(bits: UInt128(index + 1) << 64 | UInt128(index + 1)) }
 
     static func member(_ index: Int, name: String? = nil, epoch: UInt32 = 1) -> Member {
