@@ -35,7 +35,9 @@ extension CatalogueNode {
         promotion = id
         lastStaged = entry.index
         writing = (nextToken, [entry])
-        effects.append(.store(token: nextToken, [write(entry)]))
+        // With all that it follows: a replica's disk may have refused some of that, and nobody else can be asked for it any more.
+        let state = StoreWrite.put(.catalogueSnapshot, key: [0], value: catalogue.wireBytes)
+        effects.append(.store(token: nextToken, [.clear(.catalogueEntry), state, write(entry)]))
         nextToken += 1
         return id
     }

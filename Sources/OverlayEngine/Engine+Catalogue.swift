@@ -24,7 +24,8 @@ extension Engine {
                 followAll()
                 checkAddresses()
             case .heard(let reign):
-                log(.warning, "catalogue generation \(reign.generation) is written by \(name(of: reign.writer)); this node asks for it")
+                let writer = name(of: reign.writer)
+                log(.warning, "catalogue generation \(reign.generation) is written by \(writer); this node asks for it")
             case .outcome(let proposal, let outcome): settle(proposal, outcome)
             }
         }

@@ -8,6 +8,9 @@ extension Engine {
     /// As long as for `node rm`: whoever restarts a host should not find that it was replaced meanwhile.
     static let writerAbsence = Interval.seconds(60)
 
+    /// Does it commit, as far as it knows?
+    public var isCatalogueWriter: Bool { catalogueNode.isWriter && !catalogueNode.isBehind }
+
     mutating func promote(force: Bool, _ id: RequestID) throws(DriverError) -> Step {
         try checkCluster()
         guard !catalogueNode.isWriter || catalogueNode.isBehind else {
@@ -27,7 +30,8 @@ extension Engine {
                         + "the others, or use --force if these are gone too")
             }
         }
-        log(.warning, "this node takes over the catalogue from \(writerName)", ["index": "\(catalogue.index)", "force": "\(force)"])
+        let metadata = ["index": "\(catalogue.index)", "force": "\(force)"]
+        log(.warning, "this node takes over the catalogue from \(writerName)", metadata)
         var out: [CatalogueNode.Effect] = []
         let proposal = catalogueNode.promote(now: now, into: &out)
         proposals[proposal] = .promotion(id)
@@ -48,7 +52,8 @@ extension Engine {
         guard !peer.state.isReachable else {
             throw DriverError(
                 .conflict,
-                "node \(writerName) writes the catalogue and answers; if it is to be replaced all the same, stop the daemon there first")
+                "node \(writerName) writes the catalogue and answers; if it is to be replaced all the same, stop the daemon there first"
+            )
         }
         let absence = now - peer.since
         guard force || absence >= Self.writerAbsence else {

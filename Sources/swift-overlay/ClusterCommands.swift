@@ -63,7 +63,7 @@ struct PromoteCommand: AsyncParsableCommand {
 
     @OptionGroup var client: ClientOptions
     @Option(help: "text or json.") var format = OutputFormat.text
-    @Flag(help: "Even when the writer was reachable within the last 60 s, others know more than this host, or most of them are away.")
+    @Flag(help: "Even when the writer was there within the last 60 s, another node knows more, or most of them are away.")
     var force = false
 
     func run() async throws {

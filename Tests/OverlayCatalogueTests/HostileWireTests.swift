@@ -206,7 +206,8 @@ import Testing
         guard catalogue.index < .max, sequence < .max else { return }
         catalogue.apply(
             Entry(
-                index: catalogue.index + 1, generation: catalogue.reign.generation &+ 1, proposer: proposer.id, epoch: proposer.epoch, sequence: sequence + 1,
+                index: catalogue.index + 1, generation: catalogue.reign.generation &+ 1, proposer: proposer.id,
+                epoch: proposer.epoch, sequence: sequence + 1,
                 command: command))
     }
 }

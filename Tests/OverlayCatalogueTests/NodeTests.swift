@@ -180,7 +180,8 @@ import Testing
         #expect(network.nodes[0].catalogue == before && network.areEqual)
         // Late answers as well.
         for message in [
-            CatalogueMessage.failed(sequence: sequence), .outcome(sequence: sequence, at: CataloguePosition(reign: Fixture.reign, index: 3), .accepted),
+            CatalogueMessage.failed(sequence: sequence),
+            .outcome(sequence: sequence, at: CataloguePosition(reign: Fixture.reign, index: 3), .accepted),
             .entries(after: Fixture.reign, []),
             .snapshot(Catalogue()),
         ] {

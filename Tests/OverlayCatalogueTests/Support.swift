@@ -40,8 +40,11 @@ struct Fixture {
         let proposer = Self.node(index)
         let number = sequence ?? sequences[proposer, default: 0] + 1
         sequences[proposer] = max(number, sequences[proposer, default: 0])
+        var generation = max(catalogue.reign.generation, 1)
+        if case .promote = command { generation += 1 }
         let entry = Entry(
-            index: catalogue.index + 1, generation: 1, proposer: proposer, epoch: epoch, sequence: number, command: command)
+            index: catalogue.index + 1, generation: generation, proposer: proposer, epoch: epoch, sequence: number, command: command
+        )
         log.append(entry)
         return catalogue.apply(entry)
     }

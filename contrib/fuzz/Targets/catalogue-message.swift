@@ -4,6 +4,7 @@ public import Fuzzing
 import OverlayModel
 
 @_silgen_name("fuzzTarget") public func target() -> Target {
+    let position = CataloguePosition(reign: Reign(generation: 1, writer: CatalogueSamples.writer), index: 2)
     var seeds: [CatalogueMessage] = CatalogueSamples.entries.map { .propose(epoch: 1, sequence: 2, $0.command) }
     seeds += [
         .outcome(sequence: 1, at: position, .accepted),
