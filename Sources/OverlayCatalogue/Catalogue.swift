@@ -101,8 +101,28 @@ public struct Catalogue: Hashable, Sendable {
         case .giveBack(let subnet, let range): try giveBack(subnet, range, owner: proposer.id)
         case .move(let subnet, let address, let node, let epoch):
             try move(subnet, address, from: proposer, to: node, epoch: epoch)
+        case .promote(let reign): try promote(proposer.id, generation: entry.generation, after: reign)
         }
         return .accepted
+    }
+
+    // MARK: Reigns
+
+    /// Who writes it. With ``index`` that is how far it is; none where there is no cluster.
+    public var reign: Reign { cluster.map { Reign(generation: $0.generation, writer: $0.writer) } ?? .none }
+    public var position: CataloguePosition { CataloguePosition(reign: reign, index: index) }
+
+    private mutating func promote(_ node: NodeID, generation: UInt64, after last: Reign) throws(Refusal) {
+        guard last == reign, generation > reign.generation, generation < Limits.counter else {
+            throw Refusal(.conflict, "another node was promoted before; this one follows it")
+        }
+        cluster?.writer = node
+        cluster?.generation = generation
+        // What the old writer may still give out, or another one that was promoted at the same time, nobody sees here. A host that had
+        // such a subnet or network must find it missing, and not another one in its place.
+        var generator = SeededGenerator(seed: reign.seed)
+        nextSubnet = min(nextSubnet + 1 << 16 + generator.next() >> 32, max(nextSubnet, Limits.counter / 4))
+        nextVNI = VNI.all.lowerBound + UInt32(generator.next() % UInt64(VNI.all.count))
     }
 
     // MARK: Members
@@ -167,7 +187,8 @@ public struct Catalogue: Hashable, Sendable {
         guard node != cluster?.writer || members.count == 1 else {
             throw Refusal(
                 .conflict,
-                "node \(members[node]?.name ?? node.short) is the catalogue writer; the others must leave before it does")
+                "node \(members[node]?.name ?? node.short) is the catalogue writer; the others must leave before it does, or one of them "
+                    + "take its place: stop the daemon there, and run `swift-overlay promote` on another node")
         }
         dropMember(node)
         sessions[node] = nil
@@ -394,7 +415,9 @@ public struct Catalogue: Hashable, Sendable {
     }
 
     private mutating func makeNetworkID() -> NetworkID {
-        var generator = SeededGenerator(seed: UInt64(truncatingIfNeeded: cluster?.id.bits ?? 0) ^ nextNetwork)
+        // Of the first generation no salt is needed: there is nothing before it.
+        let salt = reign.generation > 1 ? reign.seed : 0
+        var generator = SeededGenerator(seed: UInt64(truncatingIfNeeded: cluster?.id.bits ?? 0) ^ nextNetwork ^ salt)
         nextNetwork += 1
         while true {
             let id = NetworkID(bits: UInt128(generator.next()) << 64 | UInt128(generator.next()))
@@ -446,5 +469,13 @@ extension NetworkSettings {
     var text: String {
         "mtu \(mtu.map(String.init) ?? "by default")" + (isEncrypted ? ", encrypted" : ", not encrypted")
             + (isInternal ? ", internal" : ", not internal")
+    }
+}
+
+extension Reign {
+    /// Other than that of every other reign, but for chance.
+    fileprivate var seed: UInt64 {
+        var generator = SeededGenerator(seed: UInt64(truncatingIfNeeded: writer.bits ^ (writer.bits >> 64)) ^ generation)
+        return generator.next()
     }
 }

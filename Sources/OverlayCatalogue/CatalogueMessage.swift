@@ -3,13 +3,17 @@ import OverlayModel
 /// What nodes say to one another about the catalogue.
 enum CatalogueMessage: Hashable, Sendable {
     case propose(epoch: UInt32, sequence: UInt64, Command)
-    /// The proposal is decided, by the entry at or before `index`.
-    case outcome(sequence: UInt64, index: UInt64, CommandResult, entries: [Entry])
+    /// The proposal is decided, by the entry at or before that position.
+    case outcome(sequence: UInt64, at: CataloguePosition, CommandResult)
     /// The writer could not write.
     case failed(sequence: UInt64)
-    case entries([Entry])
-    case fetch(from: UInt64)
+    /// They follow an entry of that reign. Where the receiver's last one before them is of another, the two histories have parted.
+    case entries(after: Reign, [Entry])
+    /// The sender has everything up to there, and asks for what follows.
+    case fetch(after: CataloguePosition)
     case snapshot(Catalogue)
+    /// This is who writes the catalogue, and not whom you believe.
+    case reign(Reign)
 }
 
 extension CatalogueMessage: Wire {
@@ -17,13 +21,12 @@ extension CatalogueMessage: Wire {
         switch try reader.byte() {
         case 1: self = .propose(epoch: try reader.integer(), sequence: try reader.integer(), try reader.value())
         case 2:
-            self = .outcome(
-                sequence: try reader.integer(), index: try reader.counter(), try reader.value(),
-                entries: try reader.list(limit: 1024))
+            self = .outcome(sequence: try reader.integer(), at: try reader.value(), try reader.value())
         case 3: self = .failed(sequence: try reader.integer())
-        case 4: self = .entries(try reader.list(limit: 1024))
-        case 5: self = .fetch(from: try reader.counter())
+        case 4: self = .entries(after: try reader.value(), try reader.list(limit: 1024))
+        case 5: self = .fetch(after: try reader.value())
         case 6: self = .snapshot(try reader.value())
+        case 7: self = .reign(try reader.value())
         default: throw .invalid("catalogue message")
         }
     }
@@ -35,24 +38,27 @@ extension CatalogueMessage: Wire {
             writer.integer(epoch)
             writer.integer(sequence)
             writer.value(command)
-        case .outcome(let sequence, let index, let result, let entries):
+        case .outcome(let sequence, let position, let result):
             writer.byte(2)
             writer.integer(sequence)
-            writer.integer(index)
+            writer.value(position)
             writer.value(result)
-            writer.list(entries)
         case .failed(let sequence):
             writer.byte(3)
             writer.integer(sequence)
-        case .entries(let entries):
+        case .entries(let reign, let entries):
             writer.byte(4)
+            writer.value(reign)
             writer.list(entries)
-        case .fetch(let index):
+        case .fetch(let position):
             writer.byte(5)
-            writer.integer(index)
+            writer.value(position)
         case .snapshot(let catalogue):
             writer.byte(6)
             writer.value(catalogue)
+        case .reign(let reign):
+            writer.byte(7)
+            writer.value(reign)
         }
     }
 }

@@ -4,6 +4,10 @@ public import OverlayModel
 ///
 /// The writer numbers proposals, has each entry written durably, then applies it, answers and pushes it to all. Replicas apply entries in
 /// order, and fetch what they miss from whoever has it. A proposal is repeated until it is answered; its sequence makes that harmless.
+///
+/// A replica may be promoted (``promote(now:into:)``), while the writer is away. From then on there may be two histories that part after
+/// some entry; of all that a node has heard of, it follows the one of the greatest ``Reign``, and takes a snapshot where its own has entries
+/// after the fork. Those are lost, and what they had granted with them. A writer that hears of a greater reign commits nothing more.
 public struct CatalogueNode: Sendable {
     public enum Effect: Hashable, Sendable {
         case send(NodeID, [UInt8])
@@ -13,6 +17,8 @@ public struct CatalogueNode: Sendable {
         case applied(Entry, CommandResult)
         /// The state was replaced by a snapshot.
         case replaced
+        /// Somebody else writes the catalogue than this node thought. Its state is still the old one.
+        case heard(Reign)
         /// The fate of a proposal of this node.
         case outcome(ProposalID, Outcome)
     }
@@ -43,38 +49,48 @@ public struct CatalogueNode: Sendable {
     static let firstRetry = Interval.milliseconds(30)
     static let lastRetry = Interval.milliseconds(480)
     static let fetchRetry = Interval.milliseconds(100)
+    /// Of the store's row with ``heard``, beside the snapshot's.
+    static let heardKey: [UInt8] = [1]
 
     public let node: NodeID
     public private(set) var epoch: UInt32
     public private(set) var catalogue: Catalogue
-    private var log: [Entry] = []
+    var log: [Entry] = []
     private var storedSnapshot: UInt64
+    /// The greatest reign that this node knows of: that of its state, or one whose state it has yet to get. Durable, so that a writer that
+    /// was told of its end does not go on after a restart.
+    public internal(set) var heard = Reign.none
 
     // The writer's side.
     /// Entries that wait for the disk, in order: while one batch is being written, what is proposed makes up the next one.
-    private var staged: [Entry] = []
-    private var writing: (token: UInt64, entries: [Entry])?
-    private var nextToken: UInt64 = 1
-    private var lastStaged: UInt64
+    var staged: [Entry] = []
+    var writing: (token: UInt64, entries: [Entry])?
+    var nextToken: UInt64 = 1
+    var lastStaged: UInt64
     /// Somebody knows of entries that this writer does not: its state is of the past. It commits nothing, or there were two histories.
-    public private(set) var isBehind = false
+    public internal(set) var isBehind = false
+    /// This node's promotion, while it is being written.
+    var promotion: ProposalID?
 
     // The proposer's side: one proposal is in flight, in order, so that the writer sees them in order.
-    private struct Proposal: Sendable {
+    struct Proposal: Sendable {
         var id: ProposalID
         var sequence: UInt64
         var command: Command
         var deadline: Instant
     }
-    private var queue: [Proposal] = []
-    private var resendAt: Instant?
-    private var retry = Self.firstRetry
+    var queue: [Proposal] = []
+    var resendAt: Instant?
+    var retry = Self.firstRetry
     private var nextSequence: UInt64
-    private var nextProposal: UInt64 = 1
+    var nextProposal: UInt64 = 1
 
     // The follower's side.
-    private var known: UInt64 = 0
-    private var fetchAt: Instant?
+    /// An index that the history of ``heard`` has.
+    var known: UInt64 = 0
+    var fetchAt: Instant?
+    /// Whom to ask where the writer is away, or no member as far as this node knows. Its word is taken for the writer's.
+    var source: NodeID?
 
     /// - Parameters:
     ///   - boot: The node's boot counter, stored before use: sequences of this life are above those of all earlier ones.
@@ -98,9 +114,17 @@ public struct CatalogueNode: Sendable {
         }
         self.catalogue = catalogue
         lastStaged = catalogue.index
+        guard catalogue.cluster != nil else { return }
+        heard = catalogue.reign
+        if let bytes = rows[.catalogueSnapshot]?[Self.heardKey] { heard = max(heard, try Reign(wire: bytes)) }
     }
 
-    public var isWriter: Bool { catalogue.cluster?.writer == node }
+    /// May this node commit, as far as it knows?
+    public var isWriter: Bool { heard.writer == node && heard == catalogue.reign && catalogue.cluster != nil }
+    /// Who commits, as far as this node knows: whose state it follows, or is about to.
+    public var writer: NodeID? { catalogue.cluster == nil ? nil : heard.writer }
+    /// Is the state that of the present writer's history?
+    var isFollowing: Bool { heard == catalogue.reign }
 
     /// Makes this node the writer of a new cluster. `initialise` becomes entry 1.
     public mutating func initialise(_ cluster: Cluster, member: Member, into effects: inout [Effect]) {
@@ -123,9 +147,13 @@ public struct CatalogueNode: Sendable {
     /// Forgets the cluster.
     public mutating func leave(into effects: inout [Effect]) {
         for proposal in queue { effects.append(.outcome(proposal.id, .noCluster)) }
+        if let promotion { effects.append(.outcome(promotion, .noCluster)) }
+        promotion = nil
         queue = []
         resendAt = nil
         fetchAt = nil
+        source = nil
+        heard = .none
         catalogue = Catalogue()
         log = []
         staged = []
@@ -151,7 +179,7 @@ public struct CatalogueNode: Sendable {
             return id
         }
         guard queue.count < Self.queuedProposals else {
-            effects.append(.outcome(id, .timedOut(writer: catalogue.cluster?.writer ?? node)))
+            effects.append(.outcome(id, .timedOut(writer: heard.writer)))
             return id
         }
         queue.append(Proposal(id: id, sequence: takeSequence(), command: command, deadline: deadline))
@@ -159,28 +187,29 @@ public struct CatalogueNode: Sendable {
         return id
     }
 
-    private mutating func takeSequence() -> UInt64 {
+    mutating func takeSequence() -> UInt64 {
         defer { nextSequence += 1 }
         return nextSequence
     }
 
-    private mutating func sendFirst(now: Instant, into effects: inout [Effect]) {
-        guard let proposal = queue.first, let cluster = catalogue.cluster else {
+    mutating func sendFirst(now: Instant, into effects: inout [Effect]) {
+        guard let proposal = queue.first, let writer else {
             resendAt = nil
             return
         }
-        if cluster.writer == node {
+        if isWriter {
             resendAt = nil
             stage(proposal.sequence, epoch: epoch, proposal.command, from: node, into: &effects)
         } else {
-            effects.append(
-                .send(cluster.writer, message(.propose(epoch: epoch, sequence: proposal.sequence, proposal.command))))
+            if writer != node {
+                effects.append(.send(writer, message(.propose(epoch: epoch, sequence: proposal.sequence, proposal.command))))
+            }
             resendAt = now + retry
             retry = min(retry * 2, Self.lastRetry)
         }
     }
 
-    private mutating func settle(now: Instant, into effects: inout [Effect]) {
+    mutating func settle(now: Instant, into effects: inout [Effect]) {
         while let proposal = queue.first {
             if let result = catalogue.result(of: proposal.sequence, from: node) {
                 finishFirst(.decided(result), now: now, into: &effects)
@@ -192,7 +221,7 @@ public struct CatalogueNode: Sendable {
         }
     }
 
-    private mutating func finishFirst(_ outcome: Outcome, now: Instant, into effects: inout [Effect]) {
+    mutating func finishFirst(_ outcome: Outcome, now: Instant, into effects: inout [Effect]) {
         let proposal = queue.removeFirst()
         effects.append(.outcome(proposal.id, outcome))
         retry = Self.firstRetry
@@ -204,10 +233,13 @@ public struct CatalogueNode: Sendable {
     private mutating func stage(
         _ sequence: UInt64, epoch: UInt32, _ command: Command, from proposer: NodeID, into effects: inout [Effect]
     ) {
-        guard let cluster = catalogue.cluster, cluster.writer == node, !isBehind,
+        guard let cluster = catalogue.cluster, isWriter, !isBehind,
             !(staged + (writing?.entries ?? [])).contains(where: { $0.proposer == proposer && $0.sequence >= sequence })
         else { return }
-        if case .initialise = command { return }
+        switch command {
+        case .initialise, .promote: return
+        default: break
+        }
         lastStaged += 1
         let entry = Entry(
             index: lastStaged, generation: cluster.generation, proposer: proposer, epoch: epoch, sequence: sequence,
@@ -231,22 +263,24 @@ public struct CatalogueNode: Sendable {
         guard let (current, entries) = writing, current == token else { return }
         guard succeeded else { return drop(now: now, into: &effects) }
         writing = nil
+        let last = catalogue.reign
         // Whoever is removed by an entry must hear of it: sent before anybody acts on it.
         var targets = Set(catalogue.members.keys)
         var after: [Effect] = []
         for entry in entries { commit(entry, into: &after) }
         targets.formUnion(catalogue.members.keys)
-        let pushes = parts(of: entries).map { message(.entries($0)) }
+        let pushes = parts(of: entries).map { message(.entries(after: last, $0)) }
         for member in targets.sorted() where member != node {
             for push in pushes { effects.append(.send(member, push)) }
         }
         for entry in entries where entry.proposer != node {
             // A member that removed itself has no session any more; the entry tells it all the same.
             let result = catalogue.result(of: entry.sequence, from: entry.proposer) ?? .accepted
-            effects.append(
-                .send(entry.proposer, message(.outcome(sequence: entry.sequence, index: entry.index, result, entries: []))))
+            let position = CataloguePosition(reign: catalogue.reign, index: entry.index)
+            effects.append(.send(entry.proposer, message(.outcome(sequence: entry.sequence, at: position, result))))
         }
         effects += after
+        if let promotion { promoted(promotion, now: now, into: &effects) }
         settle(now: now, into: &effects)
         trim(into: &effects)
         writeStaged(into: &effects)
@@ -270,12 +304,12 @@ public struct CatalogueNode: Sendable {
 
     /// What was being written was not: neither it nor what is behind it is in the log, and the indices are given again.
     private mutating func drop(now: Instant, into effects: inout [Effect]) {
-        let dropped = (writing?.entries ?? []) + staged
-        writing = nil
-        staged = []
-        lastStaged = catalogue.index
-        // What of them was written after all must not be found at the next start.
-        effects.append(.store(token: nil, dropped.map { .delete(.catalogueEntry, key: $0.index.wireBytes) }))
+        let dropped = abandon(into: &effects)
+        if let id = promotion {
+            promotion = nil
+            effects.append(.outcome(id, .writerFailed))
+            return
+        }
         for entry in dropped where entry.proposer != node {
             effects.append(.send(entry.proposer, message(.failed(sequence: entry.sequence))))
         }
@@ -285,9 +319,27 @@ public struct CatalogueNode: Sendable {
         }
     }
 
+    /// Takes back what is on its way to the disk, or waits for it.
+    @discardableResult
+    mutating func abandon(into effects: inout [Effect]) -> [Entry] {
+        let dropped = (writing?.entries ?? []) + staged
+        writing = nil
+        staged = []
+        lastStaged = catalogue.index
+        guard !dropped.isEmpty else { return [] }
+        // What of them was written after all must not be found at the next start.
+        effects.append(.store(token: nil, dropped.map { .delete(.catalogueEntry, key: $0.index.wireBytes) }))
+        return dropped
+    }
+
     private mutating func commit(_ entry: Entry, into effects: inout [Effect]) {
+        let old = catalogue.reign
         let result = catalogue.apply(entry)
         log.append(entry)
+        if catalogue.reign != old {
+            heard = max(heard, catalogue.reign)
+            isBehind = false
+        }
         if log.count > 2 * Self.tail { log.removeFirst(log.count - Self.tail) }
         effects.append(.applied(entry, result))
     }
@@ -304,7 +356,7 @@ public struct CatalogueNode: Sendable {
                 ]))
     }
 
-    private func write(_ entry: Entry) -> StoreWrite {
+    func write(_ entry: Entry) -> StoreWrite {
         .put(.catalogueEntry, key: entry.index.wireBytes, value: entry.wireBytes)
     }
 
@@ -316,93 +368,124 @@ public struct CatalogueNode: Sendable {
     ) throws(DecodeError) {
         switch try CatalogueMessage(wire: bytes) {
         case .propose(let epoch, let sequence, let command):
-            guard isWriter else { return }
+            guard isWriter else {
+                // It proposes to a writer of the past.
+                if catalogue.cluster != nil, heard.writer != node { effects.append(.send(peer, message(.reign(heard)))) }
+                return
+            }
             if let result = catalogue.result(of: sequence, from: peer) {
-                let answer = CatalogueMessage.outcome(sequence: sequence, index: catalogue.index, result, entries: [])
-                effects.append(.send(peer, message(answer)))
+                effects.append(.send(peer, message(.outcome(sequence: sequence, at: catalogue.position, result))))
             } else if !catalogue.isApplied(sequence, from: peer) {
                 stage(sequence, epoch: epoch, command, from: peer, into: &effects)
             }
-        case .outcome(let sequence, let index, _, let entries):
-            guard peer == catalogue.cluster?.writer else { return }
+        case .outcome(let sequence, let position, _):
+            guard peer == writer, position.reign == heard else { return }
             if queue.first?.sequence == sequence, resendAt != nil {
                 // Decided; what is left is to follow until it is applied here too, so no need to hurry with repeats.
                 resendAt = now + Self.lastRetry
             }
-            follow(entries, now: now, into: &effects)
-            learn(index: index, from: peer, now: now, into: &effects)
+            learn(position, from: peer, now: now, into: &effects)
         case .failed(let sequence):
-            guard peer == catalogue.cluster?.writer, queue.first?.sequence == sequence else { return }
+            guard peer == writer, queue.first?.sequence == sequence else { return }
             finishFirst(.writerFailed, now: now, into: &effects)
-        case .entries(let entries):
-            // The writer alone makes history; a member that is no writer cannot pass another one off.
-            guard peer == catalogue.cluster?.writer else { return }
-            follow(entries, now: now, into: &effects)
-        case .fetch(let index):
-            effects.append(.send(peer, message(answer(fetch: index))))
-        case .snapshot(let snapshot):
-            guard peer == catalogue.cluster?.writer, snapshot.index > catalogue.index, snapshot.cluster?.id == catalogue.cluster?.id
-            else { return }
-            replace(snapshot, into: &effects)
-            settle(now: now, into: &effects)
-            fetchAt = nil
-            if known > catalogue.index { fetch(now: now, into: &effects) }
+        case .entries(let last, let entries): follow(entries, after: last, from: peer, now: now, into: &effects)
+        case .fetch(let position):
+            guard catalogue.cluster != nil else { return }
+            effects.append(.send(peer, message(answer(fetch: position))))
+            hear(position.reign, from: peer, now: now, into: &effects)
+        case .snapshot(let snapshot): take(snapshot, from: peer, now: now, into: &effects)
+        case .reign(let reign): hear(reign, from: peer, now: now, into: &effects)
         }
     }
 
-    /// A peer told that its state is at `index`; told with every probe.
-    public mutating func learn(index: UInt64, from peer: NodeID, now: Instant, into effects: inout [Effect]) {
-        guard index > catalogue.index, index < Limits.counter else { return }
-        guard !isWriter else {
-            isBehind = isBehind || index > lastStaged
+    /// A peer told where its state is; told with every probe.
+    public mutating func learn(_ position: CataloguePosition, from peer: NodeID, now: Instant, into effects: inout [Effect]) {
+        guard catalogue.cluster != nil else { return }
+        hear(position.reign, from: peer, now: now, into: &effects)
+        guard position.reign == heard else {
+            // What the peer hears with a probe is where this node's state is, and not what it has heard of.
+            if !isFollowing { effects.append(.send(peer, message(.reign(heard)))) }
             return
         }
-        known = max(known, index)
+        guard isFollowing else {
+            if !canAskWriter { source = peer }
+            if fetchAt == nil { fetch(now: now, into: &effects) }
+            return
+        }
+        guard position.index > catalogue.index, position.index < Limits.counter else { return }
+        guard !isWriter else {
+            isBehind = isBehind || position.index > lastStaged
+            return
+        }
+        known = max(known, position.index)
         if fetchAt == nil { fetch(now: now, into: &effects) }
     }
 
-    private func answer(fetch index: UInt64) -> CatalogueMessage {
-        guard let first = log.first?.index, index >= first, index <= catalogue.index + 1 else {
-            return .snapshot(catalogue)
-        }
-        return .entries(Array(log[Int(index - first)...].prefix(Self.entriesPerMessage)))
+    private func answer(fetch position: CataloguePosition) -> CatalogueMessage {
+        // Where their last entry is none of this history, the two have parted before it.
+        guard let first = log.first?.index, position.index >= first - 1, position.index <= catalogue.index,
+            reign(at: position.index) == position.reign
+        else { return .snapshot(catalogue) }
+        return .entries(
+            after: position.reign, Array(log[Int(position.index + 1 - first)...].prefix(Self.entriesPerMessage)))
     }
 
-    private mutating func follow(_ entries: [Entry], now: Instant, into effects: inout [Effect]) {
-        guard !isWriter, catalogue.cluster != nil else { return }
+    private mutating func follow(
+        _ entries: [Entry], after last: Reign, from peer: NodeID, now: Instant, into effects: inout [Effect]
+    ) {
+        guard catalogue.cluster != nil, promotion == nil else { return }
+        // The writer alone makes history; a member that is no writer cannot pass another one off.
+        if let promoted = entries.reduce(last, { $1.reign(after: $0) ?? $0 }) as Reign?, promoted.writer == peer {
+            hear(promoted, from: peer, now: now, into: &effects)
+        }
+        guard peer == writer || peer == source, !isWriter || isBehind else { return }
         var writes: [StoreWrite] = []
         var applied: [Effect] = []
+        var reign = last
         for entry in entries {
+            let next = entry.reign(after: reign)
             if entry.index == catalogue.index + 1 {
+                // A fork: what comes next is a snapshot.
+                guard reign == catalogue.reign, let next else { break }
                 writes.append(write(entry))
                 commit(entry, into: &applied)
                 lastStaged = catalogue.index
+                if catalogue.reign != next { break }
             } else if entry.index > catalogue.index {
                 known = max(known, entry.index)
             }
+            reign = next ?? reign
         }
         if !writes.isEmpty {
             // Written first: what follows from an entry may be that all is forgotten.
             effects.append(.store(token: nil, writes))
             effects += applied
             fetchAt = nil
+            markOwnPast()
+            if source == peer, isFollowing, catalogue.index >= known { source = nil }
+            if reign != last { resend(now: now, into: &effects) }
             settle(now: now, into: &effects)
             trim(into: &effects)
         }
-        if known > catalogue.index, fetchAt == nil { fetch(now: now, into: &effects) }
+        if isBehindOthers, fetchAt == nil { fetch(now: now, into: &effects) }
     }
 
-    private mutating func fetch(now: Instant, into effects: inout [Effect]) {
-        guard let peer = catalogue.cluster?.writer, peer != node else { return }
-        effects.append(.send(peer, message(.fetch(from: catalogue.index + 1))))
-        fetchAt = now + Self.fetchRetry
+    private var isBehindOthers: Bool { known > catalogue.index || !isFollowing }
+
+    mutating func fetch(now: Instant, into effects: inout [Effect]) {
+        guard let writer else { return }
+        let peer = source ?? writer
+        guard peer != node else { return }
+        effects.append(.send(peer, message(.fetch(after: catalogue.position))))
+        fetchAt = now + (isFollowing ? Self.fetchRetry : Self.lastRetry)
     }
 
-    private mutating func replace(_ snapshot: Catalogue, into effects: inout [Effect]) {
+    mutating func replace(_ snapshot: Catalogue, into effects: inout [Effect]) {
         catalogue = snapshot
         log = []
         lastStaged = snapshot.index
         storedSnapshot = snapshot.index
+        heard = max(heard, snapshot.reign)
         effects.append(
             .store(
                 token: nil,
@@ -410,7 +493,7 @@ public struct CatalogueNode: Sendable {
         effects.append(.replaced)
     }
 
-    private func message(_ message: CatalogueMessage) -> [UInt8] { message.wireBytes }
+    func message(_ message: CatalogueMessage) -> [UInt8] { message.wireBytes }
 
     // MARK: Time
 
@@ -420,14 +503,12 @@ public struct CatalogueNode: Sendable {
 
     public mutating func advance(to now: Instant, into effects: inout [Effect]) {
         while let proposal = queue.first, proposal.deadline <= now {
-            finishFirst(.timedOut(writer: catalogue.cluster?.writer ?? node), now: now, into: &effects)
+            finishFirst(.timedOut(writer: writer ?? node), now: now, into: &effects)
         }
         if let at = resendAt, at <= now { sendFirst(now: now, into: &effects) }
         if let at = fetchAt, at <= now {
             fetchAt = nil
-            if known > catalogue.index {
-                fetch(now: now, into: &effects)
-            }
+            if isBehindOthers { fetch(now: now, into: &effects) }
         }
     }
 }

@@ -28,6 +28,8 @@ public enum Command: Hashable, Sendable {
     case giveBack(SubnetID, AddressRange)
     /// One address of the proposer's blocks goes to another node, of this epoch; for `--ip` on that one (rule R2).
     case move(SubnetID, IPAddress, to: NodeID, epoch: UInt32)
+    /// The proposer writes the catalogue from now on, as the entry's generation. It follows the last entry of this reign.
+    case promote(after: Reign)
 }
 
 public struct OpenSubnet: Hashable, Sendable {
@@ -117,6 +119,7 @@ extension Command: Wire {
         case 12: self = .giveBack(try reader.value(), try reader.value())
         case 13: self = .move(try reader.value(), try reader.value(), to: try reader.value(), epoch: try reader.integer())
         case 17: self = .rotateKey(try reader.sized(limit: 32))
+        case 15: self = .promote(after: try reader.value())
         default: throw .invalid("command")
         }
     }
@@ -176,6 +179,9 @@ extension Command: Wire {
         case .rotateKey(let key):
             writer.byte(17)
             writer.sized(key)
+        case .promote(let reign):
+            writer.byte(15)
+            writer.value(reign)
         }
     }
 }
@@ -228,7 +234,7 @@ extension CommandResult: Wire {
 extension Entry: Wire {
     public init(from reader: inout ByteReader) throws(DecodeError) {
         index = try reader.counter()
-        generation = try reader.integer()
+        generation = try reader.counter()
         proposer = try reader.value()
         epoch = try reader.integer()
         sequence = try reader.integer()

@@ -195,7 +195,7 @@ extension Cluster: Wire {
     public init(from reader: inout ByteReader) throws(DecodeError) {
         id = try reader.value()
         writer = try reader.value()
-        generation = try reader.integer()
+        generation = try reader.counter()
         addressPool = try reader.value()
         subnetLength = Int(try reader.byte())
         dataPathPort = try reader.integer()

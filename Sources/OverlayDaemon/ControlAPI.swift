@@ -59,6 +59,7 @@ struct ControlAPI: Sendable {
             let body = try body(ControlBody.Join.self)
             return .join(token: body.token, host: body.host, port: body.port ?? 7946)
         case ("POST", "/leave"): return .leave(force: try body(ControlBody.Force.self).force ?? false)
+        case ("POST", "/promote"): return .promote(force: try body(ControlBody.Force.self).force ?? false)
         case ("GET", "/join-token"): return .joinToken(newSecret: nil)
         case ("POST", "/join-token/rotate"):
             return .joinToken(newSecret: Self.joinSecret(ttl: try ttl(try body(ControlBody.RotateToken.self).ttl)))

@@ -9,6 +9,8 @@ public enum ControlRequest: Sendable {
     /// `newSecret` rotates the token.
     case joinToken(newSecret: JoinSecret?)
     case removeNode(String, force: Bool)
+    /// This node becomes the catalogue writer, as the one before is gone for good.
+    case promote(force: Bool)
     case nodes
     /// Changes of nodes' states after a number; waits for the next one. nil asks for the number alone.
     case nodeChanges(after: UInt64?)
@@ -156,6 +158,8 @@ public struct StatusReport: Codable, Hashable, Sendable {
     public var dataPathPort: UInt16?
     public var writer: String?
     public var writerState: String?
+    /// Of the catalogue: how manieth writer's it is.
+    public var generation: UInt64?
     public var catalogueIndex: UInt64
     public var members: Int
     public var reachable: Int

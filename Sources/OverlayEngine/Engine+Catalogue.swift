@@ -20,7 +20,12 @@ extension Engine {
             case .store(let token, let writes):
                 let id = store(writes)
                 if let token { catalogueStores[id] = token }
-            case .replaced: followAll()
+            case .replaced:
+                followAll()
+                checkAddresses()
+            case .heard(let reign):
+                let writer = name(of: reign.writer)
+                log(.warning, "catalogue generation \(reign.generation) is written by \(writer); this node asks for it")
             case .outcome(let proposal, let outcome): settle(proposal, outcome)
             }
         }
@@ -45,6 +50,7 @@ extension Engine {
         case .rotation:
             if case .decided(.accepted) = outcome { break }
             rotateAt = now + Self.rotationRetry
+        case .promotion(let request): settle(promotion: request, outcome)
         case .own:
             if case .decided(.refused(let refusal)) = outcome {
                 log(.error, "the cluster does not accept this host's new address or name", ["reason": refusal.message])
@@ -107,17 +113,18 @@ extension Engine {
         "this node is in no cluster: run `swift-overlay init` on the first host, and on each other one the join command that it prints"
     )
 
-    var writerName: String { catalogue.cluster.map { name(of: $0.writer) } ?? "?" }
+    var writerName: String { catalogueNode.writer.map { name(of: $0) } ?? "?" }
 
     /// Is the writer known to be away? Then what needs agreement is refused at once.
     var isWriterAway: Bool {
-        guard let writer = catalogue.cluster?.writer, writer != identity.id else { return false }
+        guard let writer = catalogueNode.writer, writer != identity.id else { return false }
         return peers[writer]?.state.isReachable == false
     }
 
     var writerText: String {
-        guard let writer = catalogue.cluster?.writer else { return Self.noCluster.message }
+        guard let writer = catalogueNode.writer else { return Self.noCluster.message }
         let since = peers[writer].map { "\((now - $0.since).wholeSeconds) s" } ?? "its start"
+        if catalogueNode.isBehind { return behindText }
         return isWriterAway
             ? "catalogue writer \(writerName) unreachable since \(since); running containers, names and starts from owned blocks are unaffected"
             : "catalogue writer \(writerName) did not answer in time; running containers, names and starts from owned blocks are unaffected"
@@ -150,6 +157,7 @@ extension Engine {
             if isOwn || concerns(subnet) { followSubnets() }
             wakeAddressWaits(subnet)
         case .setJoinSecret: break
+        case .promote: logReign(since: entry.index)
         case .setGateway(let subnet, _), .reserve(let subnet, _), .claimBlock(let subnet, _), .claimAddress(let subnet, _):
             follow(subnet)
         case .giveBack(let subnet, _), .move(let subnet, _, _, _):
@@ -177,6 +185,7 @@ extension Engine {
         repairSoon()
         for peer in peers.keys where catalogue.members[peer] == nil {
             peers[peer] = nil
+            positions[peer] = nil
             rejectionLogged[peer] = nil
         }
         followSubnets()

@@ -17,6 +17,7 @@ extension Engine {
             guard let report = joinToken() else { throw Self.noCluster }
             return .reply(.control(.token(report)))
         case .removeNode(let name, let force): return try removeNode(name, force: force)
+        case .promote(let force): return try promote(force: force, id)
         case .nodes:
             try checkCluster()
             return .reply(.control(.nodes(nodeReports())))
@@ -201,6 +202,7 @@ extension Engine {
         cessions = [:]
         prefetchPaused = [:]
         peers = [:]
+        positions = [:]
         store([.clear(.network), .clear(.endpoint), .clear(.lease), .clear(.closing), .clear(.ceded)])
         withCatalogue { $0.leave(into: &$1) }
         tellPeers()

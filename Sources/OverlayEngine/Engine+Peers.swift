@@ -17,7 +17,7 @@ extension Engine {
         }
         guard old.isReachable != status.state.isReachable || old == .unknown else { return }
         withReplication { [now] in $0.setReachable(peer, status.state.isReachable, now: now, into: &$1) }
-        if status.state.isReachable, peer == catalogue.cluster?.writer, !closing.isEmpty { proposeClosing() }
+        if status.state.isReachable, peer == catalogueNode.writer, !closing.isEmpty { proposeClosing() }
     }
 
     private func level(of state: PeerState) -> LogLevel {

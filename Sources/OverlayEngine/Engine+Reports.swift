@@ -23,7 +23,7 @@ extension Engine {
                 state: state.word, reason: peer?.reason ?? "", ailment: peer?.ailment ?? 0,
                 since: peer.map { (now - $0.since).wholeSeconds } ?? 0,
                 roundTrip: peer?.roundTrip.map { $0.nanoseconds / 1000 }, isSelf: isSelf,
-                isWriter: member.id == catalogue.cluster?.writer, blocks: blocks,
+                isWriter: member.id == catalogueNode.writer, blocks: blocks,
                 networks: catalogue.networks.values.count { $0.users.contains(member.id) })
         }
     }
@@ -52,7 +52,7 @@ extension Engine {
     }
 
     func statusReport() -> StatusReport {
-        let writer = catalogue.cluster?.writer
+        let writer = catalogueNode.writer
         let others = catalogue.members.keys.filter { $0 != identity.id }
         return StatusReport(
             version: Self.version, node: identity.id.description, name: identity.name,
@@ -61,7 +61,7 @@ extension Engine {
             writerState: writer.map {
                 $0 == identity.id ? PeerState.alive.word : (peers[$0]?.state ?? .unknown).word
             },
-            catalogueIndex: catalogue.index, members: catalogue.members.count,
+            generation: catalogue.cluster?.generation, catalogueIndex: catalogue.index, members: catalogue.members.count,
             reachable: others.count { peers[$0].map { $0.state != .unknown && $0.state.isReachable } ?? false }
                 + (catalogue.cluster == nil ? 0 : 1),
             networks: networkReports(), endpoints: endpoints.count, leases: pools.values.reduce(0) { $0 + $1.leases.count },
@@ -71,9 +71,10 @@ extension Engine {
     private func problems() -> [String] {
         var problems: [String] = []
         if catalogue.cluster == nil { problems.append(Self.noCluster.message) }
-        if isWriterAway { problems.append(writerText) }
+        if isWriterAway || catalogueNode.isBehind { problems.append(writerText) }
+        for stray in strayAddresses() { problems.append(stray.text) }
         for (node, peer) in peers.sorted(by: { $0.key < $1.key })
-        where node != catalogue.cluster?.writer && (!peer.state.isReachable || peer.state == .udpBlocked || !peer.reason.isEmpty) {
+        where node != catalogueNode.writer && (!peer.state.isReachable || peer.state == .udpBlocked || !peer.reason.isEmpty) {
             let since = (now - peer.since).wholeSeconds
             problems.append(
                 "node \(name(of: node)) \(peer.state.word) since \(since) s\(peer.reason.isEmpty ? "" : ": \(peer.reason)")")

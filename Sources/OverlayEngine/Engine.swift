@@ -64,7 +64,11 @@ public struct Engine: Sendable {
     var kernelFailures = 0
     /// What membership thinks of the other nodes.
     var peers: [NodeID: PeerStatus] = [:]
+    /// Where their catalogues are, as they told last.
+    var positions: [NodeID: CataloguePosition] = [:]
     var history = NodeHistory()
+    /// Whose catalogue was last logged as followed.
+    var reignLogged = Reign.none
     /// Calls that wait for the next change of a node's state.
     var watchers: Set<RequestID> = []
     var generator: SeededGenerator
@@ -144,6 +148,8 @@ public struct Engine: Sendable {
         /// This host's own entry.
         case own
         case rotation
+        /// This node becomes the writer.
+        case promotion(RequestID)
     }
 
     /// What a round of a call comes to.
@@ -203,8 +209,8 @@ public struct Engine: Sendable {
     }
 
     /// What this node tells a peer with a probe.
-    public mutating func facts(for peer: NodeID) -> (catalogueIndex: UInt64, digest: UInt64) {
-        (catalogue.index, replication.digest(with: peer))
+    public mutating func facts(for peer: NodeID) -> (catalogue: CataloguePosition, digest: UInt64) {
+        (catalogue.position, replication.digest(with: peer))
     }
 
     // MARK: The one entrance
@@ -220,10 +226,11 @@ public struct Engine: Sendable {
         case .received(let peer, let bytes): receive(bytes, from: peer)
         case .peer(let node, let status): peer(node, is: status)
         case .restarted(let peer): withReplication { $0.reset(peer, now: now, into: &$1) }
-        case .heard(let peer, let index, let digest, let roundTrip):
+        case .heard(let peer, let position, let digest, let roundTrip):
+            positions[peer] = position
             peers[peer]?.roundTrip = roundTrip
             if let roundTrip { replication.setRoundTrip(peer, roundTrip) }
-            withCatalogue { $0.learn(index: index, from: peer, now: now, into: &$1) }
+            withCatalogue { $0.learn(position, from: peer, now: now, into: &$1) }
             withReplication { $0.compare(digest, with: peer, now: now, into: &$1) }
         case .applied(let id, let outcome): applied(id, outcome)
         case .stored(let id, let outcome): stored(id, outcome)

@@ -28,7 +28,7 @@ public enum EngineEvent: Sendable {
     /// The peer runs anew: it has forgotten what it was sent.
     case restarted(NodeID)
     /// What a peer told with a probe.
-    case heard(NodeID, catalogueIndex: UInt64, digest: UInt64, roundTrip: Interval?)
+    case heard(NodeID, catalogue: CataloguePosition, digest: UInt64, roundTrip: Interval?)
     /// Somebody who knows the join secret asks to be a member.
     case joinRequest(RequestID, Member)
     /// The answer to ``EngineEffect/contact(_:_:)``.

@@ -9,12 +9,12 @@ public import OverlayModel
 public struct Membership: Sendable {
     /// What a node tells with each message.
     public struct Facts: Hashable, Sendable {
-        public var catalogueIndex: UInt64
+        public var catalogue: CataloguePosition
         /// Of the owner logs that both nodes follow, as the sender holds them.
         public var digest: UInt64
 
-        public init(catalogueIndex: UInt64, digest: UInt64) {
-            self.catalogueIndex = catalogueIndex
+        public init(catalogue: CataloguePosition, digest: UInt64) {
+            self.catalogue = catalogue
             self.digest = digest
         }
     }

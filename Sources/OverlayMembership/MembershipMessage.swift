@@ -81,7 +81,7 @@ extension MembershipMessage: Wire {
         round = try reader.integer()
         ailment = try reader.byte()
         guard ailment <= Membership.worst else { throw .invalid("ailment") }
-        facts = Membership.Facts(catalogueIndex: try reader.integer(), digest: try reader.integer())
+        facts = Membership.Facts(catalogue: try reader.value(), digest: try reader.integer())
         view = try reader.integer()
         updates = try reader.list(limit: Self.updateLimit)
     }
@@ -112,7 +112,7 @@ extension MembershipMessage: Wire {
         writer.value(incarnation)
         writer.integer(round)
         writer.byte(ailment)
-        writer.integer(facts.catalogueIndex)
+        writer.value(facts.catalogue)
         writer.integer(facts.digest)
         writer.integer(view)
         writer.list(updates)

@@ -91,7 +91,7 @@ public struct Node: Sendable {
             case .status(let peer, let status): pass(.peer(peer, status))
             case .restarted(let peer): pass(.restarted(peer))
             case .heard(let peer, let facts, let roundTrip):
-                pass(.heard(peer, catalogueIndex: facts.catalogueIndex, digest: facts.digest, roundTrip: roundTrip))
+                pass(.heard(peer, catalogue: facts.catalogue, digest: facts.digest, roundTrip: roundTrip))
             }
         }
     }
@@ -105,7 +105,7 @@ public struct Node: Sendable {
             &membership,
             { peer in
                 let facts = engine.facts(for: peer)
-                return Membership.Facts(catalogueIndex: facts.catalogueIndex, digest: facts.digest)
+                return Membership.Facts(catalogue: facts.catalogue, digest: facts.digest)
             }, &out)
     }
 

@@ -47,9 +47,11 @@ extension World {
     /// - Returns: The first difference; nil when there is none.
     public func difference() -> String? {
         let up = nodes.indices.filter { nodes[$0].isUp && nodes[$0].core.engine.catalogue.cluster != nil }
-        guard let newest = up.map({ nodes[$0].core.engine.catalogue.index }).max() else { return nil }
-        for index in up where nodes[index].core.engine.catalogue.index != newest {
-            return "host\(index + 1) is at catalogue index \(nodes[index].core.engine.catalogue.index) of \(newest)"
+        guard let newest = up.map({ nodes[$0].core.engine.catalogue.position }).max() else { return nil }
+        for index in up where nodes[index].core.engine.catalogue.position != newest {
+            let position = nodes[index].core.engine.catalogue.position
+            return "host\(index + 1) is at catalogue index \(position.index) of generation \(position.reign.generation), not at "
+                + "\(newest.index) of \(newest.reign.generation)"
         }
         // Endpoints by network, with where they are.
         var live: [VNI: [(host: Int, records: [Engine.LocalRecord])]] = [:]
@@ -114,18 +116,19 @@ extension World {
 
     // MARK: N and L
 
-    /// Names, VNIs and subnets are unique in every catalogue, no address has two owners, and what two nodes know of at one index is equal.
+    /// Names, VNIs and subnets are unique in every catalogue, no address has two owners, and what two nodes know of at one index of
+    /// one writer's reign is equal.
     public func checkCatalogues() {
-        var byIndex: [UInt64: (host: Int, catalogue: Catalogue)] = [:]
+        var byPosition: [CataloguePosition: (host: Int, catalogue: Catalogue)] = [:]
         for index in nodes.indices where nodes[index].isUp {
             let catalogue = nodes[index].core.engine.catalogue
-            if let other = byIndex[catalogue.index] {
+            if let other = byPosition[catalogue.position] {
                 if other.catalogue != catalogue {
                     violate("L", "host\(index + 1) and host\(other.host + 1) know different things at index \(catalogue.index)")
                 }
                 continue
             }
-            byIndex[catalogue.index] = (index, catalogue)
+            byPosition[catalogue.position] = (index, catalogue)
             let networks = catalogue.networks.values
             let names = networks.compactMap(\.name)
             if Set(names).count != names.count { violate("N", "host\(index + 1): a name is given twice: \(names.sorted())") }

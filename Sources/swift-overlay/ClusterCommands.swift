@@ -57,6 +57,25 @@ struct LeaveCommand: AsyncParsableCommand {
     }
 }
 
+struct PromoteCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "promote", abstract: "Make this host the catalogue writer, when the one before is gone for good.",
+        discussion: """
+            What only the old writer knew is lost. If it comes back, it follows this one.
+            """)
+
+    @OptionGroup var client: ClientOptions
+    @Option(help: "text or json.") var format = OutputFormat.text
+    @Flag(help: "Even when the writer was there within the last 60 s, another node knows more, or most of them are away.")
+    var force = false
+
+    func run() async throws {
+        let data = try await client.raw(.POST, "/promote", ControlBody.Force(force: force))
+        if format == .json { return print(String(decoding: data, as: UTF8.self), terminator: "") }
+        print(try JSONDecoder().decode(Message.self, from: data).message)
+    }
+}
+
 struct JoinTokenCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "join-token", abstract: "Print how another host joins.")
 
@@ -261,7 +280,8 @@ struct StatusCommand: AsyncParsableCommand {
             ("Data path", status.dataPathAddress + (status.dataPathPort.map { ":\($0)" } ?? "")),
             (
                 "Catalogue",
-                "index \(status.catalogueIndex)" + (status.writer.map { ", writer \($0) (\(status.writerState ?? "?"))" } ?? "")
+                "index \(status.catalogueIndex)" + (status.generation.map { ", generation \($0)" } ?? "")
+                    + (status.writer.map { ", writer \($0) (\(status.writerState ?? "?"))" } ?? "")
             ),
             ("Members", "\(status.reachable) of \(status.members) reachable"),
             (

@@ -12,7 +12,7 @@ struct SwiftOverlay: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             DaemonCommand.self, InitCommand.self, JoinCommand.self, LeaveCommand.self, JoinTokenCommand.self, NodeCommand.self,
-            NetworkCommand.self, StatusCommand.self,
+            PromoteCommand.self, NetworkCommand.self, StatusCommand.self,
         ]
     )
 }

@@ -151,9 +151,17 @@ import Testing
         let next = Entry(
             index: fixture.catalogue.index + 1, generation: 1, proposer: Fixture.node(0), epoch: 1, sequence: 99,
             command: .openSubnet(OpenSubnet(networkName: "x", family: .v4, prefix: nil, range: nil, avoiding: [])))
+        let promotion = Entry(
+            index: next.index, generation: 2, proposer: Fixture.node(1), epoch: 1, sequence: 99,
+            command: .promote(after: Fixture.reign))
+        var promoted = fixture.catalogue
+        promoted.apply(promotion)
         let good: [CatalogueMessage] = [
-            .propose(epoch: 1, sequence: 9, next.command), .outcome(sequence: 9, index: next.index, .accepted, entries: [next]),
-            .failed(sequence: 9), .entries([next]), .fetch(from: next.index), .snapshot(fixture.catalogue),
+            .propose(epoch: 1, sequence: 9, next.command), .propose(epoch: 1, sequence: 9, .promote(after: Fixture.reign)),
+            .outcome(sequence: 9, at: CataloguePosition(reign: Fixture.reign, index: next.index), .accepted),
+            .failed(sequence: 9), .entries(after: Fixture.reign, [next]), .entries(after: Fixture.reign, [promotion]),
+            .fetch(after: fixture.catalogue.position), .snapshot(fixture.catalogue), .snapshot(promoted),
+            .reign(Reign(generation: 2, writer: Fixture.node(2))),
         ]
         var now = Instant(nanoseconds: 0)
         for step in 0..<6000 {
@@ -188,12 +196,22 @@ import Testing
         let now = Instant(nanoseconds: 0)
         let entry = Entry(
             index: number, generation: number, proposer: Fixture.node(0), epoch: .max, sequence: number, command: Self.secret(1))
+        let end = CataloguePosition(reign: Reign(generation: number, writer: NodeID(bits: .max)), index: number)
+        let promotion = Entry(
+            index: number, generation: number, proposer: Fixture.node(0), epoch: .max, sequence: number,
+            command: .promote(after: end.reign))
         let messages: [CatalogueMessage] = [
-            .fetch(from: number), .failed(sequence: number), .outcome(sequence: number, index: number, .accepted, entries: [entry]),
-            .entries([entry]), .snapshot(absurd), .fetch(from: number), .fetch(from: 0), .entries([entry, entry]),
+            .fetch(after: end), .failed(sequence: number), .outcome(sequence: number, at: end, .accepted),
+            .entries(after: Fixture.reign, [entry]), .entries(after: end.reign, [entry, promotion]), .snapshot(absurd),
+            .fetch(after: CataloguePosition(reign: .none, index: 0)), .reign(end.reign), .entries(after: .none, [entry, entry]),
         ]
         for message in messages { try? node.receive(message.wireBytes, from: Fixture.node(0), now: now, into: &effects) }
-        node.learn(index: number, from: Fixture.node(0), now: now, into: &effects)
+        for reign in [Fixture.reign, end.reign] {
+            let position = CataloguePosition(reign: reign, index: number)
+            node.learn(position, from: Fixture.node(0), now: now, into: &effects)
+            node.catchUp(with: Fixture.node(0), at: position, now: now, into: &effects)
+        }
+        _ = node.promote(now: now, into: &effects)
         node.advance(to: now + .seconds(1), into: &effects)
     }
 }

@@ -19,6 +19,8 @@ struct NodeNetwork {
     var fullDisks: Set<Int> = []
     /// These neither send nor receive.
     var cut: Set<Int> = []
+    /// Which side of a partition each is on.
+    var sides: [Int: Int] = [:]
     private var generator: SeededGenerator
     private var boots: [UInt32] = []
     private var events: [(at: Instant, order: Int, Event)] = []
@@ -64,14 +66,15 @@ struct NodeNetwork {
                 schedule(
                     .milliseconds(1),
                     .stored(node: index, boot: boots[index], token: token, writes, succeeds: !fullDisks.contains(index)))
-            case .applied, .replaced: break
+            case .applied, .replaced, .heard: break
             case .outcome(let id, let outcome): outcomes[index][id, default: []].append(outcome)
             }
         }
     }
 
     mutating func send(_ bytes: [UInt8], from: Int, to: Int) {
-        guard !cut.contains(from), !cut.contains(to), Double.random(in: 0..<1, using: &generator) >= loss else { return }
+        guard !cut.contains(from), !cut.contains(to), sides[from] == sides[to], Double.random(in: 0..<1, using: &generator) >= loss
+        else { return }
         for _ in 0..<(Double.random(in: 0..<1, using: &generator) < duplication ? 3 : 1) {
             schedule(
                 .microseconds(Int64.random(in: 100...Int64(max(101, longestDelay)), using: &generator)),
@@ -92,8 +95,21 @@ struct NodeNetwork {
         return id!
     }
 
+    @discardableResult
+    mutating func promote(_ index: Int) -> CatalogueNode.ProposalID {
+        var id: CatalogueNode.ProposalID?
+        let now = now
+        act(index) { id = $0.promote(now: now, into: &$1) }
+        return id!
+    }
+
     /// The process dies: what is not in the store is lost, and what was on its way to it fails.
-    mutating func restart(_ index: Int) throws {
+    ///
+    /// - Parameter entries: The last ones of the store, which is of the past then.
+    mutating func restart(_ index: Int, losing entries: Int = 0) throws {
+        let last = nodes[index].catalogue.index
+        for lost in 0..<UInt64(entries) { rows[index].apply([.delete(.catalogueEntry, key: (last - lost).wireBytes)]) }
+        if entries > 0 { rows[index].apply([.delete(.catalogueSnapshot, key: CatalogueNode.heardKey)]) }
         boots[index] += 1
         outcomes[index] = [:]
         nodes[index] = try CatalogueNode(node: Fixture.node(index), epoch: 1, boot: boots[index], rows: rows[index])
@@ -140,9 +156,9 @@ struct NodeNetwork {
     private mutating func probe() {
         nextProbe = now + .milliseconds(200)
         for from in nodes.indices {
-            for to in nodes.indices where from != to && !cut.contains(from) && !cut.contains(to) {
-                act(to) { [now, index = nodes[from].catalogue.index, peer = nodes[from].node] in
-                    $0.learn(index: index, from: peer, now: now, into: &$1)
+            for to in nodes.indices where from != to && !cut.contains(from) && !cut.contains(to) && sides[from] == sides[to] {
+                act(to) { [now, position = nodes[from].catalogue.position, peer = nodes[from].node] in
+                    $0.learn(position, from: peer, now: now, into: &$1)
                 }
             }
         }

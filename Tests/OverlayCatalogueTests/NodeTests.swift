@@ -180,8 +180,9 @@ import Testing
         #expect(network.nodes[0].catalogue == before && network.areEqual)
         // Late answers as well.
         for message in [
-            CatalogueMessage.failed(sequence: sequence), .outcome(sequence: sequence, index: 3, .accepted, entries: []),
-            .entries([]),
+            CatalogueMessage.failed(sequence: sequence),
+            .outcome(sequence: sequence, at: CataloguePosition(reign: Fixture.reign, index: 3), .accepted),
+            .entries(after: Fixture.reign, []),
             .snapshot(Catalogue()),
         ] {
             network.send(message.wireBytes, from: 0, to: 1)

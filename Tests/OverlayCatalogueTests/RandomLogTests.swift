@@ -63,7 +63,10 @@ import Testing
                 let index = Int.random(in: 0..<6, using: &generator)
                 return .admit(Fixture.member(index, name: chance(80) ? nil : "host-1", epoch: chance(90) ? 1 : 0))
             case ..<97: return .remove(Fixture.node(Int.random(in: 0..<6, using: &generator)))
-            case ..<98: return .initialise(Fixture.cluster(), Fixture.member(1))
+            case ..<98:
+                return chance(50)
+                    ? .initialise(Fixture.cluster(), Fixture.member(1))
+                    : .promote(after: chance(80) ? catalogue.reign : Reign(generation: 1, writer: Fixture.node(3)))
             default: return .setJoinSecret(Fixture.secret(4, count: chance(50) ? 16 : 5))
             }
         }

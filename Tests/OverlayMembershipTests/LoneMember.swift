@@ -7,7 +7,7 @@ struct LoneMember {
     static let me = NodeID(bits: 1)
     static let peer = NodeID(bits: 2)
     static let other = NodeID(bits: 3)
-    static let nothing = Membership.Facts(catalogueIndex: 0, digest: 0)
+    static let nothing = Membership.Facts(catalogue: CataloguePosition(reign: .none, index: 0), digest: 0)
     static let first = Incarnation(epoch: 1, boot: 1)
 
     var membership: Membership

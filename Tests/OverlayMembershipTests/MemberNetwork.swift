@@ -50,7 +50,7 @@ final class MemberNetwork {
         case streamEnd(Link, StreamFailure?)
     }
 
-    static let nothing = Membership.Facts(catalogueIndex: 0, digest: 0)
+    static let nothing = Membership.Facts(catalogue: CataloguePosition(reign: .none, index: 0), digest: 0)
     /// What sealing adds, and the byte that tells what kind of message it is.
     static let envelope = Limits.sealBytes + 1
 

@@ -15,7 +15,9 @@ import Testing
     private static func message(_ body: MembershipMessage.Body, _ updates: [Update] = []) -> MembershipMessage {
         MembershipMessage(
             body: body, incarnation: Incarnation(epoch: 1, boot: 2, sequence: 3), round: .max, ailment: 7,
-            facts: Membership.Facts(catalogueIndex: .max, digest: 5), view: 6, updates: updates)
+            facts: Membership.Facts(
+                catalogue: CataloguePosition(reign: Reign(generation: 3, writer: NodeID(bits: 4)), index: 9), digest: 5), view: 6,
+            updates: updates)
     }
 
     private static let bodies: [MembershipMessage.Body] = [

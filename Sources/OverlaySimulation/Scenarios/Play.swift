@@ -124,6 +124,19 @@ public final class Play {
         do { try world.restart(host) } catch { world.violate("P", "host\(host + 1) does not start with what it stored: \(error)") }
     }
 
+    /// The node becomes the catalogue writer.
+    ///
+    /// - Parameter isContested: Whether another one may have been promoted.
+    func promote(_ host: Int, force: Bool, isContested: Bool = false) {
+        var answer = world.control(host, .promote(force: force))
+        if case .refused(let reason) = answer, reason.contains("try again in a moment") {
+            world.run(for: .seconds(1))
+            answer = world.control(host, .promote(force: force))
+        }
+        if case .refused(let reason) = answer, !isContested { world.violate("P", "host\(host + 1) is not promoted: \(reason)") }
+        world.checkCatalogues()
+    }
+
     // MARK: The end
 
     /// All faults end.

@@ -28,6 +28,7 @@ extension Scenario {
         },
         Scenario(
             "interrupted", "daemons die in the middle of calls, before and after their writes are durable (§7.2.14)", interrupted),
+        Scenario("promotion", "the writer is gone, another node is promoted, and the old one comes back (§3.7)", promotion),
         Scenario("large", "10 000 endpoints on one host, one reader stopped, loss (§7.2.20)", large),
     ]
 

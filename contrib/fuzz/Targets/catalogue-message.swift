@@ -4,12 +4,14 @@ public import Fuzzing
 import OverlayModel
 
 @_silgen_name("fuzzTarget") public func target() -> Target {
+    let position = CataloguePosition(reign: Reign(generation: 1, writer: CatalogueSamples.writer), index: 2)
     var seeds: [CatalogueMessage] = CatalogueSamples.entries.map { .propose(epoch: 1, sequence: 2, $0.command) }
     seeds += [
-        .outcome(sequence: 1, index: 2, .accepted, entries: Array(CatalogueSamples.entries.suffix(1))),
-        .outcome(sequence: 1, index: 2, .opened(SubnetID(1)), entries: []),
-        .outcome(sequence: 1, index: 2, .refused(Refusal(.conflict, "because")), entries: []), .failed(sequence: 3),
-        .entries([]), .entries(CatalogueSamples.endings), .fetch(from: 9), .snapshot(Catalogue()),
+        .outcome(sequence: 1, at: position, .accepted),
+        .outcome(sequence: 1, at: position, .opened(SubnetID(1))),
+        .outcome(sequence: 1, at: position, .refused(Refusal(.conflict, "because"))), .failed(sequence: 3),
+        .entries(after: .none, []), .entries(after: position.reign, CatalogueSamples.endings), .fetch(after: position),
+        .snapshot(Catalogue()), .reign(position.reign),
         .snapshot(CatalogueSamples.catalogue),
     ]
     return Target(seeds: seeds.map(\.wireBytes)) { roundTrip(CatalogueMessage.self, $0) }

@@ -6,7 +6,7 @@ private let id = NodeID(bits: 9)
 /// More than one message has updates for.
 private let peers = (100..<140).map { NodeID(bits: UInt128($0)) }
 
-private func facts(_: NodeID) -> Membership.Facts { Membership.Facts(catalogueIndex: 5, digest: 6) }
+private func facts(_: NodeID) -> Membership.Facts { Membership.Facts(catalogue: CataloguePosition(reign: Reign(generation: 1, writer: NodeID(bits: 1)), index: 5), digest: 6) }
 
 /// A cluster is large from so many members on that inputs can reach it.
 private var parameters: MembershipParameters {

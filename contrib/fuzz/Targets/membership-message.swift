@@ -15,7 +15,7 @@ import OverlayModel
     let seeds = bodies.map {
         MembershipMessage(
             body: $0, incarnation: incarnation, round: 9, ailment: 1,
-            facts: Membership.Facts(catalogueIndex: 5, digest: 6), view: 7, updates: updates)
+            facts: Membership.Facts(catalogue: CataloguePosition(reign: Reign(generation: 1, writer: NodeID(bits: 1)), index: 5), digest: 6), view: 7, updates: updates)
     }
     return Target(seeds: seeds.map(\.wireBytes)) { roundTrip(MembershipMessage.self, $0) }
 }

@@ -1,0 +1,151 @@
+import OverlayCatalogue
+import OverlayDriver
+import OverlayIPAM
+import OverlayModel
+
+/// A new catalogue writer, in the place of one that is gone for good.
+extension Engine {
+    /// As long as for `node rm`: whoever restarts a host should not find that it was replaced meanwhile.
+    static let writerAbsence = Interval.seconds(60)
+
+    /// Does it commit, as far as it knows?
+    public var isCatalogueWriter: Bool { catalogueNode.isWriter && !catalogueNode.isBehind }
+
+    mutating func promote(force: Bool, _ id: RequestID) throws(DriverError) -> Step {
+        try checkCluster()
+        guard !catalogueNode.isWriter || catalogueNode.isBehind else {
+            throw DriverError(
+                .conflict,
+                "this node writes the catalogue already, as generation \(catalogueNode.heard.generation); run `swift-overlay promote` on "
+                    + "another one, when this is gone")
+        }
+        try checkWriterIsAway(force: force)
+        if !force {
+            try checkIsNewest()
+            let reached = 1 + catalogue.members.keys.count { $0 != identity.id && isReached($0) }
+            guard 2 * reached >= catalogue.members.count else {
+                throw DriverError(
+                    .unavailable,
+                    "\(reached) of \(catalogue.members.count) nodes are reachable from here, less than half: run it on a node that reaches "
+                        + "the others, or use --force if these are gone too")
+            }
+        }
+        let metadata = ["index": "\(catalogue.index)", "force": "\(force)"]
+        log(.warning, "this node takes over the catalogue from \(writerName)", metadata)
+        var out: [CatalogueNode.Effect] = []
+        let proposal = catalogueNode.promote(now: now, into: &out)
+        proposals[proposal] = .promotion(id)
+        run(out)
+        return .wait
+    }
+
+    private func isReached(_ peer: NodeID) -> Bool { peers[peer].map { $0.state != .unknown && $0.state.isReachable } ?? false }
+
+    private func checkWriterIsAway(force: Bool) throws(DriverError) {
+        guard let writer = catalogueNode.writer, writer != identity.id, catalogue.members[writer] != nil else { return }
+        guard let peer = peers[writer], peer.state != .unknown else {
+            throw DriverError(
+                .unavailable,
+                "node \(writerName) writes the catalogue, and this node has not tried for long enough whether it answers; try again in a "
+                    + "few seconds")
+        }
+        guard !peer.state.isReachable else {
+            throw DriverError(
+                .conflict,
+                "node \(writerName) writes the catalogue and answers; if it is to be replaced all the same, stop the daemon there first"
+            )
+        }
+        let absence = now - peer.since
+        guard force || absence >= Self.writerAbsence else {
+            throw DriverError(
+                .conflict,
+                "node \(writerName), which writes the catalogue, has been \(peer.state.word) for \(absence.wholeSeconds) s, not for "
+                    + "\(Self.writerAbsence.wholeSeconds); wait, or use --force if it never comes back")
+        }
+    }
+
+    /// What only another node knows would be lost.
+    private mutating func checkIsNewest() throws(DriverError) {
+        let others = positions.filter { isReached($0.key) && $0.value > catalogue.position }
+        guard let (peer, position) = others.max(by: { ($0.value, $0.key) < ($1.value, $1.key) }) else { return }
+        let mine = catalogue.position
+        withCatalogue { [now] in $0.catchUp(with: peer, at: position, now: now, into: &$1) }
+        throw DriverError(
+            .conflict,
+            "node \(name(of: peer)) knows the catalogue to index \(position.index) of generation \(position.reign.generation), this one "
+                + "to \(mine.index) of \(mine.reign.generation), and asks it for the rest now: try again in a moment, or use --force to "
+                + "lose it")
+    }
+
+    mutating func settle(promotion id: RequestID, _ outcome: CatalogueNode.Outcome) {
+        switch outcome {
+        case .decided(.refused(let refusal)): fail(id, DriverError(refusal))
+        case .decided:
+            // What was kept for want of a writer.
+            if !closing.isEmpty { closeAt = now }
+            if !cessions.isEmpty { cedeAt = now }
+            let generation = catalogue.reign.generation
+            finish(
+                id,
+                .control(
+                    .done(
+                        "This node writes the catalogue now, as generation \(generation). Remove the old writer with `swift-overlay node rm`; "
+                            + "if it comes back before, it follows this one.")))
+        case .writerFailed:
+            fail(id, DriverError(.system, "this node cannot write its state, and is not the writer; see its log"))
+        case .timedOut, .noCluster: fail(id, Self.noCluster)
+        }
+    }
+
+    /// - Parameter index: Of the generation's first entry; nil where this node has its state alone.
+    mutating func logReign(since index: UInt64? = nil) {
+        let reign = catalogue.reign
+        guard reign != reignLogged else { return }
+        reignLogged = reign
+        let since = index.map { "since index \($0)" } ?? "and at index \(catalogue.index)"
+        log(
+            .warning,
+            "catalogue generation \(reign.generation) is written by \(name(of: reign.writer)) \(since); "
+                + (reign.writer == identity.id ? "that is this node" : "this node follows it"))
+    }
+
+    var behindText: String {
+        "this node writes the catalogue, but others know more of it than this node, whose state is of the past: nothing is committed; run "
+            + "`swift-overlay promote` here, or stop this daemon and run it on another node"
+    }
+
+    // MARK: Addresses
+
+    struct StrayAddress: Hashable, Sendable {
+        var network: String
+        var address: IPAddress
+
+        var text: String {
+            "address \(address) of network \(network) was given to this node by a catalogue writer that was replaced, and may be given to "
+                + "another container now: disconnect the one that has it here from the network, and connect it again"
+        }
+    }
+
+    /// Addresses of endpoints that are not in this host's blocks (rule R7): their grants were lost with the end of an old generation. None
+    /// is handed out any more, but what runs with one goes on.
+    func strayAddresses() -> [StrayAddress] {
+        var strays: [StrayAddress] = []
+        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) {
+            let network = catalogue.networks[endpoint.network]
+            for address in endpoint.addresses {
+                let subnet = network?.subnets.first { $0.prefix.contains(address) }
+                if let subnet, closing.contains(subnet.id) || subnet.block(holding: address)?.owner == identity.id { continue }
+                strays.append(StrayAddress(network: network?.title ?? endpoint.network.short, address: address))
+            }
+        }
+        return strays
+    }
+
+    mutating func checkAddresses() {
+        guard catalogue.reign.generation > 1 else { return }
+        logReign()
+        for stray in strayAddresses() {
+            log(.error, stray.text, ["network": stray.network, "address": "\(stray.address)"])
+        }
+    }
+}
