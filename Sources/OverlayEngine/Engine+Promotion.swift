@@ -1,6 +1,6 @@
 import OverlayCatalogue
+import OverlayDatapath
 import OverlayDriver
-import OverlayIPAM
 import OverlayModel
 
 /// A new catalogue writer, in the place of one that is gone for good.

@@ -1,4 +1,5 @@
 import OverlayCatalogue
+import OverlayDatapath
 import OverlayDriver
 import OverlayEngine
 import OverlayModel
