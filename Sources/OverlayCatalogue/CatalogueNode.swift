@@ -402,6 +402,7 @@ public struct CatalogueNode: Sendable {
     public mutating func learn(_ position: CataloguePosition, from peer: NodeID, now: Instant, into effects: inout [Effect]) {
         guard catalogue.cluster != nil else { return }
         hear(position.reign, from: peer, now: now, into: &effects)
+        if peer == heard.writer, canAskWriter { source = nil }
         guard position.reign == heard else {
             // What the peer hears with a probe is where this node's state is, and not what it has heard of.
             if !isFollowing { effects.append(.send(peer, message(.reign(heard)))) }
@@ -435,9 +436,8 @@ public struct CatalogueNode: Sendable {
     ) {
         guard catalogue.cluster != nil, promotion == nil else { return }
         // The writer alone makes history; a member that is no writer cannot pass another one off.
-        if let promoted = entries.reduce(last, { $1.reign(after: $0) ?? $0 }) as Reign?, promoted.writer == peer {
-            hear(promoted, from: peer, now: now, into: &effects)
-        }
+        let end = entries.reduce(last) { $1.reign(after: $0) ?? $0 }
+        if end.writer == peer { hear(end, from: peer, now: now, into: &effects) }
         guard peer == writer || peer == source, !isWriter || isBehind else { return }
         var writes: [StoreWrite] = []
         var applied: [Effect] = []

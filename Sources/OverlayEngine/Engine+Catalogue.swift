@@ -22,7 +22,7 @@ extension Engine {
                 if let token { catalogueStores[id] = token }
             case .replaced:
                 followAll()
-                checkAddresses()
+                endLosses()
             case .heard(let reign):
                 let writer = name(of: reign.writer)
                 log(.warning, "catalogue generation \(reign.generation) is written by \(writer); this node asks for it")

@@ -1,6 +1,6 @@
 import OverlayCatalogue
+import OverlayDatapath
 import OverlayDriver
-import OverlayIPAM
 import OverlayModel
 
 /// A new catalogue writer, in the place of one that is gone for good.
@@ -114,38 +114,48 @@ extension Engine {
             + "`swift-overlay promote` here, or stop this daemon and run it on another node"
     }
 
-    // MARK: Addresses
+    // MARK: What was lost
 
-    struct StrayAddress: Hashable, Sendable {
-        var network: String
-        var address: IPAddress
-
-        var text: String {
-            "address \(address) of network \(network) was given to this node by a catalogue writer that was replaced, and may be given to "
-                + "another container now: disconnect the one that has it here from the network, and connect it again"
+    /// What this host had from an old generation's last entries, and the new one does not have.
+    ///
+    /// Addresses of endpoints that are not in this host's blocks (rule R7): none of them is handed out any more, but what runs with one
+    /// goes on. And networks that the cluster does not have, or not on this host.
+    func losses() -> [String] {
+        let origin = "a catalogue writer that was replaced"
+        var texts: [String] = []
+        var lost: Set<EngineNetworkID> = []
+        for local in networks.values.sorted(by: { $0.id.text < $1.id.text }) {
+            let kept = local.subnets.allSatisfy { id in
+                closing.contains(id) || catalogue.subnet(id)?.users.contains(identity.id) == true
+            }
+            guard !kept || catalogue.networks[local.network] == nil else { continue }
+            lost.insert(local.id)
+            texts.append(
+                "network \(catalogue.networks[local.network]?.title ?? local.id.short) of this engine was agreed on with \(origin), and is "
+                    + "not in the cluster now: its containers here are cut off; remove it with `docker network rm`, and create it again"
+            )
         }
-    }
-
-    /// Addresses of endpoints that are not in this host's blocks (rule R7): their grants were lost with the end of an old generation. None
-    /// is handed out any more, but what runs with one goes on.
-    func strayAddresses() -> [StrayAddress] {
-        var strays: [StrayAddress] = []
-        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) {
+        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where !lost.contains(endpoint.engineNetwork) {
             let network = catalogue.networks[endpoint.network]
             for address in endpoint.addresses {
                 let subnet = network?.subnets.first { $0.prefix.contains(address) }
                 if let subnet, closing.contains(subnet.id) || subnet.block(holding: address)?.owner == identity.id { continue }
-                strays.append(StrayAddress(network: network?.title ?? endpoint.network.short, address: address))
+                texts.append(
+                    "address \(address) of network \(network?.title ?? endpoint.network.short) was given to this node by \(origin), and "
+                        + "may be given to another container now: disconnect the one that has it here from the network, and connect it "
+                        + "again")
             }
         }
-        return strays
+        return texts
     }
 
-    mutating func checkAddresses() {
+    /// After the state was replaced as a whole.
+    mutating func endLosses() {
         guard catalogue.reign.generation > 1 else { return }
         logReign()
-        for stray in strayAddresses() {
-            log(.error, stray.text, ["network": stray.network, "address": "\(stray.address)"])
-        }
+        for text in losses() { log(.error, text) }
+        // Nobody answers for their VNIs any more: another network may get them. Their endpoints go with the next look at the kernel.
+        let known = Set(catalogue.networks.values.map(\.vni))
+        apply(datapath.networks.keys.filter { !known.contains($0) }.sorted().flatMap { datapath.lower($0) })
     }
 }

@@ -72,7 +72,7 @@ extension Engine {
         var problems: [String] = []
         if catalogue.cluster == nil { problems.append(Self.noCluster.message) }
         if isWriterAway || catalogueNode.isBehind { problems.append(writerText) }
-        for stray in strayAddresses() { problems.append(stray.text) }
+        if catalogue.reign.generation > 1 { problems += losses() }
         for (node, peer) in peers.sorted(by: { $0.key < $1.key })
         where node != catalogueNode.writer && (!peer.state.isReachable || peer.state == .udpBlocked || !peer.reason.isEmpty) {
             let since = (now - peer.since).wholeSeconds

@@ -15,7 +15,7 @@ struct Run: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "run", abstract: "Play a scenario for one seed or many.")
 
     @Option(name: .shortAndLong, help: "Which; `list` shows them. All of them if not given.") var scenario: String?
-    @Option(name: .shortAndLong, help: "The first seed.") var seed: UInt64 = 1
+    @Option(help: "The first seed.") var seed: UInt64 = 1
     @Option(name: .shortAndLong, help: "How many seeds.") var count: Int = 1
     @Option(help: "Begin no further seed after so many seconds.") var seconds: Double?
     @Option(help: "Seeds at a time.") var jobs = 2

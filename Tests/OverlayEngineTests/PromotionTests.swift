@@ -1,4 +1,5 @@
 import OverlayCatalogue
+import OverlayDatapath
 import OverlayDriver
 import OverlayEngine
 import OverlayModel
@@ -27,6 +28,7 @@ import Testing
         }
         // Just started, it does not know who answers.
         world.crash(1)
+        world.split([1], [0, 2])
         try world.restart(1)
         world.run(for: .milliseconds(3))
         #expect(refusal(world, 1, force: true)?.contains("try again in a few seconds") == true)
@@ -51,6 +53,7 @@ import Testing
         world.run(for: .seconds(90))
         #expect(refusal(world, 3)?.hasPrefix("2 of 5 nodes are reachable from here") == true)
         #expect(refusal(world, 3, force: true) == nil)
+        world.run(for: .seconds(1))
         #expect(try status(world, 4).writer == "host4" && status(world, 1).writer == "host1")
         // The greater generation counts, with fewer nodes too: that is what --force says.
         world.heal()
@@ -149,5 +152,36 @@ import Testing
         #expect(Set(again.map(\.address)).isDisjoint(with: others.map(\.address)))
         let blocks = try #require(world.nodes[0].engine.catalogue.subnet(networks[0].pool)).blocks(of: World.id(0))
         for attached in again { #expect(blocks.contains { $0.contains(attached.address) }) }
+    }
+
+    /// A network that only the old writer's side knew: nothing of the new generation is taken for it.
+    @Test func networksThatWereLostAreNamed() throws {
+        let world = try World(count: 3)
+        #expect(world.makeCluster())
+        world.split([0], [1, 2])
+        world.run(for: .seconds(10))
+        let lost = try world.createNetwork(0, "lost")
+        let attached = try world.attach(0, "a", to: lost)
+        let before = try #require(world.nodes[0].engine.catalogue.networks.values.first)
+        #expect(refusal(world, 1, force: true) == nil)
+        let new = try world.createNetwork(1, "new")
+        let other = try world.attach(1, "b", to: new)
+        world.heal()
+        world.run(for: .seconds(10))
+        let after = try #require(world.nodes[0].engine.catalogue.networks.values.first)
+        #expect(world.nodes[0].engine.catalogue.networks.count == 1 && after.id != before.id && after.vni != before.vni)
+        #expect(lost.pool != new.pool)
+        let problems = try status(world, 0).problems
+        #expect(problems.count == 1 && problems.first?.contains("remove it with `docker network rm`") == true)
+        #expect(world.nodes[0].kernel.state.networks.isEmpty)
+        #expect(throws: (any Error).self) { try world.attach(0, "c", to: lost) }
+        world.detach(0, attached)
+        world.removeNetwork(0, lost)
+        let again = try world.createNetwork(0, "new")
+        let joined = try world.attach(0, "d", to: again)
+        #expect(joined.address != other.address)
+        world.run(for: .seconds(1))
+        #expect(try status(world, 0).problems == [])
+        #expect(world.difference() == nil)
     }
 }

@@ -54,7 +54,7 @@ import Testing
         for claim in [0, 5, 255] as [UInt8] {
             #expect(decoded { $0[$0.count - 17] = claim } == .refused(.invalid("claim")))
         }
-        #expect(decoded { $0[45] = 25 } == .refused(.tooLong(limit: 24)))
+        #expect(decoded { $0[69] = 25 } == .refused(.tooLong(limit: 24)))
         let many = (0...MembershipMessage.updateLimit).map { Self.update(UInt128($0)) }
         #expect(decode(MembershipMessage.self, Self.message(.ping(1), many).wireBytes) == .refused(.tooLong(limit: 24)))
     }
