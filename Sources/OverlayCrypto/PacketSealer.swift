@@ -23,6 +23,8 @@ public enum OpenError: Error, Hashable, Sendable {
     case notAuthentic
     /// Seen before, or older than the window.
     case replayed
+    /// Authentic, and of a life of the sender below one that was heard: late, or the sender's state is an old copy.
+    case earlierLife(NodeID)
 }
 
 /// The form of a sealed packet: version, channel, sender (16 bytes), counter (8 bytes), then AES-256-GCM ciphertext and tag. The first four
@@ -47,6 +49,9 @@ public enum PacketFormat {
             info: Data("swift-overlay packet v1".utf8) + Data([channel.rawValue]) + Data(sender.bytes), outputByteCount: 32)
     }
 
+    /// Half of a life's counters are left, wherever it begins.
+    static func counter(_ boot: UInt32, _ start: UInt64) -> UInt64 { UInt64(boot & 0xFF_FFFF) << 40 | start & (1 << 39 - 1) }
+
     static func nonce(_ counter: UInt64) -> [UInt8] { [0, 0, 0, 0] + counter.wireBytes }
 }
 
@@ -58,15 +63,21 @@ public struct PacketSealer: Sendable {
 
     /// - Parameters:
     ///   - boot: The node's boot counter: the high 24 bits of each packet counter, so that none is ever used twice.
+    ///   - start: Where in the life the counters begin. At random, the counters of two starts from copies of one state hardly meet.
     ///   - previous: The sealer that this life used before, whose counters are gone on with.
-    public init(clusterKey: [UInt8], node: NodeID, boot: UInt32, after previous: PacketSealer? = nil) {
+    public init(clusterKey: [UInt8], node: NodeID, boot: UInt32, start: UInt64 = 0, after previous: PacketSealer? = nil) {
         self.node = node
         keys = [:]
         counters = [:]
         for channel in [PacketChannel.datagram, .stream] {
             keys[channel] = PacketFormat.key(cluster: clusterKey, sender: node, channel: channel)
-            counters[channel] = previous?.counters[channel] ?? UInt64(boot & 0xFF_FFFF) << 40
+            counters[channel] = previous?.counters[channel] ?? PacketFormat.counter(boot, start)
         }
+    }
+
+    /// Goes on above everything that lives below this one have sent.
+    public mutating func raise(boot: UInt32, start: UInt64 = 0) {
+        for (channel, counter) in counters { counters[channel] = max(counter, PacketFormat.counter(boot, start)) }
     }
 
     /// nil only if the cryptographic library refuses, which no input makes it do.
@@ -117,7 +128,8 @@ public struct PacketOpener: Sendable {
         guard let key = peers[sender]?.keys[channel], let window = peers[sender]?.windows[channel] else {
             throw .unknownSender(sender)
         }
-        guard window.accepts(counter) else { throw .replayed }
+        let isEarlier = window.isOfEarlierLife(counter)
+        guard window.accepts(counter) || isEarlier else { throw .replayed }
         let header = packet[..<PacketFormat.headerBytes]
         let split = packet.count - PacketFormat.tagBytes
         guard let nonce = try? AES.GCM.Nonce(data: PacketFormat.nonce(counter)),
@@ -125,6 +137,7 @@ public struct PacketOpener: Sendable {
                 nonce: nonce, ciphertext: packet[PacketFormat.headerBytes..<split], tag: packet[split...]),
             let plaintext = try? AES.GCM.open(box, using: key, authenticating: header)
         else { throw .notAuthentic }
+        guard !isEarlier else { throw .earlierLife(sender) }
         peers[sender]?.windows[channel]?.insert(counter)
         return (sender, Array(plaintext))
     }
@@ -144,6 +157,9 @@ public struct ReplayWindow: Hashable, Sendable {
         guard highest - counter < Self.size else { return false }
         return seen[word(counter)] & bit(counter) == 0
     }
+
+    /// Is it of a life below the one of the highest counter?
+    func isOfEarlierLife(_ counter: UInt64) -> Bool { !isEmpty && counter >> 40 < highest >> 40 }
 
     /// Marks a counter as seen, after its packet was found authentic.
     public mutating func insert(_ counter: UInt64) {

@@ -85,6 +85,8 @@ actor NodeController {
         process(.message(from: peer, bytes, path), flush: false)
     }
 
+    func earlierLife(of peer: NodeID) { process(.earlierLife(of: peer), flush: false) }
+
     func stream(_ peer: NodeID, _ failure: StreamFailure?) { process(.stream(peer, failure), flush: false) }
 
     /// The messages that arrived together are worked on.
@@ -179,6 +181,7 @@ actor NodeController {
         case .peers(let members, let key):
             let addresses = members.map { PeerAddress(node: $0.id, address: $0.address, port: $0.port) }
             transport?.assumeIsolated { $0.setPeers(addresses, key: key) }
+        case .raiseBoot(let boot): transport?.assumeIsolated { $0.raise(boot: boot) }
         case .contact(let id, let target): contact(id, target)
         case .admit(let id, let answer):
             guard let (salt, sealer, reply) = admissions.removeValue(forKey: id) else { return }

@@ -27,6 +27,8 @@ public actor GossipTransport {
     public struct Handlers: Sendable {
         /// A message of an authenticated member, and how it came.
         public var received: @Sendable (NodeID, [UInt8], MessagePath) -> Void
+        /// A member sent an authentic packet of a life that is over: as if it knew nothing of the later one.
+        public var earlierLife: @Sendable (NodeID) -> Void
         /// What became of an attempt to open a stream to a member: nil when it is open.
         public var stream: @Sendable (NodeID, StreamFailure?) -> Void
         /// The messages that arrived together have been handed on.
@@ -36,10 +38,12 @@ public actor GossipTransport {
 
         public init(
             received: @escaping @Sendable (NodeID, [UInt8], MessagePath) -> Void,
+            earlierLife: @escaping @Sendable (NodeID) -> Void = { _ in },
             stream: @escaping @Sendable (NodeID, StreamFailure?) -> Void, drained: @escaping @Sendable () -> Void,
             joinRequest: @escaping @Sendable ([UInt8], @escaping @Sendable ([UInt8]?) -> Void) -> Void
         ) {
             self.received = received
+            self.earlierLife = earlierLife
             self.stream = stream
             self.drained = drained
             self.joinRequest = joinRequest
@@ -87,7 +91,9 @@ public actor GossipTransport {
     /// Members that the kernel refuses to send to.
     private var paused: [NodeID: (until: NIODeadline, length: TimeAmount)] = [:]
     private let node: NodeID
-    private let boot: UInt32
+    private var boot: UInt32
+    /// Where in this life packet counters begin.
+    private let start = UInt64.random(in: .min ... .max)
     public private(set) var counters = Counters()
 
     public init(loop: any EventLoop, node: NodeID, boot: UInt32, logger: Logger, handlers: Handlers) {
@@ -222,7 +228,7 @@ public actor GossipTransport {
             // The counters go on from those of an earlier membership of this life: the key may be the same.
             let old = sealer ?? lastSealer
             lastSealer = old
-            sealer = key.map { PacketSealer(clusterKey: $0, node: node, boot: boot, after: old) }
+            sealer = key.map { PacketSealer(clusterKey: $0, node: node, boot: boot, start: start, after: old) }
         }
         opener?.setPeers(members.map(\.node))
         peers = [:]
@@ -234,6 +240,13 @@ public actor GossipTransport {
             stream.channel?.close(promise: nil)
             streams[node] = nil
         }
+    }
+
+    /// Peers have seen lives of this node up to below this one: packets of lower ones are replays to them.
+    public func raise(boot: UInt32) {
+        self.boot = max(self.boot, boot)
+        sealer?.raise(boot: self.boot, start: start)
+        lastSealer?.raise(boot: self.boot, start: start)
     }
 
     // MARK: Sending
@@ -366,7 +379,9 @@ public actor GossipTransport {
                 case .unknownSender: "unknown sender"
                 case .notAuthentic: "not authentic"
                 case .replayed: "replayed"
+                case .earlierLife: "of an earlier life"
                 }
+            if case .earlierLife(let sender) = error { handlers.earlierLife(sender) }
             counters.dropped[reason, default: 0] += 1
             return nil
         }

@@ -187,9 +187,16 @@ extension PacketSealer {
         var old = Self.sealer(boot: 1)
         var new = Self.sealer(boot: 2)
         var opener = Self.opener()
-        let late = try old.sealed(Self.text, on: .datagram)
+        var late = try old.sealed(Self.text, on: .datagram)
         _ = try opener.open(try new.sealed(Self.text, on: .datagram), on: .datagram)
-        #expect(throws: OpenError.replayed) { try opener.open(late, on: .datagram) }
+        #expect(throws: OpenError.earlierLife(Self.alice)) { try opener.open(late, on: .datagram) }
+        late[late.count - 1] ^= 1
+        #expect(throws: OpenError.notAuthentic) { try opener.open(late, on: .datagram) }
+        // Who learns that it is behind goes on above.
+        old.raise(boot: 2, start: 1 << 20)
+        _ = try opener.open(try old.sealed(Self.text, on: .datagram), on: .datagram)
+        old.raise(boot: 1)
+        _ = try opener.open(try old.sealed(Self.text, on: .datagram), on: .datagram)
     }
 
     @Test func noNonceIsUsedTwice() throws {
