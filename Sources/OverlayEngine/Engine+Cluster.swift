@@ -80,6 +80,7 @@ extension Engine {
     private mutating func takeCluster(_ body: (inout CatalogueNode, inout [CatalogueNode.Effect]) -> Void) -> EffectID {
         var out: [CatalogueNode.Effect] = []
         withReplication { $0.leaveAll(into: &$1) }
+        spokenEpoch = epoch
         replication.setLife(Incarnation(epoch: epoch, boot: boot).life)
         // What peers heard of an earlier life here was of another cluster, or is void since the node was removed.
         isAssured = true

@@ -154,6 +154,8 @@ extension Engine {
             }
             rebind?.isStored = true
             boot = max(boot, new.boot)
+            // In a lower one nobody would listen.
+            spokenEpoch = max(spokenEpoch, new.epoch)
             effects.append(.raiseBoot(boot))
             withCatalogue { [epoch, boot] in $0.setLife(epoch: epoch, boot: boot, into: &$1) }
             beginLife()
@@ -239,7 +241,7 @@ extension Engine {
         rebind = nil
         epoch = new.epoch
         withCatalogue { [boot] in $0.setLife(epoch: new.epoch, boot: boot, into: &$1) }
-        beginLife()
+        if Incarnation(epoch: spokenEpoch, boot: boot).life != replication.life { beginLife() }
         log(
             .warning, "this node goes on in a new epoch; addresses that may be in use by containers it does not know are set aside",
             ["epoch": "\(epoch)", "addresses": setAsideText.joined(separator: "; ")])
@@ -253,7 +255,7 @@ extension Engine {
         // What is known of others is forgotten and learned anew. None of it is gone.
         var forgotten: [Replication.Effect] = []
         replication.leaveAll(into: &forgotten)
-        replication.setLife(Incarnation(epoch: epoch, boot: boot).life)
+        replication.setLife(Incarnation(epoch: spokenEpoch, boot: boot).life)
         subscribed = []
         tellPeers()
         guard isReady else { return }

@@ -27,6 +27,8 @@ public struct Engine: Sendable {
 
     public let identity: NodeIdentity
     var epoch: UInt32
+    /// In which membership and replication speak: above ``epoch`` while the catalogue has not given the next one yet.
+    public internal(set) var spokenEpoch: UInt32
     /// Above the identity's where peers have seen a later life of this node.
     public internal(set) var boot: UInt32
     /// Changes of what this node handed out, and those of them that are durable.
@@ -174,6 +176,7 @@ public struct Engine: Sendable {
     public init(identity: NodeIdentity, rows: StoredRows, signing: any RecordSigning, seed: UInt64) throws(DecodeError) {
         self.identity = identity
         epoch = identity.epoch
+        spokenEpoch = identity.epoch
         boot = identity.boot
         writes = try (rows[.node]?[Self.writesKey]).map { bytes throws(DecodeError) in try UInt64(wire: bytes) } ?? 0
         durableWrites = writes

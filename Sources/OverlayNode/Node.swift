@@ -121,7 +121,7 @@ public struct Node: Sendable {
             case .peers(let members, _):
                 // First: messages to new members follow.
                 effects.append(.engine(effect))
-                let epoch = engine.member.epoch
+                let epoch = engine.spokenEpoch
                 let boot = engine.boot
                 member { [now] in $0.setMembers(members.map(\.id), epoch: epoch, boot: boot, now: now, facts: $1, into: &$2) }
             default: effects.append(.engine(effect))

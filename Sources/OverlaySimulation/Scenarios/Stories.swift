@@ -376,7 +376,12 @@ extension Scenario {
             world.checkCatalogues()
         }
         play.heal()
-        play.settle(within: .seconds(8))
+        // Who has just started is to be told first.
+        world.run(for: .seconds(1))
+        if !world.run(atMost: .seconds(10), step: .milliseconds(10), until: { !world.nodes.contains(where: \.engine.isStateOld) }) {
+            world.violate("P", "a node has an old copy of its state 10 s after the heal")
+        }
+        play.settle()
         return play
     }
 
