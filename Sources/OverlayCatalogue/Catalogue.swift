@@ -44,8 +44,11 @@ public struct Catalogue: Hashable, Sendable {
 
     /// Is a proposal of this sequence too old to be applied?
     public func isApplied(_ sequence: UInt64, from proposer: NodeID) -> Bool {
-        (sessions[proposer]?.sequence ?? 0) >= sequence
+        lastSequence(from: proposer) >= sequence
     }
+
+    /// Of the last proposal that was applied; 0 before the first.
+    func lastSequence(from proposer: NodeID) -> UInt64 { sessions[proposer]?.sequence ?? 0 }
 
     /// Applies the next entry.
     ///

@@ -187,6 +187,23 @@ public struct CatalogueNode: Sendable {
         return id
     }
 
+    /// Is the last of this node's proposals that was applied one that this life did not make? Then its state is an old copy.
+    public var isSessionAhead: Bool { catalogue.isApplied(nextSequence, from: node) }
+
+    /// The boot counter of this node's last proposal that was applied.
+    public var sessionBoot: UInt32 { UInt32(truncatingIfNeeded: catalogue.lastSequence(from: node) >> 32) }
+
+    /// Goes on in another life. What was proposed in the one before is given up: it may be taken for what was proposed once already.
+    public mutating func setLife(epoch: UInt32, boot: UInt32, into effects: inout [Effect]) {
+        self.epoch = epoch
+        guard UInt64(boot) << 32 > nextSequence else { return }
+        nextSequence = UInt64(boot) << 32 | 1
+        for proposal in queue { effects.append(.outcome(proposal.id, .timedOut(writer: catalogue.cluster?.writer ?? node))) }
+        queue = []
+        resendAt = nil
+        retry = Self.firstRetry
+    }
+
     mutating func takeSequence() -> UInt64 {
         defer { nextSequence += 1 }
         return nextSequence

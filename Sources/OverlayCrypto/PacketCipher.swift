@@ -25,6 +25,8 @@ public enum OpenError: Error, Hashable, Sendable {
     case notAuthentic
     /// Seen before, or older than the window.
     case replayed
+    /// Authentic, and of a life of the sender below one that was heard: late, or the sender's state is an old copy.
+    case earlierLife(NodeID)
 }
 
 /// The form of a sealed packet: version, channel, the gossip key it is sealed with, the newest that the sender has, sender (16 bytes),
@@ -70,6 +72,8 @@ public struct PacketCipher: Sendable {
     private var peers: [NodeID: Peer] = [:]
     /// Of all that ever were peers: what one sent before it was removed stays seen.
     private var windows: [NodeID: [PacketChannel: ReplayWindow]] = [:]
+    /// Of the latest life of each that was heard.
+    private var salts: [NodeID: [UInt8]] = [:]
 
     private struct Peer: Sendable {
         let agreementKey: [UInt8]
@@ -99,6 +103,11 @@ public struct PacketCipher: Sendable {
         self.identity = identity
         self.salt = Array((salt + [0, 0, 0, 0]).prefix(4))
         for channel in PacketChannel.allCases { counters[channel] = UInt64(boot & 0xFF_FFFF) << 40 }
+    }
+
+    /// Goes on above everything that lives below this one have sent.
+    public mutating func raise(boot: UInt32) {
+        for (channel, counter) in counters { counters[channel] = max(counter, UInt64(boot & 0xFF_FFFF) << 40) }
     }
 
     public var hasKey: Bool { !ring.isEmpty }
@@ -163,7 +172,9 @@ public struct PacketCipher: Sendable {
             throw .unknownKey
         }
         let counter = packet[24..<32].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-        guard (windows[sender]?[channel] ?? ReplayWindow()).accepts(counter) else { throw .replayed }
+        let salt = Array(packet[20..<24])
+        let isNew = (windows[sender]?[channel] ?? ReplayWindow()).accepts(counter)
+        guard isNew || salts[sender].map({ $0 != salt }) == true else { throw .replayed }
         let purpose = Purpose(key: ringKey.id, channel: channel)
         guard let key = peer.opening[purpose] ?? makeKey(ringKey, purpose, from: sender, to: node, with: sender) else {
             throw .notAuthentic
@@ -176,6 +187,8 @@ public struct PacketCipher: Sendable {
             let plaintext = try? AES.GCM.open(box, using: key, authenticating: header)
         else { throw .notAuthentic }
         peers[sender]?.opening[purpose] = key
+        guard isNew else { throw .earlierLife(sender) }
+        salts[sender] = salt
         windows[sender, default: [:]][channel, default: ReplayWindow()].insert(counter)
         peers[sender]?.newest = packet[3]
         peers[sender]?.isFarBehind = ringKey.id == 0 && !ring.contains { $0.id == packet[3] }

@@ -1,4 +1,5 @@
 public import Logging
+import OverlayLinux
 
 /// How a daemon is to run: the flags of `swift-overlay daemon`.
 public struct Configuration: Sendable {
@@ -15,6 +16,10 @@ public struct Configuration: Sendable {
     public var dataPathAddress: String?
     public var dataPathPort: UInt16 = 4789
     public var isGlobalScope = false
+    /// Is the state of another machine id this host's, as that was changed?
+    public var acceptsNewMachine = false
+    /// What tells this host from others.
+    public var machineID: @Sendable () -> String? = { OverlayLinux.machineID() }
     public var logLevel: Logger.Level = .info
     public var logsJSON = false
 

@@ -24,6 +24,8 @@ public enum Daemon {
         try await kernel.preflight()
         let store = try StateStore(directory: configuration.stateDirectory)
         let rows = try await store.load()
+        // Before anything of it is used, and before anybody hears of it.
+        try await checkMachine(configuration, rows, store, logger)
 
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let loop = group.next()
@@ -33,6 +35,7 @@ public enum Daemon {
             loop: loop, cipher: PacketCipher(identity: key, boot: boot, salt: systemRandom(count: 4)), logger: logger,
             handlers: .init(
                 received: { peer, bytes, path in box.controller?.assumeIsolated { $0.received(bytes, from: peer, path) } },
+                earlierLife: { peer in box.controller?.assumeIsolated { $0.earlierLife(of: peer) } },
                 stream: { peer, failure in box.controller?.assumeIsolated { $0.stream(peer, failure) } },
                 drained: { box.controller?.assumeIsolated { $0.drained() } },
                 join: { connection, frame in
@@ -100,6 +103,23 @@ public enum Daemon {
             throw StartError(
                 "the daemon needs \(missing.joined(separator: " and ")): run it as root, or give its service AmbientCapabilities=\(missing.joined(separator: " "))"
             )
+        }
+    }
+
+    private static func checkMachine(
+        _ configuration: Configuration, _ rows: StoredRows, _ store: StateStore, _ logger: Logger
+    ) async throws {
+        switch MachineBinding(machine: configuration.machineID(), rows: rows, isAccepted: configuration.acceptsNewMachine) {
+        case .same: break
+        case .new(let write): try await store.commit([[write]])
+        case .unknown:
+            logger.warning(
+                "this host has no id in /etc/machine-id; a copy of the state directory on another host would not be noticed")
+        case .copied:
+            throw StartError(
+                "\(configuration.stateDirectory) was copied from another host: two hosts with one state would hand out the same addresses. "
+                    + "Remove the directory and let this host join anew; or, if the machine id of this host was changed on purpose, run "
+                    + "`swift-overlay daemon --accept-new-machine-id` once")
         }
     }
 

@@ -91,6 +91,8 @@ actor NodeController {
         process(.message(from: peer, bytes, path), flush: false)
     }
 
+    func earlierLife(of peer: NodeID) { process(.earlierLife(of: peer), flush: false) }
+
     func stream(_ peer: NodeID, _ failure: StreamFailure?) { process(.stream(peer, failure), flush: false) }
 
     /// The messages that arrived together are worked on.
@@ -191,6 +193,7 @@ actor NodeController {
         case .makeKey:
             let key = systemRandom(count: 32)
             loop.execute { self.assumeIsolated { $0.process(.keyMade(key)) } }
+        case .raiseBoot(let boot): transport?.assumeIsolated { $0.raise(boot: boot) }
         case .contact(let id, let target): contact(id, target)
         case .admit(let id, let answer):
             guard let connection = admissions.removeValue(forKey: id) else { return }

@@ -103,6 +103,11 @@ extension Engine {
         _ wanted: IPAddress?, mac: MACAddress, _ subnet: Subnet, _ network: Network, _ id: RequestID
     ) throws(DriverError) -> Step {
         guard !mac.isMulticast, mac != .zero else { throw DriverError(.invalid, "\(mac) is not the MAC of an interface") }
+        try checkState()
+        guard isAssured else {
+            assuranceWaiters.insert(id)
+            return .wait
+        }
         guard var pool = pools[subnet.id] else { throw DriverError(.notFound, "the pool \(subnet.id) does not exist") }
         // The same MAC again is the same request again, unless an endpoint has it: then it is somebody else's.
         if let lease = pool.lease(of: mac), !pool.owns(lease.address) {
@@ -179,6 +184,12 @@ extension Engine {
         if let owner = subnet.block(holding: wanted)?.owner {
             // Of this host, and on its way back.
             guard owner != identity.id else {
+                if setAside[subnet.id]?.contains(where: { $0.contains(wanted) }) == true {
+                    throw DriverError(
+                        .conflict,
+                        "address \(wanted) of network \(network.title) may be in use by a container that this node does not know of: "
+                            + "its state was an old copy once; take another one, or remove the container that has it")
+                }
                 throw DriverError(
                     .unavailable, "address \(wanted) of network \(network.title) is being given back; try again in a moment")
             }
@@ -188,7 +199,9 @@ extension Engine {
     }
 
     mutating func releaseAddress(_ id: SubnetID, _ address: IPAddress) -> Step {
-        guard pools[id]?.lease(at: address) != nil else { return .reply(.driver(.done)) }
+        guard pools[id]?.lease(at: address) != nil else {
+            return .after(endSettingAside(address, of: id), .driver(.done), undo: nil)
+        }
         var awaited: Set<EffectID> = []
         // An engine that was killed may never have deleted the endpoint: without its address there is none.
         if let network = catalogue.network(holding: id) {

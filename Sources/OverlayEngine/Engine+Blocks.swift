@@ -63,7 +63,7 @@ extension Engine {
 
     /// Asks for a further block without anybody waiting for it.
     mutating func prefetchBlock(of id: SubnetID) {
-        guard !claiming.contains(id), !closing.contains(id), !isWriterAway, let pool = pools[id],
+        guard !isStateOld, !claiming.contains(id), !closing.contains(id), !isWriterAway, let pool = pools[id],
             prefetchPaused[id].map({ $0 <= now }) ?? true
         else { return }
         let free = pool.free
@@ -163,6 +163,12 @@ extension Engine {
 
     mutating func receive(_ message: AddressMessage, from peer: NodeID) {
         switch message {
+        case .pressure, .want:
+            // What is free is not known yet. It is asked again.
+            guard isAssured, !isStateOld else { return }
+        case .inUse: break
+        }
+        switch message {
         case .pressure(let id):
             guard catalogue.subnet(id)?.users.contains(peer) == true, let pool = pools[id], !closing.contains(id),
                 !cessions.keys.contains(where: { $0.subnet == id })
@@ -195,7 +201,7 @@ extension Engine {
 
     /// Blocks that nobody has used for long go back to the cluster.
     mutating func giveBackIdleBlocks() {
-        guard !isWriterAway else { return }
+        guard !isWriterAway, isAssured, !isStateOld else { return }
         for (id, pool) in pools.sorted(by: { $0.key < $1.key }) where !closing.contains(id) {
             for range in pool.idleBlocks(since: Instant(nanoseconds: now.nanoseconds - Self.idleAge.nanoseconds)) {
                 cede(Cession(subnet: id, range: range), to: .anybody)
@@ -225,7 +231,7 @@ extension Engine {
     }
 
     private mutating func propose(_ cession: Cession) {
-        guard let recipient = cessions[cession] else { return }
+        guard let recipient = cessions[cession], !isStateOld else { return }
         let command: Command =
             switch recipient {
             case .anybody: .giveBack(cession.subnet, cession.range)
@@ -237,7 +243,7 @@ extension Engine {
     /// All that is durable and undecided.
     mutating func proposeCessions() {
         cedeAt = nil
-        guard catalogue.cluster != nil, !cessions.isEmpty else { return }
+        guard catalogue.cluster != nil, !cessions.isEmpty, isAssured, !isStateOld else { return }
         guard !isWriterAway else {
             cedeAt = now + Self.closingRetry
             return

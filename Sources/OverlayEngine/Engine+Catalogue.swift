@@ -30,6 +30,7 @@ extension Engine {
             }
         }
         if let at = followAt, at <= now { followAll() }
+        checkOwnLife()
     }
 
     mutating func propose(_ command: Command, for purpose: Purpose, deadline: Instant) {
@@ -55,9 +56,11 @@ extension Engine {
             if case .decided(.refused(let refusal)) = outcome {
                 log(.error, "the cluster does not accept this host's new address or name", ["reason": refusal.message])
             }
+        case .rebind: rebindSettled(outcome)
         case .close(let subnet):
             if case .decided = outcome {
                 closing.remove(subnet)
+                inheritedClosing.remove(subnet)
                 store([.delete(.closing, key: subnet.wireBytes)])
                 for request in (closeWaiters.removeValue(forKey: subnet) ?? []).sorted(by: { $0.value < $1.value }) {
                     perform(request)
@@ -230,6 +233,7 @@ extension Engine {
         for edge in [subnet.prefix.first, subnet.prefix.last] where subnet.isReserved(edge) { reserved.insert(edge) }
         pool.setBlocks(blocks, reserved: reserved, now: now)
         for cession in cessions.keys where cession.subnet == id { pool.cede(cession.range) }
+        for range in setAside[id] ?? [] { pool.cede(range) }
         pools[id] = pool
     }
 
@@ -261,6 +265,9 @@ extension Engine {
                 writes.append(.delete(.ceded, key: cession.storeKey))
                 cessions[cession] = nil
             }
+            for range in setAside.removeValue(forKey: id) ?? [] {
+                writes.append(.delete(.setAside, key: Cession(subnet: id, range: range).storeKey))
+            }
             writes.append(.put(.closing, key: id.wireBytes, value: []))
             closing.insert(id)
             pools[id] = nil
@@ -275,7 +282,7 @@ extension Engine {
 
     /// A host that was given another address or name tells the cluster.
     mutating func proposeOwnChange() {
-        guard let known = catalogue.members[identity.id], known != member, !isWriterAway,
+        guard !isStateOld, let known = catalogue.members[identity.id], known != member, !isWriterAway,
             !proposals.values.contains(where: { if case .own = $0 { true } else { false } })
         else { return }
         propose(.admit(member), for: .own, deadline: now + Self.proposalBudget)
@@ -285,18 +292,19 @@ extension Engine {
     mutating func closeOrphans() {
         let bound = Set(networks.values.flatMap(\.subnets))
         let mine = catalogue.networks.values.flatMap(\.subnets).filter { $0.users.contains(identity.id) }.map(\.id)
-        let orphans = Set(mine).subtracting(bound).subtracting(closing)
+        // Of those with addresses set aside it is not known whether the engine has a network.
+        let orphans = Set(mine).subtracting(bound).subtracting(closing).subtracting(setAside.keys)
         unbound = unbound.filter { orphans.contains($0.key) }
         for id in orphans where unbound[id] == nil { unbound[id] = now }
         let old = orphans.filter { unbound[$0].map { now - $0 >= Self.orphanAge } ?? false }
-        guard !old.isEmpty else { return }
+        guard !old.isEmpty, !isStateOld else { return }
         log(.warning, "pools without a network are given up", ["pools": old.sorted().map(\.description).joined(separator: " ")])
         _ = close(old.sorted())
     }
 
     mutating func proposeClosing() {
         closeAt = nil
-        guard catalogue.cluster != nil, closingStores.isEmpty else { return }
+        guard catalogue.cluster != nil, closingStores.isEmpty, isAssured, !isStateOld else { return }
         guard !isWriterAway else {
             if !closing.isEmpty { closeAt = now + Self.closingRetry }
             return

@@ -82,9 +82,12 @@ extension Engine {
     private mutating func takeCluster(_ body: (inout CatalogueNode, inout [CatalogueNode.Effect]) -> Void) -> EffectID {
         var out: [CatalogueNode.Effect] = []
         withReplication { $0.leaveAll(into: &$1) }
-        replication.setLife(Incarnation(epoch: epoch, boot: identity.boot).life)
+        spokenEpoch = epoch
+        replication.setLife(Incarnation(epoch: epoch, boot: boot).life)
+        // What peers heard of an earlier life here was of another cluster, or is void since the node was removed.
+        isAssured = true
         body(&catalogueNode, &out)
-        var writes: [StoreWrite] = [.put(.node, key: Array("epoch".utf8), value: epoch.wireBytes)]
+        var writes: [StoreWrite] = [.put(.node, key: Self.epochKey, value: epoch.wireBytes)]
         out.removeAll { effect in
             guard case .store(nil, let rows) = effect else { return false }
             writes += rows
@@ -96,7 +99,7 @@ extension Engine {
     }
 
     private mutating func storeEpoch() -> EffectID {
-        store([.put(.node, key: Array("epoch".utf8), value: epoch.wireBytes)])
+        store([.put(.node, key: Self.epochKey, value: epoch.wireBytes)])
     }
 
     private var clusterName: String { catalogue.cluster.map { $0.id.short } ?? "-" }
@@ -203,7 +206,13 @@ extension Engine {
         prefetchPaused = [:]
         peers = [:]
         positions = [:]
-        store([.clear(.network), .clear(.endpoint), .clear(.lease), .clear(.closing), .clear(.ceded)])
+        setAside = [:]
+        inheritedClosing = []
+        rebind = nil
+        store([
+            .clear(.network), .clear(.endpoint), .clear(.lease), .clear(.closing), .clear(.ceded), .clear(.setAside),
+            .delete(.node, key: Self.rebindKey),
+        ])
         withCatalogue { $0.leave(into: &$1) }
         tellPeers()
     }

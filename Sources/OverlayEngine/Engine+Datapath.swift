@@ -127,6 +127,10 @@ extension Engine {
                 // Rows of its endpoints that were kept for want of knowledge may go now.
                 repairSoon()
             case .rejected(let peer, let owner, let id, let reason):
+                // There is one writer of the own log: what is beyond it, an earlier process of the same life wrote, or a later life.
+                if owner == identity.id, reason == .ownLogAhead {
+                    stateIsOld("node \(name(of: peer)) holds more of this node's records than there are")
+                }
                 // It is tried again several times a second; once in a while is enough to read.
                 if let last = rejectionLogged[peer], now - last < Self.repairPeriod { continue }
                 rejectionLogged[peer] = now
@@ -189,6 +193,10 @@ extension Engine {
 
     mutating func start() {
         tellPeers()
+        // Who has nobody to ask has nobody to collide with.
+        if catalogue.members.count > 1 { assureAt = now + Self.assurancePause } else { isAssured = true }
+        if rebind != nil { proposeRebind() }
+        checkOwnLife()
         repair()
     }
 
@@ -223,6 +231,7 @@ extension Engine {
         for part in operations.chunkedByNetwork { apply(part) }
         if operations.isEmpty { kernelFailures = 0 }
         if !state.broken.isEmpty { repairSoon() }
+        finishRebind()
         proposeOwnChange()
         closeOrphans()
         dropUnjoinedEndpoints()

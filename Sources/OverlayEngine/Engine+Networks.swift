@@ -111,6 +111,8 @@ extension Engine {
             return .after(
                 unfinished(.endpoint(known.id)), .driver(.endpoint(mac: call.mac == nil ? known.mac : nil)), undo: nil)
         }
+        // Its address may have been handed out before it was known.
+        try checkState()
         guard call.v4 != nil || call.v6 != nil else {
             throw DriverError(.invalid, "endpoint \(call.endpoint.short) of network \(network.title) has no address")
         }

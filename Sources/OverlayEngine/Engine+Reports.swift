@@ -79,6 +79,16 @@ extension Engine {
             problems.append(
                 "node \(name(of: node)) \(peer.state.word) since \(since) s\(peer.reason.isEmpty ? "" : ": \(peer.reason)")")
         }
+        if let rebind {
+            problems.append(
+                "the state of this node is an old copy (\(rebind.why)); it hands out no address until the catalogue has given it a new epoch"
+            )
+        }
+        if !setAside.isEmpty {
+            problems.append(
+                "addresses set aside, as containers that an old copy of the state did not know may have them: "
+                    + setAsideText.joined(separator: "; "))
+        }
         if let lastKernelFailure { problems.append("the kernel refused: \(lastKernelFailure)") }
         if let lastStoreFailure { problems.append("state could not be written: \(lastStoreFailure)") }
         return problems

@@ -31,6 +31,25 @@ public struct Engine: Sendable {
     public let identity: NodeIdentity
     let signing: any RecordSigning
     var epoch: UInt32
+    /// In which membership and replication speak: above ``epoch`` while the catalogue has not given the next one yet.
+    public internal(set) var spokenEpoch: UInt32
+    /// Above the identity's where peers have seen a later life of this node.
+    public internal(set) var boot: UInt32
+    /// Changes of what this node handed out, and those of them that are durable.
+    var writes: UInt64
+    var durableWrites: UInt64
+    var countedStores: [EffectID: UInt64] = [:]
+    /// Set while the state is known to be an old copy.
+    var rebind: Rebind?
+    /// Has a peer told what it heard of this node, or has none for long enough? Until then nothing is handed out or given up.
+    var isAssured = false
+    var assureAt: Instant?
+    /// Calls that wait for that.
+    var assuranceWaiters: Set<RequestID> = []
+    /// Addresses of this host's blocks that may be in use by containers of which an old copy of the state knew nothing.
+    var setAside: [SubnetID: Set<AddressRange>] = [:]
+    /// Of ``closing``, what this life has not given up itself.
+    var inheritedClosing: Set<SubnetID> = []
     var catalogueNode: CatalogueNode
     var replication: Replication
     var datapath = Datapath()
@@ -150,6 +169,8 @@ public struct Engine: Sendable {
         case rotation
         /// This node becomes the writer.
         case promotion(RequestID)
+        /// The same, with a new epoch.
+        case rebind
     }
 
     /// What a round of a call comes to.
@@ -169,6 +190,11 @@ public struct Engine: Sendable {
         self.identity = identity
         self.signing = signing
         epoch = identity.epoch
+        spokenEpoch = identity.epoch
+        boot = identity.boot
+        writes = try (rows[.node]?[Self.writesKey]).map { bytes throws(DecodeError) in try UInt64(wire: bytes) } ?? 0
+        durableWrites = writes
+        if rows[.node]?[Self.rebindKey] != nil { rebind = Rebind(epoch: identity.epoch, why: Self.interrupted) }
         generator = SeededGenerator(seed: seed)
         catalogueNode = try CatalogueNode(node: identity.id, epoch: identity.epoch, boot: identity.boot, rows: rows)
         replication = Replication(
@@ -187,6 +213,11 @@ public struct Engine: Sendable {
             leases[lease.subnet, default: []].append(lease)
         }
         for bytes in (rows[.closing] ?? [:]).keys { closing.insert(try SubnetID(wire: bytes)) }
+        inheritedClosing = closing
+        for bytes in (rows[.setAside] ?? [:]).values {
+            let addresses = try Cession(wire: bytes)
+            setAside[addresses.subnet, default: []].insert(addresses.range)
+        }
         for bytes in (rows[.ceded] ?? [:]).values {
             let cession = try Cession(wire: bytes)
             // Both rows are there where a disk refused to delete one. A container's address is in use; a lease without one is of old.
@@ -209,8 +240,8 @@ public struct Engine: Sendable {
     }
 
     /// What this node tells a peer with a probe.
-    public mutating func facts(for peer: NodeID) -> (catalogue: CataloguePosition, digest: UInt64) {
-        (catalogue.position, replication.digest(with: peer))
+    public mutating func facts(for peer: NodeID) -> (catalogue: CataloguePosition, digest: UInt64, writes: UInt64) {
+        (catalogue.position, replication.digest(with: peer), durableWrites)
     }
 
     // MARK: The one entrance
@@ -232,6 +263,7 @@ public struct Engine: Sendable {
             if let roundTrip { replication.setRoundTrip(peer, roundTrip) }
             withCatalogue { $0.learn(position, from: peer, now: now, into: &$1) }
             withReplication { $0.compare(digest, with: peer, now: now, into: &$1) }
+        case .echo(let peer, let mark, let isAhead): echo(of: peer, mark, isAhead: isAhead)
         case .applied(let id, let outcome): applied(id, outcome)
         case .stored(let id, let outcome): stored(id, outcome)
         case .observed(let id, let state): observed(id, state)
@@ -253,9 +285,9 @@ public struct Engine: Sendable {
 
     public var nextDeadline: Instant? {
         var next = [
-            followAt, rotateAt, repairAt, closeAt, cedeAt, nextAddressWait, catalogueNode.nextDeadline, replication.nextDeadline,
-        ]
-        .compactMap { $0 }
+            followAt, rotateAt, repairAt, closeAt, cedeAt, assureAt, rebind?.proposeAt, nextAddressWait, catalogueNode.nextDeadline,
+            replication.nextDeadline,
+        ].compactMap { $0 }
         if let first = requests.values.lazy.map(\.deadline).min() { next.append(first) }
         return next.min()
     }
@@ -268,6 +300,8 @@ public struct Engine: Sendable {
         if let at = repairAt, at <= now { repair() }
         if let at = closeAt, at <= now { proposeClosing() }
         if let at = cedeAt, at <= now { proposeCessions() }
+        if let at = assureAt, at <= now { assure() }
+        if let at = rebind?.proposeAt, at <= now { proposeRebind() }
         advanceAddressWaits()
         for (id, request) in requests where request.deadline <= now { expire(id) }
     }
@@ -346,6 +380,7 @@ public struct Engine: Sendable {
     mutating func finish(_ id: RequestID, _ reply: Reply) {
         guard requests.removeValue(forKey: id) != nil else { return }
         addressWaits[id] = nil
+        assuranceWaiters.remove(id)
         switch reply {
         case .driver(let response): effects.append(.respond(id, response))
         case .control(let response): effects.append(.answer(id, response))
@@ -362,7 +397,7 @@ public struct Engine: Sendable {
         }
     }
 
-    private mutating func takeBack(_ undo: Undo) {
+    mutating func takeBack(_ undo: Undo) {
         switch undo {
         case .lease(let subnet, let address):
             guard let lease = pools[subnet]?.release(address, now: now) else { return }
@@ -384,7 +419,7 @@ public struct Engine: Sendable {
     @discardableResult
     mutating func store(_ writes: [StoreWrite], for objects: [ObjectKey] = []) -> EffectID {
         let id = newEffect(for: objects)
-        effects.append(.store(id, writes))
+        effects.append(.store(id, counted(writes, by: id)))
         return id
     }
 
@@ -429,16 +464,20 @@ public struct Engine: Sendable {
         switch outcome {
         case .stored:
             lastStoreFailure = nil
+            if let count = countedStores.removeValue(forKey: id) { durableWrites = max(durableWrites, count) }
             if let token { withCatalogue { [now] in $0.stored(token, succeeded: true, now: now, into: &$1) } }
             if closingStores.remove(id) != nil { proposeClosing() }
             ceded(id, isStored: true)
+            rebindStored(id, isStored: true)
             ended(id, error: nil)
         case .failed(let reason):
             lastStoreFailure = reason
+            countedStores[id] = nil
             log(.error, "state could not be written", ["reason": reason])
             if let token { withCatalogue { [now] in $0.stored(token, succeeded: false, now: now, into: &$1) } }
             if closingStores.remove(id) != nil { closeAt = now + Self.closingRetry }
             ceded(id, isStored: false)
+            rebindStored(id, isStored: false)
             ended(id, error: DriverError(.system, "state could not be written: \(reason)"))
         }
     }

@@ -29,6 +29,8 @@ public enum EngineEvent: Sendable {
     case restarted(NodeID)
     /// What a peer told with a probe.
     case heard(NodeID, catalogue: CataloguePosition, digest: UInt64, roundTrip: Interval?)
+    /// What a peer heard of this node: the first that any tells, and whatever proves that the state is an old copy.
+    case echo(of: NodeID, StateMark, isAhead: Bool)
     /// Somebody who knows the join secret asks to be a member.
     case joinRequest(RequestID, Member)
     /// The answer to ``EngineEffect/contact(_:_:)``.
@@ -72,6 +74,8 @@ public enum EngineEffect: Sendable {
     case peers([Member], keys: [GossipKey])
     /// 32 random bytes are wanted, of a quality that a core does not have; they come with ``EngineEvent/keyMade(_:)``.
     case makeKey
+    /// Peers have seen starts of this daemon up to below this one. Counters that must never be used twice go on from it.
+    case raiseBoot(UInt32)
     /// Ask the node at an address for admission of `Member`.
     case contact(RequestID, JoinContact)
     /// The answer to ``EngineEvent/joinRequest(_:_:)``.

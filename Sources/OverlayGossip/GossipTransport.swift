@@ -30,6 +30,8 @@ public actor GossipTransport {
     public struct Handlers: Sendable {
         /// A message of an authenticated member, and how it came.
         public var received: @Sendable (NodeID, [UInt8], MessagePath) -> Void
+        /// A member sent an authentic packet of a life that is over: as if it knew nothing of the later one.
+        public var earlierLife: @Sendable (NodeID) -> Void
         /// What became of an attempt to open a stream to a member: nil when it is open.
         public var stream: @Sendable (NodeID, StreamFailure?) -> Void
         /// The messages that arrived together have been handed on.
@@ -41,10 +43,12 @@ public actor GossipTransport {
 
         public init(
             received: @escaping @Sendable (NodeID, [UInt8], MessagePath) -> Void,
+            earlierLife: @escaping @Sendable (NodeID) -> Void = { _ in },
             stream: @escaping @Sendable (NodeID, StreamFailure?) -> Void, drained: @escaping @Sendable () -> Void,
             join: @escaping @Sendable (JoinConnection, [UInt8]) -> Void, joinEnded: @escaping @Sendable (JoinConnection) -> Void
         ) {
             self.received = received
+            self.earlierLife = earlierLife
             self.stream = stream
             self.drained = drained
             self.join = join
@@ -247,6 +251,9 @@ public actor GossipTransport {
         }
     }
 
+    /// Peers have seen lives of this node up to below this one: packets of lower ones are replays to them.
+    public func raise(boot: UInt32) { cipher.raise(boot: boot) }
+
     // MARK: Sending
 
     /// Sends one message; datagrams leave with the next ``flush()``. What does not fit a datagram goes by stream.
@@ -396,7 +403,9 @@ public actor GossipTransport {
                 case .unknownKey: "unknown key"
                 case .notAuthentic: "not authentic"
                 case .replayed: "replayed"
+                case .earlierLife: "of an earlier life"
                 }
+            if case .earlierLife(let sender) = error { handlers.earlierLife(sender) }
             counters.dropped[reason, default: 0] += 1
             return nil
         }

@@ -12,9 +12,11 @@ extension Membership {
         self.now = now
         let message = try MembershipMessage(wire: bytes)
         guard let member = members[peer] else { return }
-        // Sent in an earlier life, and late.
-        guard message.incarnation.life >= member.spoken.life else { return }
+        takeEcho(message.heard, from: peer, facts, into: &effects)
+        // Sent in an earlier life, and late; or the peer's state is that of an earlier life, and it does not know.
+        guard message.incarnation.life >= member.spoken.life else { return notice(peer, facts, into: &effects) }
         hear(message.incarnation, of: peer, into: &effects)
+        members[peer]?.mark.take(StateMark(life: message.incarnation.life, run: message.run, writes: message.facts.writes))
         if message.round &- heardRound < 1 << 31 { heardRound = message.round }
         members[peer]?.status.ailment = message.ailment
         for update in message.updates { take(update, from: peer, into: &effects) }
@@ -31,6 +33,7 @@ extension Membership {
         case .notReached(let number): notReached(number, by: peer)
         case .states(let isAnswer):
             if message.view != view { compare(message.updates, with: peer, isAnswer: isAnswer, facts, into: &effects) }
+        case .notice: break
         }
         for (requester, number) in relayed {
             send(.reached(number), to: requester, by: self.path(to: requester), facts, into: &effects)
@@ -39,6 +42,31 @@ extension Membership {
         effects.append(.heard(peer, message.facts, roundTrip: members[peer]?.status.roundTrip))
         if message.view != view, sync == nil, case .acknowledge = message.body { sync = (now + parameters.syncDelay, peer) }
         flush(facts, into: &effects)
+    }
+
+    /// An authentic packet of a life of the peer that is over has come; the transport does not tell what was in it.
+    public mutating func heardEarlierLife(
+        of peer: NodeID, now: Instant, facts: (NodeID) -> Facts, into effects: inout [Effect]
+    ) {
+        self.now = now
+        notice(peer, facts, into: &effects)
+    }
+
+    /// Tells a peer in which life it was heard last.
+    private mutating func notice(_ peer: NodeID, _ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+        guard let member = members[peer], member.noticedAt.map({ now - $0 >= Self.noticePause }) ?? true else { return }
+        members[peer]?.noticedAt = now
+        send(.notice, to: peer, by: member.path, facts, into: &effects)
+    }
+
+    private mutating func takeEcho(
+        _ heard: StateMark, from peer: NodeID, _ facts: (NodeID) -> Facts, into effects: inout [Effect]
+    ) {
+        guard heard != .none else { return }
+        let isAhead = heard.exceeds(StateMark(life: incarnation.life, run: run, writes: facts(peer).writes))
+        guard isAhead || !isEchoed else { return }
+        isEchoed = true
+        effects.append(.echo(peer, heard, isAhead: isAhead))
     }
 
     /// What became of a stream to a peer: nil when it was opened.
@@ -80,7 +108,7 @@ extension Membership {
         _ body: MembershipMessage.Body, to peer: NodeID, by path: MessagePath, updates: [Update] = [],
         _ facts: (NodeID) -> Facts, into effects: inout [Effect]
     ) {
-        guard members[peer] != nil else { return }
+        guard let heard = members[peer]?.mark else { return }
         var updates = updates
         if case .ping(let number) = body {
             // The suspect is told first (Lifeguard's buddy system).
@@ -99,7 +127,8 @@ extension Membership {
             }
         }
         let message = MembershipMessage(
-            body: body, incarnation: incarnation, round: round, ailment: ailment, facts: facts(peer), view: view, updates: updates)
+            body: body, incarnation: incarnation, round: round, ailment: ailment, facts: facts(peer), view: view, run: run,
+            heard: heard, updates: updates)
         effects.append(.send(peer, message.wireBytes, path))
     }
 

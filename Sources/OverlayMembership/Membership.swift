@@ -12,10 +12,13 @@ public struct Membership: Sendable {
         public var catalogue: CataloguePosition
         /// Of the owner logs that both nodes follow, as the sender holds them.
         public var digest: UInt64
+        /// ``StateMark/writes``
+        public var writes: UInt64
 
-        public init(catalogue: CataloguePosition, digest: UInt64) {
+        public init(catalogue: CataloguePosition, digest: UInt64, writes: UInt64 = 0) {
             self.catalogue = catalogue
             self.digest = digest
+            self.writes = writes
         }
     }
 
@@ -26,16 +29,24 @@ public struct Membership: Sendable {
         /// The peer runs anew and has forgotten what it was sent.
         case restarted(NodeID)
         case heard(NodeID, Facts, roundTrip: Interval?)
+        /// The first that a peer tells of what it heard of this node, and whatever of it is more than this node knows.
+        case echo(NodeID, StateMark, isAhead: Bool)
     }
 
     /// The worst local health.
     static let worst: UInt8 = 7
     static let earlyLimit = 1024
+    /// Between two notices to one peer.
+    static let noticePause = Interval.seconds(1)
 
     public let node: NodeID
     public let parameters: MembershipParameters
     /// This node's own.
     public internal(set) var incarnation: Incarnation
+    /// Of this process (``StateMark/run``).
+    public let run: UInt32
+    /// Has a peer told what it heard of this node?
+    var isEchoed = false
     /// Local health, 0 (well) to 7: unanswered probes, refutations and stalls of its own make a node slower to judge others.
     public internal(set) var ailment: UInt8 = 0
     public internal(set) var counters = MembershipCounters()
@@ -85,6 +96,9 @@ public struct Membership: Sendable {
         var incarnation = Incarnation(value: 0)
         /// The newest that it spoke in itself; what others say of it may be invented.
         var spoken = Incarnation(value: 0)
+        /// The newest that it told of its state.
+        var mark = StateMark.none
+        var noticedAt: Instant?
         var path = MessagePath.datagram
         /// Variation of the round trip (RFC 6298).
         var variation = Interval(nanoseconds: 0)
@@ -147,6 +161,8 @@ public struct Membership: Sendable {
         self.parameters = parameters
         generator = SeededGenerator(seed: seed)
         nextNumber = UInt32(truncatingIfNeeded: generator.next()) & 0xFFFF
+        var other = SeededGenerator(seed: seed ^ 0x0DD_B007)
+        run = UInt32(truncatingIfNeeded: other.next())
         ring = [node]
         memberHash = Self.mix(node)
     }
@@ -164,11 +180,13 @@ public struct Membership: Sendable {
     // MARK: Members
 
     /// The members of the catalogue, and this node's identity life among them.
+    /// - Parameter boot: The node's boot counter, where it was raised; nil: as before.
     public mutating func setMembers(
-        _ nodes: some Sequence<NodeID>, epoch: UInt32, now: Instant, facts: (NodeID) -> Facts, into effects: inout [Effect]
+        _ nodes: some Sequence<NodeID>, epoch: UInt32, boot: UInt32? = nil, now: Instant, facts: (NodeID) -> Facts,
+        into effects: inout [Effect]
     ) {
         self.now = now
-        let own = Incarnation(epoch: epoch, boot: UInt32(incarnation.life & 0xFF_FFFF))
+        let own = Incarnation(epoch: epoch, boot: boot ?? UInt32(incarnation.life & 0xFF_FFFF))
         if own.life != incarnation.life { incarnation = own }
         let wanted = Set(nodes).subtracting([node])
         for gone in members.keys.filter({ !wanted.contains($0) }).sorted() { remove(gone) }

@@ -31,6 +31,8 @@ struct MembershipMessage: Hashable, Sendable {
         case notReached(UInt32)
         /// The updates are what the sender holds of members that are not well. An answer gets no answer.
         case states(isAnswer: Bool)
+        /// Nothing but what every message tells: the receiver spoke in a life that is over.
+        case notice
     }
 
     var body: Body
@@ -43,6 +45,10 @@ struct MembershipMessage: Hashable, Sendable {
     var facts: Membership.Facts
     /// Over the members and who of them is reachable; equal where views are.
     var view: UInt64
+    /// The sender's process (``StateMark/run``).
+    var run: UInt32 = 0
+    /// The newest that the sender has heard of the receiver.
+    var heard = StateMark.none
     var updates: [Update]
 }
 
@@ -75,14 +81,17 @@ extension MembershipMessage: Wire {
         case 4: body = .reached(try reader.integer())
         case 5: body = .notReached(try reader.integer())
         case 6: body = .states(isAnswer: try reader.bool())
+        case 7: body = .notice
         default: throw .invalid("membership message")
         }
         incarnation = try reader.value()
         round = try reader.integer()
         ailment = try reader.byte()
         guard ailment <= Membership.worst else { throw .invalid("ailment") }
-        facts = Membership.Facts(catalogue: try reader.value(), digest: try reader.integer())
+        facts = Membership.Facts(catalogue: try reader.value(), digest: try reader.integer(), writes: try reader.counter())
         view = try reader.integer()
+        run = try reader.integer()
+        heard = try reader.value()
         updates = try reader.list(limit: Self.updateLimit)
     }
 
@@ -108,13 +117,17 @@ extension MembershipMessage: Wire {
         case .states(let isAnswer):
             writer.byte(6)
             writer.bool(isAnswer)
+        case .notice: writer.byte(7)
         }
         writer.value(incarnation)
         writer.integer(round)
         writer.byte(ailment)
         writer.value(facts.catalogue)
         writer.integer(facts.digest)
+        writer.integer(facts.writes)
         writer.integer(view)
+        writer.integer(run)
+        writer.value(heard)
         writer.list(updates)
     }
 }

@@ -25,3 +25,52 @@ extension Incarnation: Wire {
     public init(from reader: inout ByteReader) throws(DecodeError) { value = try reader.integer() }
     public func encode(to writer: inout ByteWriter) { writer.integer(value) }
 }
+
+/// How far a node's durable state has come, as others heard it of the node itself. As long as the state is kept, none of it ever goes
+/// down: a node that is told of more than it knows has an old copy.
+public struct StateMark: Hashable, Sendable {
+    /// ``Incarnation/life``; 0 where nothing was heard.
+    public var life: UInt64
+    /// Drawn at random by each process: two of them in one life are two starts from the same copy.
+    public var run: UInt32
+    /// Counts the changes of what the node handed out.
+    public var writes: UInt64
+
+    public init(life: UInt64, run: UInt32, writes: UInt64) {
+        self.life = life
+        self.run = run
+        self.writes = writes
+    }
+
+    public static let none = StateMark(life: 0, run: 0, writes: 0)
+
+    public var epoch: UInt32 { UInt32(truncatingIfNeeded: life >> 24) & 0xFFFF }
+    public var boot: UInt32 { UInt32(truncatingIfNeeded: life) & 0xFF_FFFF }
+
+    /// Does it prove that a state of this mark is an old copy?
+    public func exceeds(_ own: StateMark) -> Bool {
+        life > own.life || (life == own.life && run != own.run) || writes > own.writes
+    }
+
+    /// Takes what was heard of a node into what was heard before. The first process of a life stays: it is the proof against the second.
+    public mutating func take(_ heard: StateMark) {
+        if heard.life > life {
+            life = heard.life
+            run = heard.run
+        }
+        writes = max(writes, heard.writes)
+    }
+}
+
+extension StateMark: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        self.init(life: try reader.integer(), run: try reader.integer(), writes: try reader.counter())
+        guard life < 1 << 40 else { throw .invalid("life") }
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.integer(life)
+        writer.integer(run)
+        writer.integer(writes)
+    }
+}

@@ -16,6 +16,8 @@ public enum StoreSpace: String, CaseIterable, Sendable {
     case closing
     /// Addresses this host gave up but could not yet tell the catalogue writer about.
     case ceded
+    /// Addresses of this host's blocks that may be in use, for all that is known since its state was found to be an old copy.
+    case setAside
 }
 
 /// One change of the durable state. A batch of them is one transaction.

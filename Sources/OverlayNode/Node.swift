@@ -10,6 +10,8 @@ public enum NodeEvent: Sendable {
     case message(from: NodeID, [UInt8], MessagePath)
     /// What became of a stream to a member: nil when it was opened.
     case stream(NodeID, StreamFailure?)
+    /// An authentic packet of a member came from a life of it that is over.
+    case earlierLife(of: NodeID)
 }
 
 /// Everything a node does to the outside.
@@ -47,6 +49,8 @@ public struct Node: Sendable {
         case .engine(let event): pass(event)
         case .stream(let peer, let failure):
             member { [now] in $0.stream(peer, failure, now: now, into: &$2) }
+        case .earlierLife(let peer):
+            member { [now] in $0.heardEarlierLife(of: peer, now: now, facts: $1, into: &$2) }
         case .message(let peer, let bytes, let path):
             if bytes.first == Engine.MessageKind.membership.rawValue {
                 receive(Array(bytes.dropFirst()), from: peer, path)
@@ -90,6 +94,7 @@ public struct Node: Sendable {
                 effects.append(.send(peer, [Engine.MessageKind.membership.rawValue] + bytes, path))
             case .status(let peer, let status): pass(.peer(peer, status))
             case .restarted(let peer): pass(.restarted(peer))
+            case .echo(let peer, let mark, let isAhead): pass(.echo(of: peer, mark, isAhead: isAhead))
             case .heard(let peer, let facts, let roundTrip):
                 pass(.heard(peer, catalogue: facts.catalogue, digest: facts.digest, roundTrip: roundTrip))
             }
@@ -105,7 +110,7 @@ public struct Node: Sendable {
             &membership,
             { peer in
                 let facts = engine.facts(for: peer)
-                return Membership.Facts(catalogue: facts.catalogue, digest: facts.digest)
+                return Membership.Facts(catalogue: facts.catalogue, digest: facts.digest, writes: facts.writes)
             }, &out)
     }
 
@@ -116,8 +121,9 @@ public struct Node: Sendable {
             case .peers(let members, _):
                 // First: messages to new members follow.
                 effects.append(.engine(effect))
-                let epoch = engine.member.epoch
-                member { [now] in $0.setMembers(members.map(\.id), epoch: epoch, now: now, facts: $1, into: &$2) }
+                let epoch = engine.spokenEpoch
+                let boot = engine.boot
+                member { [now] in $0.setMembers(members.map(\.id), epoch: epoch, boot: boot, now: now, facts: $1, into: &$2) }
             default: effects.append(.engine(effect))
             }
         }

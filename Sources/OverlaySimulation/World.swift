@@ -17,8 +17,14 @@ public final class World {
         public internal(set) var isUp = true
         /// Whether the machine itself runs; without it nothing even refuses a connection.
         public internal(set) var isHostUp = true
-        /// Starts of the daemon.
+        /// Starts of the daemon, whatever its state says of them.
         public internal(set) var boot: UInt32 = 1
+        /// Keys that the host has had before the present one.
+        var lostKeys: UInt32 = 0
+        /// What counts its packets: the boot counter of its state.
+        var seal: UInt32 = 1
+        /// The newest that was opened of each other node's in this life; what is older is taken for a replay.
+        var opened: [Int: UInt32] = [:]
         /// Refuse whatever is to be stored.
         public var failsStores = false
         public var underlayMTU: UInt32
@@ -43,7 +49,7 @@ public final class World {
     }
 
     enum Happening {
-        case message(from: Int, to: Int, boot: UInt32, [UInt8], MessagePath)
+        case message(from: Int, to: Int, boot: UInt32, seal: UInt32, [UInt8], MessagePath)
         case event(Int, boot: UInt32, NodeEvent)
         case synced(Int, boot: UInt32)
         case timer(Int, boot: UInt32)
@@ -97,9 +103,11 @@ public final class World {
             let address = Self.address(index)
             let host = Host(
                 core: try Self.core(
-                    Self.identity(index, boot: 1, epoch: 1, vtep: address, underlayMTU: underlayMTU), [:], seed, parameters),
+                    Self.identity(index, boot: 1, epoch: 1, vtep: address, underlayMTU: underlayMTU), [:], seed, parameters,
+                    start: 1),
                 underlayMTU: underlayMTU, vtep: address)
             nodes.append(host)
+            nodes[index].rows[.node] = [Array("boot".utf8): UInt32(1).wireBytes]
         }
         for index in 0..<count { handle(index, .start) }
     }
@@ -112,10 +120,12 @@ public final class World {
             ? IPAddress(v4: 192, 0, 2, UInt8(index + 1)) : IPAddress(v4: 198, 18, UInt8(index / 250), UInt8(index % 250 + 1))
     }
 
-    static func identity(_ index: Int, boot: UInt32, epoch: UInt32, vtep: IPAddress, underlayMTU: UInt32) -> NodeIdentity {
+    static func identity(
+        _ index: Int, boot: UInt32, epoch: UInt32, vtep: IPAddress, underlayMTU: UInt32, lostKeys: UInt32 = 0
+    ) -> NodeIdentity {
         NodeIdentity(
-            id: id(index), name: "host\(index + 1)", publicKey: publicKey(index), agreementKey: publicKey(index), epoch: epoch,
-            boot: boot,
+            id: NodeID(bits: id(index).bits | UInt128(lostKeys) << 32), name: "host\(index + 1)",
+            publicKey: lostKeys.wireBytes + publicKey(index).dropFirst(4), agreementKey: publicKey(index), epoch: epoch, boot: boot,
             address: address(index), port: 7946, vtep: vtep, underlayMTU: underlayMTU, routes: [])
     }
 
@@ -123,9 +133,9 @@ public final class World {
     static func publicKey(_ index: Int) -> [UInt8] { [UInt8](repeating: 0, count: 30) + UInt16(index).wireBytes }
 
     private static func core(
-        _ identity: NodeIdentity, _ rows: StoredRows, _ seed: UInt64, _ parameters: MembershipParameters
+        _ identity: NodeIdentity, _ rows: StoredRows, _ seed: UInt64, _ parameters: MembershipParameters, start: UInt32
     ) throws -> Node {
-        let own = seed &+ UInt64(truncatingIfNeeded: identity.id.bits) &* 7919 &+ UInt64(identity.boot)
+        let own = seed &+ UInt64(truncatingIfNeeded: identity.id.bits) &* 7919 &+ UInt64(start)
         let engine = try Engine(
             identity: identity, rows: rows, signing: VirtualSigning(key: identity.publicKey), seed: own)
         return Node(engine: engine, seed: own, parameters: parameters)
@@ -133,7 +143,9 @@ public final class World {
 
     // MARK: Events
 
-    public func index(of node: NodeID) -> Int { Int(node.bits) - 1 }
+    public func index(of node: NodeID) -> Int { Int(UInt32(truncatingIfNeeded: node.bits)) - 1 }
+
+    func nodeID(_ index: Int) -> NodeID { nodes[index].core.engine.identity.id }
 
     func schedule(_ happening: Happening, in delay: Interval) { queue.insert(happening, at: now + delay) }
 
@@ -188,6 +200,7 @@ public final class World {
             schedule(.event(index, boot: boot, .engine(.applied(id, outcome))), in: .microseconds(100))
         case .observe(let id):
             schedule(.event(index, boot: boot, .engine(.observed(id, nodes[index].kernel.state))), in: .microseconds(100))
+        case .raiseBoot(let boot): nodes[index].seal = max(nodes[index].seal, boot)
         case .peers(let members, _): nodes[index].peers = Set(members.map(\.id))
         case .makeKey:
             let key = (0..<32).map { _ in UInt8(truncatingIfNeeded: random.next()) }
@@ -221,7 +234,7 @@ public final class World {
         // What does not fit a datagram goes by stream.
         guard path == .datagram, bytes.count + Limits.sealBytes <= Limits.datagramBytes else { return stream(link, bytes) }
         for delay in network.datagram(link, bytes: bytes.count, &random) {
-            schedule(.message(from: from, to: to, boot: nodes[to].boot, bytes, .datagram), in: delay)
+            schedule(.message(from: from, to: to, boot: nodes[to].boot, seal: nodes[from].seal, bytes, .datagram), in: delay)
         }
     }
 
@@ -231,10 +244,11 @@ public final class World {
         let boot = nodes[link.from].boot
         switch outcome {
         case .arrives(let delay, let opened):
-            schedule(.message(from: link.from, to: link.to, boot: nodes[link.to].boot, bytes, .stream), in: delay)
-            if opened { schedule(.event(link.from, boot: boot, .stream(Self.id(link.to), nil)), in: network.delay * 2) }
+            let seal = nodes[link.from].seal
+            schedule(.message(from: link.from, to: link.to, boot: nodes[link.to].boot, seal: seal, bytes, .stream), in: delay)
+            if opened { schedule(.event(link.from, boot: boot, .stream(nodeID(link.to), nil)), in: network.delay * 2) }
         case .fails(let delay, let failure):
-            schedule(.event(link.from, boot: boot, .stream(Self.id(link.to), failure)), in: delay)
+            schedule(.event(link.from, boot: boot, .stream(nodeID(link.to), failure)), in: delay)
         }
     }
 
@@ -276,9 +290,11 @@ public final class World {
             let outcome: StoreOutcome = nodes[index].failsStores ? .failed("disk full") : .stored
             if case .stored = outcome { nodes[index].rows.apply(writes) }
             handle(index, .stored(id, outcome))
-        case .message(let from, let to, let boot, let bytes, let path):
-            guard nodes[to].isUp, nodes[to].boot == boot, nodes[to].peers.contains(Self.id(from)) else { return }
-            handle(to, .message(from: Self.id(from), bytes, path))
+        case .message(let from, let to, let boot, let seal, let bytes, let path):
+            guard nodes[to].isUp, nodes[to].boot == boot, nodes[to].peers.contains(nodeID(from)) else { return }
+            guard seal >= nodes[to].opened[from, default: 0] else { return handle(to, .earlierLife(of: nodeID(from))) }
+            nodes[to].opened[from] = seal
+            handle(to, .message(from: nodeID(from), bytes, path))
         case .timer(let index, let boot):
             guard nodes[index].boot == boot, nodes[index].isUp, nodes[index].stalledUntil == nil else { return }
             nodes[index].timer = nil
@@ -311,10 +327,18 @@ public final class World {
     /// - Precondition: It is down.
     public func restart(_ index: Int) throws {
         precondition(!nodes[index].isUp, "host\(index + 1) runs")
-        let epoch = nodes[index].rows[.node]?[Array("epoch".utf8)].flatMap { try? UInt32(wire: $0) } ?? 1
+        func number(_ name: String) -> UInt32? {
+            nodes[index].rows[.node]?[Array(name.utf8)].flatMap { try? UInt32(wire: $0) }
+        }
+        let epoch = number("epoch") ?? 1
+        let boot = (number("boot") ?? 0) + 1
+        nodes[index].rows[.node, default: [:]][Array("boot".utf8)] = boot.wireBytes
+        nodes[index].seal = boot
+        nodes[index].opened = [:]
         let identity = Self.identity(
-            index, boot: nodes[index].boot, epoch: epoch, vtep: nodes[index].vtep, underlayMTU: nodes[index].underlayMTU)
-        nodes[index].core = try Self.core(identity, nodes[index].rows, seed, parameters)
+            index, boot: boot, epoch: epoch, vtep: nodes[index].vtep, underlayMTU: nodes[index].underlayMTU,
+            lostKeys: nodes[index].lostKeys)
+        nodes[index].core = try Self.core(identity, nodes[index].rows, seed, parameters, start: nodes[index].boot)
         nodes[index].isUp = true
         nodes[index].isHostUp = true
         nodes[index].storedAt = now
@@ -323,6 +347,22 @@ public final class World {
         trouble(index, until: now)
         log("host\(index + 1) starts")
         handle(index, .start)
+    }
+
+    /// Puts an earlier copy of a node's rows in the place of its present ones; its kernel and what its engine runs are as they are.
+    /// - Precondition: It is down.
+    public func rollBack(_ index: Int, to rows: StoredRows) {
+        precondition(!nodes[index].isUp, "host\(index + 1) runs")
+        nodes[index].rows = rows
+        log("host\(index + 1) has its state of earlier back")
+    }
+
+    /// Takes a node's rows away, and its key with them; its kernel and what its engine runs are as they are.
+    /// - Precondition: It is down.
+    public func loseState(_ index: Int) {
+        rollBack(index, to: [:])
+        nodes[index].lostKeys += 1
+        for other in nodes.indices { nodes[other].opened[index] = nil }
     }
 
     /// Stops the process for a while, as SIGSTOP or a starved machine does.

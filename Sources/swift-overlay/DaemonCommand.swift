@@ -23,6 +23,8 @@ struct DaemonCommand: AsyncParsableCommand {
     var dataPathPort: Int?
     @Option(help: "local; global is for the managed plugin in Swarm.")
     var scope: String?
+    @Flag(help: "Take the state of a host with another machine id for this one's, whose id was changed on purpose.")
+    var acceptNewMachineId = false
     @Option(help: "trace, debug, info, notice, warning, error or critical. (default: info)")
     var logLevel: String?
     @Option(help: "text or json. (default: text)")
@@ -55,6 +57,11 @@ struct DaemonCommand: AsyncParsableCommand {
         case "local": break
         case "global": configuration.isGlobalScope = true
         case let other: throw ValidationError("--scope takes local or global, not \(other)")
+        }
+        switch setting("accept-new-machine-id", acceptNewMachineId ? "true" : nil) ?? "false" {
+        case "true", "1": configuration.acceptsNewMachine = true
+        case "false", "0", "": break
+        case let other: throw ValidationError("--accept-new-machine-id takes true or false in the environment, not \(other)")
         }
         if let value = setting("log-level", logLevel) {
             guard let level = Logger.Level(rawValue: value) else { throw ValidationError("--log-level does not know \(value)") }

@@ -188,11 +188,23 @@ import Testing
             last = first + ((1 << 40) - 1)
         }
         // What an earlier life sent is refused once a later one was heard.
-        var (old, new) = (Self.cipher(Self.alice, boot: 1), Self.cipher(Self.alice, boot: 2))
+        var old = Self.cipher(Self.alice, boot: 1, salt: [0, 0, 0, 1])
+        var new = Self.cipher(Self.alice, boot: 2, salt: [0, 0, 0, 2])
         var bob = Self.cipher(Self.bob)
-        let late = try Self.seal(&old)
+        var late = try Self.seal(&old)
         _ = try bob.open(try Self.seal(&new), on: .datagram)
-        #expect(throws: OpenError.replayed) { try bob.open(late, on: .datagram) }
+        #expect(throws: OpenError.earlierLife(Self.alice.id)) { try bob.open(late, on: .datagram) }
+        late[late.count - 1] ^= 1
+        #expect(throws: OpenError.notAuthentic) { try bob.open(late, on: .datagram) }
+        // So is one that counts the same life again, from a copy of the state.
+        var twin = Self.cipher(Self.alice, boot: 2, salt: [0, 0, 0, 3])
+        let again = try Self.seal(&twin)
+        #expect(throws: OpenError.earlierLife(Self.alice.id)) { try bob.open(again, on: .datagram) }
+        // Who learns that it is behind goes on above.
+        for boot in [3, 1] as [UInt32] {
+            old.raise(boot: boot)
+            _ = try bob.open(try Self.seal(&old), on: .datagram)
+        }
     }
 
     @Test func noNonceIsUsedTwice() throws {

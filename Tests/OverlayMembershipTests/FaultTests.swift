@@ -30,7 +30,7 @@ import Testing
         // Two pings and two answers a second.
         #expect((network.packets - packets) <= count * 20 * 4 + 4 * count)
         #expect((network.packets - packets) >= count * 20 * 4 - 4 * count)
-        #expect((network.bytes - bytes) / count / 20 <= 400)
+        #expect((network.bytes - bytes) / count / 20 <= 500)
         #expect(network.frames == frames && network.declarations().isEmpty)
         for index in 0..<count {
             #expect(network[index].outbox.isEmpty && network[index].gossipAt == nil && network[index].probes.count <= 2)

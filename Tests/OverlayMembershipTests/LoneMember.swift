@@ -34,11 +34,13 @@ struct LoneMember {
 
     mutating func hear(
         _ body: MembershipMessage.Body, from sender: NodeID = peer, incarnation: Incarnation = first, round: UInt32 = 0,
-        view: UInt64? = nil, updates: [Update] = [], by path: MessagePath = .datagram
+        view: UInt64? = nil, run: UInt32 = 0, writes: UInt64 = 0, heard: StateMark = .none, updates: [Update] = [],
+        by path: MessagePath = .datagram
     ) {
         let message = MembershipMessage(
-            body: body, incarnation: incarnation, round: round, ailment: 0, facts: Self.nothing, view: view ?? membership.view,
-            updates: updates)
+            body: body, incarnation: incarnation, round: round, ailment: 0,
+            facts: Membership.Facts(catalogue: Self.nothing.catalogue, digest: 0, writes: writes), view: view ?? membership.view, run: run,
+            heard: heard, updates: updates)
         try? membership.receive(message.wireBytes, from: sender, via: path, now: now, facts: { _ in Self.nothing }, into: &effects)
     }
 

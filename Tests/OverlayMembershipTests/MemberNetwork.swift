@@ -254,7 +254,7 @@ final class MemberNetwork {
         case .status(let peer, let status):
             observations.append(Observation(at: now, by: index, of: Self.index(peer), status: status))
         case .restarted(let peer): restarts.append((index, Self.index(peer)))
-        case .heard: break
+        case .heard, .echo: break
         }
     }
 

@@ -16,14 +16,14 @@ import Testing
         MembershipMessage(
             body: body, incarnation: Incarnation(epoch: 1, boot: 2, sequence: 3), round: .max, ailment: 7,
             facts: Membership.Facts(
-                catalogue: CataloguePosition(reign: Reign(generation: 3, writer: NodeID(bits: 4)), index: 9), digest: 5), view: 6,
-            updates: updates)
+                catalogue: CataloguePosition(reign: Reign(generation: 3, writer: NodeID(bits: 4)), index: 9), digest: 5, writes: 7),
+            view: 6, run: .max, heard: StateMark(life: 1 << 40 - 1, run: 8, writes: Limits.counter - 1), updates: updates)
     }
 
     private static let bodies: [MembershipMessage.Body] = [
         .ping(0), .ping(.max), .acknowledge(1), .request(2, target: NodeID(bits: 9), milliseconds: .max), .reached(3),
         .notReached(4),
-        .states(isAnswer: false), .states(isAnswer: true),
+        .states(isAnswer: false), .states(isAnswer: true), .notice,
     ]
 
     @Test(arguments: [1] as [UInt64])
@@ -48,13 +48,16 @@ import Testing
             return decode(MembershipMessage.self, bytes)
         }
         #expect(decoded { _ in } == .value(Self.message(.ping(1), [Self.update(1)])))
-        for tag in [0, 7, 255] as [UInt8] { #expect(decoded { $0[0] = tag } == .refused(.invalid("membership message"))) }
+        for tag in [0, 8, 255] as [UInt8] { #expect(decoded { $0[0] = tag } == .refused(.invalid("membership message"))) }
         // Tag, number, incarnation, round; then the ailment.
         for ailment in [8, 255] as [UInt8] { #expect(decoded { $0[17] = ailment } == .refused(.invalid("ailment"))) }
         for claim in [0, 5, 255] as [UInt8] {
             #expect(decoded { $0[$0.count - 17] = claim } == .refused(.invalid("claim")))
         }
-        #expect(decoded { $0[69] = 25 } == .refused(.tooLong(limit: 24)))
+        // Writes, of the sender and as it heard them of the receiver; and the life that it heard.
+        for byte in [58, 90] { #expect(decoded { $0[byte] = 0x40 } == .refused(.invalid("counter"))) }
+        for byte in 78...80 { #expect(decoded { $0[byte] = 1 } == .refused(.invalid("life"))) }
+        #expect(decoded { $0[101] = 25 } == .refused(.tooLong(limit: 24)))
         let many = (0...MembershipMessage.updateLimit).map { Self.update(UInt128($0)) }
         #expect(decode(MembershipMessage.self, Self.message(.ping(1), many).wireBytes) == .refused(.tooLong(limit: 24)))
     }

@@ -13,6 +13,8 @@ public final class Play {
     var subnets: [String: IPPrefix?] = [:]
     /// Endpoints whose calls were under way when something ended them: they may be there, or not.
     var uncertain: Set<EndpointID> = []
+    /// Containers that run on, though their node's state is one from before them.
+    private(set) var strangers: [(host: Int, network: String, attached: World.Attached)] = []
     /// Calls that were refused; not an error where the writer is away.
     private(set) var refused = 0
     private var serial = 0
@@ -114,6 +116,43 @@ public final class Play {
         restart(host, after: interval)
     }
 
+    /// A backup of a node, and which endpoints are in it.
+    struct Copy {
+        var host: Int
+        var rows: StoredRows
+        var endpoints: Set<EndpointID>
+    }
+
+    func copy(of host: Int) -> Copy {
+        Copy(
+            host: host, rows: world.nodes[host].rows,
+            endpoints: Set(endpoints.lazy.filter { $0.host == host }.map(\.attached.endpoint)))
+    }
+
+    /// Puts a backup in the place of a node's state. What runs on the host is not in it.
+    func restore(_ copy: Copy, after interval: Interval) {
+        let host = copy.host
+        guard world.nodes[host].isUp else { return }
+        world.crash(host)
+        world.rollBack(host, to: copy.rows)
+        let isUnknown = { (endpoint: (host: Int, network: String, attached: World.Attached)) in
+            endpoint.host == host && !copy.endpoints.contains(endpoint.attached.endpoint)
+        }
+        strangers += endpoints.filter(isUnknown)
+        endpoints.removeAll(where: isUnknown)
+        // What ended since may be there again for a while.
+        uncertain.formUnion(copy.endpoints)
+        restart(host, after: interval)
+    }
+
+    /// The engine ends a container that its node does not know.
+    func endStranger() {
+        let candidates = strangers.indices.filter { upHosts.contains(strangers[$0].host) }
+        guard let index = random.pick(candidates) else { return }
+        let (host, _, attached) = strangers.remove(at: index)
+        world.detach(host, attached)
+    }
+
     private func restart(_ host: Int, after interval: Interval) {
         let boot = world.nodes[host].boot
         world.after(interval) { [self] world in if world.nodes[host].boot == boot { restart(host) } }
@@ -204,7 +243,8 @@ public final class Play {
     /// U: no address on two endpoints of one network.
     private func checkAddresses() {
         var seen: [String: Set<IPAddress>] = [:]
-        for endpoint in endpoints where !seen[endpoint.network, default: []].insert(endpoint.attached.address).inserted {
+        for endpoint in endpoints + strangers where !seen[endpoint.network, default: []].insert(endpoint.attached.address).inserted
+        {
             world.violate("U", "\(endpoint.attached.address) is on two endpoints of \(endpoint.network)")
         }
     }

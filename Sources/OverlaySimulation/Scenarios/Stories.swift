@@ -29,6 +29,9 @@ extension Scenario {
         Scenario(
             "interrupted", "daemons die in the middle of calls, before and after their writes are durable (§7.2.14)", interrupted),
         Scenario("promotion", "the writer is gone, another node is promoted, and the old one comes back (§3.7)", promotion),
+        Scenario(
+            "rolled-back", "nodes get an old copy of their state back, with restarts, splits and work in between (rule R4)",
+            rolledBack),
         Scenario("large", "10 000 endpoints on one host, one reader stopped, loss (§7.2.20)", large),
     ]
 
@@ -341,6 +344,44 @@ extension Scenario {
         }
         world.storeTime = .microseconds(100)
         play.heal()
+        play.settle()
+        return play
+    }
+
+    /// Not the writer's: there is one history, and it is the only one who has it.
+    private static func rolledBack(seed: UInt64) throws -> Play {
+        var random = SeededGenerator(seed: seed ^ 0xBAC)
+        let play = try Play(nodes: 3 + random.below(2), seed: seed)
+        let world = play.world
+        // Each time all that is free of a node's blocks is set aside.
+        try play.open("net", on: nodes(play), subnet: IPPrefix("10.96.0.0/16"))
+        var copies: [Play.Copy] = []
+        for _ in 0..<60 {
+            switch random.below(14) {
+            case 0..<5: play.attachSomewhere()
+            case 5..<7: play.detachSomewhere()
+            case 7: play.endStranger()
+            case 8: copies.append(play.copy(of: 1 + random.below(nodes(play).count - 1)))
+            case 9: play.crashDaemon(random.below(nodes(play).count), for: .milliseconds(Int64(random.below(2000))))
+            case 10: world.split(1, for: .milliseconds(Int64(100 + random.below(8000))))
+            default:
+                guard let copy = random.pick(copies) else { continue }
+                // Whoever heard nothing of what was lost cannot tell of it.
+                play.heal()
+                world.run(for: .seconds(3))
+                if random.chance(0.5) { world.split(1, for: .milliseconds(Int64(100 + random.below(8000)))) }
+                play.restore(copy, after: .milliseconds(Int64(random.below(1000))))
+                world.run(for: .milliseconds(Int64(random.below(1500))))
+            }
+            world.run(for: .milliseconds(Int64(random.below(400))))
+            world.checkCatalogues()
+        }
+        play.heal()
+        // Who has just started is to be told first.
+        world.run(for: .seconds(1))
+        if !world.run(atMost: .seconds(10), step: .milliseconds(10), until: { !world.nodes.contains(where: \.engine.isStateOld) }) {
+            world.violate("P", "a node has an old copy of its state 10 s after the heal")
+        }
         play.settle()
         return play
     }

@@ -1,0 +1,306 @@
+import OverlayCatalogue
+import OverlayDatapath
+import OverlayDriver
+import OverlayIPAM
+import OverlayModel
+import OverlayReplication
+
+/// A state that is older than what others have seen of this node: its directory was restored from a backup, or its machine from a snapshot
+/// (rule R4). What it has handed out since is not known, so it hands out nothing, until the catalogue has given it a new epoch; and what it
+/// might have handed out it sets aside. Whoever heard this node tells it how far it was; the catalogue and the own log tell too.
+extension Engine {
+    /// For so long after its start a node waits for a word of what others heard of it.
+    static let assurancePause = Interval.seconds(1)
+    static let rebindRetry = Interval.seconds(1)
+    /// More than this above what is known here, nobody has seen: a member made it up.
+    static let plausibleBoots: UInt32 = 1 << 16
+    static let plausibleEpochs: UInt32 = 1 << 8
+    static let plausibleWrites: UInt64 = 1 << 40
+    /// The daemon starts with no higher one.
+    static let lastBoot: UInt32 = 0xFF_FFFE
+
+    static let epochKey = Array("epoch".utf8)
+    static let bootKey = Array("boot".utf8)
+    static let writesKey = Array("writes".utf8)
+    static let rebindKey = Array("rebind".utf8)
+    static let interrupted = "it was found so before the last start"
+
+    struct Rebind: Sendable {
+        /// The epoch to come.
+        var epoch: UInt32
+        var boot: UInt32 = 0
+        var why: String
+        var since: Instant?
+        /// Both are durable, and so is that the state is old.
+        var isStored = false
+        var storing: EffectID?
+        var proposeAt: Instant?
+        var isAdmitted = false
+        /// The write that ends it.
+        var finishing: EffectID?
+
+        init(epoch: UInt32, why: String) {
+            self.epoch = epoch
+            self.why = why
+        }
+    }
+
+    /// Is the state known to be an old copy?
+    public var isStateOld: Bool { rebind != nil }
+
+    func checkState() throws(DriverError) {
+        guard isStateOld else { return }
+        throw DriverError(
+            .unavailable,
+            "the state of this node is older than what its peers have seen (restored from a backup or a snapshot?); it waits for the "
+                + "catalogue to give it a new epoch" + (isWriterAway ? ": \(writerText)" : ""))
+    }
+
+    // MARK: Counting
+
+    /// Every change of what is durable has a number that others are told when it is: whoever restores what was before cannot hide it.
+    mutating func counted(_ rows: [StoreWrite], by id: EffectID) -> [StoreWrite] {
+        guard rows.contains(where: { $0.space != .catalogueEntry && $0.space != .catalogueSnapshot }) else { return rows }
+        writes = min(writes + 1, Limits.counter - 1)
+        countedStores[id] = writes
+        return rows + [.put(.node, key: Self.writesKey, value: writes.wireBytes)]
+    }
+
+    // MARK: Proof
+
+    /// What a peer heard of this node.
+    mutating func echo(of peer: NodeID, _ mark: StateMark, isAhead: Bool) {
+        if isAhead { stateIsOld("node \(name(of: peer)) has heard it in a later state", seen: mark) }
+        assure()
+    }
+
+    /// Others have told what they know of this node, or nobody is there to tell.
+    mutating func assure() {
+        guard !isAssured else { return }
+        isAssured = true
+        assureAt = nil
+        if isReady {
+            proposeClosing()
+            proposeCessions()
+        }
+        let waiting = assuranceWaiters.sorted { $0.value < $1.value }
+        assuranceWaiters = []
+        for id in waiting { perform(id) }
+    }
+
+    /// Does the catalogue know of a later life of this node?
+    mutating func checkOwnLife() {
+        guard let known = catalogue.members[identity.id] else { return }
+        if catalogueNode.isSessionAhead { stateIsOld("the catalogue has proposals of this node that it did not make") }
+        let isNews = rebind.map { !$0.isAdmitted && known.epoch >= $0.epoch } ?? (known.epoch > epoch)
+        if isNews { stateIsOld("the catalogue has it in epoch \(known.epoch)") }
+    }
+
+    mutating func stateIsOld(_ why: String, seen: StateMark = .none) {
+        guard let known = catalogue.members[identity.id] else { return }
+        guard seen.boot <= boot + Self.plausibleBoots, seen.epoch <= max(epoch, known.epoch) + Self.plausibleEpochs,
+            seen.writes <= writes + Self.plausibleWrites
+        else { return }
+        let seenBoot = max(boot, seen.boot, catalogueNode.isSessionAhead ? catalogueNode.sessionBoot : 0)
+        let seenEpoch = max(epoch, known.epoch, seen.epoch)
+        if let rebind {
+            let isCovered = seenBoot < rebind.boot && seenEpoch < rebind.epoch && seen.writes <= writes
+            // As often as somebody says so, but not at every word.
+            guard !isCovered, rebind.since.map({ now - $0 >= Self.rebindRetry }) ?? true else { return }
+        }
+        log(
+            .error,
+            "the state of this node is an old copy, restored from a backup or a snapshot; it hands out no address until the "
+                + "catalogue has given it a new epoch", ["reason": why])
+        var new = Rebind(epoch: seenEpoch + 1, why: why)
+        new.boot = min(seenBoot, Self.lastBoot - 1) + 1
+        new.since = now
+        rebind = new
+        writes = max(writes, seen.writes)
+        storeRebind()
+        for (id, request) in requests.sorted(by: { $0.key.value < $1.key.value }) {
+            switch request.call {
+            case .driver(.requestAddress(let call)):
+                guard case .endpoint = call.purpose else { continue }
+            case .driver(.createEndpoint): break
+            default: continue
+            }
+            // What it was about to be given may be in use.
+            if let undo = request.undo { takeBack(undo) }
+            do throws(DriverError) { try checkState() } catch { fail(id, error) }
+        }
+    }
+
+    // MARK: A new epoch
+
+    /// First here, durably: whatever happens, no life below this one begins any more.
+    private mutating func storeRebind() {
+        guard let new = rebind else { return }
+        let stored = store([
+            .put(.node, key: Self.epochKey, value: new.epoch.wireBytes),
+            .put(.node, key: Self.bootKey, value: new.boot.wireBytes),
+            .put(.node, key: Self.rebindKey, value: []),
+        ])
+        rebind?.isStored = false
+        rebind?.storing = stored
+    }
+
+    mutating func rebindStored(_ effect: EffectID, isStored: Bool) {
+        if rebind?.storing == effect {
+            rebind?.storing = nil
+            guard isStored, let new = rebind else {
+                rebind?.proposeAt = now + Self.rebindRetry
+                return
+            }
+            rebind?.isStored = true
+            boot = max(boot, new.boot)
+            // In a lower one nobody would listen.
+            spokenEpoch = max(spokenEpoch, new.epoch)
+            effects.append(.raiseBoot(boot))
+            withCatalogue { [epoch, boot] in $0.setLife(epoch: epoch, boot: boot, into: &$1) }
+            beginLife()
+            proposeRebind()
+        } else if rebind?.finishing == effect {
+            rebind?.finishing = nil
+            if isStored { rebound() } else { rebind?.proposeAt = now + Self.rebindRetry }
+        }
+    }
+
+    mutating func proposeRebind() {
+        rebind?.proposeAt = nil
+        guard let new = rebind, new.storing == nil, let known = catalogue.members[identity.id] else { return }
+        guard !new.isAdmitted else { return finishRebind() }
+        guard new.isStored, known.epoch < new.epoch else {
+            // Begun before the last start, or somebody has this epoch by now.
+            rebind?.epoch = max(new.epoch, known.epoch + 1)
+            rebind?.boot = max(new.boot, min(boot, Self.lastBoot - 1) + 1)
+            rebind?.since = now
+            return storeRebind()
+        }
+        let isProposed = proposals.values.contains { if case .rebind = $0 { true } else { false } }
+        guard !isProposed, !isWriterAway else {
+            rebind?.proposeAt = now + Self.rebindRetry
+            return
+        }
+        var member = member
+        member.epoch = new.epoch
+        // In the name of whoever the catalogue knows; what the old epoch has under way is void from then on.
+        withCatalogue { [boot] in $0.setLife(epoch: known.epoch, boot: boot, into: &$1) }
+        propose(.admit(member), for: .rebind, deadline: now + Self.proposalBudget)
+    }
+
+    mutating func rebindSettled(_ outcome: CatalogueNode.Outcome) {
+        guard let new = rebind else { return }
+        if case .decided(.accepted) = outcome, catalogue.members[identity.id]?.epoch == new.epoch {
+            rebind?.isAdmitted = true
+            return finishRebind()
+        }
+        if case .decided(.refused(let refusal)) = outcome {
+            log(.error, "the cluster gives this node no new epoch", ["reason": refusal.message])
+        }
+        rebind?.proposeAt = now + Self.rebindRetry
+    }
+
+    /// The blocks are this node's as before, in the new epoch. What of them no known container has is nobody's to hand out.
+    mutating func finishRebind() {
+        guard let new = rebind, new.isAdmitted, new.finishing == nil, isReady else { return }
+        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where !endpoint.hasPort { _ = removeEndpoint(endpoint) }
+        // Given up long ago perhaps, and taken again since.
+        for cession in cessions.keys { pools[cession.subnet]?.endCession(cession.range) }
+        cessions = [:]
+        cessionStores = [:]
+        var rows: [StoreWrite] = [.clear(.lease), .clear(.ceded), .clear(.setAside), .delete(.node, key: Self.rebindKey)]
+        rows += inheritedClosing.sorted().map { .delete(.closing, key: $0.wireBytes) }
+        closing.subtract(inheritedClosing)
+        inheritedClosing = []
+        followSubnets()
+        setAside = [:]
+        for id in pools.keys.sorted() {
+            let network = catalogue.network(holding: id)?.id
+            let used = Set(endpoints.values.lazy.filter { $0.network == network }.flatMap(\.addresses))
+            for lease in (pools[id]?.leases ?? [:]).values where !used.contains(lease.address) {
+                pools[id]?.release(lease.address, now: now)
+            }
+            let leases = (pools[id]?.leases ?? [:]).values
+            rows += leases.map { .put(.lease, key: $0.storeKey, value: $0.wireBytes) }
+            let leased = leases.map { AddressRange($0.address) }
+            let blocks = catalogue.subnet(id)?.blocks(of: identity.id) ?? []
+            for range in blocks.flatMap({ $0.subtracting(leased) }) {
+                let addresses = Cession(subnet: id, range: range)
+                setAside[id, default: []].insert(range)
+                pools[id]?.cede(range)
+                rows.append(.put(.setAside, key: addresses.storeKey, value: addresses.wireBytes))
+            }
+        }
+        let stored = store(rows)
+        rebind?.finishing = stored
+    }
+
+    private mutating func rebound() {
+        guard let new = rebind else { return }
+        rebind = nil
+        epoch = new.epoch
+        withCatalogue { [boot] in $0.setLife(epoch: new.epoch, boot: boot, into: &$1) }
+        if Incarnation(epoch: spokenEpoch, boot: boot).life != replication.life { beginLife() }
+        log(
+            .warning, "this node goes on in a new epoch; addresses that may be in use by containers it does not know are set aside",
+            ["epoch": "\(epoch)", "addresses": setAsideText.joined(separator: "; ")])
+        assure()
+        proposeClosing()
+        for id in pools.keys.sorted() where networks.values.contains(where: { $0.subnets.contains(id) }) { prefetchBlock(of: id) }
+    }
+
+    /// Membership and replication start over in the present epoch and boot; the kernel's rows stay as after a restart.
+    private mutating func beginLife() {
+        // What is known of others is forgotten and learned anew. None of it is gone.
+        var forgotten: [Replication.Effect] = []
+        replication.leaveAll(into: &forgotten)
+        replication.setLife(Incarnation(epoch: spokenEpoch, boot: boot).life)
+        subscribed = []
+        tellPeers()
+        guard isReady else { return }
+        for network in catalogue.networks.values.sorted(by: { $0.id < $1.id }) {
+            guard let base = datapath.networks[network.vni]?.base, let attachment = Attachment(vtep: base.local, mtu: base.mtu)
+            else { continue }
+            withReplication { [now] in $0.attach(attachment, to: network.id, now: now, into: &$1) }
+        }
+        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where endpoint.isAnnounced { announce(endpoint) }
+        followSubnets()
+        keptRowsTo = unknownVTEPs
+        repairSoon()
+    }
+
+    // MARK: Set aside
+
+    /// Whoever gives such an address back knows that nobody has it.
+    mutating func endSettingAside(_ address: IPAddress, of id: SubnetID) -> Set<EffectID> {
+        guard let range = setAside[id]?.first(where: { $0.contains(address) }) else { return [] }
+        let rest = range.subtracting([AddressRange(address)])
+        setAside[id]?.remove(range)
+        setAside[id]?.formUnion(rest)
+        if setAside[id]?.isEmpty == true { setAside[id] = nil }
+        pools[id]?.endCession(range)
+        for part in rest { pools[id]?.cede(part) }
+        var rows: [StoreWrite] = [.delete(.setAside, key: Cession(subnet: id, range: range).storeKey)]
+        for part in rest.map({ Cession(subnet: id, range: $0) }) {
+            rows.append(.put(.setAside, key: part.storeKey, value: part.wireBytes))
+        }
+        return [store(rows)]
+    }
+
+    /// How many addresses, and of which networks.
+    var setAsideText: [String] {
+        setAside.sorted { $0.key < $1.key }.map { id, ranges in
+            let count = ranges.reduce(UInt128(0)) { $0 + $1.count }
+            return "\(count) of network \(catalogue.network(holding: id)?.title ?? "\(id)")"
+        }
+    }
+}
+
+extension StoreWrite {
+    fileprivate var space: StoreSpace {
+        switch self {
+        case .put(let space, _, _), .delete(let space, _), .deleteThrough(let space, _), .clear(let space): space
+        }
+    }
+}
