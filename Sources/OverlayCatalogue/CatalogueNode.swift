@@ -45,6 +45,8 @@ public struct CatalogueNode: Sendable {
     static let fetchRetry = Interval.milliseconds(100)
 
     public let node: NodeID
+    /// The daemon never sets it.
+    package var rules = SafetyRules.all
     public private(set) var epoch: UInt32
     public private(set) var catalogue: Catalogue
     private var log: [Entry] = []
@@ -208,6 +210,8 @@ public struct CatalogueNode: Sendable {
             !(staged + (writing?.entries ?? [])).contains(where: { $0.proposer == proposer && $0.sequence >= sequence })
         else { return }
         if case .initialise = command { return }
+        // Without rule R3 an old proposal passes for one of now.
+        let epoch = rules.contains(.epochs) ? epoch : catalogue.members[proposer]?.epoch ?? epoch
         lastStaged += 1
         let entry = Entry(
             index: lastStaged, generation: cluster.generation, proposer: proposer, epoch: epoch, sequence: sequence,

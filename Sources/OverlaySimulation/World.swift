@@ -88,16 +88,34 @@ public final class World {
     private var continuations: [RequestID: (DriverResponse) -> Void] = [:]
     private var nextRequest: UInt64 = 1
     let seed: UInt64
+    /// What the cores keep to; all of it, but where a simulation shows what a rule is for.
+    let rules: SafetyRules
+    /// Without it nobody probes anybody, and nodes know of one another what they are told by hand.
+    let hasMembership: Bool
+    /// What is sent on these links is kept, to arrive late.
+    var lateLinks: Set<VirtualNetwork.Link> = []
+    var lateMessages: [(link: VirtualNetwork.Link, bytes: [UInt8], path: MessagePath)] = []
 
-    public init(count: Int, seed: UInt64 = 1, underlayMTU: UInt32 = 1500, parameters: MembershipParameters = .init()) throws {
+    public convenience init(
+        count: Int, seed: UInt64 = 1, underlayMTU: UInt32 = 1500, parameters: MembershipParameters = .init()
+    ) throws {
+        try self.init(count: count, seed: seed, underlayMTU: underlayMTU, parameters: parameters, rules: .all)
+    }
+
+    init(
+        count: Int, seed: UInt64, underlayMTU: UInt32 = 1500, parameters: MembershipParameters, rules: SafetyRules,
+        hasMembership: Bool = true
+    ) throws {
         self.seed = seed
         self.parameters = parameters
+        self.rules = rules
+        self.hasMembership = hasMembership
         random = SeededGenerator(seed: seed)
         for index in 0..<count {
             let address = Self.address(index)
             let host = Host(
                 core: try Self.core(
-                    Self.identity(index, boot: 1, epoch: 1, vtep: address, underlayMTU: underlayMTU), [:], seed, parameters),
+                    Self.identity(index, boot: 1, epoch: 1, vtep: address, underlayMTU: underlayMTU), [:], seed, parameters, rules),
                 underlayMTU: underlayMTU, vtep: address)
             nodes.append(host)
         }
@@ -122,11 +140,13 @@ public final class World {
     static func publicKey(_ index: Int) -> [UInt8] { [UInt8](repeating: 0, count: 30) + UInt16(index).wireBytes }
 
     private static func core(
-        _ identity: NodeIdentity, _ rows: StoredRows, _ seed: UInt64, _ parameters: MembershipParameters
+        _ identity: NodeIdentity, _ rows: StoredRows, _ seed: UInt64, _ parameters: MembershipParameters,
+        _ rules: SafetyRules
     ) throws -> Node {
         let own = seed &+ UInt64(truncatingIfNeeded: identity.id.bits) &* 7919 &+ UInt64(identity.boot)
-        let engine = try Engine(
+        var engine = try Engine(
             identity: identity, rows: rows, signing: VirtualSigning(key: identity.publicKey), seed: own)
+        engine.rules = rules
         return Node(engine: engine, seed: own, parameters: parameters)
     }
 
@@ -214,6 +234,8 @@ public final class World {
     private func send(_ from: Int, _ to: Int, _ bytes: [UInt8], _ path: MessagePath) {
         guard nodes.indices.contains(to), nodes[from].peers.contains(nodes[to].core.engine.identity.id) else { return }
         let link = VirtualNetwork.Link(from, to)
+        guard hasMembership || bytes.first != Engine.MessageKind.membership.rawValue else { return }
+        guard !lateLinks.contains(link) else { return lateMessages.append((link, bytes, path)) }
         // What does not fit a datagram goes by stream.
         guard path == .datagram, bytes.count + 42 <= Limits.datagramBytes else { return stream(link, bytes) }
         for delay in network.datagram(link, bytes: bytes.count, &random) {
@@ -228,8 +250,9 @@ public final class World {
         switch outcome {
         case .arrives(let delay, let opened):
             schedule(.message(from: link.from, to: link.to, boot: nodes[link.to].boot, bytes, .stream), in: delay)
-            if opened { schedule(.event(link.from, boot: boot, .stream(Self.id(link.to), nil)), in: network.delay * 2) }
+            if opened, hasMembership { schedule(.event(link.from, boot: boot, .stream(Self.id(link.to), nil)), in: network.delay * 2) }
         case .fails(let delay, let failure):
+            guard hasMembership else { return }
             schedule(.event(link.from, boot: boot, .stream(Self.id(link.to), failure)), in: delay)
         }
     }
@@ -287,8 +310,10 @@ public final class World {
     // MARK: Faults
 
     /// Ends the process of a node: what is not on its disk or in its kernel is gone; of what was being written, the beginning may be there.
-    public func crash(_ index: Int, hostToo: Bool = false) {
-        for (_, writes) in nodes[index].unsynced.prefix(random.below(nodes[index].unsynced.count + 1))
+    ///
+    /// - Parameter kept: How many of those writes are there, where it is not left to chance.
+    public func crash(_ index: Int, hostToo: Bool = false, keeping kept: Int? = nil) {
+        for (_, writes) in nodes[index].unsynced.prefix(kept ?? random.below(nodes[index].unsynced.count + 1))
         where !nodes[index].failsStores {
             nodes[index].rows.apply(writes)
         }
@@ -310,7 +335,7 @@ public final class World {
         let epoch = nodes[index].rows[.node]?[Array("epoch".utf8)].flatMap { try? UInt32(wire: $0) } ?? 1
         let identity = Self.identity(
             index, boot: nodes[index].boot, epoch: epoch, vtep: nodes[index].vtep, underlayMTU: nodes[index].underlayMTU)
-        nodes[index].core = try Self.core(identity, nodes[index].rows, seed, parameters)
+        nodes[index].core = try Self.core(identity, nodes[index].rows, seed, parameters, rules)
         nodes[index].isUp = true
         nodes[index].isHostUp = true
         nodes[index].storedAt = now
