@@ -299,7 +299,9 @@ public final class World {
             guard nodes[to].isUp, nodes[to].boot == boot, nodes[to].peers.contains(Self.id(from)) else { return }
             handle(to, .message(from: Self.id(from), bytes, path))
         case .timer(let index, let boot):
-            guard nodes[index].boot == boot, nodes[index].isUp, nodes[index].stalledUntil == nil else { return }
+            // One that was overtaken by another is void, or each would be set anew for ever.
+            guard nodes[index].boot == boot, nodes[index].isUp, nodes[index].stalledUntil == nil, nodes[index].timer == now
+            else { return }
             nodes[index].timer = nil
             guard let raw = nodes[index].core.nextDeadline else { return }
             if nodes[index].clock.time(of: raw) <= now { handle(index, .tick) } else { setTimer(index) }

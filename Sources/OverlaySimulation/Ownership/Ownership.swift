@@ -27,6 +27,11 @@ final class Ownership {
         var isBusy = true
     }
 
+    struct Identity: Hashable {
+        var node: Int
+        var epoch: UInt32
+    }
+
     /// The one that containers are on, and what else may be opened, which is not all to be had together.
     static let networks: [(name: String, subnet: IPPrefix?)] = [
         ("net", IPPrefix("10.9.0.0/27")), ("other", nil), ("net", nil), ("third", IPPrefix("10.9.0.16/28")),
@@ -40,6 +45,8 @@ final class Ownership {
     /// The process of each peer that a node was last told of.
     private var boots: [[UInt32]]
     private var indices: [UInt64] = []
+    /// By which index of the catalogue an identity was no more.
+    private var ends: [Identity: UInt64] = [:]
     /// Addresses that were given to containers.
     private(set) var given = 0
     private let tells: Bool
@@ -91,6 +98,7 @@ final class Ownership {
         case .holdNothing: world.lateLinks = []
         case .deliver(let choice): deliver(choice)
         case .notice(let node): notice(node)
+        case .noticeAll: for node in nodes.indices { notice(node) }
         case .disks(let time): world.storeTime = time
         case .remove(let node, let other): control(other, .removeNode("host\(node + 1)", force: true))
         case .leave(let node): control(node, .leave(force: true))
@@ -256,14 +264,20 @@ final class Ownership {
     private func counts(_ container: Container) -> Bool {
         let id = World.id(container.node)
         // The writer's catalogue is the newest.
-        if world.nodes[0].engine.catalogue.members[id]?.epoch == container.epoch { return true }
-        return world.nodes.indices.contains { index in
+        let newest = world.nodes[0].engine.catalogue
+        if newest.members[id]?.epoch == container.epoch { return true }
+        let identity = Identity(node: container.node, epoch: container.epoch)
+        let end = ends[identity] ?? newest.index
+        ends[identity] = end
+        let vtep = world.nodes[container.node].vtep
+        for index in world.nodes.indices where world.nodes[index].isUp && world.nodes[index].engine.catalogue.index >= end {
             let host = world.nodes[index]
-            let catalogue = host.engine.catalogue
-            guard host.isUp, catalogue.cluster != nil, catalogue.members[id]?.epoch != container.epoch else { return false }
-            if index == container.node { return host.engine.localRecords.contains { $0.endpoint == container.endpoint } }
-            let vtep = world.nodes[container.node].vtep
-            return host.kernel.state.networks.values.contains { $0.forwarding[container.mac] == .vtep(vtep) }
+            if index == container.node {
+                if host.engine.localRecords.contains(where: { $0.endpoint == container.endpoint }) { return true }
+            } else if host.kernel.state.networks.values.contains(where: { $0.forwarding[container.mac] == .vtep(vtep) }) {
+                return true
+            }
         }
+        return false
     }
 }

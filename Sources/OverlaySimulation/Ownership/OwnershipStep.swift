@@ -25,6 +25,7 @@ struct OwnershipStep: Hashable, Sendable {
         case deliver(Int)
         /// Membership tells a node of the others.
         case notice(Int)
+        case noticeAll
         /// From now on a write takes as long.
         case disks(Interval)
         case remove(Int, by: Int)
@@ -113,7 +114,7 @@ private struct OwnershipAuthor {
 
     private mutating func pause(after kind: Kind) -> Interval {
         // Blocks are idle after ten minutes, and freed addresses rest for one.
-        if kind == .idle { return .seconds(Int64(1 + random.below(900))) }
+        if kind == .idle { return .seconds([2, 7, 61, 601, 700][random.below(5)]) }
         return .microseconds([0, 0, 20, 150, 150, 500, 500, 1000, 2000, 5000, 40_000, 300_000][random.below(12)])
     }
 
@@ -153,7 +154,7 @@ private struct OwnershipAuthor {
         case .remove: return node == 0 ? nil : .remove(node, by: random.pick(isUp.indices.filter { $0 != node }) ?? 0)
         case .leave: return node == 0 ? nil : .leave(node)
         case .join: return node == 0 ? nil : .join(node)
-        case .idle: return .notice(node)
+        case .idle: return .noticeAll
         }
     }
 }
