@@ -28,6 +28,8 @@ public final class World {
         /// Written, but not synced yet: a crash loses it, or the end of it.
         var unsynced: [(EffectID, [StoreWrite])] = []
         var storedAt = Instant(nanoseconds: 0)
+        /// Of its own disk; nil for one like the others'.
+        var storeTime: Interval?
         var timer: Instant?
         var stalledUntil: Instant?
         /// What arrives while the process is stopped.
@@ -92,7 +94,7 @@ public final class World {
     let rules: SafetyRules
     /// Without it nobody probes anybody, and nodes know of one another what they are told by hand.
     let hasMembership: Bool
-    /// What is sent on these links is kept, to arrive late.
+    /// What is said of addresses on these links is kept, to arrive late.
     var lateLinks: Set<VirtualNetwork.Link> = []
     var lateMessages: [(link: VirtualNetwork.Link, bytes: [UInt8], path: MessagePath)] = []
 
@@ -199,7 +201,7 @@ public final class World {
         case .send: break
         case .store(let id, let writes):
             nodes[index].unsynced.append((id, writes))
-            nodes[index].storedAt = max(now, nodes[index].storedAt) + storeTime
+            nodes[index].storedAt = max(now, nodes[index].storedAt) + (nodes[index].storeTime ?? storeTime)
             queue.insert(.synced(index, boot: boot), at: nodes[index].storedAt)
         case .apply(let id, let operations):
             let outcome = nodes[index].kernel.apply(operations)
@@ -235,7 +237,11 @@ public final class World {
         guard nodes.indices.contains(to), nodes[from].peers.contains(nodes[to].core.engine.identity.id) else { return }
         let link = VirtualNetwork.Link(from, to)
         guard hasMembership || bytes.first != Engine.MessageKind.membership.rawValue else { return }
-        guard !lateLinks.contains(link) else { return lateMessages.append((link, bytes, path)) }
+        let kinds: [Engine.MessageKind] = [.catalogue, .addresses]
+        guard !lateLinks.contains(link) || !kinds.contains(where: { $0.rawValue == bytes.first }) else {
+            if lateMessages.count < 64 { lateMessages.append((link, bytes, path)) }
+            return
+        }
         // What does not fit a datagram goes by stream.
         guard path == .datagram, bytes.count + 42 <= Limits.datagramBytes else { return stream(link, bytes) }
         for delay in network.datagram(link, bytes: bytes.count, &random) {

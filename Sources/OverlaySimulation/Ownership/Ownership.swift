@@ -32,6 +32,15 @@ final class Ownership {
         var epoch: UInt32
     }
 
+    struct Knowledge: Hashable {
+        var identity: Identity
+        var observer: Int
+        var boot: UInt32
+    }
+
+    /// A node looks at its kernel after 200 ms, and what an earlier process left there goes then.
+    static let repairTime = Interval.milliseconds(250)
+
     /// The one that containers are on, and what else may be opened, which is not all to be had together.
     static let networks: [(name: String, subnet: IPPrefix?)] = [
         ("net", IPPrefix("10.9.0.0/27")), ("other", nil), ("net", nil), ("third", IPPrefix("10.9.0.16/28")),
@@ -47,6 +56,8 @@ final class Ownership {
     private var indices: [UInt64] = []
     /// By which index of the catalogue an identity was no more.
     private var ends: [Identity: UInt64] = [:]
+    /// Since when a process has known that.
+    private var known: [Knowledge: Instant] = [:]
     /// Addresses that were given to containers.
     private(set) var given = 0
     private let tells: Bool
@@ -98,8 +109,11 @@ final class Ownership {
         case .holdNothing: world.lateLinks = []
         case .deliver(let choice): deliver(choice)
         case .notice(let node): notice(node)
-        case .noticeAll: for node in nodes.indices { notice(node) }
-        case .disks(let time): world.storeTime = time
+        case .rest:
+            world.network.heal()
+            world.lateLinks = []
+            for node in nodes.indices { notice(node) }
+        case .disk(let node, let time): world.nodes[node].storeTime = time
         case .remove(let node, let other): control(other, .removeNode("host\(node + 1)", force: true))
         case .leave(let node): control(node, .leave(force: true))
         case .join(let node): control(node, .join(token: token, host: "\(World.address(0))", port: 7946))
@@ -274,7 +288,14 @@ final class Ownership {
             let host = world.nodes[index]
             if index == container.node {
                 if host.engine.localRecords.contains(where: { $0.endpoint == container.endpoint }) { return true }
-            } else if host.kernel.state.networks.values.contains(where: { $0.forwarding[container.mac] == .vtep(vtep) }) {
+                continue
+            }
+            let knowledge = Knowledge(identity: identity, observer: index, boot: host.boot)
+            let since = known[knowledge] ?? world.now
+            known[knowledge] = since
+            if world.now - since > Self.repairTime,
+                host.kernel.state.networks.values.contains(where: { $0.forwarding[container.mac] == .vtep(vtep) })
+            {
                 return true
             }
         }

@@ -25,9 +25,10 @@ struct OwnershipStep: Hashable, Sendable {
         case deliver(Int)
         /// Membership tells a node of the others.
         case notice(Int)
-        case noticeAll
+        /// All faults of the network end, all nodes know of one another, and nobody calls for a while.
+        case rest
         /// From now on a write takes as long.
-        case disks(Interval)
+        case disk(Int, Interval)
         case remove(Int, by: Int)
         case leave(Int)
         case join(Int)
@@ -61,18 +62,20 @@ struct OwnershipPlan: Sendable {
 private struct OwnershipAuthor {
     private enum Kind: CaseIterable {
         case attach, attachByName, detach, breakOff, open, close, crash, restart, split, cut, heal, hold, holdNothing, deliver
-        case notice, disks, remove, leave, join, idle
+        case notice, disk, remove, leave, join, idle
 
         var weight: Double {
             switch self {
             case .attach: 18
-            case .detach: 10
             case .notice: 12
-            case .restart, .deliver: 6
-            case .attachByName, .heal, .hold, .join, .open: 4
+            case .detach: 10
+            case .restart: 8
+            case .deliver, .attachByName, .heal, .join, .open: 6
+            case .hold, .disk: 3
             case .breakOff, .crash, .split: 2
-            case .cut, .holdNothing, .leave, .idle, .disks: 1
-            case .close, .remove: 0.5
+            case .cut, .holdNothing, .leave, .close: 1
+            case .remove: 0.5
+            case .idle: 0.25
             }
         }
     }
@@ -83,6 +86,9 @@ private struct OwnershipAuthor {
     private var isUp: [Bool]
     private var containers: [Int] = []
     private var nextContainer = 0
+    /// What most things happen to for a while: what goes wrong takes several of them at one node, or with one address.
+    private var favourite = 0
+    private var address = 2
 
     init(seed: UInt64) {
         random = SeededGenerator(seed: seed ^ 0x0B)
@@ -114,16 +120,18 @@ private struct OwnershipAuthor {
 
     private mutating func pause(after kind: Kind) -> Interval {
         // Blocks are idle after ten minutes, and freed addresses rest for one.
-        if kind == .idle { return .seconds([2, 7, 61, 601, 700][random.below(5)]) }
+        if kind == .idle { return .seconds([2, 7, 61, 601][random.below(4)]) }
         return .microseconds([0, 0, 20, 150, 150, 500, 500, 1000, 2000, 5000, 40_000, 300_000][random.below(12)])
     }
 
     private mutating func act(_ kind: Kind) -> OwnershipStep.Act? {
-        let node = random.below(nodes)
+        if random.chance(0.04) { favourite = random.below(nodes) }
+        if random.chance(0.2) { address = 1 + random.below(random.chance(0.5) ? 12 : 30) }
+        let node = random.chance(0.5) ? favourite : random.below(nodes)
         let other = (node + 1 + random.below(nodes - 1)) % nodes
         switch kind {
         case .attach, .attachByName:
-            let address = kind == .attach ? nil : 1 + random.below(30)
+            let address = kind == .attach ? nil : address
             containers.append(nextContainer)
             nextContainer += 1
             return .attach(node, container: nextContainer - 1, address: address, calls: random.chance(0.8) ? 3 : 1 + random.below(3))
@@ -134,9 +142,9 @@ private struct OwnershipAuthor {
         case .open: return .open(node, network: random.chance(0.7) ? 0 : random.below(4))
         case .close: return .close(node, network: random.below(4))
         case .crash:
-            guard isUp[node] else { return nil }
+            guard isUp[node], random.chance(node == 0 ? 0.5 : 1) else { return nil }
             isUp[node] = false
-            return .crash(node, kept: random.below(4))
+            return .crash(node, kept: [0, 0, 0, 1, 2, 5][random.below(6)])
         case .restart:
             guard let down = random.pick(isUp.indices.filter { !isUp[$0] }) else { return nil }
             isUp[down] = true
@@ -150,11 +158,11 @@ private struct OwnershipAuthor {
         case .holdNothing: return .holdNothing
         case .deliver: return .deliver(random.below(256))
         case .notice: return .notice(node)
-        case .disks: return .disks(.microseconds([20, 100, 100, 1000, 20_000, 500_000][random.below(6)]))
+        case .disk: return .disk(node, .microseconds([20, 100, 1000, 20_000, 500_000][random.below(5)]))
         case .remove: return node == 0 ? nil : .remove(node, by: random.pick(isUp.indices.filter { $0 != node }) ?? 0)
         case .leave: return node == 0 ? nil : .leave(node)
         case .join: return node == 0 ? nil : .join(node)
-        case .idle: return .noticeAll
+        case .idle: return .rest
         }
     }
 }
