@@ -62,7 +62,7 @@ struct OwnershipPlan: Sendable {
 private struct OwnershipAuthor {
     private enum Kind: CaseIterable {
         case attach, attachByName, detach, breakOff, open, close, crash, restart, split, cut, heal, hold, holdNothing, deliver
-        case notice, disk, remove, leave, join, idle
+        case notice, disk, remove, leave, join, idle, interruption, rebirth
 
         var weight: Double {
             switch self {
@@ -74,7 +74,7 @@ private struct OwnershipAuthor {
             case .hold, .disk: 3
             case .breakOff, .crash, .split: 2
             case .cut, .holdNothing, .leave, .close: 1
-            case .remove: 0.5
+            case .remove, .interruption, .rebirth: 0.5
             case .idle: 0.25
             }
         }
@@ -89,6 +89,8 @@ private struct OwnershipAuthor {
     /// What most things happen to for a while: what goes wrong takes several of them at one node, or with one address.
     private var favourite = 0
     private var address = 2
+    /// What is to follow, where chance alone would hardly ever do as many things in a row.
+    private var script: [OwnershipStep] = []
 
     init(seed: UInt64) {
         random = SeededGenerator(seed: seed ^ 0x0B)
@@ -105,6 +107,8 @@ private struct OwnershipAuthor {
     }
 
     mutating func step() -> OwnershipStep {
+        // What else happens goes on in between.
+        if !script.isEmpty, random.chance(0.9) { return script.removeFirst() }
         while true {
             let kind = kind()
             guard let act = act(kind) else { continue }
@@ -122,6 +126,43 @@ private struct OwnershipAuthor {
         // Blocks are idle after ten minutes, and freed addresses rest for one.
         if kind == .idle { return .seconds([2, 7, 61, 601][random.below(4)]) }
         return .microseconds([0, 0, 20, 150, 150, 500, 500, 1000, 2000, 5000, 40_000, 300_000][random.below(12)])
+    }
+
+    private mutating func add(_ act: OwnershipStep.Act, _ microseconds: Int64) {
+        script.append(OwnershipStep(act: act, pause: .microseconds(microseconds)))
+    }
+
+    private mutating func addAttach(_ node: Int, _ address: Int?, _ microseconds: Int64) {
+        add(.attach(node, container: nextContainer, address: address, calls: 3), microseconds)
+        containers.append(nextContainer)
+        nextContainer += 1
+    }
+
+    /// A node dies while it gives addresses up that others ask for.
+    private mutating func interrupt(_ node: Int, _ other: Int) {
+        add(.disk(node, .milliseconds(20)), 0)
+        for _ in 0..<3 { addAttach(other, 2 + random.below(16), 20) }
+        add(.heal, 2000)
+        add(.crash(node, kept: 0), 0)
+        add(.restart(node), 150)
+        add(.disk(node, .microseconds(100)), 0)
+        for _ in 0..<4 { addAttach(node, nil, 150) }
+    }
+
+    /// A node leaves while what it gives up is on its way, and joins again.
+    private mutating func bearAgain(_ node: Int, _ other: Int) {
+        add(.hold(from: node, to: 0), 0)
+        for _ in 0..<3 { addAttach(other, 2 + random.below(16), 20) }
+        add(.heal, 2000)
+        add(.split(1 << UInt8(node)), 0)
+        add(.notice(node), 0)
+        add(.leave(node), 2000)
+        add(.heal, 0)
+        add(.join(node), 5000)
+        add(.open(node, network: 0), 5000)
+        for _ in 0..<4 { addAttach(node, nil, 500) }
+        for _ in 0..<16 { add(.deliver(random.below(256)), 500) }
+        for _ in 0..<3 { addAttach(other, 2 + random.below(16), 1000) }
     }
 
     private mutating func act(_ kind: Kind) -> OwnershipStep.Act? {
@@ -163,6 +204,14 @@ private struct OwnershipAuthor {
         case .leave: return node == 0 ? nil : .leave(node)
         case .join: return node == 0 ? nil : .join(node)
         case .idle: return .rest
+        case .interruption:
+            guard isUp[node] else { return nil }
+            interrupt(node, other)
+            return .heal
+        case .rebirth:
+            guard node != 0 else { return nil }
+            bearAgain(node, other)
+            return .heal
         }
     }
 }
