@@ -256,7 +256,8 @@ public final class World {
         switch outcome {
         case .arrives(let delay, let opened):
             schedule(.message(from: link.from, to: link.to, boot: nodes[link.to].boot, bytes, .stream), in: delay)
-            if opened, hasMembership { schedule(.event(link.from, boot: boot, .stream(Self.id(link.to), nil)), in: network.delay * 2) }
+            guard opened, hasMembership else { return }
+            schedule(.event(link.from, boot: boot, .stream(Self.id(link.to), nil)), in: network.delay * 2)
         case .fails(let delay, let failure):
             guard hasMembership else { return }
             schedule(.event(link.from, boot: boot, .stream(Self.id(link.to), failure)), in: delay)

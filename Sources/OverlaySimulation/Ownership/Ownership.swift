@@ -7,7 +7,7 @@ import OverlayModel
 import OverlayNode
 
 /// Whose is an address? The shipped cores with one small subnet, driven by random calls and faults, one at a time, with the invariants
-/// looked at after each: `ipam_model.py` of the design, over the code itself.
+/// looked at after each: the randomised model of the design, over the code itself.
 ///
 /// Membership is not played: it would cost most of the time, and whom a node thinks away is one more thing that may be wrong at any time.
 final class Ownership {

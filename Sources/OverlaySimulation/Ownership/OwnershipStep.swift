@@ -175,7 +175,8 @@ private struct OwnershipAuthor {
             let address = kind == .attach ? nil : address
             containers.append(nextContainer)
             nextContainer += 1
-            return .attach(node, container: nextContainer - 1, address: address, calls: random.chance(0.8) ? 3 : 1 + random.below(3))
+            let calls = random.chance(0.8) ? 3 : 1 + random.below(3)
+            return .attach(node, container: nextContainer - 1, address: address, calls: calls)
         case .detach:
             guard !containers.isEmpty else { return nil }
             return .detach(container: containers.remove(at: random.below(containers.count)), calls: 3)
