@@ -53,6 +53,8 @@ public struct CatalogueNode: Sendable {
     static let heardKey: [UInt8] = [1]
 
     public let node: NodeID
+    /// The daemon never sets it.
+    package var rules = SafetyRules.all
     public private(set) var epoch: UInt32
     public private(set) var catalogue: Catalogue
     var log: [Entry] = []
@@ -257,6 +259,8 @@ public struct CatalogueNode: Sendable {
         case .initialise, .promote: return
         default: break
         }
+        // Without rule R3 an old proposal passes for one of now.
+        let epoch = rules.contains(.epochs) ? epoch : catalogue.members[proposer]?.epoch ?? epoch
         lastStaged += 1
         let entry = Entry(
             index: lastStaged, generation: cluster.generation, proposer: proposer, epoch: epoch, sequence: sequence,

@@ -217,7 +217,9 @@ extension Engine {
         guard cessions[cession] == nil, !isBusy else { return }
         pools[cession.subnet]?.cede(cession.range)
         cessions[cession] = recipient
-        cessionStores[store([.put(.ceded, key: cession.storeKey, value: cession.wireBytes)])] = cession
+        let stored = store([.put(.ceded, key: cession.storeKey, value: cession.wireBytes)])
+        guard rules.contains(.durableCessions) else { return propose(cession) }
+        cessionStores[stored] = cession
     }
 
     /// The disk has taken a cession, or has not.

@@ -141,7 +141,7 @@ extension Engine {
         switch entry.command {
         case .initialise: followAt = now
         case .remove:
-            followAt = now
+            if rules.contains(.fencing) { followAt = now }
             // Who is gone knows the present key.
             if isWriter { rotateAt = now }
         case .rotateKey:
@@ -178,7 +178,7 @@ extension Engine {
     mutating func followAll() {
         followAt = nil
         followed = now
-        if catalogue.cluster != nil, catalogue.members[identity.id] == nil {
+        if catalogue.cluster != nil, catalogue.members[identity.id] == nil, rules.contains(.fencing) {
             log(.warning, "this node was removed from the cluster; its overlay links go down, and it must join again", [:])
             return forgetCluster()
         }
@@ -225,7 +225,13 @@ extension Engine {
     }
 
     private mutating func follow(_ id: SubnetID) {
-        guard isReady, let subnet = catalogue.subnet(id), subnet.users.contains(identity.id) else { return }
+        guard let subnet = catalogue.subnet(id) else { return }
+        follow(subnet)
+    }
+
+    private mutating func follow(_ subnet: Subnet) {
+        let id = subnet.id
+        guard isReady, subnet.users.contains(identity.id) else { return }
         // Until the catalogue knows that the pool was given up, its addresses are not handed out.
         let blocks = closing.contains(id) ? [] : subnet.blocks(of: identity.id)
         var pool = pools.removeValue(forKey: id) ?? AddressPool(subnet: id)
@@ -254,6 +260,24 @@ extension Engine {
         propose(.rotateKey(key), for: .rotation, deadline: now + Self.proposalBudget)
     }
 
+    /// Without rule R7: what is claimed is handed out before it is given.
+    ///
+    /// - Returns: The subnet, where the claim is one of addresses and would be granted now.
+    mutating func anticipate(_ command: Command) -> SubnetID? {
+        let id: SubnetID
+        switch command {
+        case .claimBlock(let subnet, _), .claimAddress(let subnet, _): id = subnet
+        default: return nil
+        }
+        var ahead = catalogue
+        let entry = Entry(
+            index: ahead.index + 1, generation: ahead.cluster?.generation ?? 0, proposer: identity.id, epoch: epoch,
+            sequence: .max, command: command)
+        guard case .accepted = ahead.apply(entry), let subnet = ahead.subnet(id) else { return nil }
+        follow(subnet)
+        return id
+    }
+
     // MARK: Giving up
 
     /// Gives subnets up: durably here, then in the catalogue, however long that takes.
@@ -276,7 +300,7 @@ extension Engine {
         guard !writes.isEmpty else { return [] }
         let stored = store(writes)
         // Proposed when it is durable: were it forgotten, addresses that others own by then would be handed out.
-        closingStores.insert(stored)
+        if rules.contains(.durableCessions) { closingStores.insert(stored) } else { proposeClosing() }
         return [stored]
     }
 

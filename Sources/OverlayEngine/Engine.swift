@@ -30,6 +30,8 @@ public struct Engine: Sendable {
 
     public let identity: NodeIdentity
     let signing: any RecordSigning
+    /// Of the ownership of addresses. The daemon never sets it.
+    package var rules = SafetyRules.all { didSet { catalogueNode.rules = rules } }
     var epoch: UInt32
     /// In which membership and replication speak: above ``epoch`` while the catalogue has not given the next one yet.
     public internal(set) var spokenEpoch: UInt32
@@ -346,13 +348,18 @@ public struct Engine: Sendable {
         switch step {
         case .reply(let reply): finish(id, reply)
         case .wait: break
-        case .after(let awaited, let reply, let undo):
+        case .after(let effects, let reply, let undo):
+            let awaited = rules.contains(.durableAnswers) ? effects : []
             guard !awaited.isEmpty else { return finish(id, reply) }
             requests[id]?.awaiting = awaited
             requests[id]?.reply = reply
             requests[id]?.undo = undo
         case .propose(let command):
             guard !isWriterAway else { return fail(id, DriverError(.unavailable, writerText)) }
+            if !rules.contains(.appliedBlocks), let subnet = anticipate(command) {
+                propose(command, for: .claim(subnet), deadline: now + Self.proposalBudget)
+                return perform(id)
+            }
             propose(command, for: .request(id), deadline: min(request.deadline, now + Self.proposalBudget))
         }
     }

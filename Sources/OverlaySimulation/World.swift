@@ -34,6 +34,8 @@ public final class World {
         /// Written, but not synced yet: a crash loses it, or the end of it.
         var unsynced: [(EffectID, [StoreWrite])] = []
         var storedAt = Instant(nanoseconds: 0)
+        /// Of its own disk; nil for one like the others'.
+        var storeTime: Interval?
         var timer: Instant?
         var stalledUntil: Instant?
         /// What arrives while the process is stopped.
@@ -94,16 +96,34 @@ public final class World {
     private var continuations: [RequestID: (DriverResponse) -> Void] = [:]
     private var nextRequest: UInt64 = 1
     let seed: UInt64
+    /// What the cores keep to; all of it, but where a simulation shows what a rule is for.
+    let rules: SafetyRules
+    /// Without it nobody probes anybody, and nodes know of one another what they are told by hand.
+    let hasMembership: Bool
+    /// What is said of addresses on these links is kept, to arrive late.
+    var lateLinks: Set<VirtualNetwork.Link> = []
+    var lateMessages: [(link: VirtualNetwork.Link, bytes: [UInt8], path: MessagePath)] = []
 
-    public init(count: Int, seed: UInt64 = 1, underlayMTU: UInt32 = 1500, parameters: MembershipParameters = .init()) throws {
+    public convenience init(
+        count: Int, seed: UInt64 = 1, underlayMTU: UInt32 = 1500, parameters: MembershipParameters = .init()
+    ) throws {
+        try self.init(count: count, seed: seed, underlayMTU: underlayMTU, parameters: parameters, rules: .all)
+    }
+
+    init(
+        count: Int, seed: UInt64, underlayMTU: UInt32 = 1500, parameters: MembershipParameters, rules: SafetyRules,
+        hasMembership: Bool = true
+    ) throws {
         self.seed = seed
         self.parameters = parameters
+        self.rules = rules
+        self.hasMembership = hasMembership
         random = SeededGenerator(seed: seed)
         for index in 0..<count {
             let address = Self.address(index)
             let host = Host(
                 core: try Self.core(
-                    Self.identity(index, boot: 1, epoch: 1, vtep: address, underlayMTU: underlayMTU), [:], seed, parameters,
+                    Self.identity(index, boot: 1, epoch: 1, vtep: address, underlayMTU: underlayMTU), [:], seed, parameters, rules,
                     start: 1),
                 underlayMTU: underlayMTU, vtep: address)
             nodes.append(host)
@@ -133,11 +153,13 @@ public final class World {
     static func publicKey(_ index: Int) -> [UInt8] { [UInt8](repeating: 0, count: 30) + UInt16(index).wireBytes }
 
     private static func core(
-        _ identity: NodeIdentity, _ rows: StoredRows, _ seed: UInt64, _ parameters: MembershipParameters, start: UInt32
+        _ identity: NodeIdentity, _ rows: StoredRows, _ seed: UInt64, _ parameters: MembershipParameters,
+        _ rules: SafetyRules, start: UInt32
     ) throws -> Node {
         let own = seed &+ UInt64(truncatingIfNeeded: identity.id.bits) &* 7919 &+ UInt64(start)
-        let engine = try Engine(
+        var engine = try Engine(
             identity: identity, rows: rows, signing: VirtualSigning(key: identity.publicKey), seed: own)
+        engine.rules = rules
         return Node(engine: engine, seed: own, parameters: parameters)
     }
 
@@ -192,7 +214,7 @@ public final class World {
         case .send: break
         case .store(let id, let writes):
             nodes[index].unsynced.append((id, writes))
-            nodes[index].storedAt = max(now, nodes[index].storedAt) + storeTime
+            nodes[index].storedAt = max(now, nodes[index].storedAt) + (nodes[index].storeTime ?? storeTime)
             queue.insert(.synced(index, boot: boot), at: nodes[index].storedAt)
         case .apply(let id, let operations):
             let outcome = nodes[index].kernel.apply(operations)
@@ -231,6 +253,12 @@ public final class World {
     private func send(_ from: Int, _ to: Int, _ bytes: [UInt8], _ path: MessagePath) {
         guard nodes.indices.contains(to), nodes[from].peers.contains(nodes[to].core.engine.identity.id) else { return }
         let link = VirtualNetwork.Link(from, to)
+        guard hasMembership || bytes.first != Engine.MessageKind.membership.rawValue else { return }
+        let kinds: [Engine.MessageKind] = [.catalogue, .addresses]
+        guard !lateLinks.contains(link) || !kinds.contains(where: { $0.rawValue == bytes.first }) else {
+            if lateMessages.count < 64 { lateMessages.append((link, bytes, path)) }
+            return
+        }
         // What does not fit a datagram goes by stream.
         guard path == .datagram, bytes.count + Limits.sealBytes <= Limits.datagramBytes else { return stream(link, bytes) }
         for delay in network.datagram(link, bytes: bytes.count, &random) {
@@ -246,8 +274,10 @@ public final class World {
         case .arrives(let delay, let opened):
             let seal = nodes[link.from].seal
             schedule(.message(from: link.from, to: link.to, boot: nodes[link.to].boot, seal: seal, bytes, .stream), in: delay)
-            if opened { schedule(.event(link.from, boot: boot, .stream(nodeID(link.to), nil)), in: network.delay * 2) }
+            guard opened, hasMembership else { return }
+            schedule(.event(link.from, boot: boot, .stream(nodeID(link.to), nil)), in: network.delay * 2)
         case .fails(let delay, let failure):
+            guard hasMembership else { return }
             schedule(.event(link.from, boot: boot, .stream(nodeID(link.to), failure)), in: delay)
         }
     }
@@ -296,7 +326,9 @@ public final class World {
             nodes[to].opened[from] = seal
             handle(to, .message(from: nodeID(from), bytes, path))
         case .timer(let index, let boot):
-            guard nodes[index].boot == boot, nodes[index].isUp, nodes[index].stalledUntil == nil else { return }
+            // One that was overtaken by another is void, or each would be set anew for ever.
+            guard nodes[index].boot == boot, nodes[index].isUp, nodes[index].stalledUntil == nil, nodes[index].timer == now
+            else { return }
             nodes[index].timer = nil
             guard let raw = nodes[index].core.nextDeadline else { return }
             if nodes[index].clock.time(of: raw) <= now { handle(index, .tick) } else { setTimer(index) }
@@ -307,8 +339,10 @@ public final class World {
     // MARK: Faults
 
     /// Ends the process of a node: what is not on its disk or in its kernel is gone; of what was being written, the beginning may be there.
-    public func crash(_ index: Int, hostToo: Bool = false) {
-        for (_, writes) in nodes[index].unsynced.prefix(random.below(nodes[index].unsynced.count + 1))
+    ///
+    /// - Parameter kept: How many of those writes are there, where it is not left to chance.
+    public func crash(_ index: Int, hostToo: Bool = false, keeping kept: Int? = nil) {
+        for (_, writes) in nodes[index].unsynced.prefix(kept ?? random.below(nodes[index].unsynced.count + 1))
         where !nodes[index].failsStores {
             nodes[index].rows.apply(writes)
         }
@@ -338,7 +372,7 @@ public final class World {
         let identity = Self.identity(
             index, boot: boot, epoch: epoch, vtep: nodes[index].vtep, underlayMTU: nodes[index].underlayMTU,
             lostKeys: nodes[index].lostKeys)
-        nodes[index].core = try Self.core(identity, nodes[index].rows, seed, parameters, start: nodes[index].boot)
+        nodes[index].core = try Self.core(identity, nodes[index].rows, seed, parameters, rules, start: nodes[index].boot)
         nodes[index].isUp = true
         nodes[index].isHostUp = true
         nodes[index].storedAt = now

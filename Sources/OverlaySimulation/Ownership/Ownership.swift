@@ -1,0 +1,304 @@
+import OverlayCatalogue
+import OverlayDatapath
+import OverlayDriver
+import OverlayEngine
+import OverlayMembership
+import OverlayModel
+import OverlayNode
+
+/// Whose is an address? The shipped cores with one small subnet, driven by random calls and faults, one at a time, with the invariants
+/// looked at after each: the randomised model of the design, over the code itself.
+///
+/// Membership is not played: it would cost most of the time, and whom a node thinks away is one more thing that may be wrong at any time.
+final class Ownership {
+    struct Container {
+        var id: Int
+        var node: Int
+        var network: World.Created
+        var endpoint: EndpointID
+        var mac: MACAddress
+        /// As the engine was told.
+        var prefix: IPPrefix?
+        /// The identity life of the node that it was made in.
+        var epoch: UInt32 = 0
+        /// From CreateEndpoint's answer to Leave or DeleteEndpoint.
+        var isAdmitted = false
+        /// A call is under way.
+        var isBusy = true
+    }
+
+    struct Identity: Hashable {
+        var node: Int
+        var epoch: UInt32
+    }
+
+    struct Knowledge: Hashable {
+        var identity: Identity
+        var observer: Int
+        var boot: UInt32
+    }
+
+    /// A node looks at its kernel after 200 ms, and what an earlier process left there goes then.
+    static let repairTime = Interval.milliseconds(250)
+
+    /// The one that containers are on, and what else may be opened, which is not all to be had together.
+    static let networks: [(name: String, subnet: IPPrefix?)] = [
+        ("net", IPPrefix("10.9.0.0/27")), ("other", nil), ("net", nil), ("third", IPPrefix("10.9.0.16/28")),
+    ]
+
+    let world: World
+    private let token: String
+    private(set) var containers: [Container] = []
+    /// What each node's engine has.
+    private var networks: [[Int: World.Created]]
+    /// The process of each peer that a node was last told of.
+    private var boots: [[UInt32]]
+    private var indices: [UInt64] = []
+    /// By which index of the catalogue an identity was no more.
+    private var ends: [Identity: UInt64] = [:]
+    /// Since when a process has known that.
+    private var known: [Knowledge: Instant] = [:]
+    /// Addresses that were given to containers.
+    private(set) var given = 0
+    private let tells: Bool
+
+    init(nodes: Int, seed: UInt64, rules: SafetyRules, tells: Bool = false) throws {
+        // Nothing of membership comes due by itself.
+        var parameters = MembershipParameters()
+        parameters.period = .seconds(1_000_000_000)
+        parameters.gossipTick = .seconds(1_000_000_000)
+        world = try World(count: nodes, seed: seed, parameters: parameters, rules: rules, hasMembership: false)
+        networks = Array(repeating: [:], count: nodes)
+        boots = Array(repeating: Array(repeating: 1, count: nodes), count: nodes)
+        self.tells = tells
+        guard world.makeCluster() else { throw World.Failed("the cluster could not be formed") }
+        guard case .token(let report) = world.control(0, .joinToken(newSecret: nil)) else { throw World.Failed("no token") }
+        token = report.token
+        for node in 0..<nodes {
+            networks[node][0] = try world.createNetwork(node, Self.networks[0].name, subnet: Self.networks[0].subnet)
+        }
+    }
+
+    func perform(_ step: OwnershipStep) throws {
+        if tells { world.log("\(step)") }
+        try perform(step.act)
+        world.run(for: step.pause)
+        forgetLost()
+        check()
+    }
+
+    private func perform(_ act: OwnershipStep.Act) throws {
+        let nodes = world.nodes
+        switch act {
+        case .attach(let node, let container, let address, let calls): attach(node, container, address, calls)
+        case .detach(let container, let calls): detach(container, calls)
+        case .open(let node, let network): open(node, network)
+        case .close(let node, let network): close(node, network)
+        case .crash(let node, let kept):
+            guard nodes[node].isUp else { return }
+            world.crash(node, keeping: kept)
+            for index in containers.indices where containers[index].node == node { containers[index].isBusy = false }
+            containers.removeAll { $0.node == node && $0.prefix == nil }
+        case .restart(let node): if !nodes[node].isUp { try world.restart(node) }
+        case .split(let mask):
+            let sides = Dictionary(grouping: nodes.indices) { mask >> UInt8($0) & 1 }
+            world.network.split(sides[0] ?? [], sides[1] ?? [])
+        case .cut(let from, let to): if nodes.indices.contains(to) { world.network.cuts.insert(.init(from, to)) }
+        case .heal: world.network.heal()
+        case .hold(let from, let to): world.lateLinks.insert(.init(from, to))
+        case .holdNothing: world.lateLinks = []
+        case .deliver(let choice): deliver(choice)
+        case .notice(let node): notice(node)
+        case .rest:
+            world.network.heal()
+            world.lateLinks = []
+            for node in nodes.indices { notice(node) }
+        case .disk(let node, let time): world.nodes[node].storeTime = time
+        case .remove(let node, let other): control(other, .removeNode("host\(node + 1)", force: true))
+        case .leave(let node): control(node, .leave(force: true))
+        case .join(let node): control(node, .join(token: token, host: "\(World.address(0))", port: 7946))
+        }
+    }
+
+    private func control(_ node: Int, _ request: ControlRequest) { _ = world.beginControl(node, request) }
+
+    private func deliver(_ choice: Int) {
+        guard !world.lateMessages.isEmpty else { return }
+        let (link, bytes, path) = world.lateMessages.remove(at: choice % world.lateMessages.count)
+        guard world.nodes[link.to].isUp, world.nodes[link.to].peers.contains(World.id(link.from)) else { return }
+        world.handle(link.to, .message(from: World.id(link.from), bytes, path))
+    }
+
+    /// What membership would tell a node when it has had time to see how things are.
+    private func notice(_ node: Int) {
+        guard world.nodes[node].isUp else { return }
+        for peer in world.nodes.indices where world.nodes[node].peers.contains(World.id(peer)) {
+            let id = World.id(peer)
+            let isReached =
+                world.nodes[peer].isUp && world.nodes[peer].peers.contains(World.id(node))
+                && world.network.cuts.isDisjoint(with: [.init(node, peer), .init(peer, node)])
+            let status = PeerStatus(state: isReached ? .alive : .unreachable, since: world.now)
+            world.handle(node, .peer(id, status))
+            guard isReached else { continue }
+            if boots[node][peer] != world.nodes[peer].boot {
+                boots[node][peer] = world.nodes[peer].boot
+                world.handle(node, .restarted(id))
+            }
+            var engine = world.nodes[peer].engine
+            let facts = engine.facts(for: World.id(node))
+            world.handle(node, .heard(id, catalogue: facts.catalogue, digest: facts.digest, roundTrip: nil))
+        }
+    }
+
+    // MARK: Calls
+
+    private func index(of id: Int) -> Int? { containers.firstIndex { $0.id == id } }
+
+    private func change(_ id: Int, _ body: (inout Container) -> Void) {
+        if let index = index(of: id) { body(&containers[index]) }
+    }
+
+    private func open(_ node: Int, _ network: Int) {
+        guard world.nodes[node].isUp, networks[node][network] == nil else { return }
+        let (name, subnet) = Self.networks[network]
+        world.beginCreateNetwork(node, name, subnet: subnet) { [unowned self] in networks[node][network] = $0 }
+    }
+
+    private func close(_ node: Int, _ network: Int) {
+        // Engines refuse while there are containers.
+        guard world.nodes[node].isUp, let created = networks[node][network],
+            !containers.contains(where: { $0.node == node && $0.network.network == created.network })
+        else { return }
+        networks[node][network] = nil
+        _ = world.begin(node, .releasePool(created.pool))
+        _ = world.begin(node, .deleteNetwork(created.network))
+    }
+
+    private func attach(_ node: Int, _ id: Int, _ place: Int?, _ calls: Int) {
+        guard world.nodes[node].isUp, let network = networks[node][0], index(of: id) == nil else { return }
+        let name = "container \(id)"
+        let container = Container(
+            id: id, node: node, network: network, endpoint: World.endpointID(name), mac: World.mac(name))
+        containers.append(container)
+        let address = place.flatMap { network.prefix.first.advanced(by: UInt128($0)) }
+        let request = RequestAddress(pool: network.pool, address: address, purpose: .endpoint(container.mac))
+        world.begin(node, .requestAddress(request)) { [unowned self] answer in
+            guard case .address(let prefix) = answer else { return end(id, answer) }
+            if tells { world.log("container \(id) is given \(prefix.address) on host\(node + 1)") }
+            given += 1
+            change(id) {
+                $0.prefix = prefix
+                $0.isBusy = calls > 1
+            }
+            if calls > 1 { create(container, prefix, calls) }
+        }
+    }
+
+    private func end(_ id: Int, _ answer: DriverResponse) {
+        if tells { world.log("container \(id): \(answer)") }
+        containers.removeAll { $0.id == id }
+    }
+
+    private func create(_ container: Container, _ prefix: IPPrefix, _ calls: Int) {
+        let (id, node, network) = (container.id, container.node, container.network)
+        let create = CreateEndpoint(
+            network: network.network, endpoint: container.endpoint, v4: prefix, v6: nil, mac: container.mac, options: [:])
+        world.begin(node, .createEndpoint(create)) { [unowned self] answer in
+            if case .failed = answer {
+                _ = world.begin(node, .releaseAddress(network.pool, prefix.address))
+                return end(id, answer)
+            }
+            let epoch = world.nodes[node].engine.member.epoch
+            change(id) {
+                $0.epoch = epoch
+                $0.isAdmitted = true
+                $0.isBusy = calls > 2
+            }
+            guard calls > 2 else { return }
+            let join = Join(network: network.network, endpoint: container.endpoint, sandboxKey: "/run/docker/netns/1")
+            world.begin(node, .join(join)) { [unowned self] answer in
+                guard case .failed = answer else { return change(id) { $0.isBusy = false } }
+                _ = world.begin(node, .deleteEndpoint(network: network.network, endpoint: container.endpoint))
+                _ = world.begin(node, .releaseAddress(network.pool, prefix.address))
+                end(id, answer)
+            }
+        }
+    }
+
+    private func detach(_ id: Int, _ calls: Int) {
+        guard let index = index(of: id), world.nodes[containers[index].node].isUp, !containers[index].isBusy,
+            let prefix = containers[index].prefix
+        else { return }
+        containers[index].isAdmitted = false
+        let container = containers[index]
+        let release = DriverRequest.releaseAddress(container.network.pool, prefix.address)
+        let all: [DriverRequest] = [
+            .leave(network: container.network.network, endpoint: container.endpoint),
+            .deleteEndpoint(network: container.network.network, endpoint: container.endpoint), release,
+        ]
+        if calls == 0 || calls == 3 { containers.remove(at: index) }
+        call(container.node, calls == 0 ? [release] : Array(all.prefix(calls)))
+    }
+
+    /// One after the other.
+    private func call(_ node: Int, _ requests: [DriverRequest]) {
+        guard let first = requests.first else { return }
+        world.begin(node, first) { [unowned self] _ in call(node, Array(requests.dropFirst())) }
+    }
+
+    /// A node that forgot the cluster has taken its containers' links down.
+    private func forgetLost() {
+        for node in world.nodes.indices where world.nodes[node].isUp && world.nodes[node].engine.catalogue.cluster == nil {
+            networks[node] = [:]
+            containers.removeAll { $0.node == node }
+        }
+    }
+
+    // MARK: What must hold
+
+    private func check() {
+        let now = world.nodes.map { $0.isUp ? $0.engine.catalogue.index : 0 }
+        if now != indices {
+            indices = now
+            world.checkCatalogues()
+        }
+        var holders: [IPAddress: Container] = [:]
+        for container in containers where container.isAdmitted && counts(container) {
+            guard let address = container.prefix?.address else { continue }
+            if let other = holders.updateValue(container, forKey: address) {
+                world.violate(
+                    "U",
+                    "\(address) is on container \(other.id) of host\(other.node + 1) and on container \(container.id) of "
+                        + "host\(container.node + 1)")
+            }
+        }
+    }
+
+    /// Is it an endpoint of a member? One of a node that was removed is of no account where the removal is known, and shall be gone there.
+    private func counts(_ container: Container) -> Bool {
+        let id = World.id(container.node)
+        // The writer's catalogue is the newest.
+        let newest = world.nodes[0].engine.catalogue
+        if newest.members[id]?.epoch == container.epoch { return true }
+        let identity = Identity(node: container.node, epoch: container.epoch)
+        let end = ends[identity] ?? newest.index
+        ends[identity] = end
+        let vtep = world.nodes[container.node].vtep
+        for index in world.nodes.indices where world.nodes[index].isUp && world.nodes[index].engine.catalogue.index >= end {
+            let host = world.nodes[index]
+            if index == container.node {
+                if host.engine.localRecords.contains(where: { $0.endpoint == container.endpoint }) { return true }
+                continue
+            }
+            let knowledge = Knowledge(identity: identity, observer: index, boot: host.boot)
+            let since = known[knowledge] ?? world.now
+            known[knowledge] = since
+            if world.now - since > Self.repairTime,
+                host.kernel.state.networks.values.contains(where: { $0.forwarding[container.mac] == .vtep(vtep) })
+            {
+                return true
+            }
+        }
+        return false
+    }
+}

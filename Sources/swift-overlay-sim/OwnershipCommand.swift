@@ -1,0 +1,107 @@
+import ArgumentParser
+import OverlaySimulation
+
+/// Plays who owns which address, and what becomes of it without one of the rules.
+struct OwnershipCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ownership", abstract: "Play who owns which address: one small subnet, and every fault after every call.")
+
+    @Option(help: "Calls and faults of a seed.") var steps = 500
+    @Option(name: .shortAndLong, help: "The first seed.") var seed: UInt64 = 1
+    @Option(help: "How many seeds.") var seeds = 1
+    @Option(help: "Begin no further seed after so many seconds.") var seconds: Double?
+    @Option(help: "Seeds at a time.") var jobs = 2
+    @Option(help: "Leave out this rule, such as R2.", transform: rule) var without: OwnershipPlay.Rule?
+    @Option(help: "Of the seed's steps these alone, such as 3,17,40.") var only: String?
+    @Flag(help: "Leave out each rule in turn: every one must be missed, and all together must hold.") var rules = false
+    @Flag(help: "Print what happened, violation or not.") var trace = false
+
+    private static func rule(_ text: String) throws -> OwnershipPlay.Rule {
+        guard let rule = OwnershipPlay.Rule(rawValue: text) else {
+            throw ValidationError("no rule \(text) to leave out; there are \(OwnershipPlay.Rule.allCases.map(\.rawValue))")
+        }
+        return rule
+    }
+
+    private struct Sum {
+        var seeds = 0
+        var steps = 0
+        var addresses = 0
+        var caught: [UInt64] = []
+        var time = Duration.zero
+    }
+
+    func run() async throws {
+        if let only {
+            let kept = only.split(separator: ",").compactMap { Int($0) }
+            return try report(OwnershipPlay(steps: steps, without: without), seed, keeping: kept)
+        }
+        guard rules else {
+            let play = OwnershipPlay(steps: steps, without: without)
+            let sum = await sum(play, seeds: seeds)
+            print(line(play, sum))
+            guard let first = sum.caught.first else {
+                if trace { try report(play, seed, keeping: nil) }
+                return
+            }
+            return try report(play, first, keeping: play.shrink(seed: first))
+        }
+        var hasFailed = false
+        for missing in [nil] + OwnershipPlay.Rule.allCases {
+            let play = OwnershipPlay(steps: steps, without: missing)
+            let sum = await sum(play, seeds: seeds)
+            print(line(play, sum))
+            if (missing == nil) != sum.caught.isEmpty { hasFailed = true }
+            if missing == nil, let first = sum.caught.first { try? report(play, first, keeping: play.shrink(seed: first)) }
+        }
+        if hasFailed { throw ExitCode(1) }
+    }
+
+    private func sum(_ play: OwnershipPlay, seeds: Int) async -> Sum {
+        let start = ContinuousClock.now
+        let limit = seconds.map { start + .seconds($0) }
+        var sum = Sum()
+        await withTaskGroup(of: OwnershipPlay.Outcome.self) { group in
+            var next = seed
+            func add() {
+                guard next < seed + UInt64(max(seeds, 0)), limit.map({ ContinuousClock.now < $0 }) ?? true else { return }
+                let seed = next
+                next += 1
+                group.addTask { @concurrent in play.run(seed: seed) }
+            }
+            for _ in 0..<max(jobs, 1) { add() }
+            for await outcome in group {
+                sum.seeds += 1
+                sum.steps += outcome.steps
+                sum.addresses += outcome.addresses
+                if !outcome.violations.isEmpty { sum.caught.append(outcome.seed) }
+                add()
+            }
+        }
+        sum.caught.sort()
+        sum.time = ContinuousClock.now - start
+        return sum
+    }
+
+    private func line(_ play: OwnershipPlay, _ sum: Sum) -> String {
+        let title = play.missing.map { "without \($0.rawValue)" } ?? "all rules"
+        let first = sum.caught.first.map { "first seed \($0)" } ?? ""
+        let counts = "\(sum.caught.count) of \(sum.seeds) seeds with a violation  \(sum.steps) steps  \(sum.addresses) addresses"
+        return "\(title.padded(to: 12))  \(counts)  \(sum.time.formatted)  \(first)  \(play.missing?.summary ?? "")"
+    }
+
+    private func report(_ play: OwnershipPlay, _ seed: UInt64, keeping kept: [Int]?) throws {
+        let outcome = play.run(seed: seed, keeping: kept, tells: true)
+        for line in outcome.trace { print("    \(line)") }
+        for violation in outcome.violations { print("VIOLATION \(violation)") }
+        var again = "swift-overlay-sim ownership --seed \(seed) --steps \(play.steps)"
+        if let missing = play.missing { again += " --without \(missing.rawValue)" }
+        if let kept { again += " --only \(kept.map(String.init).joined(separator: ","))" }
+        print("again: \(again)")
+        if !outcome.violations.isEmpty { throw ExitCode(1) }
+    }
+}
+
+extension String {
+    fileprivate func padded(to width: Int) -> String { self + String(repeating: " ", count: max(width - count, 0)) }
+}
