@@ -84,15 +84,22 @@ extension MembershipMessage: Wire {
         case 7: body = .notice
         default: throw .invalid("membership message")
         }
-        incarnation = try reader.value()
+        incarnation = try reader.compactIncarnation()
         round = try reader.integer()
         ailment = try reader.byte()
         guard ailment <= Membership.worst else { throw .invalid("ailment") }
-        facts = Membership.Facts(catalogue: try reader.value(), digest: try reader.integer(), writes: try reader.counter())
+        let reign = Reign(generation: try reader.compactCounter(), writer: try reader.value())
+        facts = Membership.Facts(
+            catalogue: CataloguePosition(reign: reign, index: try reader.compactCounter()), digest: try reader.integer(),
+            writes: try reader.compactCounter())
         view = try reader.integer()
         run = try reader.integer()
-        heard = try reader.value()
-        updates = try reader.list(limit: Self.updateLimit)
+        heard = StateMark(
+            life: try reader.compactIncarnation().life, run: try reader.integer(), writes: try reader.compactCounter())
+        let count = Int(try reader.byte())
+        guard count <= Self.updateLimit else { throw .tooLong(limit: Self.updateLimit) }
+        updates = []
+        for _ in 0..<count { updates.append(try reader.value()) }
     }
 
     func encode(to writer: inout ByteWriter) {
@@ -119,15 +126,43 @@ extension MembershipMessage: Wire {
             writer.bool(isAnswer)
         case .notice: writer.byte(7)
         }
-        writer.value(incarnation)
+        writer.compact(incarnation)
         writer.integer(round)
         writer.byte(ailment)
-        writer.value(facts.catalogue)
+        writer.compact(facts.catalogue.reign.generation)
+        writer.value(facts.catalogue.reign.writer)
+        writer.compact(facts.catalogue.index)
         writer.integer(facts.digest)
-        writer.integer(facts.writes)
+        writer.compact(facts.writes)
         writer.integer(view)
         writer.integer(run)
-        writer.value(heard)
-        writer.list(updates)
+        writer.compact(Incarnation(value: heard.life << 24))
+        writer.integer(heard.run)
+        writer.compact(heard.writes)
+        writer.byte(UInt8(updates.count))
+        for update in updates { writer.value(update) }
+    }
+}
+
+/// Four of these messages a second, all day long: what mostly is small is made small.
+extension ByteReader {
+    fileprivate mutating func compactCounter() throws(DecodeError) -> UInt64 {
+        let value = try compact()
+        guard value < Limits.counter else { throw .invalid("counter") }
+        return value
+    }
+
+    fileprivate mutating func compactIncarnation() throws(DecodeError) -> Incarnation {
+        let (epoch, boot, sequence) = (try compact(), try compact(), try compact())
+        guard epoch < 1 << 16, boot < 1 << 24, sequence < 1 << 24 else { throw .invalid("incarnation") }
+        return Incarnation(value: epoch << 48 | boot << 24 | sequence)
+    }
+}
+
+extension ByteWriter {
+    fileprivate mutating func compact(_ incarnation: Incarnation) {
+        compact(incarnation.value >> 48)
+        compact(incarnation.value >> 24 & 0xFF_FFFF)
+        compact(incarnation.value & 0xFF_FFFF)
     }
 }

@@ -52,6 +52,18 @@ public struct ByteReader: Sendable {
         return value
     }
 
+    /// A number that mostly is small: seven bits a byte, the lowest first (LEB128). Each has one form only.
+    public mutating func compact() throws(DecodeError) -> UInt64 {
+        var value: UInt64 = 0
+        for shift in stride(from: 0, to: 63, by: 7) {
+            let byte = try byte()
+            guard shift == 0 || byte != 0 else { throw .invalid("number") }
+            value |= UInt64(byte & 0x7F) << UInt64(shift)
+            if byte < 0x80 { return value }
+        }
+        throw .invalid("number")
+    }
+
     /// Takes exactly `count` bytes.
     public mutating func take(_ count: Int) throws(DecodeError) -> [UInt8] {
         guard count >= 0, remaining >= count else { throw .truncated }
@@ -126,6 +138,17 @@ public struct ByteWriter: Sendable {
             storage.append(UInt8(truncatingIfNeeded: value >> T(shift)))
             shift -= 8
         }
+    }
+
+    /// - Precondition: Below 2⁶³.
+    public mutating func compact(_ value: UInt64) {
+        precondition(value >> 63 == 0, "\(value) has 64 bits")
+        var rest = value
+        while rest >= 0x80 {
+            storage.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+            rest >>= 7
+        }
+        storage.append(UInt8(truncatingIfNeeded: rest))
     }
 
     public mutating func raw(_ value: some Collection<UInt8>) { storage.append(contentsOf: value) }

@@ -39,7 +39,8 @@ struct LoneMember {
     ) {
         let message = MembershipMessage(
             body: body, incarnation: incarnation, round: round, ailment: 0,
-            facts: Membership.Facts(catalogue: Self.nothing.catalogue, digest: 0, writes: writes), view: view ?? membership.view, run: run,
+            facts: Membership.Facts(catalogue: Self.nothing.catalogue, digest: 0, writes: writes), view: view ?? membership.view,
+            run: run,
             heard: heard, updates: updates)
         try? membership.receive(message.wireBytes, from: sender, via: path, now: now, facts: { _ in Self.nothing }, into: &effects)
     }

@@ -50,14 +50,18 @@ import Testing
         #expect(decoded { _ in } == .value(Self.message(.ping(1), [Self.update(1)])))
         for tag in [0, 8, 255] as [UInt8] { #expect(decoded { $0[0] = tag } == .refused(.invalid("membership message"))) }
         // Tag, number, incarnation, round; then the ailment.
-        for ailment in [8, 255] as [UInt8] { #expect(decoded { $0[17] = ailment } == .refused(.invalid("ailment"))) }
+        for ailment in [8, 255] as [UInt8] { #expect(decoded { $0[12] = ailment } == .refused(.invalid("ailment"))) }
         for claim in [0, 5, 255] as [UInt8] {
             #expect(decoded { $0[$0.count - 17] = claim } == .refused(.invalid("claim")))
         }
         // Writes, of the sender and as it heard them of the receiver; and the life that it heard.
-        for byte in [58, 90] { #expect(decoded { $0[byte] = 0x40 } == .refused(.invalid("counter"))) }
-        for byte in 78...80 { #expect(decoded { $0[byte] = 1 } == .refused(.invalid("life"))) }
-        #expect(decoded { $0[101] = 25 } == .refused(.tooLong(limit: 24)))
+        #expect(decoded { $0[39] = 0x80 } == .refused(.invalid("number")), "in more bytes than it needs")
+        #expect(decoded { $0[72] = 0x40 } == .refused(.invalid("counter")))
+        #expect(decoded { $0.replaceSubrange(39...39, with: [UInt8](repeating: 0xFF, count: 9)) } == .refused(.invalid("number")))
+        for (byte, value) in [(54, 4), (58, 8)] as [(Int, UInt8)] {
+            #expect(decoded { $0[byte] = value } == .refused(.invalid("incarnation")))
+        }
+        #expect(decoded { $0[73] = 25 } == .refused(.tooLong(limit: 24)))
         let many = (0...MembershipMessage.updateLimit).map { Self.update(UInt128($0)) }
         #expect(decode(MembershipMessage.self, Self.message(.ping(1), many).wireBytes) == .refused(.tooLong(limit: 24)))
     }
