@@ -9,14 +9,19 @@ public enum CatalogueSamples {
     public static func member(_ id: NodeID, _ name: String, _ last: UInt8) -> Member {
         Member(
             id: id, name: name, address: IPAddress(v4: 192, 0, 2, last), port: 7946, vtep: IPAddress(v4: 198, 51, 100, last),
-            publicKey: [UInt8](repeating: last, count: 32), epoch: 1)
+            publicKey: [UInt8](repeating: last, count: 32), agreementKey: [UInt8](repeating: last, count: 32), epoch: 1)
     }
 
     public static let members = [member(writer, "one", 1), member(other, "two", 2)]
 
     static let cluster = Cluster(
         id: ClusterID(bits: 0xC1 << 120), writer: writer, addressPool: IPPrefix("10.32.0.0/12")!, subnetLength: 24,
-        dataPathPort: 4789, gossipKey: [UInt8](repeating: 7, count: 32), joinSecret: [UInt8](repeating: 9, count: 32))
+        dataPathPort: 4789, rootKey: [UInt8](repeating: 5, count: 32), rootPublicKey: [UInt8](repeating: 6, count: 32),
+        gossipKey: [UInt8](repeating: 7, count: 32), joinSecret: secret(9))
+
+    private static func secret(_ value: UInt8) -> JoinSecret {
+        JoinSecret(secret: [UInt8](repeating: value, count: 16), expires: 1_800_000_000)
+    }
 
     private static func open(
         _ name: String?, _ family: IPAddress.Family, _ prefix: String? = nil, range: String? = nil, avoiding: [String] = []
@@ -45,7 +50,8 @@ public enum CatalogueSamples {
             (other, .move(SubnetID(1), IPAddress("10.0.0.9")!, to: NodeID(bits: 1), epoch: 1)),
             (other, .claimBlock(SubnetID(99), count: 16)),
             (writer, .claimBlock(SubnetID(2), count: 1)),
-            (writer, .setJoinSecret([UInt8](repeating: 3, count: 32))),
+            (writer, .setJoinSecret(secret(3))),
+            (writer, .rotateKey([UInt8](repeating: 4, count: 32))),
         ]
     }
 

@@ -10,12 +10,14 @@ import OverlayModel
     }
     let bodies: [MembershipMessage.Body] = [
         .ping(1), .acknowledge(2), .request(3, target: subject, milliseconds: 200), .reached(4), .notReached(5), .states(isAnswer: false),
-        .states(isAnswer: true),
+        .states(isAnswer: true), .notice,
     ]
     let seeds = bodies.map {
         MembershipMessage(
             body: $0, incarnation: incarnation, round: 9, ailment: 1,
-            facts: Membership.Facts(catalogue: CataloguePosition(reign: Reign(generation: 1, writer: NodeID(bits: 1)), index: 5), digest: 6), view: 7, updates: updates)
+            facts: Membership.Facts(
+                catalogue: CataloguePosition(reign: Reign(generation: 1, writer: NodeID(bits: 1)), index: 5), digest: 6, writes: 3),
+            view: 7, run: 8, heard: StateMark(life: incarnation.life, run: 9, writes: 2), updates: updates)
     }
     return Target(seeds: seeds.map(\.wireBytes)) { roundTrip(MembershipMessage.self, $0) }
 }

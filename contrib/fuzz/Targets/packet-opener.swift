@@ -1,22 +1,35 @@
 public import Fuzzing
-import OverlayCrypto
+@testable import OverlayCrypto
 import OverlayModel
 
-private let key = [UInt8](repeating: 7, count: 32)
-private let cluster = ClusterID(bits: 1)
-private let sender = NodeID(bits: 5)
-private let salt = [UInt8](repeating: 1, count: 16)
+private let sender = NodeKey(privateBytes: [UInt8](repeating: 1, count: 32)) ?? NodeKey()
+private let receiver = NodeKey(privateBytes: [UInt8](repeating: 2, count: 32)) ?? NodeKey()
+private let root = RootKey(privateBytes: [UInt8](repeating: 3, count: 32)) ?? RootKey()
+private let secret = [UInt8](repeating: 4, count: 16)
+private let now: UInt64 = 1_800_000_000
+
+private func cipher(_ key: NodeKey, _ peer: NodeKey) -> PacketCipher {
+    var cipher = PacketCipher(identity: key, boot: 1, salt: [1, 2, 3, 4])
+    cipher.setKeys([.init(id: 2, bytes: [UInt8](repeating: 7, count: 32)), .init(id: 1, bytes: [UInt8](repeating: 8, count: 32))])
+    cipher.setPeers([peer.id: peer.agreementBytes])
+    return cipher
+}
 
 /// What comes from the network before it is known to be of a member. The first byte tells what is tried with the rest.
 @_silgen_name("fuzzTarget") public func target() -> Target {
-    var sealer = PacketSealer(clusterKey: key, node: sender, boot: 1)
+    var sealer = cipher(sender, receiver)
     let text = Array("hello".utf8)
-    let packets = [sealer.seal(text, on: .datagram), sealer.seal([], on: .datagram), sealer.seal(text, on: .stream)]
-    let join = JoinSealer(cluster: cluster, secret: key)
-    let frames = [join.sealRequest(text, salt: salt), join.sealAnswer(text, to: salt)]
-    let seeds: [[UInt8]] = (packets + frames).compactMap { $0.map { [0] + $0 } }
+    let packets = [(text, PacketChannel.datagram), ([], .datagram), (text, .stream)].compactMap {
+        sealer.seal($0.0, to: receiver.id, on: $0.1)
+    }
     let counters: [UInt64] = [1, 5, 3, 5, 1024, 1025, 1 << 40, (1 << 40) - 1023, .max, 2]
-    return Target(seeds: seeds + [[1, 0, 0] + text, [1, 30, 1] + text, [2] + counters.flatMap(\.wireBytes)], run: run)
+    let joiner = Joiner(node: sender, pin: root.pin, secret: secret)
+    let frames = [joiner.hello, JoinResponder.failure(.expired)] + (proof(to: joiner.hello).map { [$0.frame] } ?? [])
+    let certificate = NodeCertificate(of: receiver, name: "one", root: root, now: now).wireBytes
+    return Target(
+        seeds: packets.map { [0] + $0 } + frames.map { [3] + $0 } + [
+            [1, 0, 0] + text, [1, 30, 1] + text, [2] + counters.flatMap(\.wireBytes), [4] + certificate,
+        ], run: run)
 }
 
 private func run(_ bytes: [UInt8]) {
@@ -26,37 +39,47 @@ private func run(_ bytes: [UInt8]) {
     case 0: open(rest)
     case 1: alter(rest)
     case 2: replay(rest)
+    case 3: join(rest)
+    case 4: roundTrip(NodeCertificate.self, rest)
     default: break
     }
 }
 
-private func makeOpener() -> PacketOpener {
-    var opener = PacketOpener(clusterKey: key)
-    opener.setPeers([sender])
-    return opener
-}
-
 private func open(_ packet: [UInt8]) {
-    var opener = makeOpener()
-    for channel in [PacketChannel.datagram, .stream] {
+    var opener = cipher(receiver, sender)
+    for channel in PacketChannel.allCases {
         // Once at the most.
         if (try? opener.open(packet, on: channel)) != nil { require((try? opener.open(packet, on: channel)) == nil, "no replay") }
     }
-    let join = JoinSealer(cluster: cluster, secret: key)
-    if let (salt, text) = join.openRequest(packet) { require(text.count < packet.count && salt.count == 16, "a request") }
-    _ = join.openAnswer(packet, to: salt)
 }
 
 /// One altered byte, told by its place and how, is noticed; none is none.
 private func alter(_ bytes: [UInt8]) {
     guard bytes.count >= 2 else { return }
     let text = Array(bytes.dropFirst(2))
-    var sealer = PacketSealer(clusterKey: key, node: sender, boot: 1)
-    guard var packet = sealer.seal(text, on: .stream) else { fatalError("not sealed") }
+    var sealer = cipher(sender, receiver)
+    guard var packet = sealer.seal(text, to: receiver.id, on: .stream) else { fatalError("not sealed") }
     packet[Int(bytes[0]) % packet.count] ^= bytes[1]
-    var opener = makeOpener()
+    var opener = cipher(receiver, sender)
     let opened = try? opener.open(packet, on: .stream)
     require(opened?.plaintext == (bytes[1] == 0 ? text : nil), "what is altered is not opened")
+}
+
+private func proof(to hello: [UInt8]) -> (responder: JoinResponder, frame: [UInt8])? {
+    var responder = JoinResponder()
+    let certificate = NodeCertificate(of: receiver, name: "one", root: root, now: now)
+    let frame = try? responder.proof(to: hello, node: receiver, certificate: certificate, root: root.publicBytes, now: now)
+    return frame.map { (responder, $0) }
+}
+
+/// No frame that is made up gets anybody anywhere.
+private func join(_ frame: [UInt8]) {
+    var joiner = Joiner(node: sender, pin: root.pin, secret: secret)
+    require((try? joiner.request([1], to: frame, now: now)) == nil, "an invented proof")
+    require((try? joiner.result(frame)) == nil, "an invented result")
+    _ = proof(to: frame)
+    guard var (responder, _) = proof(to: joiner.hello) else { fatalError("no proof") }
+    require((try? responder.record(of: frame, secret: secret) { ($0, sender.publicBytes) }) == nil, "an invented request")
 }
 
 /// The window of counters against a set that forgets nothing.
