@@ -86,6 +86,7 @@ extension Engine {
         replication.setLife(Incarnation(epoch: epoch, boot: boot).life)
         // What peers heard of an earlier life here was of another cluster, or is void since the node was removed.
         isAssured = true
+        assureAt = nil
         body(&catalogueNode, &out)
         var writes: [StoreWrite] = [.put(.node, key: Self.epochKey, value: epoch.wireBytes)]
         out.removeAll { effect in
@@ -215,6 +216,8 @@ extension Engine {
         ])
         withCatalogue { $0.leave(into: &$1) }
         tellPeers()
+        // There is no earlier life to hear of any more.
+        assure()
     }
 }
 

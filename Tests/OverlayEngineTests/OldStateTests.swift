@@ -65,6 +65,24 @@ import Testing
         #expect(throws: DriverError.self) { try world.attach(1, "next", to: networks[1], address: since[3].address) }
     }
 
+    /// Who forgets the cluster while it still waits for word of its earlier life has nothing to wait for any more.
+    @Test func aNodeThatLeavesRightAfterItsStartComesToRest() throws {
+        let (world, _) = try Self.world()
+        world.run(for: .seconds(1))
+        guard case .token(let report) = world.control(0, .joinToken(newSecret: nil)) else { return #expect(Bool(false), "no token") }
+        world.network.split([0, 2], [1])
+        world.crash(1)
+        try world.restart(1)
+        world.run(for: .milliseconds(10))
+        world.handle(1, .peer(World.id(0), PeerStatus(state: .unreachable, since: world.now)))
+        _ = world.control(1, .leave(force: true))
+        world.network.heal()
+        _ = world.control(1, .join(token: report.token, host: "\(World.address(0))", port: 7946))
+        world.run(for: .seconds(3))
+        #expect(world.violations == [])
+        #expect(world.nodes[1].engine.catalogue.cluster != nil)
+    }
+
     /// What is set aside stays so over restarts, and does not go back to the cluster when nobody uses it.
     @Test func whatIsSetAsideStaysSo() throws {
         let (world, networks) = try Self.world()
