@@ -127,10 +127,10 @@ extension Engine {
             throw DriverError(.invalid, "the token is malformed; `swift-overlay join-token` on a member prints it")
         }
         epoch += 1
-        _ = storeEpoch()
-        effects.append(
-            .contact(id, JoinContact(host: host, port: port, pin: token.pin, secret: token.secret, member: member)))
-        return .wait
+        let contact = JoinContact(host: host, port: port, pin: token.pin, secret: token.secret, member: member)
+        // Durable before anybody hears of it, and with it that an earlier membership is forgotten: after a crash its blocks would be
+        // handed out of, in the name of the new one.
+        return .after([storeEpoch()], .contact(contact), undo: nil)
     }
 
     mutating func joined(_ id: RequestID, _ answer: JoinAnswer) {

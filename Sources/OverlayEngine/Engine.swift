@@ -142,6 +142,8 @@ public struct Engine: Sendable {
         case driver(DriverResponse)
         case control(ControlResponse)
         case admission(JoinAnswer)
+        /// Not yet one: another node is asked first.
+        case contact(JoinContact)
     }
 
     /// What a call that failed half-way takes back.
@@ -385,6 +387,10 @@ public struct Engine: Sendable {
     }
 
     mutating func finish(_ id: RequestID, _ reply: Reply) {
+        if case .contact(let contact) = reply {
+            requests[id]?.reply = nil
+            return effects.append(.contact(id, contact))
+        }
         guard requests.removeValue(forKey: id) != nil else { return }
         addressWaits[id] = nil
         assuranceWaiters.remove(id)
@@ -392,6 +398,7 @@ public struct Engine: Sendable {
         case .driver(let response): effects.append(.respond(id, response))
         case .control(let response): effects.append(.answer(id, response))
         case .admission(let answer): effects.append(.admit(id, answer))
+        case .contact: break
         }
     }
 

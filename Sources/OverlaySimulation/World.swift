@@ -35,7 +35,7 @@ public final class World {
         var unsynced: [(EffectID, [StoreWrite])] = []
         var storedAt = Instant(nanoseconds: 0)
         /// Of its own disk; nil for one like the others'.
-        var storeTime: Interval?
+        public var storeTime: Interval?
         var timer: Instant?
         var stalledUntil: Instant?
         /// What arrives while the process is stopped.

@@ -93,7 +93,7 @@ struct OwnershipCommand: AsyncParsableCommand {
 
     private func line(_ play: OwnershipPlay, _ sum: Sum) -> String {
         let title = play.missing.map { "without \($0.rawValue)" } ?? "all rules"
-        let first = sum.caught.first.map { "first seed \($0)" } ?? ""
+        let first = sum.caught.isEmpty ? "" : "seeds \(sum.caught.prefix(5).map(String.init).joined(separator: ","))"
         let counts = "\(sum.caught.count) of \(sum.seeds) seeds with a violation  \(sum.steps) steps  \(sum.addresses) addresses"
         return "\(title.padded(to: 12))  \(counts)  \(sum.time.formatted)  \(first)  \(play.missing?.summary ?? "")"
     }

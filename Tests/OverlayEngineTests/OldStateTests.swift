@@ -83,6 +83,26 @@ import Testing
         #expect(world.nodes[1].engine.catalogue.cluster != nil)
     }
 
+    /// Nobody hears of the new epoch before the disk has it: what the disk has from before would pass for the new membership's.
+    @Test func aNodeIsNotAdmittedAnewBeforeItHasForgotten() throws {
+        let (world, _) = try Self.world()
+        world.run(for: .seconds(2))
+        guard case .token(let report) = world.control(0, .joinToken(newSecret: nil)) else { return #expect(Bool(false), "no token") }
+        world.nodes[1].storeTime = .milliseconds(500)
+        _ = world.beginControl(1, .leave(force: true))
+        world.run(for: .milliseconds(5))
+        #expect(world.nodes[1].engine.catalogue.cluster == nil)
+        let join = ControlRequest.join(token: report.token, host: "\(World.address(0))", port: 7946)
+        _ = world.beginControl(1, join)
+        world.run(for: .milliseconds(50))
+        #expect(world.nodes[0].engine.catalogue.members[World.id(1)] == nil)
+        world.crash(1, keeping: 0)
+        world.nodes[1].storeTime = .microseconds(100)
+        try world.restart(1)
+        world.run(for: .seconds(2))
+        #expect(world.nodes[0].engine.catalogue.members[World.id(1)] == nil)
+    }
+
     /// What is set aside stays so over restarts, and does not go back to the cluster when nobody uses it.
     @Test func whatIsSetAsideStaysSo() throws {
         let (world, networks) = try Self.world()
