@@ -43,6 +43,18 @@ public enum PacketFormat {
     /// What sealing adds, in bytes.
     public static let overhead = Limits.sealBytes
 
+    /// What is said to nodes that are no members, and have no key to open it with: version, 0, what is said.
+    public static func packet(notice: [UInt8]) -> [UInt8] { [version, 0] + notice }
+
+    /// What was said so.
+    public static func notice(in packet: [UInt8]) -> [UInt8]? {
+        guard packet.count > 2, packet.count <= noticeBytes, packet[0] == version, packet[1] == 0 else { return nil }
+        return Array(packet[2...])
+    }
+
+    /// Notices are no longer, in bytes.
+    static let noticeBytes = 256
+
     /// Who a packet claims to be from.
     public static func sender(of packet: [UInt8], on channel: PacketChannel) -> NodeID? {
         guard packet.count >= overhead, packet[0] == version, packet[1] == channel.rawValue else { return nil }

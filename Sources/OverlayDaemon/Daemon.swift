@@ -36,6 +36,8 @@ public enum Daemon {
             handlers: .init(
                 received: { peer, bytes, path in box.controller?.assumeIsolated { $0.received(bytes, from: peer, path) } },
                 earlierLife: { peer in box.controller?.assumeIsolated { $0.earlierLife(of: peer) } },
+                stranger: { node, source in box.controller?.assumeIsolated { $0.stranger(node, source) } },
+                notice: { bytes in box.controller?.assumeIsolated { $0.notice(bytes) } },
                 stream: { peer, failure in box.controller?.assumeIsolated { $0.stream(peer, failure) } },
                 drained: { box.controller?.assumeIsolated { $0.drained() } },
                 join: { connection, frame in

@@ -93,6 +93,10 @@ actor NodeController {
 
     func earlierLife(of peer: NodeID) { process(.earlierLife(of: peer), flush: false) }
 
+    func stranger(_ node: NodeID, _ source: SocketEndpoint) { process(.engine(.stranger(node, source)), flush: false) }
+
+    func notice(_ bytes: [UInt8]) { process(.engine(.notice(bytes)), flush: false) }
+
     func stream(_ peer: NodeID, _ failure: StreamFailure?) { process(.stream(peer, failure), flush: false) }
 
     /// The messages that arrived together are worked on.
@@ -193,6 +197,7 @@ actor NodeController {
         case .makeKey:
             let key = systemRandom(count: 32)
             loop.execute { self.assumeIsolated { $0.process(.keyMade(key)) } }
+        case .notify(let target, let bytes): transport?.assumeIsolated { $0.notify(target, bytes) }
         case .raiseBoot(let boot): transport?.assumeIsolated { $0.raise(boot: boot) }
         case .contact(let id, let target): contact(id, target)
         case .admit(let id, let answer):

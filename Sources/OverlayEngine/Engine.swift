@@ -48,6 +48,9 @@ public struct Engine: Sendable {
     var assureAt: Instant?
     /// Calls that wait for that.
     var assuranceWaiters: Set<RequestID> = []
+    /// When the last notice of a removal was sent, and when one was checked.
+    var noticeSent: Instant?
+    var noticeChecked: Instant?
     /// Addresses of this host's blocks that may be in use by containers of which an old copy of the state knew nothing.
     var setAside: [SubnetID: Set<AddressRange>] = [:]
     /// Of ``closing``, what this life has not given up itself.
@@ -268,6 +271,8 @@ public struct Engine: Sendable {
             withCatalogue { $0.learn(position, from: peer, now: now, into: &$1) }
             withReplication { $0.compare(digest, with: peer, now: now, into: &$1) }
         case .echo(let peer, let mark, let isAhead): echo(of: peer, mark, isAhead: isAhead)
+        case .stranger(let node, let source): heard(stranger: node, from: source)
+        case .notice(let bytes): noticed(bytes)
         case .applied(let id, let outcome): applied(id, outcome)
         case .stored(let id, let outcome): stored(id, outcome)
         case .observed(let id, let state): observed(id, state)

@@ -31,6 +31,10 @@ public enum EngineEvent: Sendable {
     case heard(NodeID, catalogue: CataloguePosition, digest: UInt64, roundTrip: Interval?)
     /// What a peer heard of this node: the first that any tells, and whatever proves that the state is an old copy.
     case echo(of: NodeID, StateMark, isAhead: Bool)
+    /// A packet in the name of a node that is no member; who really sent it is not known.
+    case stranger(NodeID, SocketEndpoint)
+    /// What came with a notice, of anybody.
+    case notice([UInt8])
     /// Somebody who knows the join secret asks to be a member.
     case joinRequest(RequestID, Member)
     /// The answer to ``EngineEffect/contact(_:_:)``.
@@ -74,6 +78,8 @@ public enum EngineEffect: Sendable {
     case peers([Member], keys: [GossipKey])
     /// 32 random bytes are wanted, of a quality that a core does not have; they come with ``EngineEvent/keyMade(_:)``.
     case makeKey
+    /// One datagram, not sealed, to who is no member any more.
+    case notify(SocketEndpoint, [UInt8])
     /// Peers have seen starts of this daemon up to below this one. Counters that must never be used twice go on from it.
     case raiseBoot(UInt32)
     /// Ask the node at an address for admission of `Member`.

@@ -21,6 +21,8 @@ public struct NodeIdentity: Hashable, Sendable {
     /// Subnets this host has routes for.
     public var routes: [IPPrefix]
 
+    public var endpoint: SocketEndpoint { SocketEndpoint(address: address, port: port) }
+
     public init(
         id: NodeID, name: String, publicKey: [UInt8], agreementKey: [UInt8], epoch: UInt32, boot: UInt32, address: IPAddress,
         port: UInt16, vtep: IPAddress, underlayMTU: UInt32, routes: [IPPrefix]

@@ -32,6 +32,10 @@ public actor GossipTransport {
         public var received: @Sendable (NodeID, [UInt8], MessagePath) -> Void
         /// A member sent an authentic packet of a life that is over: as if it knew nothing of the later one.
         public var earlierLife: @Sendable (NodeID) -> Void
+        /// A datagram in the name of a node that is no member, and where it came from.
+        public var stranger: @Sendable (NodeID, SocketEndpoint) -> Void
+        /// A notice, which is not sealed.
+        public var notice: @Sendable ([UInt8]) -> Void
         /// What became of an attempt to open a stream to a member: nil when it is open.
         public var stream: @Sendable (NodeID, StreamFailure?) -> Void
         /// The messages that arrived together have been handed on.
@@ -44,11 +48,15 @@ public actor GossipTransport {
         public init(
             received: @escaping @Sendable (NodeID, [UInt8], MessagePath) -> Void,
             earlierLife: @escaping @Sendable (NodeID) -> Void = { _ in },
+            stranger: @escaping @Sendable (NodeID, SocketEndpoint) -> Void = { _, _ in },
+            notice: @escaping @Sendable ([UInt8]) -> Void = { _ in },
             stream: @escaping @Sendable (NodeID, StreamFailure?) -> Void, drained: @escaping @Sendable () -> Void,
             join: @escaping @Sendable (JoinConnection, [UInt8]) -> Void, joinEnded: @escaping @Sendable (JoinConnection) -> Void
         ) {
             self.received = received
             self.earlierLife = earlierLife
+            self.stranger = stranger
+            self.notice = notice
             self.stream = stream
             self.drained = drained
             self.join = join
@@ -288,6 +296,13 @@ public actor GossipTransport {
         paused[node] = (.now() + length, length)
     }
 
+    /// Sends what needs no seal to somebody who is no member.
+    public func notify(_ target: SocketEndpoint, _ notice: [UInt8]) {
+        guard let datagrams, let address = try? SocketAddress(ipAddress: "\(target.address)", port: Int(target.port)) else { return }
+        let buffer = datagrams.allocator.buffer(bytes: PacketFormat.packet(notice: notice))
+        datagrams.write(AddressedEnvelope(remoteAddress: address, data: buffer), promise: nil)
+    }
+
     public func flush() { datagrams?.flush() }
 
     private func sendStream(_ message: [UInt8], to node: NodeID, at address: SocketAddress) {
@@ -355,8 +370,9 @@ public actor GossipTransport {
 
     // MARK: Receiving
 
-    func receive(datagram: [UInt8]) {
-        guard let (sender, message) = open(datagram, on: .datagram) else { return }
+    func receive(datagram: [UInt8], from source: SocketAddress) {
+        if let notice = PacketFormat.notice(in: datagram) { return handlers.notice(notice) }
+        guard let (sender, message) = open(datagram, on: .datagram, from: source) else { return }
         handlers.received(sender, message, .datagram)
     }
 
@@ -389,7 +405,7 @@ public actor GossipTransport {
         handlers.joinEnded(join)
     }
 
-    private func open(_ packet: [UInt8], on channel: PacketChannel) -> (NodeID, [UInt8])? {
+    private func open(_ packet: [UInt8], on channel: PacketChannel, from source: SocketAddress? = nil) -> (NodeID, [UInt8])? {
         do throws(OpenError) {
             guard cipher.hasKey else { return nil }
             let opened = try cipher.open(packet, on: channel)
@@ -405,7 +421,12 @@ public actor GossipTransport {
                 case .replayed: "replayed"
                 case .earlierLife: "of an earlier life"
                 }
-            if case .earlierLife(let sender) = error { handlers.earlierLife(sender) }
+            switch error {
+            case .earlierLife(let sender): handlers.earlierLife(sender)
+            case .unknownSender(let sender):
+                if let source = source.flatMap({ SocketEndpoint($0) }) { handlers.stranger(sender, source) }
+            default: break
+            }
             counters.dropped[reason, default: 0] += 1
             return nil
         }
@@ -445,5 +466,13 @@ extension Result<any Channel, any Error> {
         }
         if case ChannelError.connectTimeout? = error as? ChannelError { return .failed("no answer to a connection") }
         return .failed("\(error)")
+    }
+}
+
+extension SocketEndpoint {
+    /// nil for what is no address of the Internet.
+    fileprivate init?(_ address: SocketAddress) {
+        guard let ip = address.ipAddress.flatMap({ IPAddress($0) }), let port = address.port else { return nil }
+        self.init(address: ip, port: UInt16(truncatingIfNeeded: port))
     }
 }

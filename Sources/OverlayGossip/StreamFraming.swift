@@ -97,8 +97,9 @@ final class DatagramHandler: ChannelInboundHandler {
     init(transport: GossipTransport) { self.transport = transport }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        let packet = Array(unwrapInboundIn(data).data.readableBytesView)
-        transport.assumeIsolated { $0.receive(datagram: packet) }
+        let envelope = unwrapInboundIn(data)
+        let packet = Array(envelope.data.readableBytesView)
+        transport.assumeIsolated { $0.receive(datagram: packet, from: envelope.remoteAddress) }
     }
 
     func channelReadComplete(context: ChannelHandlerContext) { transport.assumeIsolated { $0.drained() } }

@@ -68,3 +68,14 @@ public enum StreamFailure: Hashable, Sendable {
     /// Nothing came back, or no way leads there: what the system said.
     case failed(String)
 }
+
+/// Where a packet came from, or goes.
+public struct SocketEndpoint: Hashable, Sendable {
+    public var address: IPAddress
+    public var port: UInt16
+
+    public init(address: IPAddress, port: UInt16) {
+        self.address = address
+        self.port = port
+    }
+}

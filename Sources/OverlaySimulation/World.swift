@@ -225,6 +225,11 @@ public final class World {
             schedule(.event(index, boot: boot, .engine(.applied(id, outcome))), in: .microseconds(100))
         case .observe(let id):
             schedule(.event(index, boot: boot, .engine(.observed(id, nodes[index].kernel.state))), in: .microseconds(100))
+        case .notify(let target, let bytes):
+            guard let other = nodes.firstIndex(where: { $0.engine.identity.endpoint == target }) else { return }
+            for delay in network.datagram(.init(index, other), bytes: bytes.count, &random) {
+                schedule(.event(other, boot: nodes[other].boot, .engine(.notice(bytes))), in: delay)
+            }
         case .raiseBoot(let boot): nodes[index].seal = max(nodes[index].seal, boot)
         case .peers(let members, _): nodes[index].peers = Set(members.map(\.id))
         case .makeKey:
@@ -336,7 +341,10 @@ public final class World {
             if case .stored = outcome { nodes[index].rows.apply(writes) }
             handle(index, .stored(id, outcome))
         case .message(let from, let to, let boot, let seal, let bytes, let path):
-            guard nodes[to].isUp, nodes[to].boot == boot, nodes[to].peers.contains(nodeID(from)) else { return }
+            guard nodes[to].isUp, nodes[to].boot == boot else { return }
+            guard nodes[to].peers.contains(nodeID(from)) else {
+                return handle(to, .stranger(nodeID(from), nodes[from].engine.identity.endpoint))
+            }
             guard seal >= nodes[to].opened[from, default: 0] else { return handle(to, .earlierLife(of: nodeID(from))) }
             nodes[to].opened[from] = seal
             handle(to, .message(from: nodeID(from), bytes, path))

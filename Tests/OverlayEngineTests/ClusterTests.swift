@@ -1,7 +1,7 @@
 import OverlayCatalogue
 import OverlayDatapath
 import OverlayDriver
-import OverlayEngine
+@testable import OverlayEngine
 import OverlayModel
 import OverlaySimulation
 import Testing
@@ -108,6 +108,72 @@ import Testing
         #expect(world.nodes[1].rows[.endpoint, default: [:]].isEmpty)
         // Its MAC can be used elsewhere.
         _ = try world.attach(0, "left", to: networks[0])
+    }
+
+    /// Nobody opens its packets any more, and its catalogue says that it is a member; whoever hears it tells it.
+    @Test(arguments: [false, true])
+    func aNodeThatWasRemovedWhileItWasAwayIsTold(restarts: Bool) throws {
+        let world = try World(count: 4)
+        #expect(world.makeCluster())
+        let networks = try (0..<4).map { try world.createNetwork($0, "net") }
+        _ = try (0..<4).map { try world.attach($0, "c\($0)", to: networks[$0]) }
+        world.run(for: .seconds(1))
+        world.split([0, 1, 2], [3])
+        if restarts { world.crash(3) }
+        world.run(for: .seconds(20))
+        guard case .done = world.control(0, .removeNode("host4", force: true)) else {
+            Issue.record("not removed")
+            return
+        }
+        if restarts { try world.restart(3) }
+        world.run(for: .seconds(20))
+        #expect(world.nodes[3].engine.catalogue.cluster != nil)
+        // Not on the word of one who was removed as well, or of nobody.
+        for bytes in [[], [1], [UInt8](repeating: 0, count: 200)] { world.handle(3, .notice(bytes)) }
+        #expect(world.nodes[3].engine.catalogue.cluster != nil)
+        world.heal()
+        world.run(for: .seconds(12))
+        #expect(world.nodes[3].engine.catalogue.cluster == nil)
+        #expect(world.nodes[3].kernel.state.networks.isEmpty)
+        #expect(world.logs.contains { $0.contains("was removed from the cluster while it was away") })
+        // In its new membership the old word counts for nothing.
+        guard case .token(let report) = world.control(0, .joinToken(newSecret: nil)) else { return }
+        guard case .done = world.control(3, .join(token: report.token, host: "\(World.address(1))", port: 7946)) else {
+            Issue.record("cannot join again")
+            return
+        }
+        world.run(for: .seconds(5))
+        #expect(world.nodes[3].engine.catalogue.members.count == 4)
+        #expect(world.difference() == nil)
+    }
+
+    /// A notice is believed from a member, of a later catalogue, with its signature; then only.
+    @Test func noticesAreChecked() throws {
+        let world = try World(count: 3)
+        #expect(world.makeCluster())
+        let engine = world.nodes[2].engine
+        let cluster = try #require(engine.catalogue.cluster)
+        var position = engine.catalogue.position
+        position.index += 1
+        func notice(_ node: Int, _ position: CataloguePosition, by signer: Int, signedBy other: Int? = nil) -> [UInt8] {
+            var notice = RemovalNotice(of: World.id(node), position: position, signer: World.id(signer))
+            notice.signature = world.nodes[other ?? signer].engine.signing.sign(notice.signed(in: cluster.id))
+            return notice.wireBytes
+        }
+        let good = notice(2, position, by: 1)
+        var altered = good
+        altered[17] ^= 1
+        for (bytes, why) in [
+            (notice(1, position, by: 0), "of another"), (notice(2, engine.catalogue.position, by: 1), "not later"),
+            (notice(2, position, by: 2), "its own"), (notice(2, position, by: 1, signedBy: 0), "signed by another"),
+            (altered, "altered"), (Array(good.dropLast()), "short"), (good + [0], "long"),
+        ] {
+            world.handle(2, .notice(bytes))
+            world.run(for: .milliseconds(60))
+            #expect(world.nodes[2].engine.catalogue.cluster != nil, "believed one that is \(why)")
+        }
+        world.handle(2, .notice(good))
+        #expect(world.nodes[2].engine.catalogue.cluster == nil)
     }
 
     /// One row that the kernel refuses costs neither other networks nor ever more of the processor.
