@@ -17,6 +17,10 @@ extension Membership {
         let others = ring.count - 1
         let offset = 1 + (isBehind ? Int(random(below: UInt64(others))) : Int(round % UInt32(others)))
         probe(ring[(own + offset) % ring.count], facts, into: &effects)
+        // In a large cluster news of some may have passed this node by, and the round comes to them after as many periods as there are
+        // members.
+        let unknown = members.filter { $0.value.status.state == .unknown && now - $0.value.status.since >= parameters.period }
+        for peer in sample(parameters.strangersPerPeriod, of: unknown.keys.sorted()) { probe(peer, facts, into: &effects) }
     }
 
     private mutating func probe(_ target: NodeID, _ facts: (NodeID) -> Facts, into effects: inout [Effect]) {

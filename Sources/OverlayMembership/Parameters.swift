@@ -34,6 +34,8 @@ public struct MembershipParameters: Hashable, Sendable {
     /// Up to so many members get an update from its source; above, `fanout` do, and each passes news on to half as many.
     public var flatGossip = 128
     public var fanout = 16
+    /// So many of whom nothing was heard yet are probed each period, beside the one of the round.
+    public var strangersPerPeriod = 4
     /// For so long news gathers before it is passed on.
     public var relayDelay = Interval.milliseconds(10)
     /// Of tries to reach an unreachable member.

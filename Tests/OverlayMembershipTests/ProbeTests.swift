@@ -9,6 +9,17 @@ import Testing
 
     // MARK: Rounds
 
+    /// In a large cluster news of some passes a node by. It does not take as many periods as there are members to find them alive.
+    @Test func whoWasNotHeardOfYetIsProbedSoon() {
+        var lone = LoneMember(count: 400, heard: false)
+        let all = Set((2...400).map { NodeID(bits: UInt128($0)) })
+        for bits in 2...380 { lone.hear(.ping(0), from: NodeID(bits: UInt128(bits))) }
+        _ = lone.take()
+        lone.run(for: .seconds(8), answering: all)
+        let unknown = all.filter { lone.state($0) == .unknown }
+        #expect(unknown == [], "\(unknown.count) of 20 are still unknown")
+    }
+
     /// In each round everybody is probed by exactly one other.
     @Test(arguments: [2, 3, 4, 7, 12])
     func everyMemberIsProbedOnceAPeriod(count: Int) {
