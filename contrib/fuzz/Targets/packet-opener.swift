@@ -4,9 +4,6 @@ import OverlayModel
 
 private let sender = NodeKey(privateBytes: [UInt8](repeating: 1, count: 32)) ?? NodeKey()
 private let receiver = NodeKey(privateBytes: [UInt8](repeating: 2, count: 32)) ?? NodeKey()
-private let root = RootKey(privateBytes: [UInt8](repeating: 3, count: 32)) ?? RootKey()
-private let secret = [UInt8](repeating: 4, count: 16)
-private let now: UInt64 = 1_800_000_000
 
 private func cipher(_ key: NodeKey, _ peer: NodeKey) -> PacketCipher {
     var cipher = PacketCipher(identity: key, boot: 1, salt: [1, 2, 3, 4])
@@ -23,13 +20,8 @@ private func cipher(_ key: NodeKey, _ peer: NodeKey) -> PacketCipher {
         sealer.seal($0.0, to: receiver.id, on: $0.1)
     }
     let counters: [UInt64] = [1, 5, 3, 5, 1024, 1025, 1 << 40, (1 << 40) - 1023, .max, 2]
-    let joiner = Joiner(node: sender, pin: root.pin, secret: secret)
-    let frames = [joiner.hello, JoinResponder.failure(.expired)] + (proof(to: joiner.hello).map { [$0.frame] } ?? [])
-    let certificate = NodeCertificate(of: receiver, name: "one", root: root, now: now).wireBytes
     return Target(
-        seeds: packets.map { [0] + $0 } + frames.map { [3] + $0 } + [
-            [1, 0, 0] + text, [1, 30, 1] + text, [2] + counters.flatMap(\.wireBytes), [4] + certificate,
-        ], run: run)
+        seeds: packets.map { [0] + $0 } + [[1, 0, 0] + text, [1, 30, 1] + text, [2] + counters.flatMap(\.wireBytes)], run: run)
 }
 
 private func run(_ bytes: [UInt8]) {
@@ -39,8 +31,6 @@ private func run(_ bytes: [UInt8]) {
     case 0: open(rest)
     case 1: alter(rest)
     case 2: replay(rest)
-    case 3: join(rest)
-    case 4: roundTrip(NodeCertificate.self, rest)
     default: break
     }
 }
@@ -63,23 +53,6 @@ private func alter(_ bytes: [UInt8]) {
     var opener = cipher(receiver, sender)
     let opened = try? opener.open(packet, on: .stream)
     require(opened?.plaintext == (bytes[1] == 0 ? text : nil), "what is altered is not opened")
-}
-
-private func proof(to hello: [UInt8]) -> (responder: JoinResponder, frame: [UInt8])? {
-    var responder = JoinResponder()
-    let certificate = NodeCertificate(of: receiver, name: "one", root: root, now: now)
-    let frame = try? responder.proof(to: hello, node: receiver, certificate: certificate, root: root.publicBytes, now: now)
-    return frame.map { (responder, $0) }
-}
-
-/// No frame that is made up gets anybody anywhere.
-private func join(_ frame: [UInt8]) {
-    var joiner = Joiner(node: sender, pin: root.pin, secret: secret)
-    require((try? joiner.request([1], to: frame, now: now)) == nil, "an invented proof")
-    require((try? joiner.result(frame)) == nil, "an invented result")
-    _ = proof(to: frame)
-    guard var (responder, _) = proof(to: joiner.hello) else { fatalError("no proof") }
-    require((try? responder.record(of: frame, secret: secret) { ($0, sender.publicBytes) }) == nil, "an invented request")
 }
 
 /// The window of counters against a set that forgets nothing.
