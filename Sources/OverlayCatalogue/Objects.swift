@@ -40,7 +40,10 @@ public struct Cluster: Hashable, Sendable {
     /// The oldest key goes. Numbers go round, but for 0.
     mutating func rotate(to bytes: [UInt8]) {
         let last = gossipKeys.first?.id ?? 0
-        gossipKeys.insert(GossipKey(id: last == 255 ? 1 : last + 1, bytes: bytes), at: 0)
+        let id = last == 255 ? 1 : last + 1
+        // They follow one another, unless somebody made them up.
+        gossipKeys.removeAll { $0.id == id }
+        gossipKeys.insert(GossipKey(id: id, bytes: bytes), at: 0)
         gossipKeys = Array(gossipKeys.prefix(Self.gossipKeyCount))
     }
 }

@@ -108,24 +108,26 @@ extension Engine {
             assuranceWaiters.insert(id)
             return .wait
         }
-        guard var pool = pools[subnet.id] else { throw DriverError(.notFound, "the pool \(subnet.id) does not exist") }
+        // The pool is changed in its place: a copy of it would cost as much as there are leases.
+        guard pools[subnet.id] != nil else { throw DriverError(.notFound, "the pool \(subnet.id) does not exist") }
         // The same MAC again is the same request again, unless an endpoint has it: then it is somebody else's.
-        if let lease = pool.lease(of: mac), !pool.owns(lease.address) {
+        if let lease = pools[subnet.id]?.lease(of: mac), pools[subnet.id]?.owns(lease.address) == false {
             // What is not of this host's blocks is somebody else's by now (rule R7), whatever a row of old says.
             try checkUnused(lease, in: network)
-            pool.release(lease.address, now: now)
+            pools[subnet.id]?.release(lease.address, now: now)
             store([.delete(.lease, key: lease.storeKey)])
         }
-        if let lease = pool.lease(of: mac), wanted == nil || wanted == lease.address {
+        if let lease = pools[subnet.id]?.lease(of: mac), wanted == nil || wanted == lease.address {
             try checkUnused(lease, in: network)
             return address(lease.address, in: subnet, after: unfinished(.lease(subnet.id, lease.address)))
         }
-        let lease: Lease
+        let isEarly = isWriterAway || requests[id]?.scarcity != nil
+        let taken: Lease?
         do throws(AddressPool.Failure) {
             if let wanted {
-                lease = try pool.allocate(wanted, mac: mac, now: now)
+                taken = try pools[subnet.id]?.allocate(wanted, mac: mac, now: now)
             } else {
-                lease = try pool.allocate(mac: mac, now: now, early: isWriterAway || requests[id]?.scarcity != nil)
+                taken = try pools[subnet.id]?.allocate(mac: mac, now: now, early: isEarly)
             }
         } catch {
             switch error {
@@ -140,7 +142,7 @@ extension Engine {
                 )
             }
         }
-        pools[subnet.id] = pool
+        guard let lease = taken else { throw DriverError(.notFound, "the pool \(subnet.id) does not exist") }
         let stored = store(
             [.put(.lease, key: lease.storeKey, value: lease.wireBytes)], for: [.lease(subnet.id, lease.address)])
         prefetchBlock(of: subnet.id)

@@ -48,7 +48,10 @@ public struct AddressPool: Sendable {
     static let listedFree = 4096
 
     public let subnet: SubnetID
+    /// In order of address; none overlaps another.
     private var blocks: [OwnBlock] = []
+    /// Of the blocks before this one all addresses have been handed out once.
+    private var firstUnused = 0
     /// What is on its way back to the cluster (rule R2): not handed out, though still owned.
     public private(set) var ceded: [AddressRange] = []
     /// Freed addresses, the longest free first, so that reuse is as late as can be. An entry counts while its ticket is the address's:
@@ -90,26 +93,64 @@ public struct AddressPool: Sendable {
         tickets[lease.address] = nil
     }
 
-    /// Takes over what the catalogue says: this host's blocks, and the addresses nobody may have.
+    /// Takes over what the catalogue says: this host's blocks, in order of address, and the addresses nobody may have.
+    ///
+    /// Costs as much as there are blocks, and more only for those that changed: a host with many containers gets one block at a time.
     public mutating func setBlocks(_ ranges: [AddressRange], reserved: Set<IPAddress>, now: Instant) {
-        self.reserved = reserved
         let old = blocks
+        let kept = Set(old.map(\.range)).intersection(ranges)
+        let isOther = reserved != self.reserved
+        if kept.count == old.count, kept.count == ranges.count, !isOther { return }
+        for block in old where isOther || !kept.contains(block.range) { leasedOfOwned -= leased(in: block.range) }
+        self.reserved = reserved
+        var position = 0
         blocks = ranges.map { range in
-            if let same = old.first(where: { $0.range == range }) { return same }
+            while position < old.count, old[position].range.last < range.first { position += 1 }
+            guard position < old.count, old[position].range.contains(range.first), old[position].range.contains(range.last) else {
+                return OwnBlock(range: range, next: range.first, usedAt: now)
+            }
+            let parent = old[position]
+            if parent.range == range { return parent }
             // What is left of a block that lost some of its addresses goes on from where that was.
-            let parent = old.first { $0.range.contains(range.first) && $0.range.contains(range.last) }
-            let next = parent.map { parent in parent.next.flatMap { $0 <= range.last ? max($0, range.first) : nil } } ?? range.first
-            return OwnBlock(range: range, next: next, usedAt: parent?.usedAt ?? now)
+            return OwnBlock(range: range, next: parent.next.flatMap { $0 <= range.last ? max($0, range.first) : nil }, usedAt: parent.usedAt)
         }
+        firstUnused = 0
+        for range in ranges where isOther || !kept.contains(range) { leasedOfOwned += leased(in: range) }
+        owned = blocks.reduce(0) { $0 + $1.range.count } - UInt128(reserved.count { owns($0) })
+        guard kept.count < old.count else { return }
         ceded = ceded.filter { range in blocks.contains { $0.range.overlaps(range) } }
         for address in tickets.keys where !owns(address) { tickets[address] = nil }
         freed = freed[freedStart...].filter { tickets[$0.address] == $0.ticket }
         freedStart = 0
-        owned = blocks.reduce(0) { $0 + $1.range.count } - UInt128(reserved.count { owns($0) })
-        leasedOfOwned = UInt128(leases.keys.count { owns($0) && !reserved.contains($0) })
     }
 
-    public func owns(_ address: IPAddress) -> Bool { blocks.contains { $0.range.contains(address) } }
+    /// How many addresses of a range are leased, the reserved ones aside.
+    private func leased(in range: AddressRange) -> UInt128 {
+        guard range.count < UInt128(leases.count) else {
+            return UInt128(leases.keys.count { range.contains($0) && !reserved.contains($0) })
+        }
+        var count: UInt128 = 0
+        var address: IPAddress? = range.first
+        while let next = address, range.contains(next) {
+            if leases[next] != nil, !reserved.contains(next) { count += 1 }
+            address = next.advanced(by: 1)
+        }
+        return count
+    }
+
+    /// Which of the blocks has it?
+    private func block(of address: IPAddress) -> Int? {
+        // The last that starts at or before it.
+        var low = 0
+        var high = blocks.count
+        while low < high {
+            let middle = (low + high) / 2
+            if blocks[middle].range.first <= address { low = middle + 1 } else { high = middle }
+        }
+        return low > 0 && blocks[low - 1].range.contains(address) ? low - 1 : nil
+    }
+
+    public func owns(_ address: IPAddress) -> Bool { block(of: address) != nil }
     public func lease(of mac: MACAddress) -> Lease? { leaseOfMAC[mac].flatMap { leases[$0] } }
     public func lease(at address: IPAddress) -> Lease? { leases[address] }
 
@@ -175,7 +216,7 @@ public struct AddressPool: Sendable {
     }
 
     private mutating func touch(_ address: IPAddress, _ now: Instant) {
-        if let index = blocks.firstIndex(where: { $0.range.contains(address) }) { blocks[index].usedAt = now }
+        if let index = block(of: address) { blocks[index].usedAt = now }
     }
 
     /// Is it this host's to hand out?
@@ -186,7 +227,8 @@ public struct AddressPool: Sendable {
     private mutating func nextAddress(_ now: Instant, _ early: Bool) -> IPAddress? {
         // Of a block without end the list of freed ones must not be without end too.
         if freed.count - freedStart > Self.listedFree, let address = nextFreed(now, early: false) { return address }
-        for index in blocks.indices {
+        for index in firstUnused..<blocks.count {
+            firstUnused = index
             while let candidate = blocks[index].next {
                 let next = candidate.advanced(by: 1)
                 blocks[index].next = next.flatMap { blocks[index].range.contains($0) ? $0 : nil }
@@ -236,6 +278,7 @@ public struct AddressPool: Sendable {
     public mutating func endCession(_ range: AddressRange) {
         ceded.removeAll { $0 == range }
         // Those that were never used were passed over.
+        firstUnused = 0
         for index in blocks.indices where blocks[index].range.overlaps(range) {
             let first = max(blocks[index].range.first, range.first)
             blocks[index].next = blocks[index].next.map { min($0, first) } ?? first

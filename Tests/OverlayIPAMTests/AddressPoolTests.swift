@@ -238,4 +238,48 @@ extension AddressPool {
             }
         }
     }
+
+    /// Whatever becomes of blocks, the counts are those of the addresses one by one.
+    @Test(arguments: [1, 2, 3, 4, 5, 6, 7, 8] as [UInt64])
+    func countsStayTrueWhateverBecomesOfBlocks(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        let base = try #require(IPAddress("10.0.0.0"))
+        func address(_ place: Int) -> IPAddress { base.advanced(by: UInt128(place)) ?? base }
+        var pool = AddressPool(subnet: SubnetID(1))
+        var held = Set<Int>()
+        var reserved: Set<IPAddress> = [address(1)]
+        for round in 0..<300 {
+            let now = Instant(nanoseconds: Int64(round) * 7_000_000_000)
+            switch Int.random(in: 0..<5, using: &random) {
+            case 0:
+                let start = Int.random(in: 0..<16, using: &random) * 16
+                for place in start..<start + (1 << Int.random(in: 0..<5, using: &random)) { held.insert(place) }
+            case 1:
+                let start = Int.random(in: 0..<256, using: &random)
+                for place in start..<start + 1 + Int.random(in: 0..<8, using: &random) where pool.lease(at: address(place)) == nil { held.remove(place) }
+            case 2: reserved = Set((0..<3).map { _ in address(Int.random(in: 0..<256, using: &random)) })
+            case 3:
+                if let lease = pool.leases.values.min(by: { $0.address < $1.address }) { pool.release(lease.address, now: now) }
+            default:
+                let mac = MACAddress.random(using: &random)
+                if let lease = try? pool.allocate(mac: mac, now: now) {
+                    #expect(held.contains(Int(lease.address.bits - base.bits)) && !reserved.contains(lease.address))
+                }
+            }
+            // As the fewest ranges, sometimes cut in two.
+            var ranges: [AddressRange] = []
+            for place in held.sorted() {
+                if let last = ranges.last, last.last.advanced(by: 1) == address(place), place % 16 != 0, place % 5 != 0 {
+                    ranges[ranges.count - 1] = AddressRange(first: last.first, last: address(place))
+                } else {
+                    ranges.append(AddressRange(address(place)))
+                }
+            }
+            pool.setBlocks(ranges, reserved: reserved, now: now)
+            let usable = held.map(address).filter { !reserved.contains($0) }
+            #expect(pool.owned == UInt128(usable.count))
+            #expect(pool.free == UInt128(usable.count { pool.lease(at: $0) == nil }))
+            #expect((0..<300).allSatisfy { pool.owns(address($0)) == held.contains($0) })
+        }
+    }
 }

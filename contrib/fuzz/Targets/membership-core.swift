@@ -95,7 +95,7 @@ private struct Subject {
         case .acknowledge(let number): message.body = .acknowledge(pings[peer] ?? number)
         case .reached(let number): message.body = .reached(requests[peer] ?? number)
         case .notReached(let number): message.body = .notReached(requests[peer] ?? number)
-        case .ping, .request, .states: break
+        case .ping, .request, .states, .notice: break
         }
         return message
     }
@@ -104,7 +104,7 @@ private struct Subject {
         for case .send(let peer, let bytes, _) in effects {
             require(peer != id, "nothing is sent to oneself")
             // With its kind and its seal.
-            require(bytes.count <= Limits.datagramBytes - 43, "\(bytes.count) bytes fit a datagram")
+            require(bytes.count <= Limits.datagramBytes - Limits.sealBytes - 1, "\(bytes.count) bytes fit a datagram")
             require((try? MembershipMessage(wire: bytes)) != nil, "what a node says can be read")
         }
         let members = Set(node.members.keys)
