@@ -214,7 +214,7 @@ class Endpoint:
 
 class Host:
     def __init__(self, mesh, number):
-        self.mesh, self.number, self.name = mesh, number, f"h{number}"
+        self.mesh, self.number, self.name = mesh, number, f"{mesh.prefix}{number}"
         self.address = f"10.98.{number >> 8}.{number & 255}"
         self.mac = f"02:4d:00:00:{number >> 8:02x}:{number & 255:02x}"
         self.folder = mesh.folder / self.name
@@ -409,6 +409,8 @@ class Mesh:
         # Of the subnets that networks get: of one network all hosts have many addresses, or there are many networks.
         self.mask_length = 24 if arguments.command == "create" else 16
         self.hosts = []
+        # A name that is found in a capture where it can be read.
+        self.prefix = "plainhost" if arguments.command == "secrecy" else "h"
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="so-mesh-", dir="/tmp"))
         run(["mount", "-t", "tmpfs", "-o", "mode=0700", "so-mesh", str(self.folder)])
         self.disk = None
@@ -419,7 +421,8 @@ class Mesh:
         self.log_folder = (arguments.logs or self.folder / "logs").resolve()
         self.log_folder.mkdir(parents=True, exist_ok=True)
 
-    def up(self):
+    def up(self, ready=None):
+        """`ready` is called with the switch before the first daemon starts."""
         print(f"{self.count} daemons of {self.binary} ({describe(self.binary)}), state on "
               + (f"disk ({self.disk})" if self.disk else "a tmpfs"))
         print(machine(), flush=True)
@@ -439,6 +442,8 @@ class Mesh:
                           for other in self.hosts if other is not host]
             run(host.space.words("ip", "-batch", "-", net_only=True), "\n".join(lines) + "\n")
 
+        if ready is not None:
+            ready(switch)
         # A few at a time.
         token = None
         for start in range(0, self.count, 5):

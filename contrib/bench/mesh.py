@@ -10,6 +10,7 @@ from converge import converge
 from faults import FAULTS, faults
 from hosts import Mesh, MeshError, PluginError
 from idle import idle
+from secrecy import secrecy
 
 
 def main():
@@ -41,6 +42,8 @@ def main():
     five.add_argument("--nodes", type=int, default=2)
     five.add_argument("--addresses", type=int, default=20_000)
     five.add_argument("--callers", type=int, default=64)
+    six = commands.add_parser("secrecy", parents=[common], help="what can be read on the wire, and what becomes of who is no member")
+    six.add_argument("--nodes", type=int, default=4)
     arguments = parser.parse_args()
     if not 2 <= arguments.nodes <= 1000 or arguments.command == "faults" and arguments.nodes < 4:
         parser.error("so many nodes are not possible")
@@ -54,7 +57,8 @@ def main():
     mesh = None
     try:
         mesh = Mesh(arguments)
-        commands = {"converge": converge, "faults": faults, "idle": idle, "create": create, "allocate": allocate}
+        commands = {"converge": converge, "faults": faults, "idle": idle, "create": create, "allocate": allocate,
+                    "secrecy": secrecy}
         passed = commands[arguments.command](mesh, arguments)
     except (MeshError, PluginError, OSError) as error:
         print(f"mesh: {type(error).__name__}: {error}", file=sys.stderr)
