@@ -204,7 +204,14 @@ extension Engine {
     /// The blocks are this node's as before, in the new epoch. What of them no known container has is nobody's to hand out.
     mutating func finishRebind() {
         guard let new = rebind, new.isAdmitted, new.finishing == nil, isReady else { return }
-        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where !endpoint.hasPort { _ = removeEndpoint(endpoint) }
+        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where !endpoint.hasPort || !isOwn(endpoint) {
+            if endpoint.hasPort {
+                log(
+                    .error, "an endpoint of the old copy has an address that is not this node's any more; it is cut off",
+                    ["endpoint": endpoint.id.short, "addresses": endpoint.addresses.map { "\($0)" }.joined(separator: " ")])
+            }
+            _ = removeEndpoint(endpoint)
+        }
         // Given up long ago perhaps, and taken again since.
         for cession in cessions.keys { pools[cession.subnet]?.endCession(cession.range) }
         cessions = [:]
@@ -234,6 +241,15 @@ extension Engine {
         }
         let stored = store(rows)
         rebind?.finishing = stored
+    }
+
+    /// Are its addresses of this node's blocks? One that came back with its machine's snapshot may have ended long ago, and its address be
+    /// somebody else's: two that have it would be worse than one that is cut off.
+    private func isOwn(_ endpoint: LocalEndpoint) -> Bool {
+        let subnets = catalogue.networks[endpoint.network]?.subnets ?? []
+        return endpoint.addresses.allSatisfy { address in
+            subnets.contains { $0.block(holding: address)?.owner == identity.id }
+        }
     }
 
     private mutating func rebound() {
