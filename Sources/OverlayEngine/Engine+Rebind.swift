@@ -97,7 +97,7 @@ extension Engine {
     }
 
     mutating func stateIsOld(_ why: String, seen: StateMark = .none) {
-        guard let known = catalogue.members[identity.id] else { return }
+        guard rules.contains(.rebinding), let known = catalogue.members[identity.id] else { return }
         guard seen.boot <= boot + Self.plausibleBoots, seen.epoch <= max(epoch, known.epoch) + Self.plausibleEpochs,
             seen.writes <= writes + Self.plausibleWrites
         else { return }
