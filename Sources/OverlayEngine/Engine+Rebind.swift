@@ -22,6 +22,7 @@ extension Engine {
     static let epochKey = Array("epoch".utf8)
     static let bootKey = Array("boot".utf8)
     static let writesKey = Array("writes".utf8)
+    static let assuredKey = Array("assured".utf8)
     static let rebindKey = Array("rebind".utf8)
     static let interrupted = "it was found so before the last start"
 
@@ -59,11 +60,27 @@ extension Engine {
     // MARK: Counting
 
     /// Every change of what is durable has a number that others are told when it is: whoever restores what was before cannot hide it.
+    ///
+    /// Changes from before it is known that the state is no old copy are not told: they would count up to what others heard of those that
+    /// an old copy lacks. They are told with the next one after that; what was told last is kept for starts in between.
     mutating func counted(_ rows: [StoreWrite], by id: EffectID) -> [StoreWrite] {
         guard rows.contains(where: { $0.space != .catalogueEntry && $0.space != .catalogueSnapshot }) else { return rows }
         writes = min(writes + 1, Limits.counter - 1)
-        countedStores[id] = writes
-        return rows + [.put(.node, key: Self.writesKey, value: writes.wireBytes)]
+        var rows = rows + [.put(.node, key: Self.writesKey, value: writes.wireBytes)]
+        if isAssured {
+            countedStores[id] = writes
+            if keepsUntold { rows.append(.delete(.node, key: Self.assuredKey)) }
+        } else {
+            keepsUntold = true
+            rows.append(.put(.node, key: Self.assuredKey, value: toldWrites.wireBytes))
+        }
+        return rows
+    }
+
+    mutating func countedStored(_ id: EffectID) {
+        guard let count = countedStores.removeValue(forKey: id) else { return }
+        toldWrites = max(toldWrites, count)
+        keepsUntold = false
     }
 
     // MARK: Proof
@@ -79,6 +96,8 @@ extension Engine {
         guard !isAssured else { return }
         isAssured = true
         assureAt = nil
+        // Subnets that were given up meanwhile are proposed when others can tell that they were.
+        if writes > toldWrites { closingStores.insert(store([.delete(.node, key: Self.assuredKey)])) }
         if isReady {
             proposeClosing()
             proposeCessions()

@@ -65,6 +65,41 @@ import Testing
         #expect(throws: DriverError.self) { try world.attach(1, "next", to: networks[1], address: since[3].address) }
     }
 
+    /// What a node writes before it hears others, such as the end of containers that its machine took with it, does not make up for what is
+    /// missing.
+    @Test(arguments: 1...2) func ownChangesDoNotHideThatOthersAreMissing(starts: Int) throws {
+        let (world, networks) = try Self.world()
+        _ = try world.attach(1, "ended", to: networks[1])
+        world.run(for: .seconds(1))
+        let copy = world.nodes[1].rows
+        let request = RequestAddress(pool: networks[1].pool, address: nil, purpose: .endpoint(World.mac("since")))
+        guard case .address(let since) = world.call(1, .requestAddress(request)) else {
+            Issue.record("no address")
+            return
+        }
+        world.run(for: .seconds(2))
+        world.crash(1, hostToo: true)
+        world.rollBack(1, to: copy)
+        world.nodes[1].kernel = VirtualKernel()
+        for other in [0, 2] { world.stall(other, for: .milliseconds(300)) }
+        for start in 1...starts {
+            if start > 1 { world.crash(1) }
+            try world.restart(1)
+            world.run(for: .milliseconds(100))
+        }
+        #expect(world.nodes[1].engine.localRecords.isEmpty)
+        #expect(!world.nodes[1].engine.isStateOld)
+        world.run(for: .seconds(3))
+        #expect(!world.nodes[1].engine.isStateOld && world.nodes[1].engine.member.epoch > 2)
+        for number in 0..<20 { #expect(try world.attach(1, "new \(number)", to: networks[1]).address != since.address) }
+        // And a start from what it has now is one from a good state.
+        let epoch = world.nodes[1].engine.member.epoch
+        world.crash(1)
+        try world.restart(1)
+        world.run(for: .seconds(3))
+        #expect(world.nodes[1].engine.member.epoch == epoch)
+    }
+
     /// With a machine's snapshot containers are back that had ended, and whose addresses others have by now: they are cut off.
     @Test func aContainerOfASnapshotWhoseAddressIsSomebodyElsesIsCutOff() throws {
         let (world, networks) = try Self.world()

@@ -33,7 +33,7 @@ extension Ownership {
             host.rows[.node]?[Array(name.utf8)].flatMap { try? Value(wire: $0) } ?? none
         }
         let life = Incarnation(epoch: number("epoch", UInt32(1)), boot: number("boot", UInt32(0)) + 1).life
-        return StateMark(life: life, run: host.boot, writes: number("writes", UInt64(0)))
+        return StateMark(life: life, run: host.boot, writes: number("assured", number("writes", UInt64(0))))
     }
 
     // MARK: Faults
