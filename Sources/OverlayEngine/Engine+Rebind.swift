@@ -22,6 +22,7 @@ extension Engine {
     static let epochKey = Array("epoch".utf8)
     static let bootKey = Array("boot".utf8)
     static let writesKey = Array("writes".utf8)
+    static let assuredKey = Array("assured".utf8)
     static let rebindKey = Array("rebind".utf8)
     static let interrupted = "it was found so before the last start"
 
@@ -59,11 +60,27 @@ extension Engine {
     // MARK: Counting
 
     /// Every change of what is durable has a number that others are told when it is: whoever restores what was before cannot hide it.
+    ///
+    /// Changes from before it is known that the state is no old copy are not told: they would count up to what others heard of those that
+    /// an old copy lacks. They are told with the next one after that; what was told last is kept for starts in between.
     mutating func counted(_ rows: [StoreWrite], by id: EffectID) -> [StoreWrite] {
         guard rows.contains(where: { $0.space != .catalogueEntry && $0.space != .catalogueSnapshot }) else { return rows }
         writes = min(writes + 1, Limits.counter - 1)
-        countedStores[id] = writes
-        return rows + [.put(.node, key: Self.writesKey, value: writes.wireBytes)]
+        var rows = rows + [.put(.node, key: Self.writesKey, value: writes.wireBytes)]
+        if isAssured {
+            countedStores[id] = writes
+            if keepsUntold { rows.append(.delete(.node, key: Self.assuredKey)) }
+        } else {
+            keepsUntold = true
+            rows.append(.put(.node, key: Self.assuredKey, value: toldWrites.wireBytes))
+        }
+        return rows
+    }
+
+    mutating func countedStored(_ id: EffectID) {
+        guard let count = countedStores.removeValue(forKey: id) else { return }
+        toldWrites = max(toldWrites, count)
+        keepsUntold = false
     }
 
     // MARK: Proof
@@ -79,6 +96,8 @@ extension Engine {
         guard !isAssured else { return }
         isAssured = true
         assureAt = nil
+        // Subnets that were given up meanwhile are proposed when others can tell that they were.
+        if writes > toldWrites { closingStores.insert(store([.delete(.node, key: Self.assuredKey)])) }
         if isReady {
             proposeClosing()
             proposeCessions()
@@ -97,7 +116,7 @@ extension Engine {
     }
 
     mutating func stateIsOld(_ why: String, seen: StateMark = .none) {
-        guard let known = catalogue.members[identity.id] else { return }
+        guard rules.contains(.rebinding), let known = catalogue.members[identity.id] else { return }
         guard seen.boot <= boot + Self.plausibleBoots, seen.epoch <= max(epoch, known.epoch) + Self.plausibleEpochs,
             seen.writes <= writes + Self.plausibleWrites
         else { return }
@@ -204,7 +223,14 @@ extension Engine {
     /// The blocks are this node's as before, in the new epoch. What of them no known container has is nobody's to hand out.
     mutating func finishRebind() {
         guard let new = rebind, new.isAdmitted, new.finishing == nil, isReady else { return }
-        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where !endpoint.hasPort { _ = removeEndpoint(endpoint) }
+        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where !endpoint.hasPort || !isOwn(endpoint) {
+            if endpoint.hasPort {
+                log(
+                    .error, "an endpoint of the old copy has an address that is not this node's any more; it is cut off",
+                    ["endpoint": endpoint.id.short, "addresses": endpoint.addresses.map { "\($0)" }.joined(separator: " ")])
+            }
+            _ = removeEndpoint(endpoint)
+        }
         // Given up long ago perhaps, and taken again since.
         for cession in cessions.keys { pools[cession.subnet]?.endCession(cession.range) }
         cessions = [:]
@@ -234,6 +260,15 @@ extension Engine {
         }
         let stored = store(rows)
         rebind?.finishing = stored
+    }
+
+    /// Are its addresses of this node's blocks? One that came back with its machine's snapshot may have ended long ago, and its address be
+    /// somebody else's: two that have it would be worse than one that is cut off.
+    private func isOwn(_ endpoint: LocalEndpoint) -> Bool {
+        let subnets = catalogue.networks[endpoint.network]?.subnets ?? []
+        return endpoint.addresses.allSatisfy { address in
+            subnets.contains { $0.block(holding: address)?.owner == identity.id }
+        }
     }
 
     private mutating func rebound() {

@@ -37,10 +37,13 @@ public struct Engine: Sendable {
     public internal(set) var spokenEpoch: UInt32
     /// Above the identity's where peers have seen a later life of this node.
     public internal(set) var boot: UInt32
-    /// Changes of what this node handed out, and those of them that are durable.
+    /// Changes of what this node handed out, and those of them that others are told of: that are durable, and not from a time when the
+    /// state may have been an old copy.
     var writes: UInt64
-    var durableWrites: UInt64
+    var toldWrites: UInt64
     var countedStores: [EffectID: UInt64] = [:]
+    /// Is the store to know which were told?
+    var keepsUntold = false
     /// Set while the state is known to be an old copy.
     var rebind: Rebind?
     /// Has a peer told what it heard of this node, or has none for long enough? Until then nothing is handed out or given up.
@@ -200,7 +203,8 @@ public struct Engine: Sendable {
         spokenEpoch = identity.epoch
         boot = identity.boot
         writes = try (rows[.node]?[Self.writesKey]).map { bytes throws(DecodeError) in try UInt64(wire: bytes) } ?? 0
-        durableWrites = writes
+        toldWrites = try (rows[.node]?[Self.assuredKey]).map { bytes throws(DecodeError) in try UInt64(wire: bytes) } ?? writes
+        keepsUntold = toldWrites != writes
         if rows[.node]?[Self.rebindKey] != nil { rebind = Rebind(epoch: identity.epoch, why: Self.interrupted) }
         generator = SeededGenerator(seed: seed)
         catalogueNode = try CatalogueNode(node: identity.id, epoch: identity.epoch, boot: identity.boot, rows: rows)
@@ -248,7 +252,7 @@ public struct Engine: Sendable {
 
     /// What this node tells a peer with a probe.
     public mutating func facts(for peer: NodeID) -> (catalogue: CataloguePosition, digest: UInt64, writes: UInt64) {
-        (catalogue.position, replication.digest(with: peer), durableWrites)
+        (catalogue.position, replication.digest(with: peer), toldWrites)
     }
 
     // MARK: The one entrance
@@ -483,7 +487,7 @@ public struct Engine: Sendable {
         switch outcome {
         case .stored:
             lastStoreFailure = nil
-            if let count = countedStores.removeValue(forKey: id) { durableWrites = max(durableWrites, count) }
+            countedStored(id)
             if let token { withCatalogue { [now] in $0.stored(token, succeeded: true, now: now, into: &$1) } }
             if closingStores.remove(id) != nil { proposeClosing() }
             ceded(id, isStored: true)

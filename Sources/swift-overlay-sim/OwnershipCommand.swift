@@ -13,7 +13,8 @@ struct OwnershipCommand: AsyncParsableCommand {
     @Option(help: "Seeds at a time.") var jobs = 2
     @Option(help: "Leave out this rule, such as R2.", transform: rule) var without: OwnershipPlay.Rule?
     @Option(help: "Of the seed's steps these alone, such as 3,17,40.") var only: String?
-    @Flag(help: "All rules together must hold; then each is left out in turn, and must be missed within 2000 seeds.") var rules = false
+    @Flag(help: "All rules together must hold; then each is left out in turn, and must be missed within 2000 seeds.")
+    var rules = false
     @Flag(help: "Print what happened, violation or not.") var trace = false
 
     private static func rule(_ text: String) throws -> OwnershipPlay.Rule {

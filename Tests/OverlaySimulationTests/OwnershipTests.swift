@@ -28,7 +28,7 @@ import Testing
     }
 
     /// What a rule is for goes wrong without it, and soon. Rules whose lack shows more rarely are missed by `contrib/simulate`.
-    @Test(arguments: [.durableAnswers, .fencing, .appliedBlocks] as [OwnershipPlay.Rule])
+    @Test(arguments: [.durableAnswers, .rebinding, .fencing, .appliedBlocks] as [OwnershipPlay.Rule])
     func anAbsentRuleIsMissed(rule: OwnershipPlay.Rule) throws {
         let seed = try #require(Self.firstMissing(rule), "no play of 40 breaks anything without \(rule.rawValue)")
         #expect(OwnershipPlay().run(seed: seed).violations == [])

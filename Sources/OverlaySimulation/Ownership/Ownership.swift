@@ -25,6 +25,8 @@ final class Ownership {
         var isAdmitted = false
         /// A call is under way.
         var isBusy = true
+        /// It had ended, and is there again with the machine's snapshot. Until its node knows that its state is of old nobody can tell.
+        var isBack = false
     }
 
     struct Identity: Hashable {
@@ -48,19 +50,27 @@ final class Ownership {
 
     let world: World
     private let token: String
-    private(set) var containers: [Container] = []
+    var containers: [Container] = []
     /// What each node's engine has.
-    private var networks: [[Int: World.Created]]
-    /// The process of each peer that a node was last told of.
-    private var boots: [[UInt32]]
+    var networks: [[Int: World.Created]]
+    /// The life of each peer's process that a node was last told of.
+    private var lives: [[StateMark]]
+    /// Backups of each node.
+    var copies: [[Copy]]
+    /// By observer and subject: the newest state that the one heard the other to be in.
+    var heard: [[StateMark]]
+    /// How far each node was when its state was rolled back.
+    var lost: [StateMark]
+    /// Nodes that are to start when somebody is there to tell them that their state is of old, and after how long they are told.
+    var waiting: [Int: Interval] = [:]
     private var indices: [UInt64] = []
     /// By which index of the catalogue an identity was no more.
-    private var ends: [Identity: UInt64] = [:]
+    var ends: [Identity: UInt64] = [:]
     /// Since when a process has known that.
     private var known: [Knowledge: Instant] = [:]
     /// Addresses that were given to containers.
     private(set) var given = 0
-    private let tells: Bool
+    let tells: Bool
 
     init(nodes: Int, seed: UInt64, rules: SafetyRules, tells: Bool = false) throws {
         // Nothing of membership comes due by itself.
@@ -69,13 +79,17 @@ final class Ownership {
         parameters.gossipTick = .seconds(1_000_000_000)
         world = try World(count: nodes, seed: seed, parameters: parameters, rules: rules, hasMembership: false)
         networks = Array(repeating: [:], count: nodes)
-        boots = Array(repeating: Array(repeating: 1, count: nodes), count: nodes)
+        heard = Array(repeating: Array(repeating: .none, count: nodes), count: nodes)
+        lives = heard
+        lost = Array(repeating: .none, count: nodes)
+        copies = Array(repeating: [], count: nodes)
         self.tells = tells
         guard world.makeCluster() else { throw World.Failed("the cluster could not be formed") }
         guard case .token(let report) = world.control(0, .joinToken(newSecret: nil)) else { throw World.Failed("no token") }
         token = report.token
         for node in 0..<nodes {
             networks[node][0] = try world.createNetwork(node, Self.networks[0].name, subnet: Self.networks[0].subnet)
+            for peer in 0..<nodes { lives[peer][node] = mark(of: node).process }
         }
     }
 
@@ -83,6 +97,7 @@ final class Ownership {
         if tells { world.log("\(step)") }
         try perform(step.act)
         world.run(for: step.pause)
+        for (node, word) in waiting.sorted(by: { $0.key < $1.key }) { try restart(node, word) }
         forgetLost()
         check()
     }
@@ -94,12 +109,10 @@ final class Ownership {
         case .detach(let container, let calls): detach(container, calls)
         case .open(let node, let network): open(node, network)
         case .close(let node, let network): close(node, network)
-        case .crash(let node, let kept):
-            guard nodes[node].isUp else { return }
-            world.crash(node, keeping: kept)
-            for index in containers.indices where containers[index].node == node { containers[index].isBusy = false }
-            containers.removeAll { $0.node == node && $0.prefix == nil }
-        case .restart(let node): if !nodes[node].isUp { try world.restart(node) }
+        case .crash(let node, let kept): if nodes[node].isUp { crash(node, kept) }
+        case .restart(let node, let word): if !nodes[node].isUp { try restart(node, word) }
+        case .copy(let node): copy(node)
+        case .rollBack(let node, let choice, let hostToo): rollBack(node, choice, hostToo: hostToo)
         case .split(let mask):
             let sides = Dictionary(grouping: nodes.indices) { mask >> UInt8($0) & 1 }
             world.network.split(sides[0] ?? [], sides[1] ?? [])
@@ -129,19 +142,28 @@ final class Ownership {
         world.handle(link.to, .message(from: World.id(link.from), bytes, path))
     }
 
+    /// Do two nodes hear each other?
+    func reach(_ node: Int, _ peer: Int) -> Bool {
+        let nodes = world.nodes
+        return nodes[node].isUp && nodes[peer].isUp && nodes[node].peers.contains(World.id(peer))
+            && nodes[peer].peers.contains(World.id(node))
+            && world.network.cuts.isDisjoint(with: [.init(node, peer), .init(peer, node)])
+    }
+
     /// What membership would tell a node when it has had time to see how things are.
     private func notice(_ node: Int) {
         guard world.nodes[node].isUp else { return }
+        tell(node)
         for peer in world.nodes.indices where world.nodes[node].peers.contains(World.id(peer)) {
             let id = World.id(peer)
-            let isReached =
-                world.nodes[peer].isUp && world.nodes[peer].peers.contains(World.id(node))
-                && world.network.cuts.isDisjoint(with: [.init(node, peer), .init(peer, node)])
+            let isReached = reach(node, peer)
             let status = PeerStatus(state: isReached ? .alive : .unreachable, since: world.now)
             world.handle(node, .peer(id, status))
             guard isReached else { continue }
-            if boots[node][peer] != world.nodes[peer].boot {
-                boots[node][peer] = world.nodes[peer].boot
+            let mark = mark(of: peer)
+            heard[node][peer].take(mark)
+            if lives[node][peer] != mark.process {
+                lives[node][peer] = mark.process
                 world.handle(node, .restarted(id))
             }
             var engine = world.nodes[peer].engine
@@ -251,6 +273,10 @@ final class Ownership {
         for node in world.nodes.indices where world.nodes[node].isUp && world.nodes[node].engine.catalogue.cluster == nil {
             networks[node] = [:]
             containers.removeAll { $0.node == node }
+            lost[node] = .none
+        }
+        for node in world.nodes.indices where world.nodes[node].isUp {
+            for peer in world.nodes.indices where !world.nodes[node].peers.contains(World.id(peer)) { heard[node][peer] = .none }
         }
     }
 
@@ -262,6 +288,7 @@ final class Ownership {
             indices = now
             world.checkCatalogues()
         }
+        followRebinds()
         var holders: [IPAddress: Container] = [:]
         for container in containers where container.isAdmitted && counts(container) {
             guard let address = container.prefix?.address else { continue }
@@ -277,6 +304,7 @@ final class Ownership {
     /// Is it an endpoint of a member? One of a node that was removed is of no account where the removal is known, and shall be gone there.
     private func counts(_ container: Container) -> Bool {
         let id = World.id(container.node)
+        if container.isBack, !isKept(container) { return false }
         // The writer's catalogue is the newest.
         let newest = world.nodes[0].engine.catalogue
         if newest.members[id]?.epoch == container.epoch { return true }

@@ -7,6 +7,7 @@ public struct OwnershipPlay: Sendable {
         case durableAnswers = "R1"
         case durableCessions = "R2"
         case epochs = "R3"
+        case rebinding = "R4"
         case fencing = "R5"
         case appliedBlocks = "R7"
 
@@ -15,6 +16,7 @@ public struct OwnershipPlay: Sendable {
             case .durableAnswers: "what is answered is on the disk"
             case .durableCessions: "given up here, durably, before it is proposed"
             case .epochs: "proposals of an earlier life count for nothing"
+            case .rebinding: "no address is handed out of a state of old"
             case .fencing: "a removed node forgets, and is forgotten"
             case .appliedBlocks: "given out of what the catalogue says, applied"
             }
@@ -25,6 +27,7 @@ public struct OwnershipPlay: Sendable {
             case .durableAnswers: .durableAnswers
             case .durableCessions: .durableCessions
             case .epochs: .epochs
+            case .rebinding: .rebinding
             case .fencing: .fencing
             case .appliedBlocks: .appliedBlocks
             }

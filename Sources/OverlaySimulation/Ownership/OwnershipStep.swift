@@ -13,7 +13,12 @@ struct OwnershipStep: Hashable, Sendable {
         case close(Int, network: Int)
         /// The daemon dies; containers and kernel live on. Of what was being written as much is on the disk.
         case crash(Int, kept: Int)
-        case restart(Int)
+        /// One whose state is of old is told so after a while.
+        case restart(Int, word: Interval)
+        /// Its state is backed up.
+        case copy(Int)
+        /// It dies, and its state is put back to a copy, 0 being the last. What its engine runs is as it is, or goes back as well.
+        case rollBack(Int, copy: Int, hostToo: Bool)
         /// By the bits of a mask.
         case split(UInt8)
         case cut(from: Int, to: Int)
@@ -62,7 +67,7 @@ struct OwnershipPlan: Sendable {
 private struct OwnershipAuthor {
     private enum Kind: CaseIterable {
         case attach, attachByName, detach, breakOff, open, close, crash, restart, split, cut, heal, hold, holdNothing, deliver
-        case notice, disk, remove, leave, join, idle, interruption, rebirth
+        case notice, disk, remove, leave, join, idle, interruption, rebirth, copy, rollBack, restoration
 
         var weight: Double {
             switch self {
@@ -73,8 +78,8 @@ private struct OwnershipAuthor {
             case .deliver, .attachByName, .heal, .join, .open: 6
             case .hold, .disk: 3
             case .breakOff, .crash, .split: 2
-            case .cut, .holdNothing, .leave, .close: 1
-            case .remove, .interruption, .rebirth: 0.5
+            case .cut, .holdNothing, .leave, .close, .copy: 1
+            case .remove, .interruption, .rebirth, .rollBack, .restoration: 0.5
             case .idle: 0.25
             }
         }
@@ -144,7 +149,7 @@ private struct OwnershipAuthor {
         for _ in 0..<3 { addAttach(other, 2 + random.below(16), 20) }
         add(.heal, 2000)
         add(.crash(node, kept: 0), 0)
-        add(.restart(node), 150)
+        add(.restart(node, word: .microseconds(0)), 150)
         add(.disk(node, .microseconds(100)), 0)
         for _ in 0..<4 { addAttach(node, nil, 150) }
     }
@@ -164,6 +169,34 @@ private struct OwnershipAuthor {
         for _ in 0..<16 { add(.deliver(random.below(256)), 500) }
         for _ in 0..<3 { addAttach(other, 2 + random.below(16), 1000) }
     }
+
+    /// A backup of a node is put in place of what has come since: containers that have started, and one that has ended, whose address
+    /// another node has by then.
+    private mutating func restore(_ node: Int, _ other: Int) {
+        let ended = nextContainer
+        addAttach(node, address, 2000)
+        add(.copy(node), 20)
+        let count = 1 + random.below(4)
+        for _ in 0..<count { addAttach(node, nil, 500) }
+        if random.chance(0.5) {
+            containers.removeAll { $0 == ended }
+            add(.detach(container: ended, calls: 3), 500)
+            addAttach(other, address, 2000)
+        }
+        add(.heal, 2000)
+        add(rollBack(node, copy: 0), 0)
+        add(.restart(node, word: word()), 150)
+        for _ in 0..<count { addAttach(node, nil, 500) }
+        add(.notice(node), 2000)
+        for _ in 0..<count { addAttach(random.chance(0.5) ? node : other, random.chance(0.5) ? nil : address, 500) }
+    }
+
+    private mutating func rollBack(_ node: Int, copy: Int) -> OwnershipStep.Act {
+        .rollBack(node, copy: copy, hostToo: random.chance(0.3))
+    }
+
+    /// Within the time that a node waits for it.
+    private mutating func word() -> Interval { .microseconds([0, 150, 150, 1000, 20_000, 900_000][random.below(6)]) }
 
     private mutating func act(_ kind: Kind) -> OwnershipStep.Act? {
         if random.chance(0.04) { favourite = random.below(nodes) }
@@ -190,7 +223,7 @@ private struct OwnershipAuthor {
         case .restart:
             guard let down = random.pick(isUp.indices.filter { !isUp[$0] }) else { return nil }
             isUp[down] = true
-            return .restart(down)
+            return .restart(down, word: word())
         case .split: return .split(UInt8(truncatingIfNeeded: random.below(1 << nodes)))
         case .cut: return .cut(from: node, to: other)
         case .heal: return .heal
@@ -212,6 +245,15 @@ private struct OwnershipAuthor {
         case .rebirth:
             guard node != 0 else { return nil }
             bearAgain(node, other)
+            return .heal
+        case .copy: return node == 0 ? nil : .copy(node)
+        case .rollBack:
+            guard node != 0, isUp[node] else { return nil }
+            isUp[node] = false
+            return rollBack(node, copy: random.below(Ownership.keptCopies))
+        case .restoration:
+            guard node != 0, isUp[node] else { return nil }
+            restore(node, other)
             return .heal
         }
     }

@@ -370,8 +370,10 @@ extension Scenario {
                 play.heal()
                 world.run(for: .seconds(3))
                 if random.chance(0.5) { world.split(1, for: .milliseconds(Int64(100 + random.below(8000)))) }
-                play.restore(copy, after: .milliseconds(Int64(random.below(1000))))
-                world.run(for: .milliseconds(Int64(random.below(1500))))
+                let delay = Int64(random.below(1000))
+                play.restore(copy, after: .milliseconds(delay))
+                // Whoever can tell is still there when it starts.
+                world.run(for: .milliseconds(delay + 20 + Int64(random.below(1000))))
             }
             world.run(for: .milliseconds(Int64(random.below(400))))
             world.checkCatalogues()
