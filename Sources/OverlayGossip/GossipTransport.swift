@@ -298,7 +298,9 @@ public actor GossipTransport {
 
     /// Sends what needs no seal to somebody who is no member.
     public func notify(_ target: SocketEndpoint, _ notice: [UInt8]) {
-        guard let datagrams, let address = try? SocketAddress(ipAddress: "\(target.address)", port: Int(target.port)) else { return }
+        guard let datagrams, let address = try? SocketAddress(ipAddress: "\(target.address)", port: Int(target.port)) else {
+            return
+        }
         let buffer = datagrams.allocator.buffer(bytes: PacketFormat.packet(notice: notice))
         datagrams.write(AddressedEnvelope(remoteAddress: address, data: buffer), promise: nil)
     }

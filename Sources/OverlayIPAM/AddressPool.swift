@@ -112,7 +112,8 @@ public struct AddressPool: Sendable {
             let parent = old[position]
             if parent.range == range { return parent }
             // What is left of a block that lost some of its addresses goes on from where that was.
-            return OwnBlock(range: range, next: parent.next.flatMap { $0 <= range.last ? max($0, range.first) : nil }, usedAt: parent.usedAt)
+            return OwnBlock(
+                range: range, next: parent.next.flatMap { $0 <= range.last ? max($0, range.first) : nil }, usedAt: parent.usedAt)
         }
         firstUnused = 0
         for range in ranges where isOther || !kept.contains(range) { leasedOfOwned += leased(in: range) }

@@ -1,10 +1,11 @@
 import OverlayCatalogue
 import OverlayDatapath
 import OverlayDriver
-@testable import OverlayEngine
 import OverlayModel
 import OverlaySimulation
 import Testing
+
+@testable import OverlayEngine
 
 @Suite struct ClusterTests {
     @Test func twoHostsReachOneAnother() throws {

@@ -256,7 +256,9 @@ extension AddressPool {
                 for place in start..<start + (1 << Int.random(in: 0..<5, using: &random)) { held.insert(place) }
             case 1:
                 let start = Int.random(in: 0..<256, using: &random)
-                for place in start..<start + 1 + Int.random(in: 0..<8, using: &random) where pool.lease(at: address(place)) == nil { held.remove(place) }
+                for place in start..<start + 1 + Int.random(in: 0..<8, using: &random) where pool.lease(at: address(place)) == nil {
+                    held.remove(place)
+                }
             case 2: reserved = Set((0..<3).map { _ in address(Int.random(in: 0..<256, using: &random)) })
             case 3:
                 if let lease = pool.leases.values.min(by: { $0.address < $1.address }) { pool.release(lease.address, now: now) }

@@ -1,5 +1,6 @@
-@testable public import OverlayCatalogue
 public import OverlayModel
+
+@testable public import OverlayCatalogue
 
 /// Something of everything of the catalogue, for seeds.
 public enum CatalogueSamples {

@@ -1,6 +1,7 @@
 public import Fuzzing
-@testable import OverlayEngine
 import OverlayModel
+
+@testable import OverlayEngine
 
 /// What members say to one another of addresses.
 @_silgen_name("fuzzTarget") public func target() -> Target {

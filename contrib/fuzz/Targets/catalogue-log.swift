@@ -1,7 +1,8 @@
 import CatalogueSamples
 public import Fuzzing
-@testable import OverlayCatalogue
 import OverlayModel
+
+@testable import OverlayCatalogue
 
 /// The state machine: maybe a snapshot, then entries. None may trap, and no answer may be one that does not travel. Without a snapshot of
 /// ill will, subnets and blocks stay disjoint.

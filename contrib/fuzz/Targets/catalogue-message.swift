@@ -1,7 +1,8 @@
 import CatalogueSamples
 public import Fuzzing
-@testable import OverlayCatalogue
 import OverlayModel
+
+@testable import OverlayCatalogue
 
 @_silgen_name("fuzzTarget") public func target() -> Target {
     let position = CataloguePosition(reign: Reign(generation: 1, writer: CatalogueSamples.writer), index: 2)

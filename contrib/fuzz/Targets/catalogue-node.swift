@@ -1,7 +1,8 @@
 import CatalogueSamples
 public import Fuzzing
-@testable import OverlayCatalogue
 import OverlayModel
+
+@testable import OverlayCatalogue
 
 /// A writer and a replica of the samples, and what members say to them.
 @_silgen_name("fuzzTarget") public func target() -> Target {
@@ -11,7 +12,8 @@ import OverlayModel
     seeds += [
         [.entries(after: reign, later)], [.entries(after: reign, later.reversed()), .entries(after: reign, later)],
         [1, 15, 99].map { .fetch(after: CataloguePosition(reign: reign, index: $0)) },
-        [.snapshot(CatalogueSamples.catalogue)], [.failed(sequence: 1)], [.reign(Reign(generation: 2, writer: CatalogueSamples.other))],
+        [.snapshot(CatalogueSamples.catalogue)], [.failed(sequence: 1)],
+        [.reign(Reign(generation: 2, writer: CatalogueSamples.other))],
         [.outcome(sequence: 1, at: CataloguePosition(reign: reign, index: 16), .accepted)],
     ]
     // Who speaks, and whether to the writer or the replica.
@@ -33,7 +35,7 @@ private func run(_ bytes: [UInt8]) {
         let peer = who & 2 == 0 ? ids[1 - index] : NodeID(bits: UInt128(who))
         var effects: [CatalogueNode.Effect] = []
         try? nodes[index].receive(message.wireBytes, from: peer, now: now, into: &effects)
-        if who & 4 != 0 { 
+        if who & 4 != 0 {
             let position = CataloguePosition(reign: nodes[index].heard, index: UInt64(who) << (who >> 2))
             nodes[index].learn(position, from: peer, now: now, into: &effects)
         }

@@ -1,6 +1,7 @@
 public import Fuzzing
-@testable import OverlayCrypto
 import OverlayModel
+
+@testable import OverlayCrypto
 
 private let joining = NodeKey(privateBytes: [UInt8](repeating: 1, count: 32)) ?? NodeKey()
 private let member = NodeKey(privateBytes: [UInt8](repeating: 2, count: 32)) ?? NodeKey()

@@ -1,7 +1,8 @@
 public import Fuzzing
-@testable import OverlayEngine
 import OverlayIPAM
 import OverlayModel
+
+@testable import OverlayEngine
 
 /// Rows of the node's own store; the first byte tells of which kind.
 @_silgen_name("fuzzTarget") public func target() -> Target {

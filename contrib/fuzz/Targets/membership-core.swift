@@ -1,12 +1,15 @@
 public import Fuzzing
-@testable import OverlayMembership
 import OverlayModel
+
+@testable import OverlayMembership
 
 private let id = NodeID(bits: 9)
 /// More than one message has updates for.
 private let peers = (100..<140).map { NodeID(bits: UInt128($0)) }
 
-private func facts(_: NodeID) -> Membership.Facts { Membership.Facts(catalogue: CataloguePosition(reign: Reign(generation: 1, writer: NodeID(bits: 1)), index: 5), digest: 6) }
+private func facts(_: NodeID) -> Membership.Facts {
+    Membership.Facts(catalogue: CataloguePosition(reign: Reign(generation: 1, writer: NodeID(bits: 1)), index: 5), digest: 6)
+}
 
 /// A cluster is large from so many members on that inputs can reach it.
 private var parameters: MembershipParameters {

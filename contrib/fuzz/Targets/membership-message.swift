@@ -1,6 +1,7 @@
 public import Fuzzing
-@testable import OverlayMembership
 import OverlayModel
+
+@testable import OverlayMembership
 
 @_silgen_name("fuzzTarget") public func target() -> Target {
     let subject = NodeID(bits: 7)
@@ -9,7 +10,8 @@ import OverlayModel
         Update(subject: subject, incarnation: incarnation, claim: $0, source: $0 == .alive ? subject : NodeID(bits: 8))
     }
     let bodies: [MembershipMessage.Body] = [
-        .ping(1), .acknowledge(2), .request(3, target: subject, milliseconds: 200), .reached(4), .notReached(5), .states(isAnswer: false),
+        .ping(1), .acknowledge(2), .request(3, target: subject, milliseconds: 200), .reached(4), .notReached(5),
+        .states(isAnswer: false),
         .states(isAnswer: true), .notice,
     ]
     let seeds = bodies.map {

@@ -1,6 +1,7 @@
 public import Fuzzing
 import OverlayDriver
 import OverlayModel
+
 @testable import OverlayPluginServer
 
 private let paths = [
@@ -23,7 +24,10 @@ private let paths = [
                 + #""IPv6Data":[{"Pool":"fd00::/64","Gateway":"fd00::1/64"}]}"#
         ),
         (2, "{\(ids)}"),
-        (3, #"{\#(ids),"Interface":{"Address":"10.0.0.2/24","AddressIPv6":"fd00::2/64","MacAddress":"02:42:0a:00:00:01"},"Options":{}}"#),
+        (
+            3,
+            #"{\#(ids),"Interface":{"Address":"10.0.0.2/24","AddressIPv6":"fd00::2/64","MacAddress":"02:42:0a:00:00:01"},"Options":{}}"#
+        ),
         (4, "{\(ids)}"), (5, #"{\#(ids),"SandboxKey":"/run/netns/a","Options":null}"#), (6, "{\(ids)}"),
         (7, #"{"AddressSpace":"s","Pool":"10.0.0.0/24","SubPool":"10.0.0.128/25","Options":{"net":"web"},"V6":false}"#),
         (7, #"{"Pool":"","V6":true}"#), (8, "{\(pool)}"), (9, #"{\#(pool),"Address":"10.0.0.9","Options":{\#(mac)}}"#),

@@ -1,5 +1,6 @@
 public import Fuzzing
 import OverlayDriver
+
 @testable import OverlayPluginServer
 
 @_silgen_name("fuzzTarget") public func target() -> Target {

@@ -1,6 +1,7 @@
 public import Fuzzing
-@testable import OverlayEngine
 import OverlayModel
+
+@testable import OverlayEngine
 
 @_silgen_name("fuzzTarget") public func target() -> Target {
     var notice = RemovalNotice(

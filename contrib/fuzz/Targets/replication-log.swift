@@ -1,5 +1,6 @@
 public import Fuzzing
 import OverlayModel
+
 @testable import OverlayReplication
 
 private let id = NodeID(bits: 9)

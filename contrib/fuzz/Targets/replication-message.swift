@@ -1,5 +1,6 @@
 public import Fuzzing
 import OverlayModel
+
 @testable import OverlayReplication
 
 @_silgen_name("fuzzTarget") public func target() -> Target {

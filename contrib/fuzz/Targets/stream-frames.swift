@@ -1,8 +1,9 @@
 public import Fuzzing
 import NIOCore
 import NIOEmbedded
-@testable import OverlayGossip
 import OverlayModel
+
+@testable import OverlayGossip
 
 /// A stream in pieces: the first byte tells how long each is.
 @_silgen_name("fuzzTarget") public func target() -> Target {
