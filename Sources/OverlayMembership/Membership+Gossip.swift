@@ -16,7 +16,7 @@ extension Membership {
         // Sent in an earlier life, and late; or the peer's state is that of an earlier life, and it does not know.
         guard message.incarnation.life >= member.spoken.life else { return notice(peer, facts, into: &effects) }
         hear(message.incarnation, of: peer, into: &effects)
-        members[peer]?.mark.take(StateMark(life: message.incarnation.life, run: message.run, writes: message.facts.writes))
+        members[peer]?.take(StateMark(life: message.incarnation.life, run: message.run, writes: message.facts.writes))
         if message.round &- heardRound < 1 << 31 { heardRound = message.round }
         members[peer]?.status.ailment = message.ailment
         for update in message.updates { take(update, from: peer, into: &effects) }
@@ -108,7 +108,7 @@ extension Membership {
         _ body: MembershipMessage.Body, to peer: NodeID, by path: MessagePath, updates: [Update] = [],
         _ facts: (NodeID) -> Facts, into effects: inout [Effect]
     ) {
-        guard let heard = members[peer]?.mark else { return }
+        guard let heard = members[peer]?.testimony else { return }
         var updates = updates
         if case .ping(let number) = body {
             // The suspect is told first (Lifeguard's buddy system).

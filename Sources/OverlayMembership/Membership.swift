@@ -96,8 +96,11 @@ public struct Membership: Sendable {
         var incarnation = Incarnation(value: 0)
         /// The newest that it spoke in itself; what others say of it may be invented.
         var spoken = Incarnation(value: 0)
-        /// The newest that it told of its state.
+        /// The newest that it told of its state, and the last.
         var mark = StateMark.none
+        var lastMark = StateMark.none
+        /// Was a process of it heard before the present one?
+        var isKnownFromBefore = false
         var noticedAt: Instant?
         var path = MessagePath.datagram
         /// Variation of the round trip (RFC 6298).
@@ -105,6 +108,15 @@ public struct Membership: Sendable {
         /// When it last answered by datagram.
         var answeredAt: Instant?
         var streamFailure: StreamFailure?
+
+        mutating func take(_ told: StateMark) {
+            if mark != .none, mark.run != told.run { isKnownFromBefore = true }
+            mark.take(told)
+            lastMark = told
+        }
+
+        /// What it is told that was heard of it: nothing by who has only its present word, as that would say that all is well.
+        var testimony: StateMark { isKnownFromBefore || mark.exceeds(lastMark) ? mark : .none }
     }
 
     /// A ping whose answer decides something.

@@ -100,6 +100,27 @@ import Testing
         #expect(world.nodes[1].engine.member.epoch == epoch)
     }
 
+    /// The one that started with it knows nothing either, and the writer is a little late: no address is handed out meanwhile.
+    @Test(arguments: [0, 50, 400] as [Int64], [1, 2, 3] as [UInt64])
+    func whoStartedWithItDoesNotAssureIt(lateness: Int64, seed: UInt64) throws {
+        let (world, networks) = try Self.world(seed: seed)
+        _ = try world.attach(1, "kept", to: networks[1])
+        world.run(for: .seconds(2))
+        let copy = world.nodes[1].rows
+        let since = try (0..<3).map { try world.attach(1, "since \($0)", to: networks[1]).address }
+        world.run(for: .seconds(3))
+        world.crash(2)
+        world.crash(1)
+        world.rollBack(1, to: copy)
+        if lateness > 0 { world.stall(0, for: .milliseconds(lateness)) }
+        for host in [2, 1] { try world.restart(host) }
+        world.run(for: .milliseconds(1))
+        if let new = try? world.attach(1, "new", to: networks[1]) { #expect(!since.contains(new.address)) }
+        world.run(for: .seconds(4))
+        let later = try world.attach(1, "later", to: networks[1])
+        #expect(!since.contains(later.address))
+    }
+
     /// With a machine's snapshot containers are back that had ended, and whose addresses others have by now: they are cut off.
     @Test func aContainerOfASnapshotWhoseAddressIsSomebodyElsesIsCutOff() throws {
         let (world, networks) = try Self.world()

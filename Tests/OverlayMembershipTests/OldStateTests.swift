@@ -24,6 +24,19 @@ import Testing
         #expect(lone.sent.last?.message.heard == StateMark(life: Incarnation(epoch: 1, boot: 4).life, run: 8, writes: 41))
     }
 
+    /// Who has just started itself cannot tell that all is well.
+    @Test func whoHasOnlyTheWordOfTheMemberItselfTellsItNothing() {
+        var lone = LoneMember(count: 3, heard: false)
+        lone.hear(.ping(1), incarnation: Self.later, run: 7, writes: 40)
+        lone.hear(.ping(2), incarnation: Self.later, run: 7, writes: 41)
+        #expect(!lone.sent.isEmpty && lone.sent.allSatisfy { $0.message.heard == .none })
+        // A machine was put back to what it was, its daemon running on.
+        lone.hear(.ping(3), incarnation: Self.later, run: 7, writes: 40)
+        #expect(lone.sent.last?.message.heard == StateMark(life: Self.later.life, run: 7, writes: 41))
+        lone.hear(.ping(4), incarnation: Incarnation(epoch: 1, boot: 4), run: 8, writes: 42)
+        #expect(lone.sent.last?.message.heard == StateMark(life: Incarnation(epoch: 1, boot: 4).life, run: 8, writes: 42))
+    }
+
     /// At most once a second, and never in turns.
     @Test func whoSpeaksInALifeThatIsOverIsTold() {
         var lone = LoneMember(count: 3)
