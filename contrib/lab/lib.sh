@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2034
 # What the lab's scripts share. Sourced, never run.
 #
-# A host of the lab is a network, mount, UTS and PID namespace with its own /run, /etc/docker and /sys. Its first process is
-# `host-init`; killing that one ends everything that ever ran on the host, so nothing is ever looked up by name. All hosts hang
-# on one bridge in a namespace of its own: the machine's network, and a Docker that runs on it, never see the lab.
+# A host of the lab is a network, mount, UTS and PID namespace with its own /run, /etc/docker, /etc/machine-id and /sys. Its first
+# process is `host-init`; killing that one ends everything that ever ran on the host, so nothing is ever looked up by name. All
+# hosts hang on one bridge in a namespace of its own: the machine's network, and a Docker that runs on it, never see the lab.
 
 LAB_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(cd "$LAB_DIR/../.." && pwd)
@@ -37,6 +37,7 @@ check_name() {
 state_dir() { echo "$STATE_ROOT/$LAB"; }
 host_dir() { echo "$STATE_ROOT/$LAB/h$1"; }
 host_data() { echo "$DATA_ROOT/$LAB/h$1"; }
+daemon_state() { echo "$DATA_ROOT/$LAB/h$1/swift-overlay"; }
 host_netns() { echo "$LAB-h$1"; }
 host_addr() { echo "10.99.0.$((10 + $1))"; }
 host_mac() { printf '02:4c:ab:00:00:%02x' "$1"; }
@@ -46,7 +47,7 @@ host_count() { cat "$(state_dir)/hosts" 2>/dev/null || echo 0; }
 # Everything the lab needs on Debian and Ubuntu; a package is missing when none of its alternatives is installed.
 LAB_PACKAGES=(
     'docker.io|docker-ce|moby-engine' iproute2 nftables iptables busybox-static jq curl iputils-ping iperf3 procps python3
-    util-linux mount
+    util-linux mount e2fsprogs
 )
 BUILD_PACKAGES=(pkg-config libnl-3-dev libnl-route-3-dev libsqlite3-dev)
 
@@ -216,7 +217,7 @@ daemon_start() {
     run=$(host_dir "$host")/run
     read -ra args <<<"${LAB_DAEMON_ARGS:-}"
     # The state folder is named, because the machine need not have /var/lib/swift-overlay to bind over.
-    spawn "$host" daemon "$binary" daemon --state-dir "$(host_data "$host")/swift-overlay" \
+    spawn "$host" daemon "$binary" daemon --state-dir "$(daemon_state "$host")" \
         --plugin-socket /run/docker/plugins/swift-overlay.sock --control-socket /run/swift-overlay/control.sock \
         --advertise-addr "$(host_addr "$host")" --log-level "${LAB_LOG_LEVEL:-info}" "${args[@]}"
     wait_for "$host" daemon "swift-overlay" listens "$run/swift-overlay/control.sock"

@@ -17,14 +17,6 @@ launch() {
     live[$2]=$1
 }
 
-# says I J STATE: host I says it of host J.
-says() {
-    local state
-    state=$(overlay "$1" node ls --format json | jq -r --arg name "host$2" '.[] | select(.name == $name) | .state')
-    echo "host$1 of host$2: $state"
-    [[ $state == "$3" ]]
-}
-
 all_well() {
     local i j
     for i in 1 2 3; do

@@ -106,6 +106,44 @@ start() {
 address_of() { docker "$1" inspect -f "{{(index .NetworkSettings.Networks \"$3\").IPAddress}}" "$2"; }
 pid_of() { docker "$1" inspect -f '{{.State.Pid}}' "$2"; }
 
+# addresses NETWORK: address, host and name of every running container on it, on all engines.
+addresses() {
+    local host ids
+    for ((host = 1; host <= $(host_count); host++)); do
+        mapfile -t ids < <(docker "$host" ps -q --filter "network=$1")
+        [[ ${#ids[@]} -gt 0 ]] || continue
+        docker "$host" inspect -f "{{(index .NetworkSettings.Networks \"$1\").IPAddress}} host$host {{.Name}}" "${ids[@]}"
+    done
+}
+
+# No address was handed out twice, as the engines tell it.
+no_address_twice() {
+    must addresses "$1"
+    same "addresses that two containers have" "" "$(awk '{print $1}' <<<"$OUT" | sort | uniq -d)"
+}
+
+# says I J STATE: host I says it of host J.
+says() {
+    local state
+    state=$(overlay "$1" node ls --format json | jq -r --arg name "host$2" '.[] | select(.name == $name) | .state')
+    echo "host$1 of host$2: $state"
+    [[ $state == "$3" ]]
+}
+
+# problem I TEXT: `status` of host I has it among what is wrong.
+problem() {
+    overlay "$1" status --format json | jq -r '.problems[]' | grep -F -- "$2"
+}
+no_problems() { [[ -z $(overlay "$1" status --format json | jq -r '.problems[]' | tee /dev/stderr) ]]; }
+
+# Cuts host I off from all others; contrib/lab/heal mends it.
+cut_off() {
+    local other
+    for ((other = 1; other <= $(host_count); other++)); do
+        [[ $other == "$1" ]] || { cut_wire "$1" "$other" && cut_wire "$other" "$1"; }
+    done
+}
+
 # in_container I NAME COMMAND…: the machine's own tools in the container's network namespace.
 in_container() {
     local host=$1 name=$2
