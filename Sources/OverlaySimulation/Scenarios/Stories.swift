@@ -1,4 +1,5 @@
 import OverlayDatapath
+import OverlayEngine
 import OverlayMembership
 import OverlayModel
 import OverlayNode
