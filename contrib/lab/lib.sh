@@ -94,7 +94,8 @@ start_time() {
     local stat fields
     { stat=$(<"$1/$2/stat"); } 2>/dev/null || return 1
     read -ra fields <<<"${stat##*) }"
-    [[ ${fields[0]} != Z ]] || return 1
+    # Of one that is just going, it is empty.
+    [[ ${fields[0]:-Z} != Z ]] || return 1
     echo "${fields[19]}"
 }
 

@@ -43,7 +43,7 @@ must daemon_stop 3
 must mv "$(daemon_state 3)" "$(daemon_state 3).own"
 must cp -a "$(daemon_state 2)" "$(daemon_state 3)"
 must daemon_start 2
-refused daemon_start 3
+no_start 3
 prints "was copied from another host"
 prints "join anew"
 must rm -r "$(daemon_state 3)"
@@ -57,7 +57,7 @@ no_address_twice net
 echo "# a host whose machine id was changed on purpose"
 must daemon_stop 3
 must in_host 3 bash -c 'tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id'
-refused daemon_start 3
+no_start 3
 prints "--accept-new-machine-id"
 LAB_DAEMON_ARGS=--accept-new-machine-id must daemon_start 3
 must daemon_stop 3

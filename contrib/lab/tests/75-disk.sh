@@ -53,7 +53,7 @@ reaches 2 before "$a3"
 no_address_twice net
 # Nor does a daemon start there: it could not count its starts.
 must daemon_stop 2 KILL
-refused daemon_start 2
+no_start 2
 prints "disk is full"
 reaches 2 c2 "$a1"
 empty 2
@@ -101,7 +101,7 @@ echo "# a state directory that cannot be written at the start"
 must daemon_stop 3
 must in_host 3 mount --bind "$(daemon_state 3)" "$(daemon_state 3)"
 must in_host 3 mount -o remount,bind,ro "$(daemon_state 3)"
-refused daemon_start 3
+no_start 3
 prints "$(daemon_state 3)"
 prints "Read-only file system"
 must in_host 3 umount "$(daemon_state 3)"
@@ -134,7 +134,7 @@ reaches 3 durable "$(address_of 1 while1 net)"
 reaches 1 while1 "$a3"
 no_address_twice net
 must daemon_stop 3 KILL
-refused daemon_start 3
+no_start 3
 prints "Read-only file system"
 must in_host 3 umount "$(daemon_state 3)"
 must in_host 3 mount -o loop "$disk" "$(daemon_state 3)"

@@ -136,6 +136,12 @@ problem() {
 }
 no_problems() { [[ -z $(overlay "$1" status --format json | jq -r '.problems[]' | tee /dev/stderr) ]]; }
 
+# no_start I: its daemon refuses to start; its last words are in OUT.
+no_start() {
+    refused daemon_start "$1"
+    OUT=$(tail -n 1 "$(host_dir "$1")/daemon.log")
+}
+
 # Cuts host I off from all others; contrib/lab/heal mends it.
 cut_off() {
     local other
