@@ -18,7 +18,7 @@ extension Engine {
             case .applied: break
             case .send(let peer, let bytes): effects.append(.send(peer, [MessageKind.catalogue.rawValue] + bytes))
             case .store(let token, let writes):
-                let id = store(writes)
+                let id = store(writes, isProposal: token != nil)
                 if let token { catalogueStores[id] = token }
             case .replaced:
                 followAll()
@@ -329,7 +329,8 @@ extension Engine {
     mutating func proposeClosing() {
         closeAt = nil
         guard catalogue.cluster != nil, closingStores.isEmpty, isAssured, !isStateOld else { return }
-        guard !isWriterAway else {
+        // What is not durable is not proposed.
+        guard !isWriterAway, ledger.isWhole else {
             if !closing.isEmpty { closeAt = now + Self.closingRetry }
             return
         }

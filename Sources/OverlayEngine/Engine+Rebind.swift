@@ -331,11 +331,3 @@ extension Engine {
         }
     }
 }
-
-extension StoreWrite {
-    fileprivate var space: StoreSpace {
-        switch self {
-        case .put(let space, _, _), .delete(let space, _), .deleteThrough(let space, _), .clear(let space): space
-        }
-    }
-}

@@ -19,6 +19,7 @@ public struct Engine: Sendable {
     static let repairPeriod = Interval.seconds(60)
     static let repairDelay = Interval.milliseconds(200)
     static let closingRetry = Interval.seconds(5)
+    static let storeRetry = Interval.seconds(1)
     static let orphanAge = Interval.seconds(600)
     /// For each member, between changes of the members that are followed.
     static let followPause = Interval.microseconds(10)
@@ -111,6 +112,9 @@ public struct Engine: Sendable {
     var inFlight: [ObjectKey: EffectID] = [:]
     var objectsOfEffect: [EffectID: [ObjectKey]] = [:]
     var catalogueStores: [EffectID: UInt64] = [:]
+    var ledger = StoreLedger()
+    /// When what the store refused is tried again, should nothing else be stored before.
+    var storeAt: Instant?
     var claiming: Set<SubnetID> = []
     var observing: EffectID?
     /// When members, and all that hangs on them, are to be brought in line with the catalogue, and when they last were.
@@ -298,7 +302,8 @@ public struct Engine: Sendable {
 
     public var nextDeadline: Instant? {
         var next = [
-            followAt, rotateAt, repairAt, closeAt, cedeAt, assureAt, rebind?.proposeAt, nextAddressWait, catalogueNode.nextDeadline,
+            followAt, storeAt, rotateAt, repairAt, closeAt, cedeAt, assureAt, rebind?.proposeAt, nextAddressWait,
+            catalogueNode.nextDeadline,
             replication.nextDeadline,
         ].compactMap { $0 }
         if let first = requests.values.lazy.map(\.deadline).min() { next.append(first) }
@@ -309,6 +314,10 @@ public struct Engine: Sendable {
         withCatalogue { [now] in $0.advance(to: now, into: &$1) }
         withReplication { [now] in $0.advance(to: now, into: &$1) }
         if let at = followAt, at <= now { followAll() }
+        if let at = storeAt, at <= now {
+            storeAt = now + Self.storeRetry
+            if ledger.isIdle { store([]) }
+        }
         if let at = rotateAt, at <= now { askForKey() }
         if let at = repairAt, at <= now { repair() }
         if let at = closeAt, at <= now { proposeClosing() }
@@ -440,10 +449,14 @@ public struct Engine: Sendable {
     // MARK: Effects and their ends
 
     @discardableResult
-    mutating func store(_ writes: [StoreWrite], for objects: [ObjectKey] = []) -> EffectID {
+    mutating func store(_ writes: [StoreWrite], for objects: [ObjectKey] = [], isProposal: Bool = false) -> EffectID {
         let id = newEffect(for: objects)
-        effects.append(.store(id, counted(writes, by: id)))
+        give(ledger.submit(.init(id: id, rows: counted(writes, by: id), isProposal: isProposal)))
         return id
+    }
+
+    private mutating func give(_ submissions: [StoreLedger.Submission]) {
+        for submission in submissions { effects.append(.store(submission.id, submission.rows)) }
     }
 
     /// nil where there is nothing to do.
@@ -484,9 +497,11 @@ public struct Engine: Sendable {
 
     private mutating func stored(_ id: EffectID, _ outcome: StoreOutcome) {
         let token = catalogueStores.removeValue(forKey: id)
+        give(ledger.ended(id, isStored: outcome == .stored))
+        storeAt = ledger.isWhole ? nil : storeAt ?? now + Self.storeRetry
         switch outcome {
         case .stored:
-            lastStoreFailure = nil
+            if ledger.isWhole { lastStoreFailure = nil }
             countedStored(id)
             if let token { withCatalogue { [now] in $0.stored(token, succeeded: true, now: now, into: &$1) } }
             if closingStores.remove(id) != nil { proposeClosing() }
