@@ -30,6 +30,7 @@ extension Catalogue {
         }
         if let block = subnet.block(holding: address) {
             guard block.owner != owner.id else { return }
+            if let name = departed[block.owner] { throw Self.resting(address, of: network, name) }
             throw Refusal(
                 .conflict,
                 "\(address) of network \(network.title) is among the addresses that node \(name(block.owner)) hands out (block "
@@ -68,8 +69,19 @@ extension Catalogue {
         insert(Block(range: AddressRange(address), owner: node), into: id)
     }
 
+    private static func resting(_ address: IPAddress, of network: Network, _ name: String) -> Refusal {
+        Refusal(.conflict, "address \(address) of network \(network.title) \(restText(of: name))")
+    }
+
+    /// Why an address of a node that was removed is not to be had, and how it would be.
+    public static func restText(of name: String) -> String {
+        "was handed out by node \(name), which was removed from the cluster: it rests for ten minutes after that, as a container may have "
+            + "it still; wait, take another one, or run `swift-overlay node rm --now \(name)` if that host is gone for good"
+    }
+
     private func owners(of subnet: Subnet) -> String {
-        let names = Set(subnet.blocks.map(\.owner)).map { name($0) }.sorted()
+        let names = Set(subnet.blocks.map(\.owner)).map { departed[$0].map { "\($0) (removed; its addresses rest)" } ?? name($0) }
+            .sorted()
         guard names.count > 8 else { return names.isEmpty ? "nobody" : names.joined(separator: ", ") }
         return names.prefix(8).joined(separator: ", ") + " and \(names.count - 8) more"
     }

@@ -7,6 +7,8 @@ public struct Catalogue: Hashable, Sendable {
     public private(set) var index: UInt64 = 0
     public internal(set) var cluster: Cluster?
     public private(set) var members: [NodeID: Member] = [:]
+    /// Nodes that were removed and whose addresses rest, with the names that they had. Nobody is given one of those addresses.
+    public internal(set) var departed: [NodeID: String] = [:]
     /// Who has a name, and a tunnel address: of a thousand members, each that joins is compared with none.
     private var nodeOfName: [String: NodeID] = [:]
     private var nodeOfVTEP: [IPAddress: NodeID] = [:]
@@ -87,7 +89,8 @@ public struct Catalogue: Hashable, Sendable {
         switch entry.command {
         case .initialise: return .accepted
         case .admit(let member): try admit(member)
-        case .remove(let node): try remove(node)
+        case .remove(let node, let now): try remove(node, isAtOnce: now || node == proposer.id)
+        case .endRest(let nodes): endRest(of: Set(nodes))
         case .setJoinSecret(let secret):
             guard secret.secret.count == JoinSecret.bytes else { throw Refusal(.invalid, "a join secret has 16 bytes") }
             cluster?.joinSecret = secret
@@ -95,7 +98,9 @@ public struct Catalogue: Hashable, Sendable {
             guard key.count == 32 else { throw Refusal(.invalid, "a gossip key has 32 bytes") }
             cluster?.rotate(to: key)
         case .openSubnet(let open): return .opened(try openSubnet(open, user: proposer.id))
-        case .closeSubnet(let subnet): closeSubnet(subnet, user: proposer.id)
+        case .closeSubnet(let subnet):
+            closeSubnet(subnet, user: proposer.id)
+            forgetRested()
         case .configure(let network, let adopting, let settings): try configure(network, adopting: adopting, settings)
         case .setGateway(let subnet, let gateway): try setGateway(subnet, gateway)
         case .reserve(let subnet, let address): try reserve(subnet, address)
@@ -170,6 +175,8 @@ public struct Catalogue: Hashable, Sendable {
         }
         // Sequences of a new life start anew, where the old state was lost.
         if let known = members[member.id], known.epoch < member.epoch { sessions[member.id] = nil }
+        // Its life before has ended: it took its links down before it asked to join.
+        endRest(of: [member.id])
         setMember(member)
     }
 
@@ -186,16 +193,39 @@ public struct Catalogue: Hashable, Sendable {
         if nodeOfVTEP[known.vtep] == node { nodeOfVTEP[known.vtep] = nil }
     }
 
-    private mutating func remove(_ node: NodeID) throws(Refusal) {
+    private mutating func remove(_ node: NodeID, isAtOnce: Bool) throws(Refusal) {
         guard node != cluster?.writer || members.count == 1 else {
             throw Refusal(
                 .conflict,
                 "node \(members[node]?.name ?? node.short) is the catalogue writer; the others must leave before it does, or one of them "
                     + "take its place: stop the daemon there, and run `swift-overlay promote` on another node")
         }
+        guard let member = members[node] else {
+            if isAtOnce { endRest(of: [node]) }
+            return
+        }
         dropMember(node)
         sessions[node] = nil
-        for subnet in networkOfSubnet.keys.sorted() { closeSubnet(subnet, user: node) }
+        let rests = !isAtOnce && departed.count < Limits.members
+        for subnet in networkOfSubnet.keys.sorted() { closeSubnet(subnet, user: node, keepingBlocks: rests) }
+        if rests { departed[node] = member.name }
+        forgetRested()
+    }
+
+    private mutating func endRest(of nodes: Set<NodeID>) {
+        let gone = nodes.filter { departed.removeValue(forKey: $0) != nil }
+        guard !gone.isEmpty else { return }
+        for subnet in networkOfSubnet.keys { modify(subnet) { $0.blocks.removeAll { gone.contains($0.owner) } } }
+    }
+
+    /// Those with no address that rests are of no account any more.
+    private mutating func forgetRested() {
+        guard !departed.isEmpty else { return }
+        var owners: Set<NodeID> = []
+        for network in networks.values {
+            for subnet in network.subnets { for block in subnet.blocks { owners.insert(block.owner) } }
+        }
+        departed = departed.filter { owners.contains($0.key) }
     }
 
     // MARK: Subnets and networks
@@ -298,10 +328,10 @@ public struct Catalogue: Hashable, Sendable {
         }
     }
 
-    private mutating func closeSubnet(_ id: SubnetID, user: NodeID) {
+    private mutating func closeSubnet(_ id: SubnetID, user: NodeID, keepingBlocks: Bool = false) {
         guard var subnet = subnet(id), let networkID = networkOfSubnet[id] else { return }
         subnet.users.remove(user)
-        subnet.blocks.removeAll { $0.owner == user }
+        if !keepingBlocks { subnet.blocks.removeAll { $0.owner == user } }
         guard subnet.users.isEmpty else { return modify(id) { $0 = subnet } }
         networkOfSubnet[id] = nil
         networks[networkID]?.subnets.removeAll { $0.id == id }
@@ -381,7 +411,7 @@ public struct Catalogue: Hashable, Sendable {
         return (network, subnet)
     }
 
-    func name(_ node: NodeID) -> String { members[node]?.name ?? node.short }
+    public func name(_ node: NodeID) -> String { members[node]?.name ?? departed[node] ?? node.short }
 
     mutating func modify(_ id: SubnetID, _ change: (inout Subnet) -> Void) {
         guard let network = networkOfSubnet[id], let position = networks[network]?.subnets.firstIndex(where: { $0.id == id })

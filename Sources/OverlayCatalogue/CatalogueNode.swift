@@ -232,7 +232,7 @@ public struct CatalogueNode: Sendable {
         while let proposal = queue.first {
             if let result = catalogue.result(of: proposal.sequence, from: node) {
                 finishFirst(.decided(result), now: now, into: &effects)
-            } else if catalogue.members[node] == nil, case .remove(node) = proposal.command {
+            } else if catalogue.members[node] == nil, case .remove(node, _) = proposal.command {
                 finishFirst(.decided(.accepted), now: now, into: &effects)
             } else {
                 return

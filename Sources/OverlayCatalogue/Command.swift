@@ -5,8 +5,11 @@ public enum Command: Hashable, Sendable {
     /// The first entry of a cluster.
     case initialise(Cluster, Member)
     case admit(Member)
-    /// Ends a member's identity: its blocks are free, its use of networks ends.
-    case remove(NodeID)
+    /// Ends a member's identity and its use of networks (rule R5). When another node asks, its addresses rest: containers that do not
+    /// know of it may have them still. `now`, and when the member itself asks, they are free at once.
+    case remove(NodeID, now: Bool)
+    /// The addresses of nodes that were removed are free.
+    case endRest([NodeID])
     case setJoinSecret(JoinSecret)
     /// A new gossip key, 32 bytes; the oldest goes.
     case rotateKey([UInt8])
@@ -105,7 +108,7 @@ extension Command: Wire {
         switch try reader.byte() {
         case 1: self = .initialise(try reader.value(), try reader.value())
         case 2: self = .admit(try reader.value())
-        case 3: self = .remove(try reader.value())
+        case 3: self = .remove(try reader.value(), now: try reader.bool())
         case 4: self = .setJoinSecret(try reader.value())
         case 5: self = .openSubnet(try reader.value())
         case 6: self = .closeSubnet(try reader.value())
@@ -118,6 +121,7 @@ extension Command: Wire {
         case 11: self = .claimAddress(try reader.value(), try reader.value())
         case 12: self = .giveBack(try reader.value(), try reader.value())
         case 13: self = .move(try reader.value(), try reader.value(), to: try reader.value(), epoch: try reader.integer())
+        case 14: self = .endRest(try reader.list(limit: Limits.members))
         case 17: self = .rotateKey(try reader.sized(limit: 32))
         case 15: self = .promote(after: try reader.value())
         default: throw .invalid("command")
@@ -133,9 +137,10 @@ extension Command: Wire {
         case .admit(let member):
             writer.byte(2)
             writer.value(member)
-        case .remove(let node):
+        case .remove(let node, let now):
             writer.byte(3)
             writer.value(node)
+            writer.bool(now)
         case .setJoinSecret(let secret):
             writer.byte(4)
             writer.value(secret)
@@ -176,6 +181,9 @@ extension Command: Wire {
             writer.value(address)
             writer.value(node)
             writer.integer(epoch)
+        case .endRest(let nodes):
+            writer.byte(14)
+            writer.list(nodes)
         case .rotateKey(let key):
             writer.byte(17)
             writer.sized(key)

@@ -2,7 +2,7 @@ public import OverlayModel
 
 /// The byte form of the whole state: equal states have equal bytes, so that nodes can compare hashes.
 extension Catalogue: Wire {
-    private static let version: UInt8 = 2
+    private static let version: UInt8 = 3
 
     public init(from reader: inout ByteReader) throws(DecodeError) {
         self.init()
@@ -10,6 +10,7 @@ extension Catalogue: Wire {
         restore(index: try reader.counter())
         cluster = try reader.optional()
         for member in try reader.list(Member.self, limit: Limits.members) { setMember(member) }
+        for row in try reader.list(DepartedRow.self, limit: Limits.members) { departed[row.node] = row.name }
         for network in try reader.list(Network.self) { networks[network.id] = network }
         for row in try reader.list(SessionRow.self, limit: Limits.members) { sessions[row.node] = row.session }
         nextSubnet = try reader.counter()
@@ -30,11 +31,32 @@ extension Catalogue: Wire {
         writer.integer(index)
         writer.optional(cluster)
         writer.list(members.values.sorted { $0.id < $1.id })
+        writer.list(departed.sorted { $0.key < $1.key }.map { DepartedRow(node: $0.key, name: $0.value) })
         writer.list(networks.values.sorted { $0.id < $1.id })
         writer.list(sessions.sorted { $0.key < $1.key }.map { SessionRow(node: $0.key, session: $0.value) })
         writer.integer(nextSubnet)
         writer.integer(nextNetwork)
         writer.integer(nextVNI)
+    }
+
+    private struct DepartedRow: Wire {
+        var node: NodeID
+        var name: String
+
+        init(node: NodeID, name: String) {
+            self.node = node
+            self.name = name
+        }
+
+        init(from reader: inout ByteReader) throws(DecodeError) {
+            node = try reader.value()
+            name = try reader.string(limit: 253)
+        }
+
+        func encode(to writer: inout ByteWriter) {
+            writer.value(node)
+            writer.string(name)
+        }
     }
 
     private struct SessionRow: Wire {

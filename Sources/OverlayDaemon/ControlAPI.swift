@@ -65,7 +65,7 @@ struct ControlAPI: Sendable {
             return .joinToken(newSecret: Self.joinSecret(ttl: try ttl(try body(ControlBody.RotateToken.self).ttl)))
         case ("POST", "/nodes/remove"):
             let body = try body(ControlBody.RemoveNode.self)
-            return .removeNode(body.node, force: body.force ?? false)
+            return .removeNode(body.node, force: body.force ?? false, now: body.now ?? false)
         case ("GET", "/nodes"): return .nodes
         case ("GET", "/nodes/changes"):
             guard let text = call.query["after"] else { return .nodeChanges(after: nil) }
@@ -161,9 +161,11 @@ public enum ControlBody {
     public struct RemoveNode: Codable, Sendable {
         public var node: String
         public var force: Bool?
-        public init(node: String, force: Bool?) {
+        public var now: Bool?
+        public init(node: String, force: Bool?, now: Bool?) {
             self.node = node
             self.force = force
+            self.now = now
         }
     }
 }

@@ -8,7 +8,8 @@ public enum ControlRequest: Sendable {
     case leave(force: Bool)
     /// `newSecret` rotates the token.
     case joinToken(newSecret: JoinSecret?)
-    case removeNode(String, force: Bool)
+    /// `now`: its addresses are free at once; also of one that was removed before.
+    case removeNode(String, force: Bool, now: Bool = false)
     /// This node becomes the catalogue writer, as the one before is gone for good.
     case promote(force: Bool)
     case nodes
@@ -123,6 +124,8 @@ public struct SubnetReport: Codable, Hashable, Sendable {
 public struct BlockReport: Codable, Hashable, Sendable {
     public var range: String
     public var owner: String
+    /// The owner was removed; nobody is given these addresses for ten minutes.
+    public var isResting: Bool
 }
 
 public struct EndpointReport: Codable, Hashable, Sendable {

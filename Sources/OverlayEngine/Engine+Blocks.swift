@@ -92,6 +92,9 @@ extension Engine {
         -> Step
     {
         let title = "address \(address) of network \(network.title) is among those that node \(name(of: owner)) hands out"
+        if let name = catalogue.departed[owner] {
+            throw DriverError(.conflict, "address \(address) of network \(network.title) \(Catalogue.restText(of: name))")
+        }
         if let peer = peers[owner], !peer.state.isReachable {
             throw DriverError(
                 .unavailable, "\(title), which is unreachable since \((now - peer.since).wholeSeconds) s; take another one")
@@ -110,7 +113,7 @@ extension Engine {
             guard let owner = subnet.block(holding: wanted)?.owner, owner != identity.id else { return }
             send(.want(wait.subnet, wanted, epoch: epoch), to: owner)
         } else {
-            for owner in Set(subnet.blocks.map(\.owner)).sorted() where owner != identity.id {
+            for owner in Set(subnet.blocks.map(\.owner)).sorted() where owner != identity.id && catalogue.members[owner] != nil {
                 send(.pressure(wait.subnet), to: owner)
             }
         }

@@ -51,6 +51,7 @@ extension Engine {
         case .rotation:
             if case .decided(.accepted) = outcome { break }
             rotateAt = now + Self.rotationRetry
+        case .rest: break
         case .promotion(let request): settle(promotion: request, outcome)
         case .own:
             if case .decided(.refused(let refusal)) = outcome {
@@ -144,6 +145,10 @@ extension Engine {
             if rules.contains(.fencing) { followAt = now }
             // Who is gone knows the present key.
             if isWriter { rotateAt = now }
+            followRests()
+        case .endRest:
+            followRests()
+            for id in Set(addressWaits.values.map(\.subnet)).sorted() { wakeAddressWaits(id) }
         case .rotateKey:
             followAt = now
             if isWriter { rotateAt = now + Self.rotationPeriod }
@@ -182,7 +187,7 @@ extension Engine {
             log(.warning, "this node was removed from the cluster; its overlay links go down, and it must join again", [:])
             return forgetCluster()
         }
-        rotateAt = isWriter ? rotateAt ?? now + Self.rotationPeriod : nil
+        followReign()
         tellPeers()
         // A member's tunnel may end elsewhere now.
         repairSoon()
@@ -246,6 +251,12 @@ extension Engine {
     // MARK: Gossip keys
 
     var isWriter: Bool { catalogue.cluster?.writer == identity.id }
+
+    /// What the writer does in the course of time.
+    mutating func followReign() {
+        rotateAt = isWriter ? rotateAt ?? now + Self.rotationPeriod : nil
+        followRests()
+    }
 
     mutating func askForKey() {
         rotateAt = nil

@@ -1,7 +1,7 @@
 import OverlayCatalogue
 import OverlayDatapath
 import OverlayDriver
-public import OverlayModel
+import OverlayModel
 import OverlayReplication
 
 /// The life of the cluster: init, join, leave.
@@ -16,7 +16,7 @@ extension Engine {
             if let newSecret, catalogue.cluster?.joinSecret != newSecret { return .propose(.setJoinSecret(newSecret)) }
             guard let report = joinToken() else { throw Self.noCluster }
             return .reply(.control(.token(report)))
-        case .removeNode(let name, let force): return try removeNode(name, force: force)
+        case .removeNode(let name, let force, let now): return try removeNode(name, force: force, isAtOnce: now)
         case .promote(let force): return try promote(force: force, id)
         case .nodes:
             try checkCluster()
@@ -50,7 +50,7 @@ extension Engine {
         case .leave:
             // The removal itself has made this node forget the cluster.
             finish(id, .control(.done("Node left the cluster.")))
-        case .removeNode(let name, _): finish(id, .control(.done(name)))
+        case .removeNode(let name, _, _): finish(id, .control(.done(name)))
         default: perform(id)
         }
     }
@@ -174,22 +174,7 @@ extension Engine {
                         "Node left the cluster, which could not be told; remove it there with `swift-overlay node rm --force \(identity.name)`."
                     )))
         }
-        return .propose(.remove(identity.id))
-    }
-
-    private mutating func removeNode(_ name: String, force: Bool) throws(DriverError) -> Step {
-        try checkCluster()
-        let found = catalogue.members.values.filter { $0.name == name || $0.id.description.hasPrefix(name) }
-        guard let member = found.first, found.count == 1 else {
-            throw DriverError(.notFound, found.isEmpty ? "no such node: \(name)" : "\(name) names \(found.count) nodes")
-        }
-        guard member.id != identity.id else { throw DriverError(.invalid, "this is \(name): use `swift-overlay leave`") }
-        let quiet = peers[member.id].map { !$0.state.isReachable && now - $0.since >= .seconds(60) } ?? false
-        guard force || quiet else {
-            throw DriverError(
-                .conflict, "node \(name) has not been unreachable for 60 s; run `swift-overlay leave` there, or use --force")
-        }
-        return .propose(.remove(member.id))
+        return .propose(.remove(identity.id, now: true))
     }
 
     /// Takes everything of the cluster away from this host.

@@ -196,6 +196,7 @@ extension Engine {
         // Who has nobody to ask has nobody to collide with.
         if catalogue.members.count > 1 { assureAt = now + Self.assurancePause } else { isAssured = true }
         if rebind != nil { proposeRebind() }
+        followReign()
         checkOwnLife()
         repair()
     }

@@ -1,11 +1,63 @@
 import OverlayCatalogue
+import OverlayDriver
 import OverlayModel
 
 /// A node that was removed while it was away would never hear of it: members open none of its packets. Whoever gets one of them answers
 /// with a notice, signed by itself; the removed node knows the signer as a member, and that the catalogue went on from where its own is.
 extension Engine {
+    /// For how long nobody is given the addresses of a node that was removed (rule R5).
+    static let restAge = Interval.seconds(600)
+    static let restRetry = Interval.seconds(60)
     /// Both ends work for strangers no more often than this.
     static let noticePause = Interval.milliseconds(50)
+
+    // MARK: node rm
+
+    mutating func removeNode(_ name: String, force: Bool, isAtOnce: Bool) throws(DriverError) -> Step {
+        try checkCluster()
+        if catalogue.members.values.allSatisfy({ !Self.names(name, $0.id, $0.name) }),
+            case let gone = catalogue.departed.filter({ Self.names(name, $0.key, $0.value) }), !gone.isEmpty
+        {
+            guard isAtOnce else {
+                throw DriverError(
+                    .conflict,
+                    "node \(name) is removed already; its addresses rest for ten minutes, unless `swift-overlay node rm --now \(name)` "
+                        + "frees them")
+            }
+            return .propose(.endRest(gone.keys.sorted()))
+        }
+        let found = catalogue.members.values.filter { Self.names(name, $0.id, $0.name) }
+        guard let member = found.first, found.count == 1 else {
+            throw DriverError(.notFound, found.isEmpty ? "no such node: \(name)" : "\(name) names \(found.count) nodes")
+        }
+        guard member.id != identity.id else { throw DriverError(.invalid, "this is \(name): use `swift-overlay leave`") }
+        let quiet = peers[member.id].map { !$0.state.isReachable && now - $0.since >= .seconds(60) } ?? false
+        guard force || quiet else {
+            throw DriverError(
+                .conflict, "node \(name) has not been unreachable for 60 s; run `swift-overlay leave` there, or use --force")
+        }
+        return .propose(.remove(member.id, now: isAtOnce))
+    }
+
+    private static func names(_ text: String, _ id: NodeID, _ name: String) -> Bool {
+        name == text || id.description.hasPrefix(text)
+    }
+
+    // MARK: The rest of addresses
+
+    /// Which nodes' addresses rest, and until when: known to each node, as each may be the writer next.
+    mutating func followRests() {
+        restEnds = catalogue.departed.reduce(into: [:]) { $0[$1.key] = restEnds[$1.key] ?? now + Self.restAge }
+    }
+
+    mutating func endRests() {
+        let rested = restEnds.filter { $0.value <= now }.keys.sorted()
+        // Should the proposal come to nothing.
+        for node in rested { restEnds[node] = now + Self.restRetry }
+        if isWriter { propose(.endRest(rested), for: .rest, deadline: now + Self.proposalBudget) }
+    }
+
+    // MARK: Who was removed while it was away
 
     /// A packet came in the name of a node that is no member. That it is from there is not proven, nor need it be.
     mutating func heard(stranger: NodeID, from source: SocketEndpoint) {

@@ -122,6 +122,8 @@ public struct Engine: Sendable {
     var followed: Instant?
     /// When the writer makes the next gossip key.
     var rotateAt: Instant?
+    /// When the writer frees the addresses of nodes that were removed. It counts from when this process first heard of the removal.
+    var restEnds: [NodeID: Instant] = [:]
     var repairAt: Instant?
     var closeAt: Instant?
     var cedeAt: Instant?
@@ -181,6 +183,8 @@ public struct Engine: Sendable {
         /// This host's own entry.
         case own
         case rotation
+        /// The addresses of nodes that were removed.
+        case rest
         /// This node becomes the writer.
         case promotion(RequestID)
         /// The same, with a new epoch.
@@ -302,7 +306,7 @@ public struct Engine: Sendable {
 
     public var nextDeadline: Instant? {
         var next = [
-            followAt, storeAt, rotateAt, repairAt, closeAt, cedeAt, assureAt, rebind?.proposeAt, nextAddressWait,
+            followAt, storeAt, rotateAt, isWriter ? restEnds.values.min() : nil, repairAt, closeAt, cedeAt, assureAt, rebind?.proposeAt, nextAddressWait,
             catalogueNode.nextDeadline,
             replication.nextDeadline,
         ].compactMap { $0 }
@@ -319,6 +323,7 @@ public struct Engine: Sendable {
             if ledger.isIdle { store([]) }
         }
         if let at = rotateAt, at <= now { askForKey() }
+        if let at = restEnds.values.min(), at <= now { endRests() }
         if let at = repairAt, at <= now { repair() }
         if let at = closeAt, at <= now { proposeClosing() }
         if let at = cedeAt, at <= now { proposeCessions() }
@@ -579,5 +584,5 @@ public struct Engine: Sendable {
         run(out)
     }
 
-    func name(of node: NodeID) -> String { catalogue.members[node]?.name ?? node.short }
+    func name(of node: NodeID) -> String { catalogue.name(node) }
 }

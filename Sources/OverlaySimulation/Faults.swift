@@ -12,9 +12,11 @@ extension World {
         network.ingressLoss = [:]
         era += 1
         holds = [:]
+        refusals = [:]
         linkTrouble = linkTrouble.mapValues { min($0, now) }
         for index in nodes.indices {
             setClockRate(index, 1)
+            nodes[index].failsStores = false
             nodes[index].trouble = min(nodes[index].trouble, nodes[index].stalledUntil ?? now)
         }
         log("all is well again")
@@ -108,6 +110,19 @@ extension World {
             guard world.now >= world.disorderEnds else { return }
             world.network.duplication = 0
             world.network.jitter = Interval(nanoseconds: 0)
+        }
+    }
+
+    /// The disk of a node is full.
+    public func refuseWrites(_ host: Int, for interval: Interval) {
+        log("the disk of host\(host + 1) takes no more")
+        nodes[host].failsStores = true
+        refusals[host, default: 0] += 1
+        let era = era
+        after(interval) { world in
+            guard world.era == era else { return }
+            world.refusals[host, default: 1] -= 1
+            if world.refusals[host] == 0 { world.nodes[host].failsStores = false }
         }
     }
 

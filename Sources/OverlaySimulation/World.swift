@@ -63,6 +63,8 @@ public final class World {
 
     /// How many faults hold a link.
     var holds: [WritableKeyPath<VirtualNetwork, Set<VirtualNetwork.Link>>: [VirtualNetwork.Link: Int]] = [:]
+    /// How many faults have a node's disk refuse writes.
+    var refusals: [Int: Int] = [:]
     /// Until when a link was cut.
     var linkTrouble: [VirtualNetwork.Link: Instant] = [:]
     /// Counts the ends of all faults.
@@ -398,6 +400,8 @@ public final class World {
         nodes[index].core = try Self.core(identity, nodes[index].rows, seed, parameters, rules, start: nodes[index].boot)
         nodes[index].isUp = true
         nodes[index].isHostUp = true
+        // Where a start cannot be counted there is none.
+        nodes[index].failsStores = false
         nodes[index].storedAt = now
         nodes[index].declared = 0
         nodes[index].peers = []

@@ -61,14 +61,14 @@ public actor StateStore {
             for submission in batch { submission.done(nil) }
         } catch {
             if batch.count == 1 { return batch[0].done(error) }
-            // One that cannot be written must not take the others with it. Order is kept: nothing follows before all are through.
+            // One that cannot be written must not take those before it with it. Nor is anything written behind one that is missing: what is
+            // on the disk is always a beginning of what was submitted.
+            var failure: StoreError?
             for submission in batch {
-                do throws(StoreError) {
-                    try database.commit([submission.writes])
-                    submission.done(nil)
-                } catch {
-                    submission.done(error)
+                if failure == nil {
+                    do throws(StoreError) { try database.commit([submission.writes]) } catch { failure = error }
                 }
+                submission.done(failure)
             }
         }
     }

@@ -205,7 +205,7 @@ import Testing
 
     @Test func aRemovedNodeLearnsOfIt() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
-        network.propose(.remove(Fixture.node(2)), by: 2)
+        network.propose(.remove(Fixture.node(2), now: false), by: 2)
         network.propose(Self.secret(4), by: 2, within: .seconds(2))
         network.run(for: .seconds(5))
         #expect(network.nodes[2].catalogue.members[Fixture.node(2)] == nil)

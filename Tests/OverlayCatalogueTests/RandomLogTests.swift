@@ -58,12 +58,13 @@ import Testing
             case ..<46: return .setGateway(id, address(near: prefix))
             case ..<54: return .reserve(id, address(near: prefix))
             case ..<76: return .claimBlock(id, count: pick([0, 1, 2, 7, 16, 17, 256, .max]) ?? 0)
-            case ..<90: return .claimAddress(id, address(near: prefix))
-            case ..<95:
+            case ..<89: return .claimAddress(id, address(near: prefix))
+            case ..<94:
                 let index = Int.random(in: 0..<6, using: &generator)
                 return .admit(Fixture.member(index, name: chance(80) ? nil : "host-1", epoch: chance(90) ? 1 : 0))
-            case ..<97: return .remove(Fixture.node(Int.random(in: 0..<6, using: &generator)))
-            case ..<98:
+            case ..<96: return .endRest([Fixture.node(Int.random(in: 0..<6, using: &generator))])
+            case ..<98: return .remove(Fixture.node(Int.random(in: 0..<6, using: &generator)), now: Bool.random(using: &generator))
+            case ..<99:
                 return chance(50)
                     ? .initialise(Fixture.cluster(), Fixture.member(1))
                     : .promote(after: chance(80) ? catalogue.reign : Reign(generation: 1, writer: Fixture.node(3)))

@@ -43,7 +43,7 @@ import Testing
     @Test func thereIsOneClusterAndItComesFirst() {
         var catalogue = Catalogue()
         let early = Entry(
-            index: 1, generation: 1, proposer: Fixture.node(0), epoch: 1, sequence: 1, command: .remove(Fixture.node(0)))
+            index: 1, generation: 1, proposer: Fixture.node(0), epoch: 1, sequence: 1, command: .remove(Fixture.node(0), now: true))
         #expect(catalogue.apply(early).refusal == .notFound)
         var fixture = Fixture()
         #expect(fixture.propose(.initialise(Fixture.cluster(), Fixture.member(0)), by: 0).refusal == .conflict)
@@ -109,7 +109,7 @@ import Testing
         #expect(fixture.propose(.claimBlock(own.id, count: 16), by: 1) == .accepted)
         let freed = try #require(fixture.catalogue.subnet(shared.id)?.blocks(of: Fixture.node(1)).first)
 
-        #expect(fixture.propose(.remove(Fixture.node(1)), by: 2) == .accepted)
+        #expect(fixture.propose(.remove(Fixture.node(1), now: true), by: 2) == .accepted)
         let left = try #require(fixture.catalogue.subnet(shared.id))
         #expect(left.users == [Fixture.node(0)] && left.blocks.map(\.owner) == [Fixture.node(0)])
         #expect(fixture.catalogue.subnet(own.id) == nil && fixture.catalogue.networks.count == 1)
@@ -118,17 +118,71 @@ import Testing
         fixture.open("10.0.0.0/24", by: 2)
         #expect(fixture.propose(.claimBlock(shared.id, count: 16), by: 2) == .accepted)
         #expect(fixture.catalogue.subnet(shared.id)?.blocks(of: Fixture.node(2)) == [freed])
-        #expect(fixture.propose(.remove(Fixture.node(1)), by: 2) == .accepted, "a second removal changes nothing")
+        #expect(fixture.propose(.remove(Fixture.node(1), now: true), by: 2) == .accepted, "a second removal changes nothing")
         #expect(
             fixture.propose(.setJoinSecret(Fixture.secret(0, count: 0)), by: 1).refusal == .notFound,
             "the removed node is not heard")
     }
 
+    /// Rule R5: containers that do not know of the removal may have them still.
+    @Test func theAddressesOfARemovedNodeRest() throws {
+        var fixture = Fixture(members: 3)
+        let shared = try fixture.opened("10.0.0.0/28", by: 0)
+        fixture.open("10.0.0.0/28", by: 1)
+        let own = try fixture.opened("10.0.1.0/24", by: 1)
+        for subnet in [shared, own] { #expect(fixture.propose(.claimBlock(subnet.id, count: 16), by: 1) == .accepted) }
+        let block = try #require(fixture.catalogue.subnet(shared.id)?.blocks(of: Fixture.node(1)).first)
+        #expect(fixture.propose(.remove(Fixture.node(1), now: false), by: 0) == .accepted)
+        #expect(fixture.catalogue.departed == [Fixture.node(1): "host-1"])
+        #expect(fixture.catalogue.subnet(own.id) == nil, "what nobody else uses is gone with it")
+        #expect(fixture.catalogue.subnet(shared.id)?.blocks(of: Fixture.node(1)) == [block])
+        #expect(fixture.catalogue.subnet(shared.id)?.users == [Fixture.node(0)])
+        #expect(fixture.catalogue.violations == [])
+        #expect(try Catalogue(wire: fixture.catalogue.wireBytes) == fixture.catalogue)
+
+        let refused = fixture.propose(.claimAddress(shared.id, block.first), by: 0)
+        #expect(refused.refusal == .conflict && refused.message.contains("node rm --now host-1"), "\(refused.message)")
+        var last = CommandResult.accepted
+        while last == .accepted { last = fixture.propose(.claimBlock(shared.id, count: 16), by: 0) }
+        #expect(last.message.contains("host-1 (removed; its addresses rest)"), "\(last.message)")
+        #expect(fixture.propose(.remove(Fixture.node(1), now: false), by: 0) == .accepted, "it is no member")
+        #expect(fixture.catalogue.subnet(shared.id)?.blocks(of: Fixture.node(1)) == [block])
+
+        #expect(fixture.propose(.endRest([Fixture.node(0), Fixture.node(2)]), by: 0) == .accepted)
+        #expect(fixture.catalogue.subnet(shared.id)?.blocks(of: Fixture.node(0)).isEmpty == false, "of members nothing is taken")
+        #expect(fixture.propose(.endRest([Fixture.node(1)]), by: 0) == .accepted)
+        #expect(fixture.catalogue.departed.isEmpty && fixture.catalogue.violations == [])
+        #expect(fixture.propose(.claimAddress(shared.id, block.first), by: 0) == .accepted)
+    }
+
+    /// It took its links down before it asked; and who leaves by itself has none.
+    @Test func theRestEndsWithTheNodesReturn() throws {
+        var fixture = Fixture(members: 3)
+        let subnet = try fixture.opened("10.0.0.0/24", by: 0)
+        for index in 1...2 {
+            fixture.open("10.0.0.0/24", by: index)
+            #expect(fixture.propose(.claimBlock(subnet.id, count: 16), by: index) == .accepted)
+        }
+        #expect(fixture.propose(.remove(Fixture.node(2), now: false), by: 2) == .accepted)
+        #expect(fixture.catalogue.departed.isEmpty)
+        #expect(fixture.propose(.remove(Fixture.node(1), now: false), by: 0) == .accepted)
+        #expect(fixture.catalogue.departed.count == 1)
+        #expect(fixture.propose(.admit(Fixture.member(1)), by: 0) == .accepted)
+        #expect(fixture.catalogue.departed.isEmpty && fixture.catalogue.subnet(subnet.id)?.blocks == [])
+        #expect(fixture.catalogue.violations == [])
+        // With the network what rested in it is forgotten.
+        fixture.open("10.0.0.0/24", by: 1)
+        #expect(fixture.propose(.claimBlock(subnet.id, count: 16), by: 1) == .accepted)
+        #expect(fixture.propose(.remove(Fixture.node(1), now: false), by: 0) == .accepted)
+        #expect(fixture.propose(.closeSubnet(subnet.id), by: 0) == .accepted)
+        #expect(fixture.catalogue.departed.isEmpty && fixture.catalogue.violations == [])
+    }
+
     @Test func theWriterLeavesLast() {
         var fixture = Fixture(members: 2)
-        #expect(fixture.propose(.remove(Fixture.node(0)), by: 1).message.contains("host-0 is the catalogue writer"))
-        #expect(fixture.propose(.remove(Fixture.node(1)), by: 0) == .accepted)
-        #expect(fixture.propose(.remove(Fixture.node(0)), by: 0) == .accepted)
+        #expect(fixture.propose(.remove(Fixture.node(0), now: true), by: 1).message.contains("host-0 is the catalogue writer"))
+        #expect(fixture.propose(.remove(Fixture.node(1), now: true), by: 0) == .accepted)
+        #expect(fixture.propose(.remove(Fixture.node(0), now: true), by: 0) == .accepted)
         #expect(fixture.catalogue.members.isEmpty && fixture.catalogue.violations == [])
     }
 
@@ -203,7 +257,7 @@ import Testing
             fixture.open("10.9.\(index).0/24", range: "10.9.\(index).128/25", by: index)
             fixture.propose(.reserve(subnet.id, subnet.gateway.advanced(by: UInt128(100 + index))!), by: index)
         }
-        fixture.propose(.remove(Fixture.node(3)), by: 0)
+        fixture.propose(.remove(Fixture.node(3), now: true), by: 0)
         var replica = Catalogue()
         for entry in fixture.log {
             replica.apply(try Entry(wire: entry.wireBytes))

@@ -127,13 +127,16 @@ extension Catalogue {
             // In order of address, an overlap of any two is an overlap of neighbours.
             check(!one.prefix.overlaps(other.prefix), "subnets \(one.prefix) and \(other.prefix) overlap")
         }
-        for subnet in subnets { found += subnet.violations(members: Set(members.keys)) }
+        check(Set(departed.keys).isDisjoint(with: members.keys), "a member's addresses rest")
+        check(
+            Set(departed.keys) == Set(subnets.flatMap(\.blocks).map(\.owner)).subtracting(members.keys), "nobody's addresses rest")
+        for subnet in subnets { found += subnet.violations(members: Set(members.keys), departed: Set(departed.keys)) }
         return found
     }
 }
 
 extension Subnet {
-    fileprivate func violations(members: Set<NodeID>) -> [String] {
+    fileprivate func violations(members: Set<NodeID>, departed: Set<NodeID>) -> [String] {
         var found: [String] = []
         func check(_ holds: Bool, _ text: @autoclosure () -> String) {
             if !holds { found.append("subnet \(prefix): " + text()) }
@@ -142,7 +145,7 @@ extension Subnet {
         check(!users.isEmpty && users.isSubset(of: members), "users \(users)")
         check(prefix.usable.contains(gateway) && !auxiliary.contains(gateway), "gateway \(gateway)")
         check(auxiliary.allSatisfy(prefix.usable.contains), "aux addresses")
-        check(blocks.allSatisfy { users.contains($0.owner) }, "a block of no user")
+        check(blocks.allSatisfy { users.union(departed).contains($0.owner) }, "a block of no user")
         check(
             blocks.allSatisfy { prefix.usable.contains($0.range.first) && prefix.usable.contains($0.range.last) }, "a block outside"
         )

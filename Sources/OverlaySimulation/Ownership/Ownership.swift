@@ -125,9 +125,13 @@ final class Ownership {
         case .rest:
             world.network.heal()
             world.lateLinks = []
-            for node in nodes.indices { notice(node) }
+            for node in nodes.indices {
+                world.nodes[node].failsStores = false
+                notice(node)
+            }
         case .disk(let node, let time): world.nodes[node].storeTime = time
-        case .remove(let node, let other): control(other, .removeNode("host\(node + 1)", force: true))
+        case .refusal(let node, let refuses): world.nodes[node].failsStores = refuses
+        case .remove(let node, let other, let now): control(other, .removeNode("host\(node + 1)", force: true, now: now))
         case .leave(let node): control(node, .leave(force: true))
         case .join(let node): control(node, .join(token: token, host: "\(World.address(0))", port: 7946))
         }

@@ -34,7 +34,9 @@ struct OwnershipStep: Hashable, Sendable {
         case rest
         /// From now on a write takes as long.
         case disk(Int, Interval)
-        case remove(Int, by: Int)
+        /// From now on the disk refuses writes, or takes them again.
+        case refusal(Int, Bool)
+        case remove(Int, by: Int, now: Bool)
         case leave(Int)
         case join(Int)
     }
@@ -67,7 +69,7 @@ struct OwnershipPlan: Sendable {
 private struct OwnershipAuthor {
     private enum Kind: CaseIterable {
         case attach, attachByName, detach, breakOff, open, close, crash, restart, split, cut, heal, hold, holdNothing, deliver
-        case notice, disk, remove, leave, join, idle, interruption, rebirth, copy, rollBack, restoration
+        case notice, disk, refusal, remove, leave, join, idle, interruption, rebirth, copy, rollBack, restoration
 
         var weight: Double {
             switch self {
@@ -77,6 +79,7 @@ private struct OwnershipAuthor {
             case .restart: 8
             case .deliver, .attachByName, .heal, .join, .open: 6
             case .hold, .disk: 3
+            case .refusal: 1
             case .breakOff, .crash, .split: 2
             case .cut, .holdNothing, .leave, .close, .copy: 1
             case .remove, .interruption, .rebirth, .rollBack, .restoration: 0.5
@@ -234,7 +237,12 @@ private struct OwnershipAuthor {
         case .deliver: return .deliver(random.below(256))
         case .notice: return .notice(node)
         case .disk: return .disk(node, .microseconds([20, 100, 1000, 20_000, 500_000][random.below(5)]))
-        case .remove: return node == 0 ? nil : .remove(node, by: random.pick(isUp.indices.filter { $0 != node }) ?? 0)
+        case .refusal:
+            // More often well than not.
+            return .refusal(node, random.chance(0.3))
+        case .remove:
+            let by = random.pick(isUp.indices.filter { $0 != node }) ?? 0
+            return node == 0 ? nil : .remove(node, by: by, now: random.chance(0.7))
         case .leave: return node == 0 ? nil : .leave(node)
         case .join: return node == 0 ? nil : .join(node)
         case .idle: return .rest

@@ -78,7 +78,7 @@ public enum CatalogueSamples {
     public static var catalogue: Catalogue { history.catalogue }
     /// What ends things.
     public static var endings: [Entry] {
-        [(other, Command.closeSubnet(SubnetID(1))), (writer, .remove(other))].enumerated().map {
+        [(other, Command.closeSubnet(SubnetID(1))), (writer, .remove(other, now: false)), (writer, .endRest([other]))].enumerated().map {
             Entry(
                 index: catalogue.index + UInt64($0) + 1, generation: 1, proposer: $1.0, epoch: 1, sequence: 100 + UInt64($0),
                 command: $1.1)
