@@ -47,7 +47,9 @@ extension Engine {
         SubnetReport(
             pool: "\(subnet.id)", subnet: "\(subnet.prefix)", range: subnet.range.map { "\($0)" }, gateway: "\(subnet.gateway)",
             auxiliary: subnet.auxiliary.sorted().map { "\($0)" },
-            blocks: subnet.blocks.map { BlockReport(range: "\($0.range)", owner: name(of: $0.owner), isResting: catalogue.members[$0.owner] == nil) },
+            blocks: subnet.blocks.map {
+                BlockReport(range: "\($0.range)", owner: name(of: $0.owner), isResting: catalogue.members[$0.owner] == nil)
+            },
             leases: pools[subnet.id]?.leases.count ?? 0)
     }
 

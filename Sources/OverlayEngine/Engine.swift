@@ -306,7 +306,8 @@ public struct Engine: Sendable {
 
     public var nextDeadline: Instant? {
         var next = [
-            followAt, storeAt, rotateAt, isWriter ? restEnds.values.min() : nil, repairAt, closeAt, cedeAt, assureAt, rebind?.proposeAt, nextAddressWait,
+            followAt, storeAt, rotateAt, isWriter ? restEnds.values.min() : nil, repairAt, closeAt, cedeAt, assureAt,
+            rebind?.proposeAt, nextAddressWait,
             catalogueNode.nextDeadline,
             replication.nextDeadline,
         ].compactMap { $0 }

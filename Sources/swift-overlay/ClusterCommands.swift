@@ -214,13 +214,16 @@ struct NodeCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(commandName: "rm", abstract: "Remove a node that is gone for good.")
         @OptionGroup var client: ClientOptions
         @Flag(help: "Even when it was reachable within the last 60 s.") var force = false
-        @Flag(help: "Its addresses are free at once, and not after ten minutes; also of a node that was removed before.") var now = false
+        @Flag(help: "Its addresses are free at once, and not after ten minutes; also of a node that was removed before.") var now =
+            false
         @Argument(help: "Name or id.") var node: String
 
         func run() async throws {
             print(
-                try await client.ask(.POST, "/nodes/remove", ControlBody.RemoveNode(node: node, force: force, now: now), as: Message.self)
-                    .message)
+                try await client.ask(
+                    .POST, "/nodes/remove", ControlBody.RemoveNode(node: node, force: force, now: now), as: Message.self
+                )
+                .message)
         }
     }
 }

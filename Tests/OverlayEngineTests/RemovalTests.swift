@@ -46,7 +46,9 @@ import Testing
         #expect(refused.contains("rests for ten minutes") && refused.contains("node rm --now host3"), "\(refused)")
         guard case .networks(let reports) = world.control(1, .networks) else { throw World.Failed("no networks") }
         let blocks = reports.flatMap { $0.subnets.flatMap(\.blocks) }
-        #expect(blocks.filter(\.isResting).map(\.owner).allSatisfy { $0 == "host3" } && blocks.contains(where: \.isResting), "\(blocks)")
+        #expect(
+            blocks.filter(\.isResting).map(\.owner).allSatisfy { $0 == "host3" } && blocks.contains(where: \.isResting), "\(blocks)"
+        )
         guard case .refused(let again) = Self.remove(world, by: 1) else { throw World.Failed("removed twice") }
         #expect(again.contains("is removed already") && again.contains("--now"), "\(again)")
         world.run(for: .seconds(20))
