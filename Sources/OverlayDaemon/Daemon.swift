@@ -22,14 +22,16 @@ public enum Daemon {
         try checkCapabilities()
         let kernel = try KernelNetlink()
         try await kernel.preflight()
-        let store = try StateStore(directory: configuration.stateDirectory)
-        let rows = try await store.load()
-        // Before anything of it is used, and before anybody hears of it.
-        try await checkMachine(configuration, rows, store, logger)
+        let state: OpenState
+        do {
+            state = try await openState(configuration, logger)
+        } catch let error as StoreError {
+            throw StartError(error.text(isStarting: true))
+        }
+        let (store, rows, key, boot, epoch) = (state.store, state.rows, state.key, state.boot, state.epoch)
 
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let loop = group.next()
-        let (key, boot, epoch) = try await identity(rows, store)
         let box = ControllerBox()
         let transport = GossipTransport(
             loop: loop, cipher: PacketCipher(identity: key, boot: boot, salt: systemRandom(count: 4)), logger: logger,
@@ -87,6 +89,23 @@ public enum Daemon {
         await controller.stop()
         await transport.close()
         try await group.shutdownGracefully()
+    }
+
+    private struct OpenState {
+        var store: StateStore
+        var rows: StoredRows
+        var key: NodeKey
+        var boot: UInt32
+        var epoch: UInt32
+    }
+
+    private static func openState(_ configuration: Configuration, _ logger: Logger) async throws -> OpenState {
+        let store = try StateStore(directory: configuration.stateDirectory)
+        let rows = try await store.load()
+        // Before anything of it is used, and before anybody hears of it.
+        try await checkMachine(configuration, rows, store, logger)
+        let (key, boot, epoch) = try await identity(rows, store)
+        return OpenState(store: store, rows: rows, key: key, boot: boot, epoch: epoch)
     }
 
     private static func makeLogger(_ configuration: Configuration) -> Logger {
