@@ -211,9 +211,13 @@ struct NodeCommand: AsyncParsableCommand {
     }
 
     struct Remove: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(commandName: "rm", abstract: "Remove a node that is gone for good.")
+        static let configuration = CommandConfiguration(
+            commandName: "rm", abstract: "Remove a node that is gone for good.",
+            discussion: """
+                Its addresses may be given to others at once. One that is there is taken out with `swift-overlay leave` on its host.
+                """)
         @OptionGroup var client: ClientOptions
-        @Flag(help: "Even when it was reachable within the last 60 s.") var force = false
+        @Flag(help: "Even when it is reachable, or was within the last 60 s.") var force = false
         @Argument(help: "Name or id.") var node: String
 
         func run() async throws {
