@@ -170,7 +170,8 @@ extension Engine {
             isCut
             ? "see to the way \(member.map { "to \($0.address):\($0.port)" } ?? "there"), UDP and TCP"
             : "if it is gone for good, `swift-overlay promote` makes this node the writer"
-        return "catalogue writer \(writerName) unreachable since \((now - since).wholeSeconds) s\(why); \(unaffected) are unaffected; "
+        return
+            "catalogue writer \(writerName) unreachable since \((now - since).wholeSeconds) s\(why); \(unaffected) are unaffected; "
             + advice
     }
 

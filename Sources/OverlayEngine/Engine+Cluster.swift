@@ -209,7 +209,8 @@ extension Engine {
             return "node \(name) \(state): run `swift-overlay leave` on that host, with --force while it has containers on overlay "
                 + "networks; or, to cut it off as it is, \(force) here"
         }
-        return "node \(name) has been \(absence), not for \(Self.absence.wholeSeconds): wait, or run \(force) if it never comes back"
+        return
+            "node \(name) has been \(absence), not for \(Self.absence.wholeSeconds): wait, or run \(force) if it never comes back"
     }
 
     /// Takes everything of the cluster away from this host.

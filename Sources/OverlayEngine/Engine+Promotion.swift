@@ -91,7 +91,8 @@ extension Engine {
                 .control(
                     .done(
                         "This node writes the catalogue now, as generation \(generation). Remove the old writer with `swift-overlay node rm`, "
-                            + "with --force before it has been away for \(Self.absence.wholeSeconds) s; if it comes back before, it follows this one.")))
+                            + "with --force before it has been away for \(Self.absence.wholeSeconds) s; if it comes back before, it follows this one."
+                    )))
         case .writerFailed:
             fail(id, DriverError(.system, "this node cannot write its state, and is not the writer; see its log"))
         case .timedOut, .noCluster: fail(id, Self.noCluster)

@@ -1,6 +1,6 @@
 import CSQLite
 import Glibc
-public import OverlayLinux
+import OverlayLinux
 public import OverlayModel
 import Synchronization
 

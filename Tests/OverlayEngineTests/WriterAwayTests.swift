@@ -157,11 +157,13 @@ import Testing
         #expect(
             error.message.hasPrefix(
                 "the addresses of network net that node host2 owns, \(count), are used up, and only the catalogue gives it more: \(away); "
-                    + "running containers, names and starts where this node owns free addresses are unaffected"), "\(error.message)")
+                    + "running containers, names and starts where this node owns free addresses are unaffected"), "\(error.message)"
+        )
         let free = try #require(IPAddress("10.9.0.200"))
         let named = try #require(throws: DriverError.self) { try world.attach(1, "named", to: networks[1], address: free) }
         #expect(
-            named.message.hasPrefix("address 10.9.0.200 of network net is none of those that node host2 owns: catalogue writer host1"),
+            named.message.hasPrefix(
+                "address 10.9.0.200 of network net is none of those that node host2 owns: catalogue writer host1"),
             "\(named.message)")
     }
 
@@ -176,7 +178,8 @@ import Testing
         let error = try #require(throws: DriverError.self) { try world.attach(2, "none", to: networks[2]) }
         #expect(
             error.message.hasPrefix(
-                "node host3 owns no addresses of network net yet, and only the catalogue gives it more: catalogue writer host1 unreachable"),
+                "node host3 owns no addresses of network net yet, and only the catalogue gives it more: catalogue writer host1 unreachable"
+            ),
             "\(error.message)")
     }
 
@@ -198,15 +201,19 @@ import Testing
                 + "networks; or, to cut it off as it is, `swift-overlay node rm --force host3` here")
         let writer = try Self.refusal(world, "host1")
         #expect(
-            writer == "node host1 writes the catalogue and is alive: stop the daemon there, run `swift-overlay promote --force` here, and "
+            writer
+                == "node host1 writes the catalogue and is alive: stop the daemon there, run `swift-overlay promote --force` here, and "
                 + "then `swift-overlay node rm --force host1`")
         world.crash(2, hostToo: true)
         world.run(for: .seconds(20))
         let away = try Self.refusal(world, String(World.id(2).description))
         #expect(away.hasPrefix("node host3 has been unreachable for 1"), "\(away)")
-        #expect(away.hasSuffix(" s, not for 60: wait, or run `swift-overlay node rm --force host3` if it never comes back"), "\(away)")
+        #expect(
+            away.hasSuffix(" s, not for 60: wait, or run `swift-overlay node rm --force host3` if it never comes back"), "\(away)")
         world.run(for: .seconds(50))
-        guard case .done = world.control(1, .removeNode("host3", force: false)) else { throw World.Failed("not removed after 60 s") }
+        guard case .done = world.control(1, .removeNode("host3", force: false)) else {
+            throw World.Failed("not removed after 60 s")
+        }
         world.crash(0)
         world.run(for: .seconds(5))
         let gone = try Self.refusal(world, "host1")

@@ -119,7 +119,8 @@ import Testing
         let store = try StateStore(directory: scratch.state)
         let error = try #require(throws: StateInUse.self) { try StateStore(directory: scratch.state) }
         #expect(
-            "\(error)" == "the state directory \(scratch.state) is held by process \(getpid()); stop that daemon, or give this one a "
+            "\(error)"
+                == "the state directory \(scratch.state) is held by process \(getpid()); stop that daemon, or give this one a "
                 + "directory of its own with --state-dir")
         try await store.commit([[Self.put(1)]])
         #expect(try await store.load()[.lease]?.count == 1, "the first one is not disturbed")
@@ -232,13 +233,13 @@ import Testing
         }
     }
 
-    /// SQLite alone says that it is "unable to open database file".
+    /// SQLite alone says "disk I/O error".
     @Test func whatTheSystemSaysIsSaid() async throws {
         let scratch = try Scratch()
         #expect(mkdir(scratch.state, 0o700) == 0)
         #expect(mkdir(scratch.state + "/state.db-wal", 0o700) == 0)
         let error = try await failure(of: scratch.state)
-        #expect(error == "open \(scratch.state)/state.db: unable to open database file: Is a directory", "\(error)")
+        #expect(error == "open \(scratch.state)/state.db: disk I/O error: Is a directory", "\(error)")
     }
 
     @Test func whatIsNoDirectoryIsAClearError() async throws {
