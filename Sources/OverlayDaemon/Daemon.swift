@@ -61,24 +61,29 @@ public enum Daemon {
             loop: loop, key: key, engine: engine, seed: systemRandom64(), store: store, kernel: kernel, logger: logger)
         box.set(controller)
         await controller.start(transport)
-        logger.info(
-            "swift-overlay is ready",
-            metadata: [
-                "node": "\(node.id.short)", "name": "\(node.name)", "address": "\(node.address):\(node.port)",
-                "data-path": "\(node.vtep)", "underlay-mtu": "\(node.underlayMTU)",
-            ])
-
         let api = ControlAPI(controller: controller, transport: transport, dataPathPort: configuration.dataPathPort)
         let control = ControlServer(socketPath: configuration.controlSocket, loop: loop, logger: logger) { await api.answer($0) }
         let plugin = PluginServer(
             socketPath: configuration.pluginSocket, loop: loop, scope: configuration.isGlobalScope ? .global : .local,
-            logger: logger, ready: { ProgramMemory.releaseCode() }
+            logger: logger,
+            ready: {
+                ProgramMemory.releaseCode()
+                logger.info(
+                    "swift-overlay is ready",
+                    metadata: [
+                        "node": "\(node.id.short)", "name": "\(node.name)", "address": "\(node.address):\(node.port)",
+                        "data-path": "\(node.vtep)", "underlay-mtu": "\(node.underlayMTU)",
+                    ])
+            }
         ) { await controller.perform($0) }
-        // The plugin server is last: the first to stop taking work.
+        // The plugin server is last: the first to stop taking work. Where one fails, the other one that is cancelled would log that as an
+        // error beside the cause.
         let services = ServiceGroup(
             configuration: .init(
-                services: [.init(service: control), .init(service: plugin)], gracefulShutdownSignals: [.sigterm, .sigint],
-                logger: logger))
+                services: [
+                    .init(service: control, failureTerminationBehavior: .gracefullyShutdownGroup),
+                    .init(service: plugin, failureTerminationBehavior: .gracefullyShutdownGroup),
+                ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
         do {
             try await services.run()
         } catch {
@@ -188,9 +193,10 @@ public enum Daemon {
             }
             return UInt16(port)
         } catch {
+            let cause = (error as? IOError).map { SystemError.text(of: $0.errnoCode) } ?? "\(error)"
             throw StartError(
-                "\(configuration.listenHost):\(configuration.listenPort) cannot be listened on: \(error); give another --listen-addr"
-            )
+                "\(configuration.listenHost):\(configuration.listenPort) cannot be listened on, UDP and TCP: \(cause); give another "
+                    + "--listen-addr")
         }
     }
 

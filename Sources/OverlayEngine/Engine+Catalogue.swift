@@ -24,6 +24,7 @@ extension Engine {
                 followAll()
                 endLosses()
             case .heard(let reign):
+                unansweredAt = nil
                 let writer = name(of: reign.writer)
                 log(.warning, "catalogue generation \(reign.generation) is written by \(writer); this node asks for it")
             case .outcome(let proposal, let outcome): settle(proposal, outcome)

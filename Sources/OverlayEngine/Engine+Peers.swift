@@ -19,6 +19,7 @@ extension Engine {
         if old.isReachable != status.state.isReachable || old == .unknown {
             withReplication { [now] in $0.setReachable(peer, status.state.isReachable, now: now, into: &$1) }
         }
+        if wasAway, !isWriterAway { unansweredAt = nil }
         if peer == catalogueNode.writer, wasAway || old == .unknown, !isWriterAway, !closing.isEmpty { proposeClosing() }
     }
 
