@@ -22,14 +22,16 @@ public enum Daemon {
         try checkCapabilities()
         let kernel = try KernelNetlink()
         try await kernel.preflight()
-        let store = try StateStore(directory: configuration.stateDirectory)
-        let rows = try await store.load()
-        // Before anything of it is used, and before anybody hears of it.
-        try await checkMachine(configuration, rows, store, logger)
+        let state: OpenState
+        do {
+            state = try await openState(configuration, logger)
+        } catch let error as StoreError {
+            throw StartError(error.text(isStarting: true))
+        }
+        let (store, rows, key, boot, epoch) = (state.store, state.rows, state.key, state.boot, state.epoch)
 
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let loop = group.next()
-        let (key, boot, epoch) = try await identity(rows, store)
         let box = ControllerBox()
         let transport = GossipTransport(
             loop: loop, cipher: PacketCipher(identity: key, boot: boot, salt: systemRandom(count: 4)), logger: logger,
@@ -59,24 +61,29 @@ public enum Daemon {
             loop: loop, key: key, engine: engine, seed: systemRandom64(), store: store, kernel: kernel, logger: logger)
         box.set(controller)
         await controller.start(transport)
-        logger.info(
-            "swift-overlay is ready",
-            metadata: [
-                "node": "\(node.id.short)", "name": "\(node.name)", "address": "\(node.address):\(node.port)",
-                "data-path": "\(node.vtep)", "underlay-mtu": "\(node.underlayMTU)",
-            ])
-
         let api = ControlAPI(controller: controller, transport: transport, dataPathPort: configuration.dataPathPort)
         let control = ControlServer(socketPath: configuration.controlSocket, loop: loop, logger: logger) { await api.answer($0) }
         let plugin = PluginServer(
             socketPath: configuration.pluginSocket, loop: loop, scope: configuration.isGlobalScope ? .global : .local,
-            logger: logger, ready: { ProgramMemory.releaseCode() }
+            logger: logger,
+            ready: {
+                ProgramMemory.releaseCode()
+                logger.info(
+                    "swift-overlay is ready",
+                    metadata: [
+                        "node": "\(node.id.short)", "name": "\(node.name)", "address": "\(node.address):\(node.port)",
+                        "data-path": "\(node.vtep)", "underlay-mtu": "\(node.underlayMTU)",
+                    ])
+            }
         ) { await controller.perform($0) }
-        // The plugin server is last: the first to stop taking work.
+        // The plugin server is last: the first to stop taking work. Where one fails, the other one that is cancelled would log that as an
+        // error beside the cause.
         let services = ServiceGroup(
             configuration: .init(
-                services: [.init(service: control), .init(service: plugin)], gracefulShutdownSignals: [.sigterm, .sigint],
-                logger: logger))
+                services: [
+                    .init(service: control, failureTerminationBehavior: .gracefullyShutdownGroup),
+                    .init(service: plugin, failureTerminationBehavior: .gracefullyShutdownGroup),
+                ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
         do {
             try await services.run()
         } catch {
@@ -87,6 +94,23 @@ public enum Daemon {
         await controller.stop()
         await transport.close()
         try await group.shutdownGracefully()
+    }
+
+    private struct OpenState {
+        var store: StateStore
+        var rows: StoredRows
+        var key: NodeKey
+        var boot: UInt32
+        var epoch: UInt32
+    }
+
+    private static func openState(_ configuration: Configuration, _ logger: Logger) async throws -> OpenState {
+        let store = try StateStore(directory: configuration.stateDirectory)
+        let rows = try await store.load()
+        // Before anything of it is used, and before anybody hears of it.
+        try await checkMachine(configuration, rows, store, logger)
+        let (key, boot, epoch) = try await identity(rows, store)
+        return OpenState(store: store, rows: rows, key: key, boot: boot, epoch: epoch)
     }
 
     private static func makeLogger(_ configuration: Configuration) -> Logger {
@@ -169,9 +193,10 @@ public enum Daemon {
             }
             return UInt16(port)
         } catch {
+            let cause = (error as? IOError).map { SystemError.text(of: $0.errnoCode) } ?? "\(error)"
             throw StartError(
-                "\(configuration.listenHost):\(configuration.listenPort) cannot be listened on: \(error); give another --listen-addr"
-            )
+                "\(configuration.listenHost):\(configuration.listenPort) cannot be listened on, UDP and TCP: \(cause); give another "
+                    + "--listen-addr")
         }
     }
 

@@ -22,6 +22,7 @@ extension Engine {
                 poolRequests[subnet, default: 0] += 1
                 return .reply(.driver(response))
             }
+            guard !isWriterAway else { throw DriverError(.unavailable, writerText) }
             // It is being given up: first that, then anew, or the late end of the one would undo the other.
             closeWaiters[subnet, default: []].insert(id)
             if closeAt == nil { proposeClosing() }

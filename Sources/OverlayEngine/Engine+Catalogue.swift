@@ -24,6 +24,7 @@ extension Engine {
                 followAll()
                 endLosses()
             case .heard(let reign):
+                unansweredAt = nil
                 let writer = name(of: reign.writer)
                 log(.warning, "catalogue generation \(reign.generation) is written by \(writer); this node asks for it")
             case .outcome(let proposal, let outcome): settle(proposal, outcome)
@@ -41,6 +42,7 @@ extension Engine {
     }
 
     private mutating func settle(_ id: CatalogueNode.ProposalID, _ outcome: CatalogueNode.Outcome) {
+        if case .timedOut = outcome { unansweredAt = now } else { unansweredAt = nil }
         guard let purpose = proposals.removeValue(forKey: id) else { return }
         switch purpose {
         case .request(let request): settle(request, outcome)
@@ -107,7 +109,12 @@ extension Engine {
             Scarcity(
                 error: DriverError(refusal), until: request.scarcity?.until ?? now + Self.pressureBudget,
                 asked: request.scarcity?.asked)
-        case .timedOut: Scarcity(error: DriverError(.unavailable, writerText), until: nil)
+        case .timedOut:
+            if case .driver(.requestAddress(let call)) = request.call {
+                Scarcity(error: DriverError(.unavailable, writerText(wanting: .claimBlock(call.pool, count: 1))), until: nil)
+            } else {
+                nil
+            }
         default: nil
         }
     }
@@ -119,19 +126,89 @@ extension Engine {
 
     var writerName: String { catalogueNode.writer.map { name(of: $0) } ?? "?" }
 
+    /// For so long the writer may answer others alone before it counts as away: that many packets are not lost by chance.
+    static let silencePatience = Interval.seconds(2)
+    /// For so long a proposal that was not answered tells how the writer is.
+    static let unansweredAge = Interval.seconds(60)
+
     /// Is the writer known to be away? Then what needs agreement is refused at once.
-    var isWriterAway: Bool {
-        guard let writer = catalogueNode.writer, writer != identity.id else { return false }
-        return peers[writer]?.state.isReachable == false
+    var isWriterAway: Bool { writerAwaySince != nil }
+
+    /// Where others reach it and this node does not, it is as good as away: what it decides does not come here.
+    private var writerAwaySince: Instant? {
+        guard let peer = writerStatus else { return nil }
+        guard peer.state.isReachable else { return peer.since }
+        return peer.silentSince.flatMap { now - $0 >= Self.silencePatience ? $0 : nil }
     }
 
-    var writerText: String {
+    private var writerStatus: PeerStatus? {
+        guard let writer = catalogueNode.writer, writer != identity.id else { return nil }
+        return peers[writer]
+    }
+
+    /// When it is to be taken for away, should nothing come of it.
+    var writerAwayAt: Instant? {
+        guard let peer = writerStatus, peer.state.isReachable, let silent = peer.silentSince else { return nil }
+        let at = silent + Self.silencePatience
+        return at > now ? at : nil
+    }
+
+    /// Does the writer answer what this node proposes, as far as is known?
+    var isWriterSilent: Bool { isWriterAway || unansweredAt.map { now - $0 < Self.unansweredAge } ?? false }
+
+    var writerText: String { writerText(unaffected: "running containers, names and starts from owned blocks") }
+
+    private func writerText(unaffected: String) -> String {
         guard let writer = catalogueNode.writer else { return Self.noCluster.message }
-        let since = peers[writer].map { "\((now - $0.since).wholeSeconds) s" } ?? "its start"
         if catalogueNode.isBehind { return behindText }
-        return isWriterAway
-            ? "catalogue writer \(writerName) unreachable since \(since); running containers, names and starts from owned blocks are unaffected"
-            : "catalogue writer \(writerName) did not answer in time; running containers, names and starts from owned blocks are unaffected"
+        guard let since = writerAwaySince, let peer = writerStatus else {
+            return "catalogue writer \(writerName) did not answer in time; \(unaffected) are unaffected"
+        }
+        let isCut = peer.state.isReachable
+        let reason = isCut ? PeerStatus.silentReason : peer.reason
+        let why = reason.isEmpty ? "" : " (\(reason))"
+        let member = catalogue.members[writer]
+        let advice =
+            isCut
+            ? "see to the way \(member.map { "to \($0.address):\($0.port)" } ?? "there"), UDP and TCP"
+            : "if it is gone for good, `swift-overlay promote` makes this node the writer"
+        return
+            "catalogue writer \(writerName) unreachable since \((now - since).wholeSeconds) s\(why); \(unaffected) are unaffected; "
+            + advice
+    }
+
+    /// Why a change of the catalogue cannot be had.
+    func writerText(wanting command: Command) -> String {
+        switch command {
+        case .claimBlock(let id, _):
+            let owned = pools[id]?.owned ?? 0
+            let network = catalogue.network(holding: id)?.title ?? "\(id)"
+            let lack =
+                owned == 0
+                ? "node \(identity.name) owns no addresses of network \(network) yet"
+                : "the addresses of network \(network) that node \(identity.name) owns, \(owned), are used up"
+            return "\(lack), and only the catalogue gives it more: "
+                + writerText(unaffected: "running containers, names and starts where this node owns free addresses")
+        case .claimAddress(let id, let address):
+            let network = catalogue.network(holding: id)?.title ?? "\(id)"
+            return "address \(address) of network \(network) is none of those that node \(identity.name) owns: \(writerText)"
+        default: return writerText
+        }
+    }
+
+    /// Calls that are open when the writer is found away end like those that come after. What they proposed may still be decided, as
+    /// when it is answered too late.
+    mutating func refuseOpenCalls() {
+        guard isWriterAway, let writer = catalogueNode.writer else { return }
+        for (proposal, purpose) in proposals.sorted(by: { $0.key.value < $1.key.value }) {
+            guard case .request(let request) = purpose else { continue }
+            proposals[proposal] = nil
+            settle(request, .timedOut(writer: writer))
+        }
+        for request in Set(closeWaiters.values.joined()).sorted(by: { $0.value < $1.value }) {
+            fail(request, DriverError(.unavailable, writerText))
+        }
+        closeWaiters = [:]
     }
 
     // MARK: Following

@@ -195,6 +195,7 @@ extension Engine {
         setAside = [:]
         inheritedClosing = []
         rebind = nil
+        unansweredAt = nil
         store([
             .clear(.network), .clear(.endpoint), .clear(.lease), .clear(.closing), .clear(.ceded), .clear(.setAside),
             .delete(.node, key: Self.rebindKey),

@@ -7,6 +7,7 @@ import OverlayReplication
 extension Engine {
     mutating func peer(_ peer: NodeID, is status: PeerStatus) {
         let old = peers[peer]?.state ?? .unknown
+        let wasAway = isWriterAway
         peers[peer] = status
         if old != status.state {
             history.append(name(of: peer), from: old, to: status, now: now)
@@ -15,9 +16,11 @@ extension Engine {
             for id in waiting { perform(id) }
             log(level(of: status.state), "node is \(status.state.word)", ["node": name(of: peer), "reason": status.reason])
         }
-        guard old.isReachable != status.state.isReachable || old == .unknown else { return }
-        withReplication { [now] in $0.setReachable(peer, status.state.isReachable, now: now, into: &$1) }
-        if status.state.isReachable, peer == catalogueNode.writer, !closing.isEmpty { proposeClosing() }
+        if old.isReachable != status.state.isReachable || old == .unknown {
+            withReplication { [now] in $0.setReachable(peer, status.state.isReachable, now: now, into: &$1) }
+        }
+        if wasAway, !isWriterAway { unansweredAt = nil }
+        if peer == catalogueNode.writer, wasAway || old == .unknown, !isWriterAway, !closing.isEmpty { proposeClosing() }
     }
 
     private func level(of state: PeerState) -> LogLevel {

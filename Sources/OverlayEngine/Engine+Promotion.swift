@@ -5,8 +5,8 @@ import OverlayModel
 
 /// A new catalogue writer, in the place of one that is gone for good.
 extension Engine {
-    /// As long as for `node rm`: whoever restarts a host should not find that it was replaced meanwhile.
-    static let writerAbsence = Interval.seconds(60)
+    /// After which a node is replaced or removed without `--force`: whoever restarts a host should not find that it was, meanwhile.
+    static let absence = Interval.seconds(60)
 
     /// Does it commit, as far as it knows?
     public var isCatalogueWriter: Bool { catalogueNode.isWriter && !catalogueNode.isBehind }
@@ -50,17 +50,18 @@ extension Engine {
                     + "few seconds")
         }
         guard !peer.state.isReachable else {
+            let answers = peer.silentSince == nil ? "answers" : PeerStatus.silentReason
             throw DriverError(
                 .conflict,
-                "node \(writerName) writes the catalogue and answers; if it is to be replaced all the same, stop the daemon there first"
+                "node \(writerName) writes the catalogue and \(answers); if it is to be replaced all the same, stop the daemon there first"
             )
         }
         let absence = now - peer.since
-        guard force || absence >= Self.writerAbsence else {
+        guard force || absence >= Self.absence else {
             throw DriverError(
                 .conflict,
                 "node \(writerName), which writes the catalogue, has been \(peer.state.word) for \(absence.wholeSeconds) s, not for "
-                    + "\(Self.writerAbsence.wholeSeconds); wait, or use --force if it never comes back")
+                    + "\(Self.absence.wholeSeconds); wait, or use --force if it never comes back")
         }
     }
 
@@ -89,8 +90,9 @@ extension Engine {
                 id,
                 .control(
                     .done(
-                        "This node writes the catalogue now, as generation \(generation). Remove the old writer with `swift-overlay node rm`; "
-                            + "if it comes back before, it follows this one.")))
+                        "This node writes the catalogue now, as generation \(generation). Remove the old writer with `swift-overlay node rm`, "
+                            + "with --force before it has been away for \(Self.absence.wholeSeconds) s; if it comes back before, it follows this one."
+                    )))
         case .writerFailed:
             fail(id, DriverError(.system, "this node cannot write its state, and is not the writer; see its log"))
         case .timedOut, .noCluster: fail(id, Self.noCluster)

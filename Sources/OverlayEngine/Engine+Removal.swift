@@ -31,12 +31,33 @@ extension Engine {
             throw DriverError(.notFound, found.isEmpty ? "no such node: \(name)" : "\(name) names \(found.count) nodes")
         }
         guard member.id != identity.id else { throw DriverError(.invalid, "this is \(name): use `swift-overlay leave`") }
-        let quiet = peers[member.id].map { !$0.state.isReachable && now - $0.since >= .seconds(60) } ?? false
-        guard force || quiet else {
-            throw DriverError(
-                .conflict, "node \(name) has not been unreachable for 60 s; run `swift-overlay leave` there, or use --force")
-        }
+        guard force || isLongAway(member.id) else { throw DriverError(.conflict, whyNotRemoved(member)) }
         return .propose(.remove(member.id, now: isAtOnce))
+    }
+
+    private func isLongAway(_ node: NodeID) -> Bool {
+        peers[node].map { !$0.state.isReachable && now - $0.since >= Self.absence } ?? false
+    }
+
+    /// Why a node is not removed without `--force`, and what to run instead.
+    private func whyNotRemoved(_ member: Member) -> String {
+        let peer = peers[member.id] ?? PeerStatus(state: .unknown, since: now)
+        let name = member.name
+        let absence = "\(peer.state.word) for \((now - peer.since).wholeSeconds) s"
+        if member.id == catalogueNode.writer {
+            let way = "run `swift-overlay promote --force` here, and then `swift-overlay node rm --force \(name)`"
+            return peer.state.isReachable
+                ? "node \(name) writes the catalogue and is \(peer.state.word): stop the daemon there, \(way)"
+                : "node \(name) writes the catalogue, and has been \(absence): if it never comes back, \(way)"
+        }
+        let force = "`swift-overlay node rm --force \(name)`"
+        guard !peer.state.isReachable else {
+            let state = peer.state == .unknown ? "was not heard of since this daemon started" : "is \(peer.state.word)"
+            return "node \(name) \(state): run `swift-overlay leave` on that host, with --force while it has containers on overlay "
+                + "networks; or, to cut it off as it is, \(force) here"
+        }
+        return
+            "node \(name) has been \(absence), not for \(Self.absence.wholeSeconds): wait, or run \(force) if it never comes back"
     }
 
     private static func names(_ text: String, _ id: NodeID, _ name: String) -> Bool {

@@ -73,7 +73,7 @@ extension Engine {
     private func problems() -> [String] {
         var problems: [String] = []
         if catalogue.cluster == nil { problems.append(Self.noCluster.message) }
-        if isWriterAway || catalogueNode.isBehind { problems.append(writerText) }
+        if isWriterSilent || catalogueNode.isBehind { problems.append(writerText) }
         if catalogue.reign.generation > 1 { problems += losses() }
         for (node, peer) in peers.sorted(by: { $0.key < $1.key })
         where node != catalogueNode.writer && (!peer.state.isReachable || peer.state == .udpBlocked || !peer.reason.isEmpty) {

@@ -111,6 +111,8 @@ public struct Engine: Sendable {
     /// The last unfinished effect of an object: whoever finds the object waits for it too.
     var inFlight: [ObjectKey: EffectID] = [:]
     var objectsOfEffect: [EffectID: [ObjectKey]] = [:]
+    /// When a proposal was last not answered in time; nil when one was decided since.
+    var unansweredAt: Instant?
     var catalogueStores: [EffectID: UInt64] = [:]
     var ledger = StoreLedger()
     /// When what the store refused is tried again, should nothing else be stored before.
@@ -307,8 +309,7 @@ public struct Engine: Sendable {
     public var nextDeadline: Instant? {
         var next = [
             followAt, storeAt, rotateAt, isWriter ? restEnds.values.min() : nil, repairAt, closeAt, cedeAt, assureAt,
-            rebind?.proposeAt, nextAddressWait,
-            catalogueNode.nextDeadline,
+            rebind?.proposeAt, nextAddressWait, writerAwayAt, catalogueNode.nextDeadline,
             replication.nextDeadline,
         ].compactMap { $0 }
         if let first = requests.values.lazy.map(\.deadline).min() { next.append(first) }
@@ -330,6 +331,7 @@ public struct Engine: Sendable {
         if let at = cedeAt, at <= now { proposeCessions() }
         if let at = assureAt, at <= now { assure() }
         if let at = rebind?.proposeAt, at <= now { proposeRebind() }
+        if !proposals.isEmpty || !closeWaiters.isEmpty { refuseOpenCalls() }
         advanceAddressWaits()
         for (id, request) in requests where request.deadline <= now { expire(id) }
     }
@@ -381,7 +383,7 @@ public struct Engine: Sendable {
             requests[id]?.reply = reply
             requests[id]?.undo = undo
         case .propose(let command):
-            guard !isWriterAway else { return fail(id, DriverError(.unavailable, writerText)) }
+            guard !isWriterAway else { return fail(id, DriverError(.unavailable, writerText(wanting: command))) }
             if !rules.contains(.appliedBlocks), let subnet = anticipate(command) {
                 propose(command, for: .claim(subnet), deadline: now + Self.proposalBudget)
                 return perform(id)
@@ -507,7 +509,10 @@ public struct Engine: Sendable {
         storeAt = ledger.isWhole ? nil : storeAt ?? now + Self.storeRetry
         switch outcome {
         case .stored:
-            if ledger.isWhole { lastStoreFailure = nil }
+            if ledger.isWhole, lastStoreFailure != nil {
+                lastStoreFailure = nil
+                log(.info, "state is written again")
+            }
             countedStored(id)
             if let token { withCatalogue { [now] in $0.stored(token, succeeded: true, now: now, into: &$1) } }
             if closingStores.remove(id) != nil { proposeClosing() }
@@ -515,9 +520,10 @@ public struct Engine: Sendable {
             rebindStored(id, isStored: true)
             ended(id, error: nil)
         case .failed(let reason):
+            // It goes on failing alike, once a second.
+            if lastStoreFailure != reason { log(.error, "state could not be written", ["reason": reason]) }
             lastStoreFailure = reason
             countedStores[id] = nil
-            log(.error, "state could not be written", ["reason": reason])
             if let token { withCatalogue { [now] in $0.stored(token, succeeded: false, now: now, into: &$1) } }
             if closingStores.remove(id) != nil { closeAt = now + Self.closingRetry }
             ceded(id, isStored: false)

@@ -99,7 +99,8 @@ extension Membership {
         }
     }
 
-    static let indirectReason = "answers other nodes, but not this one"
+    static let indirectReason = PeerStatus.silentReason
+    static let blockedReason = "answers by TCP alone: UDP is dropped on the way, by a firewall perhaps"
     static let downReason = "its host answers, but no daemon listens there"
 
     // MARK: Sending

@@ -21,6 +21,11 @@ extension Membership {
         // members.
         let unknown = members.filter { $0.value.status.state == .unknown && now - $0.value.status.since >= parameters.period }
         for peer in sample(parameters.strangersPerPeriod, of: unknown.keys.sorted()) { probe(peer, facts, into: &effects) }
+        // A packet that was lost is to be told from a way that is cut, long before the round comes to them again.
+        let silent = members.filter { $0.value.status.silentSince != nil && $0.value.status.state.isReachable }
+        for peer in sample(parameters.strangersPerPeriod, of: silent.keys.sorted()) where inquiries[peer] == nil {
+            send(.ping(takeNumber()), to: peer, by: path(to: peer), facts, into: &effects)
+        }
     }
 
     private mutating func probe(_ target: NodeID, _ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
@@ -133,7 +138,7 @@ extension Membership {
         probes[number] = nil
         guard let state = members[probe.target]?.status.state, state.isReachable, state != .suspect else { return }
         members[probe.target]?.streamFailure = nil
-        setState(probe.target, state == .unknown ? .alive : state, Self.indirectReason, into: &effects)
+        setState(probe.target, state == .unknown ? .alive : state, Self.indirectReason, answers: false, into: &effects)
     }
 
     mutating func notReached(_ number: UInt32, by helper: NodeID) {

@@ -47,8 +47,7 @@ extension Membership {
         if inquiry.byStream >= parameters.roundsToBlock {
             inquiries[peer] = nil
             members[peer]?.path = .stream
-            setState(
-                peer, .udpBlocked, "answers by TCP alone: UDP is dropped on the way, by a firewall perhaps", into: &effects)
+            setState(peer, .udpBlocked, Self.blockedReason, into: &effects)
             return true
         }
         guard inquiry.unanswered > 0 else { return false }
@@ -146,7 +145,7 @@ extension Membership {
         members[peer]?.path = .datagram
         // What was wrong with streams is known of the time before it was away.
         if member.status.state != .alive { members[peer]?.streamFailure = nil }
-        setState(peer, .alive, aliveReason(peer), into: &effects)
+        setState(peer, .alive, aliveReason(peer), answers: true, into: &effects)
     }
 
     func aliveReason(_ peer: NodeID) -> String {
@@ -164,10 +163,13 @@ extension Membership {
         inquiries[peer]?.refused = 0
         inquiries[peer]?.isDeclared = false
         suspicions[peer] = nil
-        guard member.status.state != .udpBlocked else { return }
+        guard member.status.state != .udpBlocked else {
+            return setState(peer, .udpBlocked, Self.blockedReason, answers: true, into: &effects)
+        }
         let isQuiet = member.answeredAt.map { now - $0 > parameters.longestTimeout } ?? true
         setState(
-            peer, .alive, member.status.reason == Self.indirectReason ? Self.indirectReason : aliveReason(peer), into: &effects)
+            peer, .alive, member.status.reason == Self.indirectReason ? Self.indirectReason : aliveReason(peer), answers: true,
+            into: &effects)
         if isQuiet { inquire(after: peer) }
     }
 

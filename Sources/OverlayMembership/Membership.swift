@@ -248,10 +248,19 @@ public struct Membership: Sendable {
 
     // MARK: State
 
-    mutating func setState(_ peer: NodeID, _ state: PeerState, _ reason: String, into effects: inout [Effect]) {
+    /// - Parameter answers: Whether it answered this node, where it was found alive; nil where that is not known.
+    mutating func setState(
+        _ peer: NodeID, _ state: PeerState, _ reason: String, answers: Bool? = nil, into effects: inout [Effect]
+    ) {
         guard var member = members[peer] else { return }
-        guard member.status.state != state || member.status.reason != reason else { return }
-        let old = member.status.state
+        let known = member.status
+        switch answers {
+        case true?: member.status.silentSince = nil
+        case false?: member.status.silentSince = known.silentSince ?? now
+        case nil: break
+        }
+        guard known.state != state || known.reason != reason || known.silentSince != member.status.silentSince else { return }
+        let old = known.state
         if old != state { member.status.since = now }
         member.status.state = state
         member.status.reason = reason

@@ -49,14 +49,23 @@ public struct PeerStatus: Hashable, Sendable {
     public var reason: String
     /// Smoothed, of datagrams; nil before the first answer.
     public var roundTrip: Interval?
+    /// Since when it has answered other nodes, but no question of this one; nil where it answers.
+    public var silentSince: Instant?
     /// How well the peer says it does itself, 0 (well) to 7 (Lifeguard's local health).
     public var ailment: UInt8
 
-    public init(state: PeerState, since: Instant, reason: String = "", roundTrip: Interval? = nil, ailment: UInt8 = 0) {
+    /// The reason where only others have answers of it.
+    public static let silentReason = "answers other nodes, but not this one"
+
+    public init(
+        state: PeerState, since: Instant, reason: String = "", roundTrip: Interval? = nil, silentSince: Instant? = nil,
+        ailment: UInt8 = 0
+    ) {
         self.state = state
         self.since = since
         self.reason = reason
         self.roundTrip = roundTrip
+        self.silentSince = silentSince
         self.ailment = ailment
     }
 }

@@ -53,6 +53,7 @@ struct UnixHTTPServer: Sendable {
         // let go only when `server.run()` is back, and that has removed our socket file.
         let lock = try takeLock()
         defer { withExtendedLifetime(lock) {} }
+        let failure = Failure()
         let server = try HTTPServerBuilder.http1().buildServer(
             configuration: ServerConfiguration(
                 address: .unixDomainSocket(path: socketPath),
@@ -67,7 +68,8 @@ struct UnixHTTPServer: Sendable {
                 // The umask belongs to the whole process, so the mode is set after the bind and not by it. In between the file has what
                 // the usual umask 022 leaves, 0755, and to connect takes write permission: only the owner can.
                 guard chmod(socketPath, Self.mode) == 0 else {
-                    logger.error("cannot set the mode of \(socketPath), not serving: \(SystemError.text(of: errno))")
+                    let cause = "cannot set its mode: \(SystemError.text(of: errno))"
+                    failure.error.withLock { $0 = SocketError(path: socketPath, cause: cause) }
                     channel.close(promise: nil)
                     return
                 }
@@ -79,6 +81,7 @@ struct UnixHTTPServer: Sendable {
         } catch {
             throw SocketError(path: socketPath, cause: "cannot listen: \(error)")
         }
+        if let error = failure.error.withLock({ $0 }) { throw error }
     }
 
     private func takeLock() throws(SocketError) -> LockFile {
@@ -152,6 +155,11 @@ struct UnixHTTPServer: Sendable {
             // The server waits for requests that it has begun to read; one that never comes to its end would hold it.
             channel.eventLoop.scheduleTask(in: TimeAmount(arrivalLimitAtShutdown)) { arrival.closeUnlessComplete(channel) }
         }
+    }
+
+    /// Why it serves nobody although it listens.
+    private final class Failure: Sendable {
+        let error = Mutex<SocketError?>(nil)
     }
 
     private final class Arrival: Sendable {

@@ -1,22 +1,78 @@
 import CSQLite
+import Glibc
+import OverlayLinux
 
-/// What SQLite said, and what the user can do.
+/// What could not be done with the state directory, and what the user can do.
 public struct StoreError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// In words an operator knows: `open`, `write`.
     public var operation: String
     public var path: String
     /// SQLite's primary result code.
     public var code: Int32
     public var reason: String
+    /// The system's errno; 0 where it was not the system that refused.
+    public var systemError: Int32
+
+    init(operation: String, path: String, code: Int32, reason: String, systemError: Int32 = 0) {
+        self.operation = operation
+        self.path = path
+        self.code = code & 0xFF
+        self.reason = reason
+        self.systemError = systemError
+    }
+
+    /// A file of the state directory that could not be had.
+    init(_ error: SystemError) {
+        self.init(
+            operation: error.operation, path: error.path ?? "", code: SQLITE_CANTOPEN, reason: "", systemError: error.errno)
+    }
+
+    /// SQLite says that of ENOSPC alone, and not of files that it makes; a quota is the same to the user.
+    private var isFull: Bool { code == SQLITE_FULL || [ENOSPC, EDQUOT].contains(systemError) }
+
+    /// Of a daemon that runs; ``text(isStarting:)`` has the words for one that ends because of it.
+    public var description: String { text(isStarting: false) }
+
+    /// What failed, on what, why, and what to do.
+    public func text(isStarting: Bool) -> String {
+        var causes = reason.isEmpty ? [] : [reason]
+        if isFull, !reason.contains("disk is full") { causes.append("the disk is full") }
+        if systemError != 0 { causes.append(SystemError.text(of: systemError)) }
+        return "\(operation) \(path): \(causes.joined(separator: ": "))\(advice(isStarting: isStarting))"
+    }
+
+    private func advice(isStarting: Bool) -> String {
+        if isFull {
+            return isStarting
+                ? "; free some space and start the daemon again" : "; free some space, the daemon goes on by itself"
+        }
+        switch systemError {
+        case EROFS, EACCES, EPERM: return "; the state directory must be writable for the daemon"
+        case EIO: return "; the disk may be failing: see the kernel's log"
+        case ENOENT: return "; make the directory that it is to be in"
+        case ENOTDIR: return "; --state-dir must name a directory"
+        case ELOOP: return "; it must not be a link: remove it"
+        case 0: break
+        default: return ""
+        }
+        switch code {
+        case SQLITE_READONLY, SQLITE_PERM, SQLITE_CANTOPEN: return "; the state directory must be writable for the daemon"
+        case SQLITE_CORRUPT, SQLITE_NOTADB: return "; restore it from a backup, or remove it, and let this node join anew"
+        case SQLITE_BUSY, SQLITE_LOCKED: return "; another program has the file open: end it"
+        default: return ""
+        }
+    }
+}
+
+/// Another daemon has the state directory.
+public struct StateInUse: Error, Hashable, Sendable, CustomStringConvertible {
+    public var directory: String
+    /// nil where its lock does not tell.
+    public var process: Int?
 
     public var description: String {
-        let advice =
-            switch code {
-            case SQLITE_FULL: "; free some space, the daemon goes on by itself"
-            case SQLITE_READONLY, SQLITE_PERM, SQLITE_CANTOPEN: "; the state directory must be writable for the daemon"
-            case SQLITE_CORRUPT, SQLITE_NOTADB: "; restore it from a backup, or remove it, and let this node join anew"
-            default: ""
-            }
-        return "\(operation) \(path): \(reason)\(advice)"
+        "the state directory \(directory) is held by \(process.map { "process \($0)" } ?? "another process"); stop that daemon, or give "
+            + "this one a directory of its own with --state-dir"
     }
 }
 
@@ -29,9 +85,9 @@ struct SQLiteConnection: ~Copyable {
         var raw: OpaquePointer?
         let code = sqlite3_open_v2(path, &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nil)
         guard code == SQLITE_OK, let raw else {
-            let reason = raw.map { String(cString: sqlite3_errmsg($0)) } ?? "out of memory"
+            let error = raw.map { Self.error("open", path, code, on: $0) }
             sqlite3_close_v2(raw)
-            throw StoreError(operation: "open", path: path, code: code & 0xFF, reason: reason)
+            throw error ?? StoreError(operation: "open", path: path, code: code, reason: "out of memory")
         }
         self.path = path
         handle = raw
@@ -39,19 +95,26 @@ struct SQLiteConnection: ~Copyable {
 
     deinit { sqlite3_close_v2(handle) }
 
-    func error(_ operation: String, _ code: Int32) -> StoreError {
-        StoreError(operation: operation, path: path, code: code & 0xFF, reason: String(cString: sqlite3_errmsg(handle)))
+    func error(_ operation: String, _ code: Int32) -> StoreError { Self.error(operation, path, code, on: handle) }
+
+    private static func error(_ operation: String, _ path: String, _ code: Int32, on handle: OpaquePointer) -> StoreError {
+        // Kept of these alone; of another error it is that of an earlier one.
+        let hasErrno = [SQLITE_CANTOPEN, SQLITE_IOERR].contains(code & 0xFF)
+        return StoreError(
+            operation: operation, path: path, code: code, reason: String(cString: sqlite3_errmsg(handle)),
+            systemError: hasErrno ? sqlite3_system_errno(handle) : 0)
     }
 
-    func execute(_ sql: String) throws(StoreError) {
+    /// - Parameter operation: What it is for, should it fail.
+    func execute(_ sql: String, to operation: String) throws(StoreError) {
         let code = sqlite3_exec(handle, sql, nil, nil, nil)
-        guard code == SQLITE_OK else { throw error(sql.split(separator: " ").first.map(String.init) ?? sql, code) }
+        guard code == SQLITE_OK else { throw error(operation, code) }
     }
 
     func prepare(_ sql: String) throws(StoreError) -> SQLiteStatement {
         var raw: OpaquePointer?
         let code = sqlite3_prepare_v3(handle, sql, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &raw, nil)
-        guard code == SQLITE_OK, let raw else { throw error("prepare", code) }
+        guard code == SQLITE_OK, let raw else { throw error("open", code) }
         return SQLiteStatement(raw)
     }
 }

@@ -1,6 +1,6 @@
 import CSQLite
 import Glibc
-public import OverlayLinux
+import OverlayLinux
 public import OverlayModel
 import Synchronization
 
@@ -21,14 +21,25 @@ public actor StateStore {
 
     /// Opens or makes the state directory (0700) and the database (0600).
     ///
-    /// - Throws: ``StoreError``, or LockError when another daemon has the directory.
+    /// - Throws: ``StoreError``, or ``StateInUse``.
     public init(directory: String) throws {
         executor = ThreadExecutor(name: "overlay-store")
         if mkdir(directory, 0o700) != 0, errno != EEXIST {
-            throw StoreError(operation: "make", path: directory, code: SQLITE_CANTOPEN, reason: SystemError.text(of: errno))
+            throw StoreError(SystemError(operation: "make", path: directory, errno: errno))
         }
-        lock = try LockFile(path: directory + "/lock")
+        lock = try Self.lock(directory)
         database = try Database(path: directory + "/state.db")
+    }
+
+    private static func lock(_ directory: String) throws -> LockFile {
+        do throws(LockError) {
+            return try LockFile(path: directory + "/lock")
+        } catch {
+            switch error {
+            case .held(let process): throw StateInUse(directory: directory, process: process)
+            case .system(let error): throw StoreError(error)
+            }
+        }
     }
 
     /// Everything that was stored.
@@ -87,13 +98,13 @@ private final class Database {
         // Before SQLite makes it with the umask's mode; its -wal and -shm files take the mode of the file.
         let descriptor = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else {
-            throw StoreError(operation: "open", path: path, code: SQLITE_CANTOPEN, reason: SystemError.text(of: errno))
+            throw StoreError(SystemError(operation: "open", path: path, errno: errno))
         }
         close(descriptor)
         let connection = try SQLiteConnection(path: path)
-        try connection.execute("PRAGMA journal_mode=WAL")
-        try connection.execute("PRAGMA synchronous=FULL")
-        try connection.execute("PRAGMA busy_timeout=2000")
+        try connection.execute("PRAGMA journal_mode=WAL", to: "open")
+        try connection.execute("PRAGMA synchronous=FULL", to: "open")
+        try connection.execute("PRAGMA busy_timeout=2000", to: "open")
         try Self.migrate(connection)
         put = try connection.prepare("INSERT OR REPLACE INTO rows(space, key, value) VALUES (?, ?, ?)")
         delete = try connection.prepare("DELETE FROM rows WHERE space = ? AND key = ?")
@@ -117,7 +128,7 @@ private final class Database {
             """
             BEGIN; CREATE TABLE IF NOT EXISTS rows(space TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, \
             PRIMARY KEY(space, key)) WITHOUT ROWID; PRAGMA user_version=\(schemaVersion); COMMIT
-            """)
+            """, to: "write")
     }
 
     func load() throws(StoreError) -> StoredRows {
@@ -136,13 +147,13 @@ private final class Database {
     }
 
     func commit(_ batches: [[StoreWrite]]) throws(StoreError) {
-        try connection.execute("BEGIN IMMEDIATE")
+        try connection.execute("BEGIN IMMEDIATE", to: "write")
         do throws(StoreError) {
             for write in batches.joined() { try apply(write) }
-            try connection.execute("COMMIT")
+            try connection.execute("COMMIT", to: "write")
         } catch {
             // SQLite has rolled back by itself after some errors; then this one has nothing to do.
-            try? connection.execute("ROLLBACK")
+            try? connection.execute("ROLLBACK", to: "write")
             throw error
         }
     }

@@ -211,11 +211,15 @@ struct NodeCommand: AsyncParsableCommand {
     }
 
     struct Remove: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(commandName: "rm", abstract: "Remove a node that is gone for good.")
+        static let configuration = CommandConfiguration(
+            commandName: "rm", abstract: "Remove a node that is gone for good.",
+            discussion: """
+                Its addresses rest for ten minutes before others are given them. One that is there is taken out with `swift-overlay
+                leave` on its host.
+                """)
         @OptionGroup var client: ClientOptions
-        @Flag(help: "Even when it was reachable within the last 60 s.") var force = false
-        @Flag(help: "Its addresses are free at once, and not after ten minutes; also of a node that was removed before.") var now =
-            false
+        @Flag(help: "Even when it is reachable, or was within the last 60 s.") var force = false
+        @Flag(help: "Its addresses are free at once; also those of a node that was removed before.") var now = false
         @Argument(help: "Name or id.") var node: String
 
         func run() async throws {

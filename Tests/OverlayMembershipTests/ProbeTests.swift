@@ -139,6 +139,26 @@ import Testing
         #expect(lone.membership.probes[number] == nil && lone.membership.inquiries.isEmpty)
     }
 
+    /// Since when it is silent is told, and it is asked on until it answers this node itself, whichever way.
+    @Test(arguments: [MessagePath.datagram, .stream])
+    func whoAnswersOthersAloneIsAskedOn(path: MessagePath) {
+        var (lone, target, number) = probing(100)
+        lone.run(for: .milliseconds(210))
+        let helper = lone.sent.first { if case .request = $0.message.body { true } else { false } }!.to
+        lone.hear(.reached(number), from: helper)
+        let since = lone.membership.status(of: target)?.silentSince
+        #expect(since == lone.now && lone.statuses.last?.silentSince == since)
+        lone.effects = []
+        lone.run(for: .seconds(2))
+        let pings = lone.sent.filter { $0.to == target && $0.path == .datagram }
+        #expect(pings.count >= 3)
+        #expect(lone.membership.status(of: target)?.silentSince == since)
+        guard case .ping(let last)? = pings.last?.message.body else { return }
+        lone.hear(.acknowledge(last), from: target, by: path)
+        #expect(lone.state(target) == .alive && lone.statuses.last?.silentSince == nil && !lone.statuses.isEmpty)
+        if path == .datagram { #expect(lone.reason(target) == "") }
+    }
+
     /// Helpers that say no are heard and hear; silent ones may mean that it is this node that is deaf.
     @Test(arguments: [true, false])
     func silentHelpersCostHealth(saysNo: Bool) {

@@ -51,7 +51,7 @@ func reopen(_ directory: String) async throws -> StateStore {
     for _ in 0..<100_000 {
         do {
             return try StateStore(directory: directory)
-        } catch LockError.held {
+        } catch is StateInUse {
             await Task.yield()
         }
     }

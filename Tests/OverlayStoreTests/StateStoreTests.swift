@@ -120,9 +120,11 @@ import Testing
     @Test func aSecondDaemonIsRefused() async throws {
         let scratch = try Scratch()
         let store = try StateStore(directory: scratch.state)
-        let error = #expect(throws: LockError.self) { try StateStore(directory: scratch.state) }
-        #expect(error == .held(byPID: Int(getpid())))
-        #expect(error.map { "\($0)" }?.contains("held by process \(getpid())") == true)
+        let error = try #require(throws: StateInUse.self) { try StateStore(directory: scratch.state) }
+        #expect(
+            "\(error)"
+                == "the state directory \(scratch.state) is held by process \(getpid()); stop that daemon, or give this one a "
+                + "directory of its own with --state-dir")
         try await store.commit([[Self.put(1)]])
         #expect(try await store.load()[.lease]?.count == 1, "the first one is not disturbed")
     }
@@ -189,7 +191,11 @@ import Testing
             }
         }
         let error = try #require(failed)
-        #expect("\(error)".contains("free some space, the daemon goes on by itself"), "\(error)")
+        #expect(
+            "\(error)".hasPrefix("write \(disk)/state/state.db: ") && "\(error)".contains("disk is full")
+                && "\(error)".contains("free some space, the daemon goes on by itself"), "\(error)")
+        let atStart = error.text(isStarting: true)
+        #expect(atStart.contains("disk is full; free some space and start the daemon again"), "\(atStart)")
         #expect(try await store.load() == kept)
         try FileManager.default.removeItem(atPath: disk + "/ballast")
         try await store.commit([[Self.put(77_777)]])
@@ -205,15 +211,46 @@ import Testing
         try #require(scratch.makeReadOnly(disk))
         let error = try await failure(of: disk + "/state")
         #expect(error.contains("Read-only file system") && error.contains(disk), "\(error)")
+        #expect(error.contains("must be writable"), "\(error)")
         let none = try await failure(of: disk + "/new")
         #expect(none.contains("make \(disk)/new: Read-only file system; the state directory must be writable"), "\(none)")
+    }
+
+    /// Not even the files that SQLite makes beside the database fit.
+    @Test func aDiskThatIsFullAtTheStartIsAClearError() async throws {
+        let scratch = try Scratch()
+        guard let disk = try scratch.mountSmall(512) else { return }
+        try await StateStore(directory: disk + "/state").commit([[Self.put(1)]])
+        try await closed(disk + "/state")
+        try? Scratch.write([UInt8](repeating: 0, count: 1 << 20), to: disk + "/ballast")
+        let descriptor = open(disk + "/ballast", O_WRONLY | O_CREAT | O_APPEND, 0o600)
+        while write(descriptor, [UInt8](repeating: 0, count: 4096), 4096) > 0 {}
+        close(descriptor)
+        do {
+            try await reopen(disk + "/state").commit([[Self.put(2, [UInt8](repeating: 1, count: 100_000))]])
+            Issue.record("no error")
+        } catch let error as StoreError {
+            let text = error.text(isStarting: true)
+            #expect(text.contains("disk is full") && text.contains("; free some space and start the daemon again"), "\(text)")
+            #expect(text.contains(disk) && text.contains("\(SystemError.text(of: ENOSPC))"), "\(text)")
+        }
+    }
+
+    /// SQLite alone says "disk I/O error".
+    @Test func whatTheSystemSaysIsSaid() async throws {
+        let scratch = try Scratch()
+        #expect(mkdir(scratch.state, 0o700) == 0)
+        #expect(mkdir(scratch.state + "/state.db-wal", 0o700) == 0)
+        let error = try await failure(of: scratch.state)
+        #expect(error == "open \(scratch.state)/state.db: disk I/O error: Is a directory", "\(error)")
     }
 
     @Test func whatIsNoDirectoryIsAClearError() async throws {
         let scratch = try Scratch()
         try Scratch.write([1], to: scratch.state)
-        #expect(try await failure(of: scratch.state).contains("Not a directory"))
-        #expect(try await failure(of: scratch.path + "/a/b").contains("No such file or directory"))
+        #expect(try await failure(of: scratch.state).contains("lock: Not a directory; --state-dir must name a directory"))
+        let missing = try await failure(of: scratch.path + "/a/b")
+        #expect(missing == "make \(scratch.path)/a/b: No such file or directory; make the directory that it is to be in")
     }
 
     /// A link in the place of the lock would have another file truncated.
@@ -222,7 +259,7 @@ import Testing
         #expect(mkdir(scratch.state, 0o700) == 0)
         try Scratch.write([1, 2, 3], to: scratch.path + "/victim")
         #expect(symlink(scratch.path + "/victim", scratch.state + "/lock") == 0)
-        #expect(throws: LockError.self) { try StateStore(directory: scratch.state) }
+        #expect(throws: StoreError.self) { try StateStore(directory: scratch.state) }
         #expect(try Scratch.read(scratch.path + "/victim") == [1, 2, 3])
     }
 

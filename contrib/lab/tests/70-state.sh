@@ -29,7 +29,8 @@ echo "# two daemons on one state directory"
 first=$(spawned 2 daemon)
 refused in_host 2 timeout 20 "$(daemon_binary)" daemon --state-dir "$(daemon_state 2)" --advertise-addr "$(host_addr 2)" \
     --plugin-socket /run/lab/second-plugin.sock --control-socket /run/lab/second.sock --listen-addr 0.0.0.0:7999
-prints "process $first"
+prints "the state directory $(daemon_state 2) is held by process $first"
+prints "--state-dir"
 # With everything as the first one has it, too, as when it is started by hand beside the service.
 refused in_host 2 timeout 20 "$(daemon_binary)" daemon --state-dir "$(daemon_state 2)" --advertise-addr "$(host_addr 2)"
 prints "process $first"
@@ -121,8 +122,10 @@ prints "swift-overlay node rm host3"
 eventually 10 says 1 3 unreachable
 refused docker 2 run --rm --network net --ip "$a3" busybox:local true
 prints host3
+refused overlay 1 node rm host2
+prints "swift-overlay leave"
 refused overlay 1 node rm host3
-prints "--force"
+prints "swift-overlay node rm --force host3"
 must overlay 1 node rm --force host3
 must overlay 3 join --token "$token" "$(host_addr 1)"
 refused docker 3 run --rm --network net busybox:local true

@@ -55,6 +55,7 @@ no_address_twice net
 must daemon_stop 2 KILL
 no_start 2
 prints "disk is full"
+prints "free some space and start the daemon again"
 reaches 2 c2 "$a1"
 empty 2
 must daemon_start 2
@@ -125,6 +126,7 @@ for n in 1 2; do
     refused docker 3 run --rm --network net busybox:local true
     prints "state could not be written"
     prints "$(daemon_state 3)"
+    prints "Read-only file system"
 done
 refused docker 3 network create -d swift-overlay --ipam-driver swift-overlay --ipam-opt net=never never
 prints "state could not be written"

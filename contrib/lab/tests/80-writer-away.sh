@@ -41,6 +41,8 @@ for host in 2 3; do
         must docker "$host" exec "n$host-${launched[$host]}" ping -c 1 -W 1 "${first[$((5 - host))]}"
     done
     echo "$OUT"
+    prints "addresses of network net that node host$host owns"
+    prints "are used up"
     prints "catalogue writer host1 unreachable since"
     ((launched[$host] > 1)) || fail "not one started on host $host"
     began=$SECONDS
@@ -78,5 +80,20 @@ for host in 1 2 3; do
     must docker "$host" run --rm --network other busybox:local true
 done
 no_address_twice net
+
+echo "# one host alone does not reach the writer"
+cut_wire 1 2
+eventually 10 problem 2 "catalogue writer host1 unreachable"
+prints "answers other nodes, but not this one"
+must says 2 1 alive
+must no_problems 3
+began=$SECONDS
+refused docker 2 network create -d swift-overlay --ipam-driver swift-overlay --ipam-opt net=third third
+prints "catalogue writer host1 unreachable since"
+((SECONDS - began <= 2)) || fail "that took $((SECONDS - began)) s"
+create_network 3 third
+must "$LAB_DIR/heal"
+eventually 15 no_problems 2
+create_network 2 third
 same "containers on the network" \
     "$((3 + launched[1] + launched[2] - 1 + launched[3]))" "$(addresses net | grep -c .)"
