@@ -97,14 +97,23 @@ public struct AddressPool: Sendable {
     ///
     /// Costs as much as there are blocks, and more only for those that changed: a host with many containers gets one block at a time.
     public mutating func setBlocks(_ ranges: [AddressRange], reserved: Set<IPAddress>, now: Instant) {
-        let old = blocks
-        let kept = Set(old.map(\.range)).intersection(ranges)
-        let isOther = reserved != self.reserved
-        if kept.count == old.count, kept.count == ranges.count, !isOther { return }
-        for block in old where isOther || !kept.contains(block.range) { leasedOfOwned -= leased(in: block.range) }
+        var start = 0
+        var equalAtEnd = 0
+        if reserved == self.reserved {
+            let least = min(blocks.count, ranges.count)
+            while start < least, blocks[start].range == ranges[start] { start += 1 }
+            while equalAtEnd < least - start,
+                blocks[blocks.count - 1 - equalAtEnd].range == ranges[ranges.count - 1 - equalAtEnd]
+            { equalAtEnd += 1 }
+        }
+        // All between is taken for changed.
+        let old = Array(blocks[start..<blocks.count - equalAtEnd])
+        let new = ranges[start..<ranges.count - equalAtEnd]
+        if old.isEmpty, new.isEmpty, reserved == self.reserved { return }
+        for block in old { forget(block.range) }
         self.reserved = reserved
         var position = 0
-        blocks = ranges.map { range in
+        let changed = new.map { range in
             while position < old.count, old[position].range.last < range.first { position += 1 }
             guard position < old.count, old[position].range.contains(range.first), old[position].range.contains(range.last) else {
                 return OwnBlock(range: range, next: range.first, usedAt: now)
@@ -115,28 +124,38 @@ public struct AddressPool: Sendable {
             return OwnBlock(
                 range: range, next: parent.next.flatMap { $0 <= range.last ? max($0, range.first) : nil }, usedAt: parent.usedAt)
         }
-        firstUnused = 0
-        for range in ranges where isOther || !kept.contains(range) { leasedOfOwned += leased(in: range) }
-        owned = blocks.reduce(0) { $0 + $1.range.count } - UInt128(reserved.count { owns($0) })
-        guard kept.count < old.count else { return }
+        blocks.replaceSubrange(start..<start + old.count, with: changed)
+        firstUnused = min(firstUnused, start)
+        for range in new { count(range) }
+        guard !old.isEmpty else { return }
         ceded = ceded.filter { range in blocks.contains { $0.range.overlaps(range) } }
         for address in tickets.keys where !owns(address) { tickets[address] = nil }
         freed = freed[freedStart...].filter { tickets[$0.address] == $0.ticket }
         freedStart = 0
     }
 
-    /// How many addresses of a range are leased, the reserved ones aside.
-    private func leased(in range: AddressRange) -> UInt128 {
-        guard range.count < UInt128(leases.count) else {
-            return UInt128(leases.keys.count { range.contains($0) && !reserved.contains($0) })
-        }
-        var count: UInt128 = 0
+    private mutating func count(_ range: AddressRange) {
+        owned += range.count - reservedCount(in: range)
+        leasedOfOwned += UInt128(leased(in: range).count { !reserved.contains($0) })
+    }
+
+    private mutating func forget(_ range: AddressRange) {
+        owned -= range.count - reservedCount(in: range)
+        leasedOfOwned -= UInt128(leased(in: range).count { !reserved.contains($0) })
+    }
+
+    private func reservedCount(in range: AddressRange) -> UInt128 { UInt128(reserved.count { range.contains($0) }) }
+
+    /// What of a range is handed out, in no order.
+    private func leased(in range: AddressRange) -> [IPAddress] {
+        guard range.count < UInt128(leases.count) else { return leases.keys.filter { range.contains($0) } }
+        var found: [IPAddress] = []
         var address: IPAddress? = range.first
         while let next = address, range.contains(next) {
-            if leases[next] != nil, !reserved.contains(next) { count += 1 }
+            if leases[next] != nil { found.append(next) }
             address = next.advanced(by: 1)
         }
-        return count
+        return found
     }
 
     /// Which of the blocks has it?
@@ -293,13 +312,13 @@ public struct AddressPool: Sendable {
     public func idleBlocks(since time: Instant) -> [AddressRange] {
         let usable = blocks.filter { block in !ceded.contains { $0.overlaps(block.range) } }
         var idle = usable.filter { block in
-            block.usedAt <= time && !leases.keys.contains { block.range.contains($0) }
+            block.usedAt <= time && leased(in: block.range).isEmpty
         }
         // One with free addresses is enough.
-        let others = usable.filter { block in !idle.contains { $0.range == block.range } }
+        let isIdle = Set(idle.map(\.range))
+        let others = usable.filter { !isIdle.contains($0.range) }
         let hasOther = others.contains { block in
-            UInt128(leases.keys.count { block.range.contains($0) } + reserved.count { block.range.contains($0) })
-                < block.range.count
+            UInt128(leased(in: block.range).count) + reservedCount(in: block.range) < block.range.count
         }
         if !hasOther, !idle.isEmpty { idle.removeFirst() }
         return idle.map(\.range)
@@ -309,7 +328,7 @@ public struct AddressPool: Sendable {
     public func freeRanges(limit: Int) -> [AddressRange] {
         var ranges: [AddressRange] = []
         for block in blocks where ranges.count < limit {
-            let staying = leases.keys.filter { block.range.contains($0) }.map { AddressRange($0) } + ceded
+            let staying = leased(in: block.range).map { AddressRange($0) } + ceded
             ranges += block.range.subtracting(staying).filter { !isReserved($0) }
         }
         return Array(ranges.prefix(limit))
@@ -317,6 +336,6 @@ public struct AddressPool: Sendable {
 
     /// Are all of its addresses reserved?
     private func isReserved(_ range: AddressRange) -> Bool {
-        range.count <= UInt128(reserved.count) && UInt128(reserved.count { range.contains($0) }) == range.count
+        range.count <= UInt128(reserved.count) && reservedCount(in: range) == range.count
     }
 }

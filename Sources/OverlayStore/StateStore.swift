@@ -92,6 +92,8 @@ private final class Database {
     private let delete: SQLiteStatement
     private let deleteThrough: SQLiteStatement
     private let clear: SQLiteStatement
+    private let begin: SQLiteStatement
+    private let end: SQLiteStatement
     private static let schemaVersion: Int64 = 1
 
     init(path: String) throws(StoreError) {
@@ -110,6 +112,8 @@ private final class Database {
         delete = try connection.prepare("DELETE FROM rows WHERE space = ? AND key = ?")
         deleteThrough = try connection.prepare("DELETE FROM rows WHERE space = ? AND key <= ?")
         clear = try connection.prepare("DELETE FROM rows WHERE space = ?")
+        begin = try connection.prepare("BEGIN IMMEDIATE")
+        end = try connection.prepare("COMMIT")
         self.connection = connection
     }
 
@@ -147,10 +151,10 @@ private final class Database {
     }
 
     func commit(_ batches: [[StoreWrite]]) throws(StoreError) {
-        try connection.execute("BEGIN IMMEDIATE", to: "write")
+        try run(begin)
         do throws(StoreError) {
             for write in batches.joined() { try apply(write) }
-            try connection.execute("COMMIT", to: "write")
+            try run(end)
         } catch {
             // SQLite has rolled back by itself after some errors; then this one has nothing to do.
             try? connection.execute("ROLLBACK", to: "write")
