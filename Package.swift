@@ -42,6 +42,7 @@ let package = Package(
     products: [
         .executable(name: "swift-overlay", targets: ["swift-overlay"]),
         .executable(name: "swift-overlay-sim", targets: ["swift-overlay-sim"]),
+        .executable(name: "swift-overlay-bench", targets: ["swift-overlay-bench"]),
     ],
     // Exact versions, because Package.resolved is not kept in the repository. `traits: []` leaves full Foundation (and ICU) out.
     dependencies: [
@@ -134,6 +135,14 @@ let package = Package(
             name: "swift-overlay-sim",
             dependencies: [
                 "OverlaySimulation", "OverlayModel", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "swift-overlay-bench",
+            dependencies: [
+                "OverlaySimulation", "OverlayEngine", "OverlayDriver", "OverlayStore", "OverlayLinux", "OverlayModel",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings
         ),

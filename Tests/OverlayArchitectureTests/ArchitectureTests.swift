@@ -12,7 +12,7 @@ import Testing
     private static let shells: Set = [
         "OverlayNetlink", "OverlayGossip", "OverlayDNSServer", "OverlayStore", "OverlayPluginServer", "OverlayDocker",
     ]
-    private static let apps: Set = ["OverlayDaemon", "swift-overlay", "swift-overlay-sim"]
+    private static let apps: Set = ["OverlayDaemon", "swift-overlay", "swift-overlay-sim", "swift-overlay-bench"]
 
     private static func isC(_ module: String) -> Bool {
         module.hasPrefix("C") && module.dropFirst().first?.isUppercase == true && module != "Crypto"
@@ -25,6 +25,7 @@ import Testing
         if target == "OverlayEngine" { return levelOne.subtracting(["OverlayMembership"]).union(["OverlayModel"]) }
         if target == "OverlayNode" { return ["OverlayModel", "OverlayCatalogue", "OverlayEngine", "OverlayMembership"] }
         if target == "OverlaySimulation" { return cores }
+        if target == "swift-overlay-bench" { return cores.union(leaves).union(["OverlayStore"]) }
         if target == "swift-overlay-sim" { return ["OverlaySimulation", "OverlayModel"] }
         if target == "OverlayCrypto" { return ["OverlayModel"] }
         if leaves.contains(target) { return [] }

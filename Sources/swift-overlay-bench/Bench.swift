@@ -1,0 +1,83 @@
+import ArgumentParser
+import Glibc
+import OverlayLinux
+import OverlayModel
+
+/// Measures parts of the node that a benchmark from outside cannot take apart.
+@main struct Bench: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "swift-overlay-bench", abstract: "Measure parts of a node by themselves.", subcommands: [Allocate.self])
+}
+
+/// Addresses handed out of blocks in hand: the core and the store, as the daemon has them, without the HTTP of the engine's call.
+struct Allocate: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Hand out addresses of blocks in hand, each on the disk before it is answered. Exit 1 when a target is missed.")
+    @Option(help: "The state is put into a new folder here.") var folder = "/dev/shm"
+    @Option(help: "Calls that are open at a time.") var callers = 64
+    @Option(help: "How many addresses, at most 60000.") var addresses = 40_000
+    @Option(help: "How many times; the median counts.") var rounds = 5
+
+    /// control-plane.md §7.1, T13.
+    private static let rate = 20_000.0
+    private static let beside = 100_000.0
+
+    func validate() throws {
+        guard (1...60_000).contains(addresses), (1...4096).contains(callers), rounds > 0 else {
+            throw ValidationError("from 1 to 60000 addresses, 1 to 4096 callers, and one round")
+        }
+    }
+
+    func run() async throws {
+        let directory = "\(folder)/swift-overlay-bench-\(getpid())"
+        defer { remove(directory) }
+        let sync = try syncTime(in: folder)
+        var hall = try await Hall(directory: directory, addresses: addresses)
+        var rates: [Double] = []
+        var ones: [Double] = []
+        for round in 1...rounds {
+            let one = try hall.handOut(min(addresses, 2000), callers: 1)
+            let many = try hall.handOut(addresses, callers: callers)
+            rates.append(Double(many.times.count) / many.took * 1e9)
+            ones.append(one.p50)
+            print("round \(round): 1 caller p50 \(text(one.p50)), \(callers) callers \(Int(rates[round - 1]))/s, p50 \(text(many.p50))")
+        }
+        let (rate, one) = (median(rates), median(ones))
+        print("one write of 4 KiB with fdatasync in \(folder): \(text(sync))")
+        let isFast = rate >= Self.rate
+        print("\(isFast ? "PASS" : "FAIL")  \(Int(rate))/s with \(callers) callers; target \(Int(Self.rate))/s")
+        let isShort = one <= sync + Self.beside
+        print("\(isShort ? "PASS" : "FAIL")  p50 \(text(one)) with one caller; target one fdatasync + \(text(Self.beside))")
+        guard isFast, isShort else { throw ExitCode(1) }
+    }
+
+    private func text(_ nanoseconds: Double) -> String { "\(Int((nanoseconds / 100).rounded()) / 10) µs" }
+
+    /// Median, in nanoseconds.
+    private func syncTime(in folder: String) throws -> Double {
+        let path = "\(folder)/swift-overlay-bench-\(getpid()).sync"
+        let file = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0o600)
+        guard file >= 0 else { throw ValidationError("\(path): \(SystemError.text(of: errno))") }
+        defer {
+            close(file)
+            unlink(path)
+        }
+        let page = [UInt8](repeating: 0, count: 4096)
+        return median(
+            try (0..<200).map { _ in
+                let began = MonotonicClock.now()
+                guard write(file, page, page.count) == page.count, fdatasync(file) == 0 else {
+                    throw ValidationError("\(path): \(SystemError.text(of: errno))")
+                }
+                return Double(MonotonicClock.now() - began)
+            })
+    }
+
+    /// What a store makes.
+    private func remove(_ directory: String) {
+        for file in ["lock", "state.db", "state.db-wal", "state.db-shm"] { unlink("\(directory)/\(file)") }
+        rmdir(directory)
+    }
+}
+
+func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }

@@ -1,0 +1,144 @@
+import Glibc
+import OverlayDriver
+import OverlayEngine
+import OverlayLinux
+import OverlayModel
+import OverlaySimulation
+import OverlayStore
+import Synchronization
+
+/// A node whose core has blocks in hand, with a store on a real disk. The core lives on the thread that calls, as it does on the daemon's
+/// event loop; the store has its own.
+struct Hall {
+    struct Outcome {
+        /// Of each call, from the question to the answer, in nanoseconds.
+        var times: [Double]
+        var took: Double
+        var p50: Double { median(times) }
+    }
+
+    struct Failed: Error, CustomStringConvertible {
+        var description: String
+    }
+
+    private var engine: Engine
+    private let store: StateStore
+    private let pool: SubnetID
+    private let inbox: Inbox
+    /// Where the core's clock stands more than the machine's.
+    private var ahead: Int64
+    private var nextRequest: UInt64 = 1 << 32
+
+    /// Makes a cluster of one in virtual time, hands so many addresses out and takes them back until they have rested.
+    init(directory: String, addresses: Int) async throws {
+        let world = try World(count: 1)
+        guard world.makeCluster() else { throw Failed(description: "no cluster") }
+        var given: [IPAddress] = []
+        let network = try world.createNetwork(0, "bench", subnet: IPPrefix("10.32.0.0/16"))
+        for number in 0..<addresses {
+            let request = RequestAddress(pool: network.pool, address: nil, purpose: .endpoint(Self.mac(number)))
+            guard case .address(let prefix) = world.call(0, .requestAddress(request)) else { throw Failed(description: "no address") }
+            given.append(prefix.address)
+        }
+        for address in given { _ = world.call(0, .releaseAddress(network.pool, address)) }
+        world.run(for: .seconds(70))
+        engine = world.nodes[0].engine
+        inbox = try Inbox()
+        pool = network.pool
+        store = try StateStore(directory: directory)
+        try await store.commit(
+            [world.nodes[0].rows.flatMap { space, rows in rows.map { .put(space, key: $0.key, value: $0.value) } }])
+        ahead = world.now.nanoseconds - MonotonicClock.now()
+    }
+
+    private static func mac(_ number: Int) -> MACAddress { MACAddress(bits: 0x0242_0000_0000 | UInt64(number)) }
+
+    /// Hands addresses out, so many callers at a time, and takes them back without measuring that.
+    mutating func handOut(_ count: Int, callers: Int) throws -> Outcome {
+        var given: [IPAddress] = []
+        let outcome = try play(count, callers: callers) { [pool] number in
+            .requestAddress(RequestAddress(pool: pool, address: nil, purpose: .endpoint(Self.mac(number))))
+        } answered: { response in
+            guard case .address(let prefix) = response else { throw Failed(description: "\(response)") }
+            given.append(prefix.address)
+        }
+        guard Set(given).count == count else { throw Failed(description: "an address was handed out twice") }
+        _ = try play(count, callers: 64) { [pool] in .releaseAddress(pool, given[$0]) } answered: { _ in }
+        // They rest for a minute.
+        ahead += 61_000_000_000
+        return outcome
+    }
+
+    private mutating func play(
+        _ count: Int, callers: Int, request: (Int) -> DriverRequest, answered: (DriverResponse) throws -> Void
+    ) throws -> Outcome {
+        var asked: [RequestID: Int64] = [:]
+        var times: [Double] = []
+        var next = 0
+        var events: [EngineEvent] = []
+        let began = MonotonicClock.now()
+        while times.count < count {
+            while next < count, asked.count < callers {
+                let id = RequestID(nextRequest)
+                nextRequest += 1
+                asked[id] = MonotonicClock.now()
+                events.append(.driver(id, request(next)))
+                next += 1
+            }
+            if events.isEmpty { events = inbox.wait() }
+            for event in events {
+                for effect in engine.handle(event, now: Instant(nanoseconds: MonotonicClock.now() + ahead)) {
+                    switch effect {
+                    case .respond(let id, let response):
+                        guard let since = asked.removeValue(forKey: id) else { continue }
+                        times.append(Double(MonotonicClock.now() - since))
+                        try answered(response)
+                    case .store(let id, let writes):
+                        store.submit(writes) { [inbox] error in
+                            inbox.put(.stored(id, error.map { .failed("\($0)") } ?? .stored))
+                        }
+                    // Of a node by itself whose containers do not start nothing else is to be carried out.
+                    default: continue
+                    }
+                }
+            }
+            events = []
+        }
+        return Outcome(times: times, took: Double(MonotonicClock.now() - began))
+    }
+}
+
+/// What comes from the store's thread.
+private final class Inbox: Sendable {
+    private let events = Mutex<[EngineEvent]>([])
+    private let ends: (read: Int32, write: Int32)
+
+    init() throws {
+        var pair: [Int32] = [0, 0]
+        guard pipe(&pair) == 0 else { throw Hall.Failed(description: "pipe: \(SystemError.text(of: errno))") }
+        ends = (pair[0], pair[1])
+    }
+
+    func put(_ event: EngineEvent) {
+        let isFirst = events.withLock { events in
+            events.append(event)
+            return events.count == 1
+        }
+        if isFirst { _ = write(ends.write, [1], 1) }
+    }
+
+    /// Sleeps in the kernel until there is something, as an event loop does.
+    func wait() -> [EngineEvent] {
+        var byte: UInt8 = 0
+        _ = read(ends.read, &byte, 1)
+        return events.withLock { events in
+            defer { events = [] }
+            return events
+        }
+    }
+
+    deinit {
+        close(ends.read)
+        close(ends.write)
+    }
+}
