@@ -5,29 +5,6 @@ set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
 
-# put_state_on I MOUNT-ARGUMENT…: the state directory of host I becomes a file system of its own.
-put_state_on() {
-    local host=$1 state
-    state=$(daemon_state "$1")
-    shift
-    must daemon_stop "$host"
-    must mv "$state" "$state.before"
-    must mkdir -m 700 "$state"
-    must in_host "$host" mount "$@" "$state"
-    must in_host "$host" cp -a "$state.before/." "$state/"
-    must in_host "$host" sync -f "$state"
-    must rm -r "$state.before"
-    must daemon_start "$host"
-    eventually 15 no_problems "$host"
-}
-
-fill() {
-    # shellcheck disable=SC2016 # for the inner shell
-    refused in_host "$1" bash -c 'cat /dev/zero >"$1/filler"' fill "$(daemon_state "$1")"
-    prints "No space left on device"
-}
-empty() { must in_host "$1" rm "$(daemon_state "$1")/filler"; }
-
 lab_up 3
 for host in 1 2 3; do create_network "$host" net; done
 for host in 1 2 3; do start "$host" "c$host" --network net; done

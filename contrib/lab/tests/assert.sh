@@ -136,6 +136,30 @@ problem() {
 }
 no_problems() { [[ -z $(overlay "$1" status --format json | jq -r '.problems[]' | tee /dev/stderr) ]]; }
 
+# put_state_on I MOUNT-ARGUMENT…: the state directory of host I becomes a file system of its own.
+put_state_on() {
+    local host=$1 state
+    state=$(daemon_state "$1")
+    shift
+    must daemon_stop "$host"
+    must mv "$state" "$state.before"
+    must mkdir -m 700 "$state"
+    must in_host "$host" mount "$@" "$state"
+    must in_host "$host" cp -a "$state.before/." "$state/"
+    must in_host "$host" sync -f "$state"
+    must rm -r "$state.before"
+    must daemon_start "$host"
+    eventually 15 no_problems "$host"
+}
+
+# fill I: the disk of its state directory; empty I ends that.
+fill() {
+    # shellcheck disable=SC2016 # for the inner shell
+    refused in_host "$1" bash -c 'cat /dev/zero >"$1/filler"' fill "$(daemon_state "$1")"
+    prints "No space left on device"
+}
+empty() { must in_host "$1" rm "$(daemon_state "$1")/filler"; }
+
 # no_start I: its daemon refuses to start; its last words are in OUT.
 no_start() {
     refused daemon_start "$1"
