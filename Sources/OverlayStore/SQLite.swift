@@ -83,6 +83,7 @@ struct SQLiteConnection: ~Copyable {
 
     init(path: String) throws(StoreError) {
         var raw: OpaquePointer?
+        Glibc.errno = 0
         let code = sqlite3_open_v2(path, &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nil)
         guard code == SQLITE_OK, let raw else {
             let error = raw.map { Self.error("open", path, code, on: $0) }
@@ -98,21 +99,24 @@ struct SQLiteConnection: ~Copyable {
     func error(_ operation: String, _ code: Int32) -> StoreError { Self.error(operation, path, code, on: handle) }
 
     private static func error(_ operation: String, _ path: String, _ code: Int32, on handle: OpaquePointer) -> StoreError {
-        // Kept of these alone; of another error it is that of an earlier one.
-        let hasErrno = [SQLITE_CANTOPEN, SQLITE_IOERR].contains(code & 0xFF)
+        // Set to 0 before each call. What sqlite3_system_errno has is of an earlier error where it is a COMMIT that failed.
+        let systemError = Glibc.errno
+        let isOfSystem = [SQLITE_CANTOPEN, SQLITE_IOERR].contains(code & 0xFF)
         return StoreError(
             operation: operation, path: path, code: code, reason: String(cString: sqlite3_errmsg(handle)),
-            systemError: hasErrno ? sqlite3_system_errno(handle) : 0)
+            systemError: isOfSystem ? systemError : 0)
     }
 
     /// - Parameter operation: What it is for, should it fail.
     func execute(_ sql: String, to operation: String) throws(StoreError) {
+        Glibc.errno = 0
         let code = sqlite3_exec(handle, sql, nil, nil, nil)
         guard code == SQLITE_OK else { throw error(operation, code) }
     }
 
     func prepare(_ sql: String) throws(StoreError) -> SQLiteStatement {
         var raw: OpaquePointer?
+        Glibc.errno = 0
         let code = sqlite3_prepare_v3(handle, sql, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &raw, nil)
         guard code == SQLITE_OK, let raw else { throw error("open", code) }
         return SQLiteStatement(raw)
@@ -142,7 +146,11 @@ struct SQLiteStatement: ~Copyable {
     }
 
     /// SQLITE_ROW, SQLITE_DONE or an error code.
-    func step() -> Int32 { sqlite3_step(handle) }
+    func step() -> Int32 {
+        Glibc.errno = 0
+        return sqlite3_step(handle)
+    }
+
     func reset() { sqlite3_reset(handle) }
 
     func text(_ column: Int32) -> String { sqlite3_column_text(handle, column).map { String(cString: $0) } ?? "" }

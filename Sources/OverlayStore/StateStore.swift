@@ -185,7 +185,8 @@ private final class Database {
 
     private func run(_ statement: borrowing SQLiteStatement) throws(StoreError) {
         let code = statement.step()
+        let error = code == SQLITE_DONE ? nil : connection.error("write", code)
         statement.reset()
-        guard code == SQLITE_DONE else { throw connection.error("write", code) }
+        if let error { throw error }
     }
 }

@@ -245,6 +245,24 @@ import Testing
         #expect(error == "open \(scratch.state)/state.db: disk I/O error: Is a directory", "\(error)")
     }
 
+    /// A write that the system refuses while the daemon runs, as on a file system that was made read-only because of an error.
+    @Test func whatTheSystemSaysOfAWriteIsSaid() async throws {
+        let scratch = try Scratch()
+        let store = try StateStore(directory: scratch.state)
+        try await store.commit([[Self.put(1)]])
+        let log = scratch.state + "/state.db-wal"
+        let open = try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").compactMap { Int32($0) }
+            .filter { (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\($0)")) == log }
+        try #require(!open.isEmpty)
+        // What was opened for writing is not any more.
+        let readOnly = Glibc.open(log, O_RDONLY | O_CLOEXEC)
+        for descriptor in open { #expect(dup2(readOnly, descriptor) == descriptor) }
+        close(readOnly)
+        let error = try #require(await #expect(throws: StoreError.self) { try await store.commit([[Self.put(2)]]) })
+        #expect("\(error)" == "write \(scratch.state)/state.db: disk I/O error: Bad file descriptor", "\(error)")
+        #expect(try await store.load()[.lease]?.count == 1)
+    }
+
     @Test func whatIsNoDirectoryIsAClearError() async throws {
         let scratch = try Scratch()
         try Scratch.write([1], to: scratch.state)
