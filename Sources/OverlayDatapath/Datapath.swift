@@ -11,6 +11,10 @@ public struct Datapath: Sendable {
     /// Addresses remembered per network; when there are more, all are forgotten, which costs an announcement at most.
     static let rememberedAddresses = 65_536
 
+    /// Who has an address too, the last one that was told of last: two may for a while, when one takes up what another gave back and the
+    /// news of that is on its way. When the one with the row goes, the next has it.
+    private var shadowed: [VNI: [IPAddress: [MACAddress]]] = [:]
+
     public init() {}
 
     // MARK: Changes
@@ -20,11 +24,13 @@ public struct Datapath: Sendable {
         var state = NetworkState(base: base)
         state.gateways = gateways
         networks[base.vni] = state
+        shadowed[base.vni] = nil
         return [.createNetwork(base)] + gateways.sorted().map { .addGateway(base.vni, $0) }
     }
 
     public mutating func lower(_ vni: VNI) -> [KernelOperation] {
         remembered[vni] = nil
+        shadowed[vni] = nil
         return networks.removeValue(forKey: vni) == nil ? [] : [.deleteNetwork(vni)]
     }
 
@@ -49,23 +55,38 @@ public struct Datapath: Sendable {
         _ mac: MACAddress, _ destination: Destination, addresses: [IPAddress], on vni: VNI
     ) -> [KernelOperation] {
         guard let state = networks[vni] else { return [] }
-        var addresses = addresses
-        if case .vtep = destination {
-            guard !state.isLocal(mac) else { return [] }
-            addresses.removeAll { address in state.neighbours[address].map { state.isLocal($0) } ?? false }
-        }
+        var isElsewhere = false
+        if case .vtep = destination { isElsewhere = true }
+        guard !isElsewhere || !state.isLocal(mac) else { return [] }
         var operations: [KernelOperation] = []
         if networks[vni]?.forwarding.updateValue(destination, forKey: mac) != destination {
             operations.append(.setForwarding(vni, mac, destination))
         }
-        for address in addresses where networks[vni]?.neighbours.updateValue(mac, forKey: address) != mac {
-            operations.append(.setNeighbour(vni, address, mac))
-            if remembered[vni, default: [:]].count >= Self.rememberedAddresses { remembered[vni] = nil }
-            if let old = remembered[vni, default: [:]].updateValue(mac, forKey: address), old != mac {
-                operations.append(.announce(vni, address, mac))
+        for address in addresses {
+            let holder = networks[vni]?.neighbours[address]
+            guard holder != mac else { continue }
+            endShadow(of: mac, at: address, on: vni)
+            if isElsewhere, let holder, state.isLocal(holder) {
+                shadowed[vni, default: [:]][address, default: []].append(mac)
+                continue
             }
+            if let holder { shadowed[vni, default: [:]][address, default: []].append(holder) }
+            operations += setNeighbour(address, mac, on: vni)
         }
         return operations
+    }
+
+    private mutating func setNeighbour(_ address: IPAddress, _ mac: MACAddress, on vni: VNI) -> [KernelOperation] {
+        networks[vni]?.neighbours[address] = mac
+        if remembered[vni, default: [:]].count >= Self.rememberedAddresses { remembered[vni] = nil }
+        let old = remembered[vni, default: [:]].updateValue(mac, forKey: address) ?? mac
+        return [.setNeighbour(vni, address, mac)] + (old == mac ? [] : [.announce(vni, address, mac)])
+    }
+
+    private mutating func endShadow(of mac: MACAddress, at address: IPAddress, on vni: VNI) {
+        guard var macs = shadowed[vni]?[address], let index = macs.lastIndex(of: mac) else { return }
+        macs.remove(at: index)
+        shadowed[vni]?[address] = macs.isEmpty ? nil : macs
     }
 
     /// A MAC and its addresses are no more at a destination. Rows that meanwhile belong to another endpoint, or to the same one at another
@@ -75,9 +96,18 @@ public struct Datapath: Sendable {
     ) -> [KernelOperation] {
         guard networks[vni]?.forwarding[mac] == destination else { return [] }
         var operations: [KernelOperation] = []
-        for address in addresses where networks[vni]?.neighbours[address] == mac {
-            networks[vni]?.neighbours[address] = nil
-            operations.append(.deleteNeighbour(vni, address))
+        for address in addresses {
+            guard networks[vni]?.neighbours[address] == mac else {
+                endShadow(of: mac, at: address, on: vni)
+                continue
+            }
+            if let heir = shadowed[vni]?[address]?.last {
+                endShadow(of: heir, at: address, on: vni)
+                operations += setNeighbour(address, heir, on: vni)
+            } else {
+                networks[vni]?.neighbours[address] = nil
+                operations.append(.deleteNeighbour(vni, address))
+            }
         }
         networks[vni]?.forwarding[mac] = nil
         operations.append(.deleteForwarding(vni, mac, destination))
@@ -164,7 +194,15 @@ public struct Datapath: Sendable {
 
 extension Datapath {
     /// Takes a network's desired state as a whole; the kernel follows with the next ``repair(_:keepingRowsTo:)``.
-    public mutating func adopt(_ state: NetworkState) { networks[state.base.vni] = state }
+    public mutating func adopt(_ vni: VNI, of other: Datapath) {
+        networks[vni] = other.networks[vni]
+        shadowed[vni] = other.shadowed[vni]
+    }
+
+    mutating func adopt(_ state: NetworkState) {
+        networks[state.base.vni] = state
+        shadowed[state.base.vni] = nil
+    }
 }
 
 extension NetworkState {

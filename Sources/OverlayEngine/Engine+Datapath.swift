@@ -264,7 +264,7 @@ extension Engine {
         }
     }
 
-    /// Rows follow from the records that are known, also where an earlier change of them was shadowed.
+    /// Rows follow from the records that are known.
     private mutating func rebuild() {
         for network in catalogue.networks.values where datapath.networks[network.vni] != nil {
             var fresh = Datapath()
@@ -276,7 +276,7 @@ extension Engine {
             {
                 _ = Self.addPort(of: endpoint, on: network.vni, in: &fresh)
             }
-            if let state = fresh.networks[network.vni] { datapath.adopt(state) }
+            datapath.adopt(network.vni, of: fresh)
         }
     }
 

@@ -54,6 +54,8 @@ extension Membership {
 
     /// Tells a peer in which life it was heard last.
     private mutating func notice(_ peer: NodeID, _ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+        // That it is there again, in an earlier life, makes what was heard the word of another process of it.
+        members[peer]?.isKnownFromBefore = true
         guard let member = members[peer], member.noticedAt.map({ now - $0 >= Self.noticePause }) ?? true else { return }
         members[peer]?.noticedAt = now
         send(.notice, to: peer, by: member.path, facts, into: &effects)

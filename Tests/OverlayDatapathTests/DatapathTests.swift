@@ -43,6 +43,36 @@ import Testing
         #expect(datapath.networks[Self.vni]?.forwarding == [Self.one: .vtep(Self.near)])
     }
 
+    /// One took up what another gave back, and this host hears of the second before the first: at whatever order, the one that stays has it.
+    @Test(arguments: [false, true])
+    func anAddressThatTwoHadIsTheOnesThatStays(newerFirst: Bool) {
+        var datapath = Datapath()
+        var kernel = KernelModel()
+        kernel.apply(datapath.raise(Self.base, gateways: [Self.gateway]))
+        let order = newerFirst ? [(Self.other, Self.far), (Self.one, Self.near)] : [(Self.one, Self.near), (Self.other, Self.far)]
+        for (mac, vtep) in order {
+            kernel.apply(datapath.locate(mac, .vtep(vtep), addresses: [Self.address], on: Self.vni))
+        }
+        #expect(datapath.networks[Self.vni]?.neighbours == [Self.address: order[1].0], "the last word counts")
+        kernel.apply(datapath.forget(Self.one, .vtep(Self.near), addresses: [Self.address], on: Self.vni))
+        #expect(datapath.networks[Self.vni]?.neighbours == [Self.address: Self.other])
+        #expect(kernel.observed.networks == datapath.networks)
+        kernel.apply(datapath.forget(Self.other, .vtep(Self.far), addresses: [Self.address], on: Self.vni))
+        #expect(datapath.networks[Self.vni]?.neighbours == [:])
+        #expect(kernel.observed.networks == datapath.networks)
+    }
+
+    /// What another host says to have of this host's addresses it has when the container here is gone.
+    @Test func whatIsElsewhereTooIsThereAfterwards() {
+        var datapath = Self.raised()
+        _ = datapath.addPort("ve1", Port(containerLink: "so1", mac: Self.one), addresses: [Self.address], on: Self.vni)
+        _ = datapath.locate(Self.other, .vtep(Self.far), addresses: [Self.address], on: Self.vni)
+        _ = datapath.removePort("ve1", addresses: [Self.address], on: Self.vni)
+        #expect(datapath.networks[Self.vni]?.neighbours == [Self.address: Self.other])
+        _ = datapath.forget(Self.other, .vtep(Self.far), addresses: [Self.address], on: Self.vni)
+        #expect(datapath.networks[Self.vni]?.neighbours == [:])
+    }
+
     // MARK: Repair
 
     @Test(arguments: 1...300 as ClosedRange<UInt64>)
@@ -200,6 +230,7 @@ import Testing
         #expect(!announced(Self.one), "the first is no change")
         #expect(!announced(Self.one))
         #expect(announced(Self.other))
+        _ = datapath.forget(Self.one, .vtep(Self.near), addresses: [Self.address], on: Self.vni)
         _ = datapath.forget(Self.other, .vtep(Self.near), addresses: [Self.address], on: Self.vni)
         #expect(!announced(Self.other), "the same again after it was away")
         _ = datapath.forget(Self.other, .vtep(Self.near), addresses: [Self.address], on: Self.vni)

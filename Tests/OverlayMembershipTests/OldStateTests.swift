@@ -37,9 +37,10 @@ import Testing
         #expect(lone.sent.last?.message.heard == StateMark(life: Incarnation(epoch: 1, boot: 4).life, run: 8, writes: 42))
     }
 
-    /// At most once a second, and never in turns.
-    @Test func whoSpeaksInALifeThatIsOverIsTold() {
-        var lone = LoneMember(count: 3)
+    /// At most once a second, and never in turns; also by who has heard of no other life.
+    @Test(arguments: [false, true])
+    func whoSpeaksInALifeThatIsOverIsTold(heard: Bool) {
+        var lone = LoneMember(count: 3, heard: heard)
         lone.hear(.ping(1), incarnation: Self.later, run: 7)
         lone.effects = []
         for number in 0..<100 as Range<UInt32> {

@@ -24,6 +24,7 @@ import Testing
             ("the same, with the writer restarted", "storm", 40),
             ("an attach right after a start was taken for a failure of the heal", "storm", 322),
             ("the same with two networks", "storm", 495),
+            ("who had heard of one life of a node alone did not tell it that its state was an old copy", "rolled-back", 6),
             ("rows to a host that left the network while this one was down stayed for a minute", "storm", 616),
         ] as [(String, String, UInt64)])
     func staysMended(story: String, name: String, seed: UInt64) throws {
