@@ -40,7 +40,9 @@ struct Allocate: AsyncParsableCommand {
             let many = try hall.handOut(addresses, callers: callers)
             rates.append(Double(many.times.count) / many.took * 1e9)
             ones.append(one.p50)
-            print("round \(round): 1 caller p50 \(text(one.p50)), \(callers) callers \(Int(rates[round - 1]))/s, p50 \(text(many.p50))")
+            print(
+                "round \(round): 1 caller p50 \(text(one.p50)), \(callers) callers \(Int(rates[round - 1]))/s, p50 \(text(many.p50))"
+            )
         }
         let (rate, one) = (median(rates), median(ones))
         print("one write of 4 KiB with fdatasync in \(folder): \(text(sync))")

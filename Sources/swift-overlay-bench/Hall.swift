@@ -37,7 +37,9 @@ struct Hall {
         let network = try world.createNetwork(0, "bench", subnet: IPPrefix("10.32.0.0/16"))
         for number in 0..<addresses {
             let request = RequestAddress(pool: network.pool, address: nil, purpose: .endpoint(Self.mac(number)))
-            guard case .address(let prefix) = world.call(0, .requestAddress(request)) else { throw Failed(description: "no address") }
+            guard case .address(let prefix) = world.call(0, .requestAddress(request)) else {
+                throw Failed(description: "no address")
+            }
             given.append(prefix.address)
         }
         for address in given { _ = world.call(0, .releaseAddress(network.pool, address)) }
@@ -63,7 +65,10 @@ struct Hall {
             given.append(prefix.address)
         }
         guard Set(given).count == count else { throw Failed(description: "an address was handed out twice") }
-        _ = try play(count, callers: 64) { [pool] in .releaseAddress(pool, given[$0]) } answered: { _ in }
+        _ = try play(count, callers: 64) { [pool] in
+            .releaseAddress(pool, given[$0])
+        } answered: { _ in
+        }
         // They rest for a minute.
         ahead += 61_000_000_000
         return outcome
