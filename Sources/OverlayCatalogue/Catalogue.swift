@@ -147,13 +147,15 @@ public struct Catalogue: Hashable, Sendable {
             throw Refusal(
                 .conflict,
                 "the name \(member.name) is taken by node \(other.id.short) at \(other.address); give this host another hostname, "
-                    + "or remove the old one with `swift-overlay node rm \(member.name)`")
+                    + "or, if it is this one before it lost its state, run `swift-overlay node rm --force --now \(member.name)` on a member"
+            )
         }
         if let other = nodeOfVTEP[member.vtep].flatMap({ members[$0] }), other.id != member.id {
             throw Refusal(
                 .conflict,
-                "the tunnel address \(member.vtep) is that of node \(other.name); give this host another one with --data-path-addr, or "
-                    + "remove the old node with `swift-overlay node rm \(other.name)`")
+                "the tunnel address \(member.vtep) is that of node \(other.name); give this host another one with --data-path-addr, "
+                    + "or, if it is this one before it lost its state, run `swift-overlay node rm --force --now \(other.name)` on a member"
+            )
         }
         guard member.port != 0, member.address.isHost, member.vtep.isHost else {
             throw Refusal(
@@ -182,7 +184,7 @@ public struct Catalogue: Hashable, Sendable {
 
     mutating func setMember(_ member: Member) {
         dropMember(member.id)
-        members[member.id] = member
+        members[member.id] = cluster.map { member.limited(to: $0.addressPool) } ?? member
         nodeOfName[member.name] = member.id
         nodeOfVTEP[member.vtep] = member.id
     }
@@ -291,7 +293,7 @@ public struct Catalogue: Hashable, Sendable {
         if let asked = open.prefix {
             prefix = asked
         } else {
-            prefix = try freeSubnet(family: open.family, avoiding: open.avoiding)
+            prefix = try freeSubnet(family: open.family)
         }
         if let (network, other) = subnet(overlapping: prefix) {
             throw Refusal(
@@ -469,7 +471,7 @@ public struct Catalogue: Hashable, Sendable {
     }
 
     /// For IPv4 the lowest subnet of the pool that is free, for IPv6 a /64 of the cluster's own /48 (RFC 4193).
-    private func freeSubnet(family: IPAddress.Family, avoiding: [IPPrefix]) throws(Refusal) -> IPPrefix {
+    private func freeSubnet(family: IPAddress.Family) throws(Refusal) -> IPPrefix {
         guard let cluster else { throw Refusal(.notFound, "there is no cluster") }
         let pool: IPPrefix
         let length: Int
@@ -485,7 +487,8 @@ public struct Catalogue: Hashable, Sendable {
             pool = ula
             length = 64
         }
-        let taken = (networks.values.flatMap { $0.subnets.map(\.prefix) } + avoiding).filter { $0.overlaps(pool) }
+        let routes = members.values.flatMap(\.routes)
+        let taken = (networks.values.flatMap { $0.subnets.map(\.prefix) } + routes).filter { $0.overlaps(pool) }
         var start = pool.first
         while pool.contains(start), let candidate = IPPrefix(start, length: length) {
             guard let obstacle = taken.first(where: { $0.overlaps(candidate) }) else { return candidate }
@@ -493,7 +496,19 @@ public struct Catalogue: Hashable, Sendable {
             guard let next = max(obstacle.last, candidate.last).advanced(by: 1) else { break }
             start = next
         }
-        throw Refusal(.exhausted, "the address pool \(pool) has no free /\(length) left; give a --subnet")
+        throw Refusal(
+            .exhausted,
+            "the address pool \(pool) has no free /\(length) left"
+                + (widestRoute(in: pool).map { ", as \($0)" } ?? "") + "; give a --subnet")
+    }
+
+    /// Whose route takes most of a pool?
+    private func widestRoute(in pool: IPPrefix) -> String? {
+        let routes = members.values.sorted { $0.id < $1.id }.flatMap { member in
+            member.routes.map { (name: member.name, route: $0) }
+        }
+        let widest = routes.filter { $0.route.overlaps(pool) }.min { $0.route.length < $1.route.length }
+        return widest.map { "node \($0.name) has a route for \($0.route)" }
     }
 }
 

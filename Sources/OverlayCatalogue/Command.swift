@@ -41,15 +41,12 @@ public struct OpenSubnet: Hashable, Sendable {
     /// nil: the next free one of the pool.
     public var prefix: IPPrefix?
     public var range: IPPrefix?
-    /// Subnets that the proposer's host has routes for: not to be chosen.
-    public var avoiding: [IPPrefix]
 
-    public init(networkName: String?, family: IPAddress.Family, prefix: IPPrefix?, range: IPPrefix?, avoiding: [IPPrefix]) {
+    public init(networkName: String?, family: IPAddress.Family, prefix: IPPrefix?, range: IPPrefix?) {
         self.networkName = networkName
         self.family = family
         self.prefix = prefix
         self.range = range
-        self.avoiding = avoiding
     }
 }
 
@@ -201,7 +198,6 @@ extension OpenSubnet: Wire {
         self.family = family
         prefix = try reader.optional()
         range = try reader.optional()
-        avoiding = try reader.list(limit: Limits.listCount)
     }
 
     public func encode(to writer: inout ByteWriter) {
@@ -209,7 +205,6 @@ extension OpenSubnet: Wire {
         writer.byte(family.rawValue)
         writer.optional(prefix)
         writer.optional(range)
-        writer.list(avoiding)
     }
 }
 

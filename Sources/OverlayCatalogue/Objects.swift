@@ -84,10 +84,12 @@ public struct Member: Hashable, Sendable {
     public var agreementKey: [UInt8]
     /// The identity life: a new one after lost state. Commands of another epoch are ignored (rule R3).
     public var epoch: UInt32
+    /// What its host has routes for, of the cluster's address pool: no subnet is chosen there.
+    public var routes: [IPPrefix]
 
     public init(
         id: NodeID, name: String, address: IPAddress, port: UInt16, vtep: IPAddress, publicKey: [UInt8],
-        agreementKey: [UInt8], epoch: UInt32
+        agreementKey: [UInt8], epoch: UInt32, routes: [IPPrefix] = []
     ) {
         self.id = id
         self.name = name
@@ -97,6 +99,14 @@ public struct Member: Hashable, Sendable {
         self.publicKey = publicKey
         self.agreementKey = agreementKey
         self.epoch = epoch
+        self.routes = routes
+    }
+
+    /// With those routes alone that a pool is concerned by, in an order; of very many the first.
+    public func limited(to pool: IPPrefix) -> Member {
+        var member = self
+        member.routes = Array(Set(routes.filter { $0.overlaps(pool) }).sorted().prefix(Limits.routesPerMember))
+        return member
     }
 }
 
@@ -263,6 +273,7 @@ extension Member: Wire {
         publicKey = try reader.sized(limit: 32)
         agreementKey = try reader.sized(limit: 32)
         epoch = try reader.integer()
+        routes = try reader.list(limit: Limits.routesPerMember)
     }
 
     public func encode(to writer: inout ByteWriter) {
@@ -274,6 +285,7 @@ extension Member: Wire {
         writer.sized(publicKey)
         writer.sized(agreementKey)
         writer.integer(epoch)
+        writer.list(routes)
     }
 }
 

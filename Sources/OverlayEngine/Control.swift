@@ -124,6 +124,9 @@ public struct SubnetReport: Codable, Hashable, Sendable {
 public struct BlockReport: Codable, Hashable, Sendable {
     public var range: String
     public var owner: String
+    /// Addresses that containers have, as this node knows it, and that the owner has left to hand out.
+    public var used: UInt64
+    public var free: UInt64
     /// The owner was removed; nobody is given these addresses for ten minutes.
     public var isResting: Bool
 }

@@ -31,14 +31,7 @@ extension Engine {
         return .propose(
             .openSubnet(
                 OpenSubnet(
-                    networkName: call.networkName, family: call.family, prefix: call.pool, range: call.subPool,
-                    avoiding: avoidedRoutes(family: call.family))))
-    }
-
-    /// Routes of this host that the choice of a subnet must keep away from: those in the pool, and not so many that an entry grows.
-    private func avoidedRoutes(family: IPAddress.Family) -> [IPPrefix] {
-        guard family == .v4, let pool = catalogue.cluster?.addressPool else { return [] }
-        return Array(identity.routes.filter { $0.overlaps(pool) }.prefix(1024))
+                    networkName: call.networkName, family: call.family, prefix: call.pool, range: call.subPool)))
     }
 
     /// The subnet that a call means, when this host uses it already: the call is a repetition, or follows a release.

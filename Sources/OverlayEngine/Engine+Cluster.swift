@@ -152,7 +152,8 @@ extension Engine {
     /// The other side: somebody proved to know the secret.
     mutating func perform(admission member: Member) throws(DriverError) -> Step {
         try checkCluster()
-        if catalogue.members[member.id] == member { return .reply(.admission(.admitted(catalogue))) }
+        let pool = catalogue.cluster?.addressPool
+        if let pool, catalogue.members[member.id] == member.limited(to: pool) { return .reply(.admission(.admitted(catalogue))) }
         return .propose(.admit(member))
     }
 

@@ -15,18 +15,18 @@ extension Engine {
 
     mutating func removeNode(_ name: String, force: Bool, isAtOnce: Bool) throws(DriverError) -> Step {
         try checkCluster()
-        if catalogue.members.values.allSatisfy({ !Self.names(name, $0.id, $0.name) }),
-            case let gone = catalogue.departed.filter({ Self.names(name, $0.key, $0.value) }), !gone.isEmpty
-        {
+        let found = catalogue.members.values.filter { Self.names(name, $0.id, $0.name) }
+        let gone = catalogue.departed.filter { Self.names(name, $0.key, $0.value) }.keys.sorted()
+        // A host may have joined anew under its name: it is not meant where nothing but addresses can be.
+        if !gone.isEmpty, found.isEmpty || (isAtOnce && !force) {
             guard isAtOnce else {
                 throw DriverError(
                     .conflict,
                     "node \(name) is removed already; its addresses rest for ten minutes, unless `swift-overlay node rm --now \(name)` "
                         + "frees them")
             }
-            return .propose(.endRest(gone.keys.sorted()))
+            return .propose(.endRest(gone))
         }
-        let found = catalogue.members.values.filter { Self.names(name, $0.id, $0.name) }
         guard let member = found.first, found.count == 1 else {
             throw DriverError(.notFound, found.isEmpty ? "no such node: \(name)" : "\(name) names \(found.count) nodes")
         }

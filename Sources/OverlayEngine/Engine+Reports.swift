@@ -39,18 +39,31 @@ extension Engine {
                 mtu: datapath.networks[network.vni]?.base.mtu ?? network.settings?.mtu,
                 isInternal: network.settings?.isInternal ?? false, isEncrypted: network.settings?.isEncrypted ?? false,
                 engineID: local?.id.text, nodes: network.users.map { name(of: $0) }.sorted(),
-                subnets: network.subnets.map(report), endpoints: mine + others)
+                subnets: network.subnets.map { report($0, mine + others) }, endpoints: mine + others)
         }
     }
 
-    private func report(_ subnet: Subnet) -> SubnetReport {
-        SubnetReport(
+    private func report(_ subnet: Subnet, _ endpoints: [EndpointReport]) -> SubnetReport {
+        let leases = pools[subnet.id]?.leases ?? [:]
+        let others = endpoints.lazy.filter { $0.node != identity.name }.flatMap(\.addresses).compactMap { IPAddress($0) }
+        var used: [AddressRange: UInt64] = [:]
+        for address in Array(leases.keys) + others {
+            if let block = subnet.block(holding: address) { used[block.range, default: 0] += 1 }
+        }
+        return SubnetReport(
             pool: "\(subnet.id)", subnet: "\(subnet.prefix)", range: subnet.range.map { "\($0)" }, gateway: "\(subnet.gateway)",
             auxiliary: subnet.auxiliary.sorted().map { "\($0)" },
-            blocks: subnet.blocks.map {
-                BlockReport(range: "\($0.range)", owner: name(of: $0.owner), isResting: catalogue.members[$0.owner] == nil)
-            },
-            leases: pools[subnet.id]?.leases.count ?? 0)
+            blocks: subnet.blocks.map { report($0, of: subnet, used: used[$0.range] ?? 0) }, leases: leases.count)
+    }
+
+    private func report(_ block: Block, of subnet: Subnet, used: UInt64) -> BlockReport {
+        let isResting = catalogue.members[block.owner] == nil
+        let reserved = subnet.auxiliary.union([subnet.gateway, subnet.prefix.first, subnet.prefix.last])
+            .count { block.range.contains($0) && subnet.isReserved($0) }
+        let count = UInt64(clamping: block.range.count) - UInt64(reserved)
+        return BlockReport(
+            range: "\(block.range)", owner: name(of: block.owner), used: used, free: isResting || used > count ? 0 : count - used,
+            isResting: isResting)
     }
 
     func statusReport() -> StatusReport {

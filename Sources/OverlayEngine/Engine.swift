@@ -255,9 +255,13 @@ public struct Engine: Sendable {
 
     public var catalogue: Catalogue { catalogueNode.catalogue }
     public var member: Member {
-        Member(
+        var member = Member(
             id: identity.id, name: identity.name, address: identity.address, port: identity.port, vtep: identity.vtep,
-            publicKey: identity.publicKey, agreementKey: identity.agreementKey, epoch: epoch)
+            publicKey: identity.publicKey, agreementKey: identity.agreementKey, epoch: epoch, routes: identity.routes)
+        if let cluster = catalogue.cluster { return member.limited(to: cluster.addressPool) }
+        // Which of them concern the cluster that it joins is not known yet.
+        member.routes = Array(identity.routes.filter { $0.family == .v4 }.prefix(Limits.routesPerMember))
+        return member
     }
 
     /// What this node tells a peer with a probe.

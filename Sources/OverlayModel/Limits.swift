@@ -16,6 +16,8 @@ public enum Limits {
     public static let counter: UInt64 = 1 << 62
     /// Members of one cluster.
     public static let members = 4096
+    /// Routes of one member that the choice of subnets keeps away from.
+    public static let routesPerMember = 64
     /// Networks of one cluster.
     public static let networks = 16_384
     /// Blocks of one subnet.

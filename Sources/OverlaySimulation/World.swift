@@ -151,7 +151,15 @@ public final class World {
         NodeIdentity(
             id: NodeID(bits: id(index).bits | UInt128(lostKeys) << 32), name: "host\(index + 1)",
             publicKey: lostKeys.wireBytes + publicKey(index).dropFirst(4), agreementKey: publicKey(index), epoch: epoch, boot: boot,
-            address: address(index), port: 7946, vtep: vtep, underlayMTU: underlayMTU, routes: [])
+            address: address(index), port: 7946, vtep: vtep, underlayMTU: underlayMTU, routes: routes(index))
+    }
+
+    /// One at the end of the pool, and others that do not concern it.
+    private static func routes(_ index: Int) -> [IPPrefix] {
+        [
+            IPPrefix(IPAddress(v4: 10, 47, UInt8(truncatingIfNeeded: index), 0), length: 24),
+            IPPrefix(IPAddress(v4: 172, 17, 0, 0), length: 16), IPPrefix(IPAddress(family: .v6, bits: 0xFD << 120), length: 64),
+        ].compactMap { $0 }
     }
 
     public static func id(_ index: Int) -> NodeID { NodeID(bits: UInt128(index + 1)) }

@@ -5,14 +5,13 @@ import Testing
 
 @Suite struct HostileWireTests {
     private static let open = OpenSubnet(
-        networkName: "web", family: .v4, prefix: IPPrefix("10.0.0.0/24"), range: IPPrefix("10.0.0.128/25"),
-        avoiding: [IPPrefix("192.168.0.0/16")!, IPPrefix("fd00::/64")!])
+        networkName: "web", family: .v4, prefix: IPPrefix("10.0.0.0/24"), range: IPPrefix("10.0.0.128/25"))
 
     private static let commands: [Command] = [
         .initialise(Fixture.cluster(), Fixture.member(0)), .admit(Fixture.member(1)), .remove(Fixture.node(1), now: false),
         .endRest([Fixture.node(1)]),
         .setJoinSecret(Fixture.secret(3)), .openSubnet(open),
-        .openSubnet(OpenSubnet(networkName: nil, family: .v6, prefix: nil, range: nil, avoiding: [])), .closeSubnet(SubnetID(3)),
+        .openSubnet(OpenSubnet(networkName: nil, family: .v6, prefix: nil, range: nil)), .closeSubnet(SubnetID(3)),
         .configure(NetworkID(bits: 5), adopting: [SubnetID(1), SubnetID(2)], NetworkSettings(mtu: 1400, isEncrypted: true)),
         .setGateway(SubnetID(1), IPAddress("10.0.0.1")!), .reserve(SubnetID(1), IPAddress("fd00::1")!),
         .claimBlock(SubnetID(1), count: 16), .claimAddress(SubnetID(1), IPAddress("10.0.0.9")!),
@@ -197,8 +196,8 @@ import Testing
             case 2: .setGateway(id, address)
             case 3: .reserve(id, address)
             case 4: .configure(network, adopting: subnets, NetworkSettings())
-            case 5: .openSubnet(OpenSubnet(networkName: nil, family: .v4, prefix: nil, range: nil, avoiding: []))
-            case 6: .openSubnet(OpenSubnet(networkName: "web", family: .v6, prefix: nil, range: nil, avoiding: []))
+            case 5: .openSubnet(OpenSubnet(networkName: nil, family: .v4, prefix: nil, range: nil))
+            case 6: .openSubnet(OpenSubnet(networkName: "web", family: .v6, prefix: nil, range: nil))
             case 7: .closeSubnet(id)
             default: .admit(Fixture.member(2))
             }

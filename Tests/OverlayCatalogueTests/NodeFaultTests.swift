@@ -150,7 +150,7 @@ import Testing
         writer.join(fixture.catalogue, epoch: 1, into: &effects)
         let next = Entry(
             index: fixture.catalogue.index + 1, generation: 1, proposer: Fixture.node(0), epoch: 1, sequence: 99,
-            command: .openSubnet(OpenSubnet(networkName: "x", family: .v4, prefix: nil, range: nil, avoiding: [])))
+            command: .openSubnet(OpenSubnet(networkName: "x", family: .v4, prefix: nil, range: nil)))
         let promotion = Entry(
             index: next.index, generation: 2, proposer: Fixture.node(1), epoch: 1, sequence: 99,
             command: .promote(after: Fixture.reign))

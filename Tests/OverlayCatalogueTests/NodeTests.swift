@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct NodeTests {
     private static func open(_ name: String, _ prefix: String) -> Command {
-        .openSubnet(OpenSubnet(networkName: name, family: .v4, prefix: IPPrefix(prefix), range: nil, avoiding: []))
+        .openSubnet(OpenSubnet(networkName: name, family: .v4, prefix: IPPrefix(prefix), range: nil))
     }
 
     private static func secret(_ value: Int) -> Command {

@@ -24,16 +24,34 @@ import Testing
             // A host's routes may have host bits and may repeat.
             (["10.0.0.5/25", "10.0.0.5/25", "10.0.1.9/32"], "10.0.2.0/24"),
         ] as [([String], String)])
-    func routesOfTheHostAreAvoided(routes: [String], chosen: String) throws {
-        var fixture = Fixture(pool: "10.0.0.0/22")
-        #expect(try fixture.opened(avoiding: routes).prefix == IPPrefix(chosen))
+    func routesOfAllHostsAreAvoided(routes: [String], chosen: String) throws {
+        for host in 0...1 {
+            var fixture = Fixture(members: 2, pool: "10.0.0.0/22")
+            fixture.route(routes, by: host)
+            #expect(try fixture.opened().prefix == IPPrefix(chosen), "routes of host-\(host)")
+            fixture.route([], by: host)
+            if chosen != "10.0.0.0/24" { #expect(try fixture.opened().prefix == IPPrefix("10.0.0.0/24"), "and no longer") }
+        }
     }
 
     @Test(arguments: ["10.0.0.0/8", "0.0.0.0/0", "10.0.0.0/22"])
     func aRouteOverThePoolLeavesNothing(route: String) {
-        var fixture = Fixture(pool: "10.0.0.0/22")
-        #expect(fixture.open(avoiding: [route]).refusal == .exhausted)
-        #expect(fixture.open("10.0.1.0/24", avoiding: [route]).refusal == nil, "who names a subnet means it")
+        var fixture = Fixture(members: 2, pool: "10.0.0.0/22")
+        fixture.route([route, "10.0.2.0/24"], by: 1)
+        let refused = fixture.open()
+        #expect(
+            refused.refusal == .exhausted && refused.message.contains("as node host-1 has a route for \(route);"),
+            "\(refused.message)")
+        #expect(fixture.open("10.0.1.0/24").refusal == nil, "who names a subnet means it")
+    }
+
+    /// As many as a member's record has room for, of those that matter.
+    @Test func routesHaveABound() throws {
+        var fixture = Fixture(pool: "10.0.0.0/8")
+        fixture.route((0..<200).flatMap { ["10.\($0).0.0/16", "172.16.\($0).0/24"] }, by: 0)
+        #expect(fixture.catalogue.members[Fixture.node(0)]?.routes.count == Limits.routesPerMember)
+        #expect(try Catalogue(wire: fixture.catalogue.wireBytes) == fixture.catalogue)
+        #expect(try fixture.opened().prefix == IPPrefix("10.64.0.0/24"))
     }
 
     @Test func ipv6SubnetsComeFromTheClustersOwnPrefix() throws {
@@ -42,7 +60,6 @@ import Testing
         let second = try fixture.opened(family: .v6).prefix
         let ula = try #require(IPPrefix("fdc1::/48"))
         #expect(first.length == 64 && ula.contains(first) && ula.contains(second) && !first.overlaps(second))
-        #expect(try fixture.opened(family: .v6, avoiding: ["fdc1::/62"]).prefix == IPPrefix("fdc1:0:0:4::/64"))
     }
 
     @Test func aNameIsOneNetwork() throws {

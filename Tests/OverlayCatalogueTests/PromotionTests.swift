@@ -7,7 +7,7 @@ import Testing
 @Suite struct PromotionTests {
     private static func secret(_ value: UInt8) -> Command { .setJoinSecret(Fixture.secret(value)) }
     private static let open = Command.openSubnet(
-        OpenSubnet(networkName: "web", family: .v4, prefix: IPPrefix("10.0.0.0/16"), range: nil, avoiding: []))
+        OpenSubnet(networkName: "web", family: .v4, prefix: IPPrefix("10.0.0.0/16"), range: nil))
     private static func reign(_ generation: UInt64, _ writer: Int) -> Reign {
         Reign(generation: generation, writer: Fixture.node(writer))
     }

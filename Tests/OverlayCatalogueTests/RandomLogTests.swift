@@ -47,8 +47,7 @@ import Testing
                     OpenSubnet(
                         networkName: chance(50) ? pick(["a", "b", "c", ""]) : nil,
                         family: asked.map { chance(95) ? $0.family : .v6 } ?? (chance(50) ? .v4 : .v6),
-                        prefix: asked, range: asked.flatMap { range(in: $0) },
-                        avoiding: chance(20) ? [pick(RandomLogTests.prefixes)!] : []))
+                        prefix: asked, range: asked.flatMap { range(in: $0) }))
             case ..<32: return .closeSubnet(id)
             case ..<40:
                 return .configure(
@@ -100,7 +99,7 @@ import Testing
                 #expect(copy == fixture.catalogue && copy.wireBytes == bytes, "seed \(seed), step \(step)")
             }
         }
-        #expect(accepted > 300, "the commands were mostly senseless: \(accepted)")
+        #expect(accepted > 250, "the commands were mostly senseless: \(accepted)")
         var replica = Catalogue()
         for entry in fixture.log { replica.apply(entry) }
         #expect(replica.wireBytes == fixture.catalogue.wireBytes, "seed \(seed)")

@@ -57,29 +57,34 @@ struct Fixture {
     @discardableResult
     mutating func open(
         _ prefix: String? = nil, name: String? = nil, range: String? = nil, family: IPAddress.Family? = nil,
-        avoiding: [String] = [],
         by index: Int = 0
     ) -> CommandResult {
         let prefix = prefix.map { IPPrefix($0)! }
         return propose(
             .openSubnet(
                 OpenSubnet(
-                    networkName: name, family: family ?? prefix?.family ?? .v4, prefix: prefix, range: range.map { IPPrefix($0)! },
-                    avoiding: avoiding.map { IPPrefix($0)! })), by: index)
+                    networkName: name, family: family ?? prefix?.family ?? .v4, prefix: prefix, range: range.map { IPPrefix($0)! })),
+            by: index)
     }
 
     /// Opens a subnet that is expected to be had, and gives it.
     mutating func opened(
         _ prefix: String? = nil, name: String? = nil, range: String? = nil, family: IPAddress.Family? = nil,
-        avoiding: [String] = [],
         by index: Int = 0, sourceLocation: SourceLocation = #_sourceLocation
     ) throws -> Subnet {
-        let result = open(prefix, name: name, range: range, family: family, avoiding: avoiding, by: index)
+        let result = open(prefix, name: name, range: range, family: family, by: index)
         guard case .opened(let id) = result else {
             Issue.record("\(result)", sourceLocation: sourceLocation)
             throw Refusal(.invalid, "not opened")
         }
         return try #require(catalogue.subnet(id), sourceLocation: sourceLocation)
+    }
+
+    /// The host has these routes now.
+    mutating func route(_ routes: [String], by index: Int) {
+        var member = Self.member(index)
+        member.routes = routes.map { IPPrefix($0)! }
+        #expect(propose(.admit(member), by: index) == .accepted)
     }
 
     func network(of id: SubnetID) throws -> Network { try #require(catalogue.network(holding: id)) }

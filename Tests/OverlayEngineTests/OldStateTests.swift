@@ -312,8 +312,8 @@ import Testing
             Issue.record("joined beside what it was")
             return
         }
-        #expect(reason.contains("node rm host2"), "\(reason)")
-        guard case .done = world.control(0, .removeNode("host2", force: true)),
+        #expect(reason.contains("node rm --force --now host2"), "\(reason)")
+        guard case .done = world.control(0, .removeNode("host2", force: true, now: true)),
             case .done = world.control(1, .join(token: token.token, host: "192.0.2.1", port: 7946))
         else {
             Issue.record("not removed, or not joined")

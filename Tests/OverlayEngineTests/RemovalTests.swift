@@ -84,6 +84,27 @@ import Testing
         _ = try scene.world.attach(1, "next", to: scene.networks[1], address: scene.taken.address)
     }
 
+    /// A host that lost its state has its name again: what is freed is what it had before.
+    @Test func theyAreFreedByANameThatAnotherHasByThen() throws {
+        let scene = try Self.scene()
+        let world = scene.world
+        guard case .done = Self.remove(world) else { throw World.Failed("not removed") }
+        world.crash(2)
+        world.loseState(2)
+        world.heal()
+        try world.restart(2)
+        world.run(for: .seconds(1))
+        guard case .token(let token) = world.control(0, .joinToken(newSecret: nil)) else { throw World.Failed("no token") }
+        let joined = world.control(2, .join(token: token.token, host: "\(World.address(0))", port: 7946))
+        guard case .done = joined else { throw World.Failed("\(joined)") }
+        world.run(for: .seconds(1))
+        #expect(Self.refusal(scene, "early").contains("node rm --now host3"))
+        guard case .done = world.control(0, .removeNode("host3", force: false, now: true)) else { throw World.Failed("not freed") }
+        world.run(for: .seconds(1))
+        #expect(world.nodes[0].engine.catalogue.members.count == 3)
+        _ = try world.attach(1, "next", to: scene.networks[1], address: scene.taken.address)
+    }
+
     /// Who writes the catalogue by then has heard of the removal, or has been told with the catalogue; no clock is older than its process.
     @Test func aWriterThatStartedAnewCountsFromItsStart() throws {
         let scene = try Self.scene()

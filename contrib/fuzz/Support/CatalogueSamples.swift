@@ -7,13 +7,14 @@ public enum CatalogueSamples {
     public static let writer = NodeID(bits: 1 << 64 | 1)
     public static let other = NodeID(bits: 2 << 64 | 2)
 
-    public static func member(_ id: NodeID, _ name: String, _ last: UInt8) -> Member {
+    public static func member(_ id: NodeID, _ name: String, _ last: UInt8, routes: [String] = []) -> Member {
         Member(
             id: id, name: name, address: IPAddress(v4: 192, 0, 2, last), port: 7946, vtep: IPAddress(v4: 198, 51, 100, last),
-            publicKey: [UInt8](repeating: last, count: 32), agreementKey: [UInt8](repeating: last, count: 32), epoch: 1)
+            publicKey: [UInt8](repeating: last, count: 32), agreementKey: [UInt8](repeating: last, count: 32), epoch: 1,
+            routes: routes.compactMap { IPPrefix($0) })
     }
 
-    public static let members = [member(writer, "one", 1), member(other, "two", 2)]
+    public static let members = [member(writer, "one", 1), member(other, "two", 2, routes: ["10.32.0.0/24", "192.168.0.0/16"])]
 
     static let cluster = Cluster(
         id: ClusterID(bits: 0xC1 << 120), writer: writer, addressPool: IPPrefix("10.32.0.0/12")!, subnetLength: 24,
@@ -25,12 +26,11 @@ public enum CatalogueSamples {
     }
 
     private static func open(
-        _ name: String?, _ family: IPAddress.Family, _ prefix: String? = nil, range: String? = nil, avoiding: [String] = []
+        _ name: String?, _ family: IPAddress.Family, _ prefix: String? = nil, range: String? = nil
     ) -> Command {
         .openSubnet(
             OpenSubnet(
-                networkName: name, family: family, prefix: prefix.flatMap { IPPrefix($0) }, range: range.flatMap { IPPrefix($0) },
-                avoiding: avoiding.compactMap { IPPrefix($0) }))
+                networkName: name, family: family, prefix: prefix.flatMap { IPPrefix($0) }, range: range.flatMap { IPPrefix($0) }))
     }
 
     /// Who asks for what. The state that results has members, networks, blocks, and refusals among its sessions.
@@ -39,9 +39,9 @@ public enum CatalogueSamples {
             (writer, .initialise(cluster, members[0])),
             (writer, .admit(members[1])),
             (writer, open("web", .v4, "10.0.0.0/24", range: "10.0.0.128/25")),
-            (writer, open(nil, .v6, avoiding: ["192.168.0.0/16", "fd00::/64"])),
+            (writer, open(nil, .v6)),
             (other, open("web", .v4, "10.0.0.0/24")),
-            (other, open(nil, .v4, avoiding: ["10.32.0.0/24"])),
+            (other, open(nil, .v4)),
             (writer, .setGateway(SubnetID(1), IPAddress("10.0.0.2")!)),
             (writer, .reserve(SubnetID(1), IPAddress("10.0.0.7")!)),
             (writer, .claimBlock(SubnetID(1), count: 16)),
@@ -78,10 +78,11 @@ public enum CatalogueSamples {
     public static var catalogue: Catalogue { history.catalogue }
     /// What ends things.
     public static var endings: [Entry] {
-        [(other, Command.closeSubnet(SubnetID(1))), (writer, .remove(other, now: false)), (writer, .endRest([other]))].enumerated().map {
-            Entry(
-                index: catalogue.index + UInt64($0) + 1, generation: 1, proposer: $1.0, epoch: 1, sequence: 100 + UInt64($0),
-                command: $1.1)
-        }
+        [(other, Command.closeSubnet(SubnetID(1))), (writer, .remove(other, now: false)), (writer, .endRest([other]))].enumerated()
+            .map {
+                Entry(
+                    index: catalogue.index + UInt64($0) + 1, generation: 1, proposer: $1.0, epoch: 1, sequence: 100 + UInt64($0),
+                    command: $1.1)
+            }
     }
 }

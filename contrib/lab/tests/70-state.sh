@@ -118,7 +118,7 @@ prints host3
 token=$(overlay 1 join-token --quiet)
 refused overlay 3 join --token "$token" "$(host_addr 1)"
 prints "the name host3 is taken"
-prints "swift-overlay node rm host3"
+prints "swift-overlay node rm --force --now host3"
 eventually 10 says 1 3 unreachable
 refused docker 2 run --rm --network net --ip "$a3" busybox:local true
 prints host3
@@ -127,6 +127,9 @@ prints "swift-overlay leave"
 refused overlay 1 node rm host3
 prints "swift-overlay node rm --force host3"
 must overlay 1 node rm --force host3
+# A container that does not know of it may have its address still.
+refused docker 2 run --rm --network net --ip "$a3" busybox:local true
+prints "rests for ten minutes"
 must overlay 3 join --token "$token" "$(host_addr 1)"
 refused docker 3 run --rm --network net busybox:local true
 prints "remove the network and create it again"
@@ -135,6 +138,9 @@ reconnect 3 c3
 reaches 3 c3 "$a1"
 works 3 anew
 no_address_twice net
+must overlay 1 node rm --now host3
+start 2 taken --network net --ip "$a3"
+must docker 2 rm -f taken
 
 echo "# that of the catalogue's writer"
 must daemon_stop 1 KILL
