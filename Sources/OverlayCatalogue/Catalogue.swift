@@ -189,6 +189,9 @@ public struct Catalogue: Hashable, Sendable {
         nodeOfVTEP[member.vtep] = member.id
     }
 
+    /// Has each a name and a tunnel address of its own?
+    var hasUniqueMembers: Bool { nodeOfName.count == members.count && nodeOfVTEP.count == members.count }
+
     mutating func dropMember(_ node: NodeID) {
         guard let known = members.removeValue(forKey: node) else { return }
         if nodeOfName[known.name] == node { nodeOfName[known.name] = nil }
@@ -443,10 +446,8 @@ public struct Catalogue: Hashable, Sendable {
     }
 
     private func subnet(overlapping prefix: IPPrefix) -> (Network, Subnet)? {
-        for network in networks.values.sorted(by: { $0.id < $1.id }) {
-            if let subnet = network.subnets.first(where: { $0.prefix.overlaps(prefix) }) { return (network, subnet) }
-        }
-        return nil
+        let found = networks.values.lazy.filter { $0.subnets.contains { $0.prefix.overlaps(prefix) } }.min { $0.id < $1.id }
+        return found.flatMap { network in network.subnets.first { $0.prefix.overlaps(prefix) }.map { (network, $0) } }
     }
 
     private mutating func makeNetworkID() -> NetworkID {
@@ -487,16 +488,22 @@ public struct Catalogue: Hashable, Sendable {
             pool = ula
             length = 64
         }
-        let routes = members.values.flatMap(\.routes)
-        let taken = (networks.values.flatMap { $0.subnets.map(\.prefix) } + routes).filter { $0.overlaps(pool) }
+        let taken = networks.values.flatMap { $0.subnets.map(\.prefix) } + members.values.flatMap(\.routes)
         var start = pool.first
-        while pool.contains(start), let candidate = IPPrefix(start, length: length) {
-            guard let obstacle = taken.first(where: { $0.overlaps(candidate) }) else { return candidate }
+        // In order of where they begin: what is passed concerns no later candidate.
+        for obstacle in taken.filter({ $0.overlaps(pool) }).sorted(by: { $0.first < $1.first }) where obstacle.last >= start {
+            guard let candidate = IPPrefix(start, length: length) else { break }
+            guard obstacle.first <= candidate.last else { return candidate }
             // Behind the obstacle or the candidate, whichever ends later: both ends are subnet boundaries.
-            guard let next = max(obstacle.last, candidate.last).advanced(by: 1) else { break }
+            guard let next = max(obstacle.last, candidate.last).advanced(by: 1) else { throw noSubnet(pool, length) }
             start = next
         }
-        throw Refusal(
+        if pool.contains(start), let candidate = IPPrefix(start, length: length) { return candidate }
+        throw noSubnet(pool, length)
+    }
+
+    private func noSubnet(_ pool: IPPrefix, _ length: Int) -> Refusal {
+        Refusal(
             .exhausted,
             "the address pool \(pool) has no free /\(length) left"
                 + (widestRoute(in: pool).map { ", as \($0)" } ?? "") + "; give a --subnet")

@@ -9,9 +9,16 @@ extension Catalogue: Wire {
         guard try reader.byte() == Self.version else { throw .invalid("catalogue version") }
         restore(index: try reader.counter())
         cluster = try reader.optional()
-        for member in try reader.list(Member.self, limit: Limits.members) { setMember(member) }
+        let listed = try reader.list(Member.self, limit: Limits.members)
+        for member in listed { setMember(member) }
+        guard members.count == listed.count, hasUniqueMembers else { throw .invalid("member") }
         for row in try reader.list(DepartedRow.self, limit: Limits.members) { departed[row.node] = row.name }
-        for network in try reader.list(Network.self) { networks[network.id] = network }
+        guard departed.keys.allSatisfy({ members[$0] == nil }) else { throw .invalid("departed node") }
+        let all = try reader.list(Network.self)
+        for network in all { networks[network.id] = network }
+        guard networks.count == all.count, Set(all.map(\.vni)).count == all.count,
+            Set(all.compactMap(\.name)).count == all.count(where: { $0.name != nil })
+        else { throw .invalid("network") }
         for row in try reader.list(SessionRow.self, limit: Limits.members) { sessions[row.node] = row.session }
         nextSubnet = try reader.counter()
         nextNetwork = try reader.counter()

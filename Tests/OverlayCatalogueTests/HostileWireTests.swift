@@ -163,6 +163,32 @@ import Testing
         }
     }
 
+    /// What no order of entries leads to is no catalogue: names, tunnel addresses and VNIs are one member's, and one network's.
+    @Test func aSnapshotWithSomethingTwiceIsRefused() throws {
+        let good = try Self.populated().catalogue
+        var twice: [(String, Catalogue)] = []
+        func alter(_ name: String, _ change: (inout Catalogue) -> Void) {
+            var altered = good
+            change(&altered)
+            twice.append((name, altered))
+        }
+        var member = Fixture.member(7, name: Fixture.member(0).name)
+        alter("name") { $0.setMember(member) }
+        member = Fixture.member(7)
+        member.vtep = Fixture.member(0).vtep
+        alter("tunnel address") { $0.setMember(member) }
+        alter("departed member") { $0.departed = [Fixture.node(0): "host-0"] }
+        let network = try #require(good.networks.values.first)
+        alter("VNI") {
+            $0.networks[NetworkID(bits: 99)] = Network(
+                id: NetworkID(bits: 99), name: "other", vni: network.vni, subnets: [], settings: nil)
+        }
+        #expect(try Catalogue(wire: good.wireBytes) == good)
+        for (name, catalogue) in twice {
+            #expect(throws: DecodeError.self, "\(name)") { try Catalogue(wire: catalogue.wireBytes) }
+        }
+    }
+
     @Test(arguments: 1...4 as ClosedRange<UInt64>)
     func alteredSnapshotsAreRefusedOrHarmless(seed: UInt64) throws {
         var generator = SeededGenerator(seed: seed)

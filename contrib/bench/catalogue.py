@@ -13,8 +13,6 @@ from hosts import Plugin, PluginError, machine, mac_text, quantile, verdict
 
 # Commits a second while all hosts make networks.
 CREATE = {"commits": 200}
-# Addresses a second with many callers, and what one caller waits beside one fdatasync, in seconds.
-ALLOCATE = {"rate": 20_000, "beside": 100e-6}
 
 
 def create(mesh, arguments):
@@ -110,11 +108,9 @@ def allocate(mesh, arguments):
         times = result["times"]
         print(f"{title:58}{quantile(times, 0.5) / 1e6:10.3f}{quantile(times, 0.99) / 1e6:10.3f}{max(times) / 1e6:10.3f}")
     print(f"{'one fdatasync of 4 KiB there':58}{sync * 1e3:10.3f}\n")
-    passed = verdict(len(set(everything)) == len(everything), f"{len(everything)} addresses handed out, none twice")
-    passed &= verdict(rate >= ALLOCATE["rate"], f"{rate:.0f}/s with {arguments.callers} callers; target {ALLOCATE['rate']}/s")
-    passed &= verdict(p50 <= sync + ALLOCATE["beside"],
-                      f"p50 {p50 * 1e6:.0f} µs with one caller; target one fdatasync ({sync * 1e6:.0f} µs) + {ALLOCATE['beside'] * 1e6:.0f} µs")
-    return passed
+    print(f"{rate:.0f}/s with {arguments.callers} callers, p50 {p50 * 1e6:.0f} µs with one: with HTTP, with blocks asked for, and beside this "
+          "script on the same cores. The targets are of the core and the store: contrib/bench/allocate.")
+    return verdict(len(set(everything)) == len(everything), f"{len(everything)} addresses handed out, none twice")
 
 
 def fdatasync_time(folder):
