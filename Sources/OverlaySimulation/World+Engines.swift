@@ -100,7 +100,7 @@ extension World {
     public func beginAttach(_ index: Int, _ name: String, to network: Created, then done: @escaping (Attached?) -> Void) {
         let mac = Self.mac(name)
         let endpoint = Self.endpointID(name)
-        begin(index, .requestAddress(RequestAddress(pool: network.pool, address: nil, purpose: .endpoint(mac)))) { [self] answer in
+        begin(index, .requestAddress(RequestAddress(pool: network.pool, address: nil, purpose: .endpoint(mac)))) { [unowned self] answer in
             guard case .address(let prefix) = answer else { return done(nil) }
             func takeBack() {
                 _ = begin(index, .deleteEndpoint(network: network.network, endpoint: endpoint))
@@ -109,7 +109,7 @@ extension World {
             }
             let create = CreateEndpoint(
                 network: network.network, endpoint: endpoint, v4: prefix, v6: nil, mac: mac, options: [:])
-            begin(index, .createEndpoint(create)) { [self] answer in
+            begin(index, .createEndpoint(create)) { [unowned self] answer in
                 if case .failed = answer { return takeBack() }
                 let join = Join(network: network.network, endpoint: endpoint, sandboxKey: "/run/docker/netns/1")
                 begin(index, .join(join)) { answer in
@@ -126,11 +126,11 @@ extension World {
     public func beginCreateNetwork(_ index: Int, _ name: String, subnet: IPPrefix?, then done: @escaping (Created?) -> Void) {
         let request = RequestPool(
             addressSpace: "swift-overlay", pool: subnet, subPool: nil, networkName: name, family: .v4)
-        begin(index, .requestPool(request)) { [self] answer in
+        begin(index, .requestPool(request)) { [unowned self] answer in
             guard case .pool(let pool, let prefix, let gateway) = answer else { return done(nil) }
             let id = Self.networkID(index, name)
             let data = IPAMData(addressSpace: "swift-overlay", pool: prefix, gateway: gateway)
-            begin(index, .createNetwork(CreateNetwork(network: id, options: [:], v4: [data], v6: []))) { [self] answer in
+            begin(index, .createNetwork(CreateNetwork(network: id, options: [:], v4: [data], v6: []))) { [unowned self] answer in
                 if case .failed = answer {
                     _ = begin(index, .releasePool(pool))
                     return done(nil)

@@ -155,7 +155,7 @@ public final class Play {
 
     private func restart(_ host: Int, after interval: Interval) {
         let boot = world.nodes[host].boot
-        world.after(interval) { [self] world in if world.nodes[host].boot == boot { restart(host) } }
+        world.after(interval) { [weak self] world in if world.nodes[host].boot == boot { self?.restart(host) } }
     }
 
     private func restart(_ host: Int) {
