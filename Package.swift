@@ -65,6 +65,7 @@ let package = Package(
         core("OverlayIPAM"),
         core("OverlayDatapath"),
         core("OverlayDriver"),
+        core("OverlayDNS"),
 
         // Level 2: one node as one value.
         core(
@@ -157,6 +158,7 @@ package.targets += [
     tests("OverlayMembershipTests", ["OverlayMembership", "OverlayModel"]),
     tests("OverlayIPAMTests", ["OverlayIPAM", "OverlayModel"]),
     tests("OverlayDatapathTests", ["OverlayDatapath", "OverlayModel"]),
+    tests("OverlayDNSTests", ["OverlayDNS", "OverlayModel"]),
     tests(
         "OverlayEngineTests",
         ["OverlayEngine", "OverlaySimulation", "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath"]),

@@ -39,6 +39,7 @@ let package = Package(
         product("OverlayIPAM"),
         product("OverlayDatapath"),
         product("OverlayDriver"),
+        product("OverlayDNS"),
         product(
             "OverlayEngine",
             ["OverlayModel", "OverlayDriver", "OverlayIPAM", "OverlayCatalogue", "OverlayReplication", "OverlayDatapath"]),
@@ -83,6 +84,7 @@ fuzz("membership-core", ["OverlayMembership"])
 fuzz("membership-message", ["OverlayMembership"])
 fuzz("packet-opener", ["OverlayCrypto"])
 fuzz("plugin-call", ["OverlayDriver", "OverlayPluginServer"])
+fuzz("dns-query", ["OverlayDNS"])
 fuzz("plugin-json", ["OverlayDriver", "OverlayPluginServer"])
 fuzz("removal-notice", ["OverlayEngine"])
 fuzz("replication-log", ["OverlayReplication"])

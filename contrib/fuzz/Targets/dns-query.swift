@@ -1,0 +1,46 @@
+public import Fuzzing
+import OverlayModel
+
+@testable import OverlayDNS
+
+/// A question, what a sandbox is told, and the message that says so.
+@_silgen_name("fuzzTarget") public func target() -> Target {
+    func question(_ labels: [String], type: UInt8, hasOPT: Bool) -> [UInt8] {
+        let name = labels.flatMap { [UInt8($0.utf8.count)] + Array($0.utf8) }
+        let opt: [UInt8] = [0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0]
+        return [1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, hasOPT ? 1 : 0] + name + [0, 0, type, 0, 1] + (hasOPT ? opt : [])
+    }
+    let address = IPAddress(v4: 10, 0, 0, 2)
+    let names = NetworkNames(
+        title: "net",
+        records: [
+            "web": NameRecords(addresses: (0..<60).map { IPAddress(v4: 10, 0, 0, $0 + 2) }),
+            "db.1": NameRecords(addresses: [address], services: [.pointer(DNSName("db.1")!)]),
+        ], reverse: [address: "db.1"])
+    let view = NameView(networks: [names], subnets: [IPPrefix("10.0.0.0/24")!, IPPrefix("fd00::/64")!])
+    let seeds = [
+        question(["web"], type: 1, hasOPT: false), question(["web", "net"], type: 28, hasOPT: true),
+        question(["db", "1", "NET"], type: 255, hasOPT: true),
+        question(["2", "0", "0", "10", "in-addr", "arpa"], type: 12, hasOPT: false),
+        question(Array(repeating: "0", count: 30) + ["d", "f", "ip6", "arpa"], type: 12, hasOPT: true),
+    ]
+    return Target(seeds: seeds) { bytes in
+        let query: DNSQuery
+        do throws(DNSQuery.Failure) {
+            query = try DNSQuery(bytes)
+        } catch {
+            if case .refused(let code) = error {
+                require(DNSResponse.refusal(code, to: bytes).count == 12, "a refusal has a header")
+            }
+            return
+        }
+        require(bytes.dropFirst(12).starts(with: query.name.wire), "the name is that of the question")
+        var generator = SeededGenerator(seed: 1)
+        guard case .answer(let response) = view.decide(query, using: &generator) else { return }
+        for limit in [DNSResponse.plainLimit, DNSResponse.datagramLimit(for: query), DNSResponse.streamLimit] {
+            let answer = response.bytes(for: query, limit: limit)
+            require(answer.count <= limit, "\(answer.count) bytes are within \(limit)")
+            require(answer[12...].starts(with: query.name.wire), "the question is echoed")
+        }
+    }
+}
