@@ -100,7 +100,8 @@ extension World {
     public func beginAttach(_ index: Int, _ name: String, to network: Created, then done: @escaping (Attached?) -> Void) {
         let mac = Self.mac(name)
         let endpoint = Self.endpointID(name)
-        begin(index, .requestAddress(RequestAddress(pool: network.pool, address: nil, purpose: .endpoint(mac)))) { [unowned self] answer in
+        begin(index, .requestAddress(RequestAddress(pool: network.pool, address: nil, purpose: .endpoint(mac)))) {
+            [unowned self] answer in
             guard case .address(let prefix) = answer else { return done(nil) }
             func takeBack() {
                 _ = begin(index, .deleteEndpoint(network: network.network, endpoint: endpoint))
