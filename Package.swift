@@ -27,7 +27,7 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
 /// Everything below a node.
 let cores: [Target.Dependency] = [
     "OverlayModel", "OverlayMembership", "OverlayReplication", "OverlayCatalogue", "OverlayIPAM", "OverlayDatapath",
-    "OverlayDriver",
+    "OverlayDriver", "OverlayDNS",
     "OverlayEngine",
 ]
 
@@ -72,6 +72,7 @@ let package = Package(
             "OverlayEngine",
             [
                 "OverlayModel", "OverlayDriver", "OverlayIPAM", "OverlayCatalogue", "OverlayReplication", "OverlayDatapath",
+                "OverlayDNS",
             ]
         ),
 
@@ -90,6 +91,13 @@ let package = Package(
         shell("OverlayNetlink", ["OverlayModel", "OverlayDatapath", "OverlayLinux", "CNetlink"]),
         shell("OverlayGossip", ["OverlayModel", "OverlayCrypto", log, nioCore, nioPosix]),
         shell("OverlayStore", ["OverlayModel", "OverlayLinux", "CSQLite"]),
+        shell("OverlayDNSServer", ["OverlayModel", "OverlayDNS", "OverlayLinux"]),
+        shell(
+            "OverlayDocker",
+            [
+                "OverlayModel", "OverlayDriver", log, nioCore, .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+            ]),
         shell(
             "OverlayPluginServer",
             [
@@ -103,7 +111,7 @@ let package = Package(
             "OverlaySimulation",
             [
                 "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath", "OverlayMembership", "OverlayEngine",
-                "OverlayIPAM", "OverlayReplication", "OverlayNode",
+                "OverlayIPAM", "OverlayReplication", "OverlayNode", "OverlayDNS",
             ]
         ),
 
@@ -113,7 +121,7 @@ let package = Package(
             [
                 "OverlayModel", "OverlayEngine", "OverlayNode", "OverlayDriver", "OverlayCatalogue", "OverlayReplication",
                 "OverlayMembership", "OverlayIPAM", "OverlayDatapath", "OverlayCrypto", "OverlayLinux", "OverlayNetlink",
-                "OverlayGossip", "OverlayStore",
+                "OverlayGossip", "OverlayStore", "OverlayDNS", "OverlayDNSServer", "OverlayDocker",
                 "OverlayPluginServer", log, nioCore, nioPosix, lifecycle,
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -161,7 +169,10 @@ package.targets += [
     tests("OverlayDNSTests", ["OverlayDNS", "OverlayModel"]),
     tests(
         "OverlayEngineTests",
-        ["OverlayEngine", "OverlaySimulation", "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath"]),
+        [
+            "OverlayEngine", "OverlaySimulation", "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath",
+            "OverlayDNS",
+        ]),
     tests("OverlaySimulationTests", ["OverlaySimulation", "OverlayDatapath", "OverlayModel"]),
     tests("OverlayCryptoTests", ["OverlayCrypto", "OverlayModel"]),
     tests("OverlayStoreTests", ["OverlayStore", "OverlayModel", "OverlayLinux"]),
@@ -171,6 +182,8 @@ package.targets += [
             "OverlayGossip", "OverlayCrypto", "OverlayModel", log, nioCore, nioPosix,
             .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
         ]),
+    tests("OverlayDNSServerTests", ["OverlayDNSServer", "OverlayDNS", "OverlayModel", "OverlayLinux"]),
+    tests("OverlayDockerTests", ["OverlayDocker", "OverlayDriver", "OverlayModel", log, nioCore, nioPosix]),
     tests("OverlayNetlinkTests", ["OverlayNetlink", "OverlayModel", "OverlayDatapath", "OverlayLinux"]),
     tests(
         "OverlayPluginServerTests",

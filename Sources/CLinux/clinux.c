@@ -5,10 +5,14 @@
 #include <link.h>
 #include <linux/if_packet.h>
 #include <linux/magic.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -25,6 +29,8 @@ struct job {
     const char *path, *text;
     char *buffer;
     size_t capacity;
+    void (*callback)(void *);
+    void *argument;
     int result;
 };
 
@@ -174,4 +180,157 @@ int overlay_monotonic(int64_t *nanoseconds) {
     if (clock_gettime(CLOCK_MONOTONIC, &now) != 0) return -errno;
     *nanoseconds = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     return 0;
+}
+
+static int open_work(struct job *job) {
+    if (setns(job->ns, CLONE_NEWNET) != 0) return -errno;
+    int fd = open(job->path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+int overlay_netns_open(int ns, const char *path) {
+    struct job job = {.work = open_work, .ns = ns, .path = path};
+    return on_thread(&job);
+}
+
+static int run_work(struct job *job) {
+    if (setns(job->ns, CLONE_NEWNET) != 0) return -errno;
+    job->callback(job->argument);
+    return 0;
+}
+
+int overlay_netns_run(int ns, void (*work)(void *), void *argument) {
+    struct job job = {.work = run_work, .ns = ns, .callback = work, .argument = argument};
+    return on_thread(&job);
+}
+
+struct overlay_batch {
+    unsigned count, answers;
+    size_t size;
+    struct mmsghdr *in, *out;
+    struct iovec *in_parts, *out_parts;
+    struct sockaddr_in *sources;
+    unsigned char *in_bytes, *out_bytes;
+};
+
+struct overlay_batch *overlay_batch_new(unsigned count, size_t size) {
+    struct overlay_batch *batch = calloc(1, sizeof *batch);
+    if (!batch) return NULL;
+    batch->count = count;
+    batch->size = size;
+    batch->in = calloc(count, sizeof *batch->in);
+    batch->out = calloc(count, sizeof *batch->out);
+    batch->in_parts = calloc(count, sizeof *batch->in_parts);
+    batch->out_parts = calloc(count, sizeof *batch->out_parts);
+    batch->sources = calloc(count, sizeof *batch->sources);
+    batch->in_bytes = calloc(count, size);
+    batch->out_bytes = calloc(count, size);
+    if (batch->in && batch->out && batch->in_parts && batch->out_parts && batch->sources && batch->in_bytes && batch->out_bytes)
+        return batch;
+    overlay_batch_free(batch);
+    return NULL;
+}
+
+void overlay_batch_free(struct overlay_batch *batch) {
+    if (!batch) return;
+    free(batch->in);
+    free(batch->out);
+    free(batch->in_parts);
+    free(batch->out_parts);
+    free(batch->sources);
+    free(batch->in_bytes);
+    free(batch->out_bytes);
+    free(batch);
+}
+
+int overlay_batch_receive(struct overlay_batch *batch, int fd) {
+    for (unsigned index = 0; index < batch->count; index++) {
+        batch->in_parts[index] = (struct iovec){.iov_base = batch->in_bytes + index * batch->size, .iov_len = batch->size};
+        batch->in[index].msg_hdr = (struct msghdr){
+            .msg_name = &batch->sources[index],
+            .msg_namelen = sizeof batch->sources[index],
+            .msg_iov = &batch->in_parts[index],
+            .msg_iovlen = 1,
+        };
+    }
+    batch->answers = 0;
+    int got = recvmmsg(fd, batch->in, batch->count, MSG_DONTWAIT, NULL);
+    return got < 0 ? -errno : got;
+}
+
+const unsigned char *overlay_batch_bytes(const struct overlay_batch *batch, unsigned index, size_t *length) {
+    *length = batch->in[index].msg_len;
+    return batch->in[index].msg_hdr.msg_flags & MSG_TRUNC ? NULL : batch->in_bytes + index * batch->size;
+}
+
+void overlay_batch_source(const struct overlay_batch *batch, unsigned index, uint32_t *address, uint16_t *port) {
+    *address = batch->sources[index].sin_addr.s_addr;
+    *port = batch->sources[index].sin_port;
+}
+
+void overlay_batch_answer(struct overlay_batch *batch, unsigned index, const void *bytes, size_t length) {
+    if (length > batch->size || batch->answers >= batch->count) return;
+    unsigned slot = batch->answers++;
+    memcpy(batch->out_bytes + slot * batch->size, bytes, length);
+    batch->out_parts[slot] = (struct iovec){.iov_base = batch->out_bytes + slot * batch->size, .iov_len = length};
+    batch->out[slot].msg_hdr = (struct msghdr){
+        .msg_name = &batch->sources[index],
+        .msg_namelen = sizeof batch->sources[index],
+        .msg_iov = &batch->out_parts[slot],
+        .msg_iovlen = 1,
+    };
+}
+
+int overlay_batch_send(struct overlay_batch *batch, int fd) {
+    unsigned done = 0;
+    int sent = 0;
+    while (done < batch->answers) {
+        int count = sendmmsg(fd, batch->out + done, batch->answers - done, MSG_DONTWAIT);
+        // One that cannot be sent stops no other.
+        if (count <= 0) {
+            done++;
+            continue;
+        }
+        done += (unsigned)count;
+        sent += count;
+    }
+    batch->answers = 0;
+    return sent;
+}
+
+int overlay_epoll_new(void) {
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+int overlay_epoll_watch(int epoll, int fd, uint64_t token, uint32_t events, int again) {
+    struct epoll_event event = {
+        .events = (events & overlay_readable ? EPOLLIN : 0u) | (events & overlay_writable ? EPOLLOUT : 0u),
+        .data.u64 = token,
+    };
+    return epoll_ctl(epoll, again ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0 ? -errno : 0;
+}
+
+int overlay_epoll_wait(int epoll, uint64_t *tokens, uint32_t *events, int capacity, int milliseconds) {
+    enum { most = 64 };
+    struct epoll_event ready[most];
+    int count = epoll_wait(epoll, ready, capacity < most ? capacity : most, milliseconds);
+    if (count < 0) return errno == EINTR ? 0 : -errno;
+    for (int index = 0; index < count; index++) {
+        uint32_t seen = ready[index].events;
+        tokens[index] = ready[index].data.u64;
+        events[index] = (seen & EPOLLIN ? overlay_readable : 0u) | (seen & EPOLLOUT ? overlay_writable : 0u) |
+                        (seen & (EPOLLERR | EPOLLHUP) ? overlay_ended : 0u);
+    }
+    return count;
+}
+
+int overlay_eventfd(void) {
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+int overlay_accept(int fd) {
+    int accepted = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    return accepted < 0 ? -errno : accepted;
 }

@@ -16,7 +16,10 @@ public enum Command: Hashable, Sendable {
     /// RequestPool: finds or makes the subnet that is meant, and makes the proposer a user of it.
     case openSubnet(OpenSubnet)
     /// ReleasePool/DeleteNetwork: the proposer uses the subnet no more; its blocks are free. The last user's going deletes it.
-    case closeSubnet(SubnetID)
+    /// `removing`: a user removed the network, and nobody is on it.
+    case closeSubnet(SubnetID, removing: Bool = false)
+    /// What engines call a network, and what they make it of. The first word counts.
+    case describe(NetworkID, NetworkDescription)
     /// CreateNetwork: fixes the settings, and takes subnets that were opened without a network name into one network.
     case configure(NetworkID, adopting: [SubnetID], NetworkSettings)
     /// `--gateway`
@@ -41,8 +44,13 @@ public struct OpenSubnet: Hashable, Sendable {
     /// nil: the next free one of the pool.
     public var prefix: IPPrefix?
     public var range: IPPrefix?
+    /// Where a network of others is made on this engine, too: that one and no other.
+    public var only: NetworkID?
 
-    public init(networkName: String?, family: IPAddress.Family, prefix: IPPrefix?, range: IPPrefix?) {
+    public init(
+        networkName: String?, family: IPAddress.Family, prefix: IPPrefix?, range: IPPrefix?, only: NetworkID? = nil
+    ) {
+        self.only = only
         self.networkName = networkName
         self.family = family
         self.prefix = prefix
@@ -108,7 +116,7 @@ extension Command: Wire {
         case 3: self = .remove(try reader.value(), now: try reader.bool())
         case 4: self = .setJoinSecret(try reader.value())
         case 5: self = .openSubnet(try reader.value())
-        case 6: self = .closeSubnet(try reader.value())
+        case 6: self = .closeSubnet(try reader.value(), removing: try reader.bool())
         case 7:
             self = .configure(
                 try reader.value(), adopting: try reader.list(limit: Limits.subnetsPerNetwork), try reader.value())
@@ -121,6 +129,7 @@ extension Command: Wire {
         case 14: self = .endRest(try reader.list(limit: Limits.members))
         case 17: self = .rotateKey(try reader.sized(limit: 32))
         case 15: self = .promote(after: try reader.value())
+        case 18: self = .describe(try reader.value(), try reader.value())
         default: throw .invalid("command")
         }
     }
@@ -144,9 +153,10 @@ extension Command: Wire {
         case .openSubnet(let open):
             writer.byte(5)
             writer.value(open)
-        case .closeSubnet(let subnet):
+        case .closeSubnet(let subnet, let removing):
             writer.byte(6)
             writer.value(subnet)
+            writer.bool(removing)
         case .configure(let network, let adopting, let settings):
             writer.byte(7)
             writer.value(network)
@@ -187,6 +197,10 @@ extension Command: Wire {
         case .promote(let reign):
             writer.byte(15)
             writer.value(reign)
+        case .describe(let network, let description):
+            writer.byte(18)
+            writer.value(network)
+            writer.value(description)
         }
     }
 }
@@ -198,6 +212,7 @@ extension OpenSubnet: Wire {
         self.family = family
         prefix = try reader.optional()
         range = try reader.optional()
+        only = try reader.optional()
     }
 
     public func encode(to writer: inout ByteWriter) {
@@ -205,6 +220,7 @@ extension OpenSubnet: Wire {
         writer.byte(family.rawValue)
         writer.optional(prefix)
         writer.optional(range)
+        writer.optional(only)
     }
 }
 

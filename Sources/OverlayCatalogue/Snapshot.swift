@@ -2,7 +2,7 @@ public import OverlayModel
 
 /// The byte form of the whole state: equal states have equal bytes, so that nodes can compare hashes.
 extension Catalogue: Wire {
-    private static let version: UInt8 = 3
+    private static let version: UInt8 = 4
 
     public init(from reader: inout ByteReader) throws(DecodeError) {
         self.init()
@@ -17,7 +17,7 @@ extension Catalogue: Wire {
         let all = try reader.list(Network.self)
         for network in all { networks[network.id] = network }
         guard networks.count == all.count, Set(all.map(\.vni)).count == all.count,
-            Set(all.compactMap(\.name)).count == all.count(where: { $0.name != nil })
+            Set(all.flatMap(\.names)).count == all.reduce(0, { $0 + $1.names.count })
         else { throw .invalid("network") }
         for row in try reader.list(SessionRow.self, limit: Limits.members) { sessions[row.node] = row.session }
         nextSubnet = try reader.counter()

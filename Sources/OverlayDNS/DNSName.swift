@@ -78,26 +78,43 @@ struct DNSReader {
     /// A name without compression: that of a question has nothing before it to point at.
     mutating func name() -> DNSName? {
         let start = position
-        var text: [UInt8] = []
-        var isPlain = true
-        while let length = byte() {
-            guard length > 0 else {
-                let wire = Array(bytes[start..<position])
-                return DNSName(wire: wire, key: isPlain ? String(decoding: text, as: UTF8.self) : nil)
-            }
-            guard length <= DNSName.labelBytes, remaining >= Int(length), position - start + Int(length) < DNSName.wireLimit else {
+        // Found first, so that there is one piece of memory for each of its forms.
+        var end = start
+        while true {
+            guard end < bytes.count else { return nil }
+            let length = Int(bytes[end])
+            if length == 0 { break }
+            guard length <= DNSName.labelBytes, end + 1 + length < bytes.count, end - start + 1 + length < DNSName.wireLimit else {
                 return nil
             }
-            if !text.isEmpty { text.append(UInt8(ascii: ".")) }
-            for byte in bytes[position..<position + Int(length)] {
-                let isUpper = (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
-                let lower = isUpper ? byte | 0x20 : byte
-                isPlain = isPlain && (0x21...0x7E).contains(lower) && lower != UInt8(ascii: ".")
-                text.append(lower)
-            }
-            position += Int(length)
+            end += 1 + length
         }
-        return nil
+        position = end + 1
+        let wire = Array(bytes[start...end])
+        guard end > start else { return DNSName(wire: wire, key: "") }
+        var isPlain = true
+        let key = String(unsafeUninitializedCapacity: end - start - 1) { text in
+            var next = start
+            var written = 0
+            while bytes[next] != 0 {
+                let length = Int(bytes[next])
+                if written > 0 {
+                    text[written] = UInt8(ascii: ".")
+                    written += 1
+                }
+                for index in next + 1...next + length {
+                    let byte = bytes[index]
+                    let isUpper = byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z")
+                    isPlain = isPlain && byte >= 0x21 && byte <= 0x7E && byte != UInt8(ascii: ".")
+                    // What is not plain need be no text, only UTF-8.
+                    text[written] = isUpper ? byte | 0x20 : byte & 0x7F
+                    written += 1
+                }
+                next += 1 + length
+            }
+            return written
+        }
+        return DNSName(wire: wire, key: isPlain ? key : nil)
     }
 
     /// The owner of a record that is of no interest: labels, or the start of a pointer (RFC 1035 §4.1.4).

@@ -50,7 +50,7 @@ public struct DNSResponse: Sendable {
     /// What does not fit is left out. Who has EDNS is told by TC, and asks again by TCP; who has not gets addresses that fit without a
     /// word, because old resolvers take TC for a failure (musl before 1.2.4).
     public func bytes(for query: DNSQuery, limit: Int) -> [UInt8] {
-        var writer = DNSWriter(query, code: code)
+        var writer = DNSWriter(query, code: code, answers: answers.count)
         let reserve = writer.count + (query.edns == nil ? 0 : DNSWriter.optBytes)
         var left = limit - reserve
         var written = 0
@@ -84,13 +84,16 @@ private struct DNSWriter {
     static let optBytes = 11
     /// Owner by pointer, MNAME the root's, RNAME too, and five numbers.
     static let soaBytes = recordBytes + 2 + 20
-    private static let ownerPointer: [UInt8] = [0xC0, UInt8(DNSQuery.headerBytes)]
+    private static let ownerPointer = UInt16(0xC000 | DNSQuery.headerBytes)
 
     private var bytes: [UInt8]
     var count: Int { bytes.count }
 
-    init(_ query: DNSQuery, code: ResponseCode) {
-        bytes = [UInt8](repeating: 0, count: DNSQuery.headerBytes)
+    init(_ query: DNSQuery, code: ResponseCode, answers: Int) {
+        bytes = []
+        // One piece of memory for the usual answer.
+        bytes.reserveCapacity(96 + query.name.wire.count + 28 * min(answers, 64))
+        for _ in 0..<DNSQuery.headerBytes { bytes.append(0) }
         bytes += query.name.wire
         number(query.type.rawValue)
         number(query.recordClass)
@@ -104,15 +107,18 @@ private struct DNSWriter {
         }
     }
 
-    private mutating func number(_ value: UInt16) { bytes += [UInt8(value >> 8), UInt8(value & 0xFF)] }
+    private mutating func number(_ value: UInt16) {
+        bytes.append(UInt8(truncatingIfNeeded: value >> 8))
+        bytes.append(UInt8(truncatingIfNeeded: value))
+    }
 
     private mutating func number(_ value: UInt32) {
-        number(UInt16(value >> 16))
-        number(UInt16(value & 0xFFFF))
+        number(UInt16(truncatingIfNeeded: value >> 16))
+        number(UInt16(truncatingIfNeeded: value))
     }
 
     private mutating func head(_ type: RecordType, ttl: UInt32, length: Int) {
-        bytes += Self.ownerPointer
+        number(Self.ownerPointer)
         number(type.rawValue)
         number(1 as UInt16)
         number(ttl)
@@ -122,7 +128,12 @@ private struct DNSWriter {
     mutating func append(_ data: RecordData, ttl: UInt32) {
         head(data.type, ttl: ttl, length: Self.size(of: data) - Self.recordBytes)
         switch data {
-        case .address(let address): bytes += address.networkBytes
+        case .address(let address):
+            var shift = address.family.bitWidth
+            while shift > 0 {
+                shift -= 8
+                bytes.append(UInt8(truncatingIfNeeded: address.bits >> UInt128(shift)))
+            }
         case .pointer(let name): bytes += name.wire
         case .service(let priority, let weight, let port, let target):
             number(priority)
@@ -155,11 +166,17 @@ private struct DNSWriter {
         if isTruncated { flags |= 0x0200 }
         if query.wantsRecursion { flags |= 0x0100 }
         if query.isCheckingDisabled { flags |= 0x0010 }
-        let counts: [UInt16] = [1, UInt16(answers), hasSOA ? 1 : 0, query.edns == nil ? 0 : 1]
-        for (index, value) in ([query.id, flags] + counts).enumerated() {
-            bytes[2 * index] = UInt8(value >> 8)
-            bytes[2 * index + 1] = UInt8(value & 0xFF)
-        }
+        put(query.id, at: 0)
+        put(flags, at: 2)
+        put(1, at: 4)
+        put(UInt16(answers), at: 6)
+        put(hasSOA ? 1 : 0, at: 8)
+        put(query.edns == nil ? 0 : 1, at: 10)
         return bytes
+    }
+
+    private mutating func put(_ value: UInt16, at position: Int) {
+        bytes[position] = UInt8(truncatingIfNeeded: value >> 8)
+        bytes[position + 1] = UInt8(truncatingIfNeeded: value)
     }
 }

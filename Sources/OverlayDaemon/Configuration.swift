@@ -16,6 +16,14 @@ public struct Configuration: Sendable {
     public var dataPathAddress: String?
     public var dataPathPort: UInt16 = 4789
     public var isGlobalScope = false
+    /// The engine's own API; nil does without names and networks from it.
+    public var engine: String? = "unix:///var/run/docker.sock"
+    /// Are questions for names answered in containers?
+    public var answersNames = true
+    /// Of answers, in seconds.
+    public var dnsTTL: UInt32 = 2
+    /// Questions of one container in a second; 0 is no bound.
+    public var dnsRate = 200_000
     /// Is the state of another machine id this host's, as that was changed?
     public var acceptsNewMachine = false
     /// What tells this host from others.

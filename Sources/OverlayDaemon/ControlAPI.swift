@@ -1,6 +1,7 @@
 import FoundationEssentials
 import OverlayCatalogue
 import OverlayCrypto
+import OverlayDriver
 import OverlayEngine
 import OverlayGossip
 import OverlayLinux
@@ -72,9 +73,43 @@ struct ControlAPI: Sendable {
             guard let number = UInt64(text) else { throw BadRequest(reason: "after=\(text) is not a number") }
             return .nodeChanges(after: number)
         case ("GET", "/networks"): return call.query["name"].map { .network($0) } ?? .networks
+        case ("POST", "/networks/create"): return .createNetwork(try network(try body(ControlBody.CreateNetwork.self)))
+        case ("POST", "/networks/remove"): return .removeNetwork(try body(ControlBody.RemoveNetwork.self).name)
         case ("GET", "/status"): return .status
         default: return nil
         }
+    }
+
+    private func network(_ body: ControlBody.CreateNetwork) throws -> EngineNetwork {
+        let subnets = body.subnets ?? []
+        let ranges = try (body.ranges ?? []).map { try prefix($0, "--ip-range") }
+        let gateways = try (body.gateways ?? []).map { try address($0, "--gateway") }
+        let auxiliary = try (body.auxiliary ?? [:]).mapValues { try address($0, "--aux-address") }
+        let made = try subnets.map { text in
+            let subnet = try prefix(text, "--subnet")
+            return EngineNetwork.Subnet(
+                subnet: subnet, range: ranges.first { subnet.contains($0) }, gateway: gateways.first { subnet.contains($0) },
+                auxiliary: auxiliary.filter { subnet.contains($0.value) })
+        }
+        let placed = made.count { $0.range != nil } + made.count { $0.gateway != nil } + made.reduce(0) { $0 + $1.auxiliary.count }
+        guard placed == ranges.count + gateways.count + auxiliary.count else {
+            throw BadRequest(
+                reason: "every --ip-range, --gateway and --aux-address is to be in one --subnet, one of a kind in each")
+        }
+        return EngineNetwork(
+            name: body.name, labels: body.labels ?? [:], options: body.options ?? [:], ipamOptions: body.ipamOptions ?? [:],
+            subnets: made, isInternal: body.isInternal ?? false, isIPv6: body.isIPv6 ?? false,
+            isAttachable: body.isAttachable ?? false)
+    }
+
+    private func prefix(_ text: String, _ flag: String) throws -> IPPrefix {
+        guard let value = IPPrefix(text) else { throw BadRequest(reason: "\(flag) \(text) is not a subnet such as 10.1.0.0/24") }
+        return value
+    }
+
+    private func address(_ text: String, _ flag: String) throws -> IPAddress {
+        guard let value = IPAddress(text) else { throw BadRequest(reason: "\(flag) \(text) is not an IP address") }
+        return value
     }
 
     private func ttl(_ seconds: UInt64?) throws -> UInt64 {
@@ -156,6 +191,27 @@ public enum ControlBody {
     public struct Force: Codable, Sendable {
         public var force: Bool?
         public init(force: Bool?) { self.force = force }
+    }
+
+    /// What `docker network create` takes.
+    public struct CreateNetwork: Codable, Sendable {
+        public var name: String
+        public var subnets: [String]?
+        public var ranges: [String]?
+        public var gateways: [String]?
+        public var auxiliary: [String: String]?
+        public var labels: [String: String]?
+        public var options: [String: String]?
+        public var ipamOptions: [String: String]?
+        public var isInternal: Bool?
+        public var isIPv6: Bool?
+        public var isAttachable: Bool?
+        public init(name: String) { self.name = name }
+    }
+
+    public struct RemoveNetwork: Codable, Sendable {
+        public var name: String
+        public init(name: String) { self.name = name }
     }
 
     public struct RemoveNode: Codable, Sendable {

@@ -3,7 +3,10 @@ import Logging
 import NIOCore
 import NIOPosix
 import OverlayCrypto
+import OverlayDNSServer
 import OverlayDatapath
+import OverlayDocker
+import OverlayDriver
 import OverlayEngine
 import OverlayGossip
 import OverlayLinux
@@ -51,23 +54,39 @@ public enum Daemon {
         let node = try await describe(configuration, kernel, key: key, boot: boot, epoch: epoch, port: port)
         let engine: Engine
         do {
-            engine = try Engine(identity: node, rows: rows, signing: key.signing, seed: systemRandom64())
+            engine = try Engine(
+                identity: node, rows: rows, signing: key.signing, seed: systemRandom64(),
+                mirrors: !configuration.isGlobalScope)
         } catch {
             throw StartError(
                 "the state in \(configuration.stateDirectory) does not decode (\(error)); restore it from a backup, or remove it and let this node join anew"
             )
         }
+        let dns = configuration.answersNames ? try startDNS(configuration, loop, box) : nil
+        let link = try configuration.engine.map { endpoint in
+            try EngineAPIClient(endpoint: endpoint, driver: driverName(configuration.pluginSocket), logger: logger) { news in
+                loop.execute { box.controller?.assumeIsolated { $0.engineNews(news) } }
+            }
+        }
         let controller = NodeController(
-            loop: loop, key: key, engine: engine, seed: systemRandom64(), store: store, kernel: kernel, logger: logger)
+            loop: loop, key: key, engine: engine, seed: systemRandom64(), store: store, kernel: kernel, link: link, dns: dns,
+            ttl: configuration.dnsTTL, logger: logger)
         box.set(controller)
         await controller.start(transport)
         let api = ControlAPI(controller: controller, transport: transport, dataPathPort: configuration.dataPathPort)
         let control = ControlServer(socketPath: configuration.controlSocket, loop: loop, logger: logger) { await api.answer($0) }
+        let (linkMayStart, linkStart) = AsyncStream.makeStream(of: Void.self)
+        let linking = Task {
+            for await _ in linkMayStart { await link?.run() }
+        }
         let plugin = PluginServer(
             socketPath: configuration.pluginSocket, loop: loop, scope: configuration.isGlobalScope ? .global : .local,
             logger: logger,
             ready: {
                 ProgramMemory.releaseCode()
+                // An engine that hears of networks of others makes them by this plugin.
+                linkStart.yield()
+                linkStart.finish()
                 logger.info(
                     "swift-overlay is ready",
                     metadata: [
@@ -87,13 +106,36 @@ public enum Daemon {
         do {
             try await services.run()
         } catch {
+            linking.cancel()
+            await link?.stop()
+            await dns?.stop()
             await controller.stop()
             throw error
         }
+        linking.cancel()
+        await link?.stop()
+        // Containers ask Docker's resolver again from here on.
+        await dns?.stop()
         // Kernel state stays: containers go on while the daemon is away.
         await controller.stop()
         await transport.close()
         try await group.shutdownGracefully()
+    }
+
+    private static func startDNS(_ configuration: Configuration, _ loop: any EventLoop, _ box: ControllerBox) throws -> DNSServer {
+        var limits = DNSServer.Limits()
+        limits.queriesPerSecond = configuration.dnsRate
+        let server = try DNSServer(limits: limits) { path, state in
+            loop.execute { box.controller?.assumeIsolated { $0.sandbox(path, state) } }
+        }
+        server.start()
+        return server
+    }
+
+    /// Engines call a plugin by the name of its socket.
+    private static func driverName(_ socket: String) -> String {
+        let file = socket.split(separator: "/").last.map(String.init) ?? socket
+        return file.hasSuffix(".sock") ? String(file.dropLast(5)) : file
     }
 
     private struct OpenState {

@@ -2,7 +2,10 @@ import Logging
 import NIOCore
 import OverlayCatalogue
 import OverlayCrypto
+import OverlayDNS
+import OverlayDNSServer
 import OverlayDatapath
+import OverlayDocker
 import OverlayDriver
 import OverlayEngine
 import OverlayGossip
@@ -30,11 +33,18 @@ actor NodeController {
     private var starters: [CheckedContinuation<Void, Never>] = []
     private let store: StateStore
     private let kernel: KernelNetlink
+    private let link: EngineAPIClient?
+    private let dns: DNSServer?
+    private var tables: NameTables
     private var isStopped = false
 
     init(
-        loop: any EventLoop, key: NodeKey, engine: Engine, seed: UInt64, store: StateStore, kernel: KernelNetlink, logger: Logger
+        loop: any EventLoop, key: NodeKey, engine: Engine, seed: UInt64, store: StateStore, kernel: KernelNetlink,
+        link: EngineAPIClient?, dns: DNSServer?, ttl: UInt32, logger: Logger
     ) {
+        self.link = link
+        self.dns = dns
+        tables = NameTables(ttl: ttl)
         self.loop = loop
         self.key = key
         desk = JoinDesk(key: key)
@@ -126,6 +136,27 @@ actor NodeController {
         }
     }
 
+    // MARK: The engine's API, and names
+
+    func engineNews(_ news: EngineAPINews) { process(.engineNews(news)) }
+
+    func sandbox(_ path: String, _ state: DNSServer.State) {
+        switch state {
+        case .failed(let reason): process(.sandbox(path, failure: reason))
+        case .serving: process(.sandbox(path, failure: nil))
+        case .waiting: break
+        case .gone: process(.sandboxGone(path))
+        }
+    }
+
+    private func serve(_ id: EffectID, _ path: String, _ scope: SandboxScope) {
+        guard let dns else { return come(.served(id)) }
+        dns.serve(path, scope) { state in
+            if case .failed(let reason) = state { self.come(.sandbox(path, failure: reason)) }
+            self.come(.served(id))
+        }
+    }
+
     func joinEnded(_ connection: GossipTransport.JoinConnection) { desk.ended(connection.number) }
 
     private func contact(_ id: RequestID, _ contact: JoinContact) {
@@ -157,6 +188,7 @@ actor NodeController {
         let effects = node.handle(event, at: now())
         // Whoever asked goes on while the rest is done.
         for case .engine(.respond(let id, let response)) in effects { calls.removeValue(forKey: id)?.resume(returning: response) }
+        publishNames(effects)
         for effect in effects {
             switch effect {
             case .send(let peer, let bytes, let path): transport?.assumeIsolated { $0.send(bytes, to: peer, by: path) }
@@ -170,8 +202,28 @@ actor NodeController {
         if flush { drained() }
     }
 
+    private func publishNames(_ effects: [NodeEffect]) {
+        var isChanged = false
+        for effect in effects {
+            switch effect {
+            case .engine(.names(let network, let names)): tables.networks[network] = names
+            case .engine(.subnets(let subnets)): tables.setSubnets(subnets)
+            default: continue
+            }
+            isChanged = true
+        }
+        if isChanged { dns?.publish(tables) }
+    }
+
     private func carryOut(_ effect: EngineEffect) {
         switch effect {
+        // Done already.
+        case .names, .subnets: break
+        case .serve(let id, let path, let scope): serve(id, path, scope)
+        case .unserve(let path): dns?.end(path)
+        case .engineCall(let id, let call):
+            guard let link else { return come(.engineAnswer(id, .unavailable("there is no link to an engine"))) }
+            link.call(call) { self.come(.engineAnswer(id, $0)) }
         // Done already.
         case .respond: break
         case .answer(let id, let response): controls.removeValue(forKey: id)?.resume(returning: response)

@@ -79,4 +79,6 @@ public enum OptionName {
     public static let macAddress = "com.docker.network.endpoint.macaddress"
     /// `--ipam-opt net=NAME`: the cluster network that is meant.
     public static let net = "net"
+    /// `--network name=N,driver-opt=name=web`: what the endpoint is called, without the engine's API.
+    public static let endpointName = "name"
 }

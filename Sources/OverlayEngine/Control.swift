@@ -1,4 +1,5 @@
 public import OverlayCatalogue
+public import OverlayDriver
 public import OverlayModel
 
 /// What the command line asks of its daemon.
@@ -17,6 +18,9 @@ public enum ControlRequest: Sendable {
     case nodeChanges(after: UInt64?)
     case networks
     case network(String)
+    /// `swift-overlay network create`: by this host's engine, and by it on all.
+    case createNetwork(EngineNetwork)
+    case removeNetwork(String)
     case status
 }
 
@@ -134,6 +138,7 @@ public struct BlockReport: Codable, Hashable, Sendable {
 public struct EndpointReport: Codable, Hashable, Sendable {
     public var id: String
     public var node: String
+    public var names: [String]
     public var addresses: [String]
     public var mac: String
 }
@@ -146,11 +151,23 @@ public struct NetworkReport: Codable, Hashable, Sendable {
     public var mtu: UInt32?
     public var isInternal: Bool
     public var isEncrypted: Bool
+    /// Somebody removed it; engines that have it still let it go.
+    public var isRemoved: Bool
+    public var labels: [String: String]
     /// The network's id on this host's engine.
     public var engineID: String?
     public var nodes: [String]
     public var subnets: [SubnetReport]
     public var endpoints: [EndpointReport]
+}
+
+/// The engine's own API.
+public struct EngineLinkReport: Codable, Hashable, Sendable {
+    /// `connected`, `away`, or `none` where no engine is to be asked.
+    public var state: String
+    public var apiVersion: String?
+    /// Why it is away.
+    public var reason: String?
 }
 
 public struct StatusReport: Codable, Hashable, Sendable {
@@ -169,6 +186,9 @@ public struct StatusReport: Codable, Hashable, Sendable {
     public var catalogueIndex: UInt64
     public var members: Int
     public var reachable: Int
+    public var engine: EngineLinkReport
+    /// Containers of this host whose questions for names are to be answered here.
+    public var sandboxes: Int
     public var networks: [NetworkReport]
     /// Local endpoints.
     public var endpoints: Int

@@ -31,7 +31,8 @@ extension Engine {
         return .propose(
             .openSubnet(
                 OpenSubnet(
-                    networkName: call.networkName, family: call.family, prefix: call.pool, range: call.subPool)))
+                    networkName: call.networkName, family: call.family, prefix: call.pool, range: call.subPool,
+                    only: networkBeingMade(with: call.pool))))
     }
 
     /// The subnet that a call means, when this host uses it already: the call is a repetition, or follows a release.

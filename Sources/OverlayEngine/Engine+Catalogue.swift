@@ -50,6 +50,7 @@ extension Engine {
             claiming.remove(subnet)
             if case .decided(.refused) = outcome { prefetchPaused[subnet] = now + Self.prefetchPause }
         case .cede(let cession): settle(cession, outcome)
+        case .description(let network): described(network, outcome)
         case .rotation:
             if case .decided(.accepted) = outcome { break }
             rotateAt = now + Self.rotationRetry
@@ -63,6 +64,7 @@ extension Engine {
         case .close(let subnet):
             if case .decided = outcome {
                 closing.remove(subnet)
+                removing.remove(subnet)
                 inheritedClosing.remove(subnet)
                 store([.delete(.closing, key: subnet.wireBytes)])
                 for request in (closeWaiters.removeValue(forKey: subnet) ?? []).sorted(by: { $0.value < $1.value }) {
@@ -238,9 +240,14 @@ extension Engine {
             if isOwn || concerns(subnet) { followSubnets() }
         case .configure(let network, let adopted, _):
             if isOwn || subscribed.contains(network) || adopted.contains(where: { concerns($0) }) { followSubnets() }
-        case .closeSubnet(let subnet):
+            mirrorSoon()
+        case .closeSubnet(let subnet, let removing):
             if isOwn || concerns(subnet) { followSubnets() }
+            if removing { mirrorSoon() }
             wakeAddressWaits(subnet)
+        case .describe(let network, _):
+            rename(network)
+            mirrorSoon()
         case .setJoinSecret: break
         case .promote: logReign(since: entry.index)
         case .setGateway(let subnet, _), .reserve(let subnet, _), .claimBlock(let subnet, _), .claimAddress(let subnet, _):
@@ -274,6 +281,7 @@ extension Engine {
             rejectionLogged[peer] = nil
         }
         followSubnets()
+        mirrorSoon()
         for id in Set(addressWaits.values.map(\.subnet)).sorted() { wakeAddressWaits(id) }
     }
 
@@ -301,6 +309,7 @@ extension Engine {
             withReplication { [now] in $0.subscribe(id, to: users, now: now, into: &$1) }
         }
         subscribed = used
+        followNames()
         // Who left a network has nothing more to tell of it: what was kept of theirs meanwhile may go.
         let unknown = unknownVTEPs
         if keptRowsTo.contains(where: { !$0.value.isSubset(of: unknown[$0.key] ?? []) }) { repairSoon() }
@@ -369,7 +378,9 @@ extension Engine {
     // MARK: Giving up
 
     /// Gives subnets up: durably here, then in the catalogue, however long that takes.
-    mutating func close(_ subnets: [SubnetID]) -> Set<EffectID> {
+    ///
+    /// - Parameter isRemoval: Of a network that nobody is on, by a user.
+    mutating func close(_ subnets: [SubnetID], isRemoval: Bool = false) -> Set<EffectID> {
         var writes: [StoreWrite] = []
         for id in subnets where catalogue.subnet(id)?.users.contains(identity.id) == true && !closing.contains(id) {
             for lease in (pools[id]?.leases ?? [:]).values { writes.append(.delete(.lease, key: lease.storeKey)) }
@@ -380,8 +391,9 @@ extension Engine {
             for range in setAside.removeValue(forKey: id) ?? [] {
                 writes.append(.delete(.setAside, key: Cession(subnet: id, range: range).storeKey))
             }
-            writes.append(.put(.closing, key: id.wireBytes, value: []))
+            writes.append(.put(.closing, key: id.wireBytes, value: isRemoval ? [1] : []))
             closing.insert(id)
+            if isRemoval { removing.insert(id) }
             pools[id] = nil
             prefetchPaused[id] = nil
         }
@@ -424,7 +436,7 @@ extension Engine {
         }
         let proposed = Set(proposals.values.compactMap { if case .close(let id) = $0 { id } else { nil } })
         for id in closing.subtracting(proposed).sorted() {
-            propose(.closeSubnet(id), for: .close(id), deadline: now + Self.proposalBudget)
+            propose(.closeSubnet(id, removing: removing.contains(id)), for: .close(id), deadline: now + Self.proposalBudget)
         }
     }
 }

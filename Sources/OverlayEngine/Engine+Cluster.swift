@@ -36,10 +36,13 @@ extension Engine {
             let reports = networkReports().filter {
                 $0.name == name || $0.id.hasPrefix(name) || $0.engineID?.hasPrefix(name) == true
             }
-            guard let report = reports.first(where: { $0.name == name }) ?? reports.first else {
+            guard let report = reports.first(where: { $0.name == name }) ?? reports.first(where: { !$0.isRemoved }) ?? reports.first
+            else {
                 throw DriverError(.notFound, "no such network: \(name)")
             }
             return .reply(.control(.network(report)))
+        case .createNetwork(let network): return try createNetwork(network, id)
+        case .removeNetwork(let name): return try removeNetwork(name, id)
         case .status: return .reply(.control(.status(statusReport())))
         }
     }
@@ -189,6 +192,9 @@ extension Engine {
         pools = [:]
         networks = [:]
         closing = []
+        removing = []
+        declined = []
+        link.forget()
         cessions = [:]
         prefetchPaused = [:]
         peers = [:]
@@ -199,6 +205,7 @@ extension Engine {
         unansweredAt = nil
         store([
             .clear(.network), .clear(.endpoint), .clear(.lease), .clear(.closing), .clear(.ceded), .clear(.setAside),
+            .clear(.declined),
             .delete(.node, key: Self.rebindKey),
         ])
         withCatalogue { $0.leave(into: &$1) }

@@ -60,7 +60,8 @@ extension Engine {
     mutating func lowerIfUnused(_ id: NetworkID) { apply(lowering(id)) }
 
     func record(of endpoint: LocalEndpoint) -> EndpointRecord {
-        EndpointRecord(endpoint: endpoint.id, mac: endpoint.mac, v4: endpoint.v4?.address, v6: endpoint.v6?.address)
+        EndpointRecord(
+            endpoint: endpoint.id, mac: endpoint.mac, v4: endpoint.v4?.address, v6: endpoint.v6?.address, names: endpoint.names)
     }
 
     /// An endpoint of this host that others are told of.
@@ -69,22 +70,30 @@ extension Engine {
         public var endpoint: EndpointID
         public var mac: MACAddress
         public var addresses: [IPAddress]
+        /// In lower case.
+        public var names: [String]
     }
+
+    public func state(of peer: NodeID) -> PeerState { peers[peer]?.state ?? .unknown }
 
     public var localRecords: [LocalRecord] {
         endpoints.values.filter(\.isAnnounced).sorted { $0.id < $1.id }.compactMap { endpoint in
             vni(of: endpoint.network).map {
-                LocalRecord(vni: $0, endpoint: endpoint.id, mac: endpoint.mac, addresses: endpoint.addresses)
+                LocalRecord(
+                    vni: $0, endpoint: endpoint.id, mac: endpoint.mac, addresses: endpoint.addresses,
+                    names: endpoint.names.names.map { $0.lowercased() })
             }
         }
     }
 
     mutating func announce(_ endpoint: LocalEndpoint) {
         let record = record(of: endpoint)
+        setOwnNames(record, on: endpoint.network)
         withReplication { [now] in $0.put(record, on: endpoint.network, now: now, into: &$1) }
     }
 
     mutating func withdraw(_ endpoint: LocalEndpoint) {
+        dropOwnNames(endpoint.id, on: endpoint.network)
         withReplication { [now] in $0.remove(endpoint.id, from: endpoint.network, now: now, into: &$1) }
     }
 
@@ -99,6 +108,7 @@ extension Engine {
         }
         for case .attached(let owner, let id, _, let old?) in replicationEffects { former[id, default: [:]][owner] = old.vtep }
         for effect in replicationEffects {
+            follow(namesOf: effect)
             switch effect {
             case .send(let peer, let bytes): effects.append(.send(peer, [MessageKind.replication.rawValue] + bytes))
             case .attached(let owner, let id, let attachment, let old):
@@ -217,6 +227,7 @@ extension Engine {
                 // Before anybody subscribes: the first thing others hear in this life is everything.
                 if endpoint.isAnnounced { announce(endpoint) }
             }
+            for path in Set(endpoints.values.map(\.sandbox)).sorted() { followSandbox(path) }
             followSubnets()
             proposeClosing()
             proposeCessions()
@@ -237,6 +248,8 @@ extension Engine {
         closeOrphans()
         dropUnjoinedEndpoints()
         giveBackIdleBlocks()
+        checkNames()
+        mirrorSoon()
     }
 
     /// An endpoint whose pair is gone has lost its container: the kernel destroys both ends together.

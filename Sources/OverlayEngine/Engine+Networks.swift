@@ -27,8 +27,11 @@ extension Engine {
         }
         let local = LocalNetwork(id: call.network, network: network.id, subnets: subnets)
         networks[local.id] = local
+        link.failures[network.id] = nil
         for subnet in subnets { poolRequests[subnet] = poolRequests[subnet].flatMap { $0 > 1 ? $0 - 1 : nil } }
-        let stored = store([.put(.network, key: local.id.wireBytes, value: local.wireBytes)], for: [.network(local.id)])
+        var writes: [StoreWrite] = [.put(.network, key: local.id.wireBytes, value: local.wireBytes)]
+        if declined.remove(network.id) != nil { writes.append(.delete(.declined, key: network.id.wireBytes)) }
+        let stored = store(writes, for: [.network(local.id)])
         // The first container should not wait for the writer.
         for subnet in subnets { prefetchBlock(of: subnet) }
         return .after([stored], .driver(.done), undo: .network(local.id))
@@ -90,9 +93,16 @@ extension Engine {
         var awaited: Set<EffectID> = []
         // Engines refuse to remove a network with endpoints; what is left here is of an engine that was killed.
         for endpoint in endpoints.values where endpoint.engineNetwork == id { awaited.formUnion(removeEndpoint(endpoint)) }
+        let end = end(of: network)
         networks[id] = nil
-        awaited.insert(store([.delete(.network, key: id.wireBytes)], for: [.network(id)]))
-        awaited.formUnion(close(network.subnets))
+        link.networks[id] = nil
+        var writes: [StoreWrite] = [.delete(.network, key: id.wireBytes)]
+        if end == .declined {
+            declined.insert(network.network)
+            writes.append(.put(.declined, key: network.network.wireBytes, value: []))
+        }
+        awaited.insert(store(writes, for: [.network(id)]))
+        awaited.formUnion(close(network.subnets, isRemoval: end == .removed))
         return .after(awaited, .driver(.done), undo: nil)
     }
 
@@ -122,8 +132,9 @@ extension Engine {
         }
         for prefix in [call.v4, call.v6].compactMap({ $0 }) { try check(prefix, mac: call.mac, for: call, on: network) }
         try checkUnused(mac, for: call, on: network)
-        let endpoint = LocalEndpoint(
+        var endpoint = LocalEndpoint(
             id: call.endpoint, engineNetwork: call.network, network: network.id, mac: mac, v4: call.v4, v6: call.v6)
+        endpoint.givenName = call.options[OptionName.endpointName]?.string.flatMap { EndpointNames.isName($0) ? $0 : nil }
         endpoints[endpoint.id] = endpoint
         // Others are told now: by the Join that follows, which takes the kernel a while, their rows are there. Leave or DeleteEndpoint takes
         // it back.
@@ -183,13 +194,16 @@ extension Engine {
         }
         endpoint.isJoined = true
         endpoint.hasPort = true
+        endpoint.sandbox = call.sandboxKey.utf8.count <= Limits.stringBytes ? call.sandboxKey : ""
         let stored = store([row(endpoint)], for: [.endpoint(endpoint.id)])
         let raised = raise(network)
         announce(endpoint)
         let applied = apply(raised + addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])
         endpoint.portEffect = applied
         endpoints[endpoint.id] = endpoint
-        return .after(Set([stored, applied].compactMap { $0 }), .driver(response), undo: .join(endpoint.id))
+        // Where the namespace is there already, its questions are answered before its process can ask any.
+        let served = followSandbox(endpoint.sandbox)
+        return .after(Set([stored, applied, served].compactMap { $0 }), .driver(response), undo: .join(endpoint.id))
     }
 
     /// Takes back a Join that the kernel or the disk refused. The engine sends no Leave then.
@@ -199,6 +213,7 @@ extension Engine {
         endpoint.isJoined = false
         endpoint.hasPort = false
         endpoints[id] = endpoint
+        followSandbox(endpoint.sandbox)
         store([row(endpoint)])
         lowerIfUnused(endpoint.network)
     }
@@ -209,6 +224,7 @@ extension Engine {
         endpoint.isJoined = false
         endpoints[id] = endpoint
         withdraw(endpoint)
+        followSandbox(endpoint.sandbox)
         store([row(endpoint)])
         return .reply(.driver(.done))
     }
@@ -222,6 +238,9 @@ extension Engine {
     mutating func removeEndpoint(_ endpoint: LocalEndpoint) -> Set<EffectID> {
         endpoints[endpoint.id] = nil
         withdraw(endpoint)
+        link.inspected.remove(endpoint.id)
+        followSandbox(endpoint.sandbox)
+        mirrorSoon(for: endpoint.engineNetwork)
         var awaited: Set<EffectID> = [store([.delete(.endpoint, key: endpoint.id.wireBytes)], for: [.endpoint(endpoint.id)])]
         if let applied = apply(removePort(of: endpoint) + lowering(endpoint.network), for: [.endpoint(endpoint.id)]) {
             awaited.insert(applied)

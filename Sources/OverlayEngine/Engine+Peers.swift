@@ -9,6 +9,7 @@ extension Engine {
         let old = peers[peer]?.state ?? .unknown
         let wasAway = isWriterAway
         peers[peer] = status
+        followNames(of: peer, was: old)
         if old != status.state {
             history.append(name(of: peer), from: old, to: status, now: now)
             let waiting = watchers.sorted { $0.value < $1.value }
@@ -19,7 +20,10 @@ extension Engine {
         if old.isReachable != status.state.isReachable || old == .unknown {
             withReplication { [now] in $0.setReachable(peer, status.state.isReachable, now: now, into: &$1) }
         }
-        if wasAway, !isWriterAway { unansweredAt = nil }
+        if wasAway, !isWriterAway {
+            unansweredAt = nil
+            mirrorSoon()
+        }
         if peer == catalogueNode.writer, wasAway || old == .unknown, !isWriterAway, !closing.isEmpty { proposeClosing() }
     }
 

@@ -238,6 +238,7 @@ extension Engine {
         var rows: [StoreWrite] = [.clear(.lease), .clear(.ceded), .clear(.setAside), .delete(.node, key: Self.rebindKey)]
         rows += inheritedClosing.sorted().map { .delete(.closing, key: $0.wireBytes) }
         closing.subtract(inheritedClosing)
+        removing.subtract(inheritedClosing)
         inheritedClosing = []
         followSubnets()
         setAside = [:]

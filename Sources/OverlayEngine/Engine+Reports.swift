@@ -38,6 +38,7 @@ extension Engine {
                 id: network.id.description, name: network.name ?? "", vni: network.vni.value,
                 mtu: datapath.networks[network.vni]?.base.mtu ?? network.settings?.mtu,
                 isInternal: network.settings?.isInternal ?? false, isEncrypted: network.settings?.isEncrypted ?? false,
+                isRemoved: network.isRemoved, labels: network.description?.labels.map ?? [:],
                 engineID: local?.id.text, nodes: network.users.map { name(of: $0) }.sorted(),
                 subnets: network.subnets.map { report($0, mine + others) }, endpoints: mine + others)
         }
@@ -79,7 +80,8 @@ extension Engine {
             generation: catalogue.cluster?.generation, catalogueIndex: catalogue.index, members: catalogue.members.count,
             reachable: others.count { peers[$0].map { $0.state != .unknown && $0.state.isReachable } ?? false }
                 + (catalogue.cluster == nil ? 0 : 1),
-            networks: networkReports(), endpoints: endpoints.count, leases: pools.values.reduce(0) { $0 + $1.leases.count },
+            engine: linkReport(), sandboxes: scopes.count, networks: networkReports(), endpoints: endpoints.count,
+            leases: pools.values.reduce(0) { $0 + $1.leases.count },
             problems: problems())
     }
 
@@ -104,6 +106,7 @@ extension Engine {
                 "addresses set aside, as containers that an old copy of the state did not know may have them: "
                     + setAsideText.joined(separator: "; "))
         }
+        problems += linkProblems()
         if let lastKernelFailure { problems.append("the kernel refused: \(lastKernelFailure)") }
         if let lastStoreFailure { problems.append("state could not be written: \(lastStoreFailure)") }
         return problems
@@ -111,6 +114,7 @@ extension Engine {
 
     private func report(_ record: EndpointRecord, on node: String) -> EndpointReport {
         EndpointReport(
-            id: record.endpoint.text, node: node, addresses: record.addresses.map { "\($0)" }, mac: "\(record.mac)")
+            id: record.endpoint.text, node: node, names: record.names.names, addresses: record.addresses.map { "\($0)" },
+            mac: "\(record.mac)")
     }
 }

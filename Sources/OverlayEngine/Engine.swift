@@ -1,4 +1,5 @@
 public import OverlayCatalogue
+public import OverlayDNS
 import OverlayDatapath
 import OverlayDriver
 import OverlayIPAM
@@ -67,6 +68,23 @@ public struct Engine: Sendable {
     var endpoints: [EndpointID: LocalEndpoint] = [:]
     /// Subnets given up here that the catalogue does not know of yet (rule R2: first here, durably, then there).
     var closing: Set<SubnetID> = []
+    /// Those of ``closing`` whose network a user removed, and nobody was on it.
+    var removing: Set<SubnetID> = []
+    /// Networks that are not to be made here by themselves.
+    var declined: Set<NetworkID> = []
+    /// The engine's own API.
+    var link = EngineLink()
+    /// Names of the networks that this node takes part in.
+    public internal(set) var names: [NetworkID: NetworkNames] = [:]
+    /// Those whose names the shell does not know as they are now.
+    var changedNames: Set<NetworkID> = []
+    /// What others were told of this host's endpoints.
+    var announced: [EndpointID: NamedEndpoint] = [:]
+    /// What sandboxes see, as the shell knows it.
+    public internal(set) var scopes: [String: SandboxScope] = [:]
+    /// Why questions of a sandbox are not answered here.
+    var sandboxFailures: [String: String] = [:]
+    var toldSubnets: [IPPrefix] = []
     /// Calls that want such a subnet back.
     var closeWaiters: [SubnetID: Set<RequestID>] = [:]
     /// Writes of such subnets that are not durable yet.
@@ -184,6 +202,8 @@ public struct Engine: Sendable {
         case cede(Cession)
         /// This host's own entry.
         case own
+        /// What engines call a network.
+        case description(EngineNetworkID)
         case rotation
         /// The addresses of nodes that were removed.
         case rest
@@ -206,7 +226,11 @@ public struct Engine: Sendable {
     ///   - rows: The store's content.
     ///   - signing: With this node's key.
     ///   - seed: Of everything random that need not be secret.
-    public init(identity: NodeIdentity, rows: StoredRows, signing: any RecordSigning, seed: UInt64) throws(DecodeError) {
+    ///   - mirrors: Networks of others are made on this engine, too. Not so in Swarm, which does that itself.
+    public init(
+        identity: NodeIdentity, rows: StoredRows, signing: any RecordSigning, seed: UInt64, mirrors: Bool = true
+    ) throws(DecodeError) {
+        link.mirrors = mirrors
         self.identity = identity
         self.signing = signing
         epoch = identity.epoch
@@ -233,7 +257,12 @@ public struct Engine: Sendable {
             let lease = try Lease(wire: bytes)
             leases[lease.subnet, default: []].append(lease)
         }
-        for bytes in (rows[.closing] ?? [:]).keys { closing.insert(try SubnetID(wire: bytes)) }
+        for (key, value) in rows[.closing] ?? [:] {
+            let subnet = try SubnetID(wire: key)
+            closing.insert(subnet)
+            if !value.isEmpty { removing.insert(subnet) }
+        }
+        for bytes in (rows[.declined] ?? [:]).keys { declined.insert(try NetworkID(wire: bytes)) }
         inheritedClosing = closing
         for bytes in (rows[.setAside] ?? [:]).values {
             let addresses = try Cession(wire: bytes)
@@ -302,10 +331,19 @@ public struct Engine: Sendable {
             lastKernelFailure = reason
             log(.error, "kernel state could not be read", ["reason": reason])
         case .keyMade(let key): rotate(to: key)
+        case .engineNews(let news): heard(news)
+        case .engineAnswer(let id, let answer): answered(id, answer)
+        case .served(let id): ended(id, error: nil)
+        case .sandbox(let path, let failure): sandbox(path, failure: failure)
+        case .sandboxGone(let path):
+            // Its container is gone, and with what held its namespace the interfaces in it go now.
+            log(.warning, "a container's network namespace is gone", ["sandbox": path])
+            repairSoon()
         case .foreignChange: repairSoon()
         case .tick: break
         }
         advance()
+        tellNames()
         defer { effects = [] }
         return effects
     }
@@ -313,7 +351,8 @@ public struct Engine: Sendable {
     public var nextDeadline: Instant? {
         var next = [
             followAt, storeAt, rotateAt, isWriter ? restEnds.values.min() : nil, repairAt, closeAt, cedeAt, assureAt,
-            rebind?.proposeAt, nextAddressWait, writerAwayAt, catalogueNode.nextDeadline,
+            rebind?.proposeAt, nextAddressWait, writerAwayAt, catalogueNode.nextDeadline, link.mirrorAt,
+            link.askAt,
             replication.nextDeadline,
         ].compactMap { $0 }
         if let first = requests.values.lazy.map(\.deadline).min() { next.append(first) }
@@ -334,6 +373,8 @@ public struct Engine: Sendable {
         if let at = closeAt, at <= now { proposeClosing() }
         if let at = cedeAt, at <= now { proposeCessions() }
         if let at = assureAt, at <= now { assure() }
+        if let at = link.askAt, at <= now { askAgain() }
+        if let at = link.mirrorAt, at <= now { mirror() }
         if let at = rebind?.proposeAt, at <= now { proposeRebind() }
         if !proposals.isEmpty || !closeWaiters.isEmpty { refuseOpenCalls() }
         advanceAddressWaits()
@@ -347,115 +388,6 @@ public struct Engine: Sendable {
         if let undo = request.undo { takeBack(undo) }
         fail(
             id, DriverError(.unavailable, "timed out: \(request.awaiting.isEmpty ? writerText : "the disk or the kernel is slow")"))
-    }
-
-    // MARK: Calls
-
-    private mutating func open(_ id: RequestID, _ call: Call) {
-        requests[id] = OpenRequest(call: call, deadline: now + Self.requestBudget)
-        if case .driver(let request) = call, let response = request.constantResponse { return finish(id, .driver(response)) }
-        if case .driver(.activate) = call { return perform(id) }
-        guard isReady else { return fail(id, DriverError(.unavailable, "swift-overlay is still starting")) }
-        guard requests.count <= Self.openRequests else { return fail(id, DriverError(.unavailable, "too many calls at once")) }
-        perform(id)
-    }
-
-    mutating func perform(_ id: RequestID) {
-        guard var request = requests[id] else { return }
-        request.rounds += 1
-        requests[id] = request
-        guard request.rounds <= Self.rounds else {
-            return fail(id, DriverError(.unavailable, "other hosts change the same network at the same time; try again"))
-        }
-        let step: Step
-        do throws(DriverError) {
-            switch request.call {
-            case .driver(let call): step = try perform(call, id)
-            case .control(let call): step = try perform(call, id)
-            case .admission(let member): step = try perform(admission: member)
-            }
-        } catch {
-            return fail(id, error)
-        }
-        switch step {
-        case .reply(let reply): finish(id, reply)
-        case .wait: break
-        case .after(let effects, let reply, let undo):
-            let awaited = rules.contains(.durableAnswers) ? effects : []
-            guard !awaited.isEmpty else { return finish(id, reply) }
-            requests[id]?.awaiting = awaited
-            requests[id]?.reply = reply
-            requests[id]?.undo = undo
-        case .propose(let command):
-            guard !isWriterAway else { return fail(id, DriverError(.unavailable, writerText(wanting: command))) }
-            if !rules.contains(.appliedBlocks), let subnet = anticipate(command) {
-                propose(command, for: .claim(subnet), deadline: now + Self.proposalBudget)
-                return perform(id)
-            }
-            propose(command, for: .request(id), deadline: min(request.deadline, now + Self.proposalBudget))
-        }
-    }
-
-    private mutating func perform(_ call: DriverRequest, _ id: RequestID) throws(DriverError) -> Step {
-        switch call {
-        case .activate:
-            // An engine that asks who we are has just started: its containers may be gone without a word.
-            repairSoon()
-            return .reply(.driver(.activated))
-        case .createNetwork(let call): return try createNetwork(call)
-        case .deleteNetwork(let network): return deleteNetwork(network)
-        case .createEndpoint(let call): return try createEndpoint(call)
-        case .deleteEndpoint(_, let endpoint): return deleteEndpoint(endpoint)
-        case .join(let call): return try join(call)
-        case .leave(_, let endpoint): return leave(endpoint)
-        case .requestPool(let call): return try requestPool(call, id)
-        case .releasePool(let subnet): return releasePool(subnet)
-        case .requestAddress(let call): return try requestAddress(call, id)
-        case .releaseAddress(let subnet, let address): return releaseAddress(subnet, address)
-        default: return .reply(.driver(call.constantResponse ?? .done))
-        }
-    }
-
-    mutating func finish(_ id: RequestID, _ reply: Reply) {
-        if case .contact(let contact) = reply {
-            requests[id]?.reply = nil
-            return effects.append(.contact(id, contact))
-        }
-        guard requests.removeValue(forKey: id) != nil else { return }
-        addressWaits[id] = nil
-        assuranceWaiters.remove(id)
-        switch reply {
-        case .driver(let response): effects.append(.respond(id, response))
-        case .control(let response): effects.append(.answer(id, response))
-        case .admission(let answer): effects.append(.admit(id, answer))
-        case .contact: break
-        }
-    }
-
-    mutating func fail(_ id: RequestID, _ error: DriverError) {
-        guard let request = requests[id] else { return }
-        switch request.call {
-        case .driver: finish(id, .driver(.failed(error)))
-        case .control: finish(id, .control(.refused(error.message)))
-        case .admission: finish(id, .admission(.refused(error.message)))
-        }
-    }
-
-    mutating func takeBack(_ undo: Undo) {
-        switch undo {
-        case .lease(let subnet, let address):
-            guard let lease = pools[subnet]?.release(address, now: now) else { return }
-            store([.delete(.lease, key: lease.storeKey)])
-        case .network(let id):
-            guard networks.removeValue(forKey: id) != nil else { return }
-            store([.delete(.network, key: id.wireBytes)])
-        case .endpoint(let id):
-            guard let endpoint = endpoints.removeValue(forKey: id) else { return }
-            withdraw(endpoint)
-            store([.delete(.endpoint, key: id.wireBytes)])
-        case .join(let id): undoJoin(id)
-        case .cluster: forgetCluster()
-        }
     }
 
     // MARK: Effects and their ends
@@ -480,7 +412,7 @@ public struct Engine: Sendable {
         return id
     }
 
-    private mutating func newEffect(for objects: [ObjectKey]) -> EffectID {
+    mutating func newEffect(for objects: [ObjectKey] = []) -> EffectID {
         let id = EffectID(value: nextEffect)
         nextEffect += 1
         for object in objects { inFlight[object] = id }

@@ -1,4 +1,5 @@
 public import OverlayCatalogue
+public import OverlayDNS
 public import OverlayDatapath
 public import OverlayDriver
 public import OverlayModel
@@ -44,6 +45,15 @@ public enum EngineEvent: Sendable {
     case observed(EffectID, ObservedState)
     /// 32 random bytes.
     case keyMade([UInt8])
+    /// What the engine's API tells unasked, and answers.
+    case engineNews(EngineAPINews)
+    case engineAnswer(EffectID, EngineAPIAnswer)
+    /// Questions of a sandbox are answered, or it is not there yet: nothing more is to be waited for.
+    case served(EffectID)
+    /// How it is with the questions of a sandbox: why they are not answered here, or nil.
+    case sandbox(String, failure: String?)
+    /// A sandbox is there no more.
+    case sandboxGone(String)
     /// The kernel could not be read: why.
     case notObserved(EffectID, String)
     /// Something else changed our namespaces.
@@ -76,6 +86,16 @@ public enum EngineEffect: Sendable {
     case observe(EffectID)
     /// The members, and the keys of packets between them, the newest first; none outside a cluster.
     case peers([Member], keys: [GossipKey])
+    /// A call of the engine's own API, which is never in the way of anything.
+    case engineCall(EffectID, EngineAPICall)
+    /// The names of a network; nil: it is of no concern here any more.
+    case names(NetworkID, NetworkNames?)
+    /// All subnets of the cluster.
+    case subnets([IPPrefix])
+    /// Questions of the sandbox at a path are to be answered from now on, with what is in its scope.
+    case serve(EffectID, String, SandboxScope)
+    /// No more.
+    case unserve(String)
     /// 32 random bytes are wanted, of a quality that a core does not have; they come with ``EngineEvent/keyMade(_:)``.
     case makeKey
     /// One datagram, not sealed, to who is no member any more.

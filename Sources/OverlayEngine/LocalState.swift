@@ -51,6 +51,8 @@ struct LocalNetwork: Hashable, Sendable, Wire {
     var id: EngineNetworkID
     var network: NetworkID
     var subnets: [SubnetID]
+    /// What the engine calls it; nil until it has told. From then on, its end is a user's doing.
+    var name: String?
 
     init(id: EngineNetworkID, network: NetworkID, subnets: [SubnetID]) {
         self.id = id
@@ -62,12 +64,14 @@ struct LocalNetwork: Hashable, Sendable, Wire {
         id = try reader.value()
         network = try reader.value()
         subnets = try reader.list(limit: Limits.subnetsPerNetwork)
+        name = try reader.optional()
     }
 
     func encode(to writer: inout ByteWriter) {
         writer.value(id)
         writer.value(network)
         writer.list(subnets)
+        writer.optional(name)
     }
 }
 
@@ -83,6 +87,14 @@ struct LocalEndpoint: Hashable, Sendable, Wire {
     var isJoined = false
     /// Between Join and DeleteEndpoint: it has a veth pair.
     var hasPort = false
+    /// Path of the container's network namespace; empty before Join.
+    var sandbox = ""
+    /// The driver-opt `name`.
+    var givenName: String?
+    /// What the engine has told of the container's names.
+    var learned = EndpointNames.none
+    /// Is the container on networks of other drivers, too?
+    var isElsewhere = false
     /// The batch that made the port; an observation from before it says nothing of the port. Of this life only.
     var portEffect: EffectID?
 
@@ -98,6 +110,9 @@ struct LocalEndpoint: Hashable, Sendable, Wire {
     }
 
     var addresses: [IPAddress] { [v4?.address, v6?.address].compactMap { $0 } }
+    var names: EndpointNames {
+        EndpointNames(names: [givenName].compactMap { $0 } + learned.names, ports: learned.ports)
+    }
     /// From CreateEndpoint to Leave.
     var isAnnounced: Bool { isJoined || !hasPort }
 
@@ -110,6 +125,10 @@ struct LocalEndpoint: Hashable, Sendable, Wire {
         v6 = try reader.optional()
         isJoined = try reader.bool()
         hasPort = try reader.bool()
+        sandbox = try reader.string(limit: Limits.stringBytes)
+        givenName = try reader.optional()
+        learned = try reader.value()
+        isElsewhere = try reader.bool()
     }
 
     func encode(to writer: inout ByteWriter) {
@@ -121,5 +140,9 @@ struct LocalEndpoint: Hashable, Sendable, Wire {
         writer.optional(v6)
         writer.bool(isJoined)
         writer.bool(hasPort)
+        writer.string(sandbox)
+        writer.optional(givenName)
+        writer.value(learned)
+        writer.bool(isElsewhere)
     }
 }

@@ -74,6 +74,31 @@ public enum NetworkNamespace {
         Descriptor(owning: try check(overlay_netns_socket(namespace.number, domain, type, number), "socket in namespace"))
     }
 
+    /// Takes a connection of a listening socket, non-blocking; nil where none waits.
+    public static func accept(_ socket: Int32) -> Descriptor? {
+        let number = overlay_accept(socket)
+        return number < 0 ? nil : Descriptor(owning: number)
+    }
+
+    /// Opens a file for reading as seen from a namespace; it goes on showing that one.
+    public static func openFile(_ path: String, in namespace: borrowing Descriptor) throws(SystemError) -> Descriptor {
+        Descriptor(owning: try check(overlay_netns_open(namespace.number, path), "open", path: path))
+    }
+
+    /// Does something on a throw-away thread in a namespace.
+    public static func run<T>(in namespace: borrowing Descriptor, _ work: () -> T) throws(SystemError) -> T {
+        var result: T?
+        let code = withoutActuallyEscaping(work) { work in
+            var job: () -> Void = { result = work() }
+            return withUnsafeMutablePointer(to: &job) { job in
+                overlay_netns_run(namespace.number, { $0?.assumingMemoryBound(to: (() -> Void).self).pointee() }, job)
+            }
+        }
+        _ = try check(code, "enter namespace")
+        guard let result else { throw SystemError(operation: "run in namespace", errno: EIO) }
+        return result
+    }
+
     /// Writes a file as seen from a namespace: /proc/sys/net shows each thread its own namespace's settings.
     public static func write(_ text: String, to path: String, in namespace: borrowing Descriptor) throws(SystemError) {
         _ = try check(overlay_netns_write(namespace.number, path, text), "write", path: path)

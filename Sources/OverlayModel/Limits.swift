@@ -24,8 +24,18 @@ public enum Limits {
     public static let blocksPerSubnet = 32_768
     /// Aux addresses of one subnet.
     public static let auxiliaryAddresses = 256
+    /// The name of a network, in bytes.
+    public static let networkNameBytes = 253
+    /// What a network's labels and options may take in the catalogue, in bytes, and how many of each kind there may be.
+    public static let descriptionBytes = 8192
+    public static let descriptionPairs = 128
     /// Subnets of one network.
     public static let subnetsPerNetwork = 32
+    /// Names of one endpoint, and their bytes together: a record with them fits a datagram.
+    public static let namesPerEndpoint = 20
+    public static let nameBytesPerEndpoint = 448
+    /// Exposed ports of one endpoint that are told.
+    public static let portsPerEndpoint = 16
     /// Endpoints of one owner on one network.
     public static let endpointsPerLog = 65_536
 }

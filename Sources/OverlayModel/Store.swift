@@ -18,6 +18,8 @@ public enum StoreSpace: String, CaseIterable, Sendable {
     case ceded
     /// Addresses of this host's blocks that may be in use, for all that is known since its state was found to be an old copy.
     case setAside
+    /// Networks that this host's user removed while others went on using them: they are not made here again by themselves.
+    case declined
 }
 
 /// One change of the durable state. A batch of them is one transaction.

@@ -6,12 +6,14 @@ public struct EndpointRecord: Hashable, Sendable {
     public var mac: MACAddress
     public var v4: IPAddress?
     public var v6: IPAddress?
+    public var names: EndpointNames
 
-    public init(endpoint: EndpointID, mac: MACAddress, v4: IPAddress?, v6: IPAddress?) {
+    public init(endpoint: EndpointID, mac: MACAddress, v4: IPAddress?, v6: IPAddress?, names: EndpointNames = .none) {
         self.endpoint = endpoint
         self.mac = mac
         self.v4 = v4
         self.v6 = v6
+        self.names = names
     }
 
     public var addresses: [IPAddress] { [v4, v6].compactMap { $0 } }
@@ -23,6 +25,7 @@ extension EndpointRecord: Wire {
         mac = try reader.value()
         v4 = try reader.optional()
         v6 = try reader.optional()
+        names = try reader.value()
         guard !mac.isMulticast, mac != .zero else { throw .invalid("endpoint MAC") }
         guard v4?.family ?? .v4 == .v4, v6?.family ?? .v6 == .v6 else { throw .invalid("endpoint address") }
     }
@@ -32,6 +35,7 @@ extension EndpointRecord: Wire {
         writer.value(mac)
         writer.optional(v4)
         writer.optional(v6)
+        writer.value(names)
     }
 }
 

@@ -1,4 +1,5 @@
 import OverlayCatalogue
+import OverlayDNS
 import OverlayDatapath
 import OverlayEngine
 import OverlayMembership
@@ -62,12 +63,58 @@ extension World {
                 live[vni, default: []].append((index, records))
             }
         }
+        let told = toldNames(by: up)
         for index in up {
+            if let text = nameDifference(index, among: up, told) { return text }
             for (vni, state) in nodes[index].kernel.state.networks.sorted(by: { $0.key < $1.key }) {
                 if let text = difference(index, vni, state, live[vni] ?? []) { return text }
             }
             for (vni, hosts) in live where hosts.contains(where: { $0.host == index }) {
                 if nodes[index].kernel.state.networks[vni] == nil { return "host\(index + 1) has no network \(vni) in its kernel" }
+            }
+        }
+        return nil
+    }
+
+    private struct ToldNames {
+        var byHost: [Int: [String: [IPAddress]]] = [:]
+        var all: [String: [IPAddress]] = [:]
+    }
+
+    /// What the running nodes' containers are called, by network.
+    private func toldNames(by up: [Int]) -> [VNI: ToldNames] {
+        var told: [VNI: ToldNames] = [:]
+        for index in up {
+            for record in nodes[index].core.engine.localRecords {
+                for name in record.names {
+                    told[record.vni, default: ToldNames()].byHost[index, default: [:]][name, default: []] += record.addresses
+                    told[record.vni, default: ToldNames()].all[name, default: []] += record.addresses
+                }
+            }
+        }
+        return told.mapValues { one in
+            ToldNames(byHost: one.byHost, all: one.all.mapValues { $0.sorted() })
+        }
+    }
+
+    /// Are a node's names those of the containers of all nodes that it thinks are there?
+    private func nameDifference(_ index: Int, among up: [Int], _ told: [VNI: ToldNames]) -> String? {
+        let engine = nodes[index].core.engine
+        let away = up.filter { $0 != index && engine.state(of: nodeID($0)) == .unreachable }
+        for (id, table) in engine.names.sorted(by: { $0.key < $1.key }) {
+            let all = engine.catalogue.networks[id].flatMap { told[$0.vni] } ?? ToldNames()
+            var names = all.all
+            if !away.isEmpty {
+                names = [:]
+                for (host, own) in all.byHost where !away.contains(host) { names.merge(own) { $0 + $1 } }
+                names = names.mapValues { $0.sorted() }
+            }
+            // Of a node that is not there others may still tell.
+            let known = up.count == nodes.count ? table.all : table.all.filter { names[$0.key] != nil }
+            guard known == names else {
+                let missing = names.filter { known[$0.key] != $0.value }.keys.sorted()
+                let extra = known.filter { names[$0.key] != $0.value }.keys.sorted()
+                return "host\(index + 1), names of \(id.short): missing \(missing.prefix(3)), too many \(extra.prefix(3))"
             }
         }
         return nil

@@ -66,9 +66,12 @@ extension World {
         }
     }
 
-    /// - Parameter willAnnounce: Called before CreateEndpoint, the call that others learn of the endpoint by.
+    /// - Parameters:
+    ///   - isNamed: With the driver-opt `name`.
+    ///   - willAnnounce: Called before CreateEndpoint, the call that others learn of the endpoint by.
     public func attach(
-        _ index: Int, _ name: String, to network: Created, address: IPAddress? = nil, willAnnounce: (MACAddress) -> Void = { _ in }
+        _ index: Int, _ name: String, to network: Created, address: IPAddress? = nil, isNamed: Bool = true,
+        willAnnounce: (MACAddress) -> Void = { _ in }
     ) throws -> Attached {
         let mac = Self.mac(name)
         let request = RequestAddress(pool: network.pool, address: address, purpose: .endpoint(mac))
@@ -80,7 +83,9 @@ extension World {
                 call(
                     index,
                     .createEndpoint(
-                        CreateEndpoint(network: network.network, endpoint: endpoint, v4: prefix, v6: nil, mac: mac, options: [:]))))
+                        CreateEndpoint(
+                            network: network.network, endpoint: endpoint, v4: prefix, v6: nil, mac: mac,
+                            options: isNamed ? [OptionName.endpointName: .string(name)] : [:]))))
             do {
                 _ = try checked(
                     call(index, .join(Join(network: network.network, endpoint: endpoint, sandboxKey: "/run/docker/netns/1"))))
@@ -109,7 +114,8 @@ extension World {
                 done(nil)
             }
             let create = CreateEndpoint(
-                network: network.network, endpoint: endpoint, v4: prefix, v6: nil, mac: mac, options: [:])
+                network: network.network, endpoint: endpoint, v4: prefix, v6: nil, mac: mac,
+                options: [OptionName.endpointName: .string(name)])
             begin(index, .createEndpoint(create)) { [unowned self] answer in
                 if case .failed = answer { return takeBack() }
                 let join = Join(network: network.network, endpoint: endpoint, sandboxKey: "/run/docker/netns/1")

@@ -96,6 +96,8 @@ public final class World {
     public var onDeclaration: ((_ observer: Int, _ subject: Int) -> Void)?
     /// Broken invariants.
     public internal(set) var violations: [String] = []
+    /// Engines with an API, by node.
+    var engines: [Int: VirtualEngine] = [:]
     private var contacts: [RequestID: (node: Int, from: Int)] = [:]
     /// What goes on with an answer.
     private var continuations: [RequestID: (DriverResponse) -> Void] = [:]
@@ -242,6 +244,9 @@ public final class World {
             }
         case .raiseBoot(let boot): nodes[index].seal = max(nodes[index].seal, boot)
         case .peers(let members, _): nodes[index].peers = Set(members.map(\.id))
+        case .engineCall(let id, let call): engineCall(index, id, call)
+        case .serve(let id, _, _): schedule(.event(index, boot: nodes[index].boot, .engine(.served(id))), in: .microseconds(100))
+        case .names, .subnets, .unserve: break
         case .makeKey:
             let key = (0..<32).map { _ in UInt8(truncatingIfNeeded: random.next()) }
             schedule(.event(index, boot: nodes[index].boot, .engine(.keyMade(key))), in: .milliseconds(1))

@@ -232,47 +232,6 @@ struct NodeCommand: AsyncParsableCommand {
     }
 }
 
-struct NetworkCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "network", abstract: "Networks of the cluster.", subcommands: [List.self, Inspect.self])
-
-    struct List: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(commandName: "ls", abstract: "List the networks.")
-        @OptionGroup var client: ClientOptions
-        @Option(help: "text or json.") var format = OutputFormat.text
-
-        func run() async throws {
-            let data = try await client.raw(.GET, "/networks")
-            if format == .json { return print(String(decoding: data, as: UTF8.self), terminator: "") }
-            let networks = try JSONDecoder().decode([NetworkReport].self, from: data)
-            printTable(
-                ["NETWORK ID", "NAME", "VNI", "SUBNET", "ENDPOINTS", "NODES"],
-                networks.map { network in
-                    [
-                        String(network.id.prefix(12)), network.name.isEmpty ? "-" : network.name, "\(network.vni)",
-                        network.subnets.map(\.subnet).joined(separator: ","), "\(network.endpoints.count)",
-                        network.nodes.joined(separator: ","),
-                    ]
-                })
-        }
-    }
-
-    struct Inspect: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(commandName: "inspect", abstract: "Show one network.")
-        @OptionGroup var client: ClientOptions
-        @Argument(help: "Name, id, or the engine's id.") var network: String
-
-        func run() async throws {
-            let escaped = network.utf8.map { byte in
-                (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte) || byte == 45 || byte == 46
-                    || byte == 95
-                    ? String(UnicodeScalar(byte)) : "%" + String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
-            }.joined()
-            try printJSON(try await client.ask(.GET, "/networks?name=\(escaped)", as: NetworkReport.self))
-        }
-    }
-}
-
 struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "status", abstract: "Show how this node is.")
     @OptionGroup var client: ClientOptions
@@ -291,11 +250,15 @@ struct StatusCommand: AsyncParsableCommand {
                 "index \(status.catalogueIndex)" + (status.generation.map { ", generation \($0)" } ?? "")
                     + (status.writer.map { ", writer \($0) (\(status.writerState ?? "?"))" } ?? "")
             ),
+            (
+                "Engine", status.engine.state + (status.engine.apiVersion.map { ", API \($0)" } ?? "")
+            ),
             ("Members", "\(status.reachable) of \(status.members) reachable"),
             (
                 "Networks",
                 "\(status.networks.count), \(status.endpoints) endpoints here, \(status.leases) addresses handed out here"
             ),
+            ("Names", "answered in \(status.sandboxes) containers here"),
         ]
         for (name, value) in rows { print(name + ":" + String(repeating: " ", count: 11 - name.count) + value) }
         for problem in status.problems { print("Problem:   \(problem)") }

@@ -21,6 +21,17 @@ struct DaemonCommand: AsyncParsableCommand {
     var dataPathAddr: String?
     @Option(help: "UDP port of VXLAN; counts on `init`, others take it from the cluster. (default: 4789)")
     var dataPathPort: Int?
+    @Option(
+        help:
+            "The engine's own API, for names and networks of other hosts; none does without. (default: unix:///var/run/docker.sock)"
+    )
+    var engine: String?
+    @Option(help: "on or off: answer questions for names in containers. (default: on)")
+    var dns: String?
+    @Option(help: "How long answers for names hold, in seconds. (default: 2)")
+    var dnsTtl: Int?
+    @Option(help: "Questions for names that one container may ask in a second; 0 is no bound. (default: 200000)")
+    var dnsRate: Int?
     @Option(help: "local; global is for the managed plugin in Swarm.")
     var scope: String?
     @Flag(help: "Take the state of a host with another machine id for this one's, whose id was changed on purpose.")
@@ -52,6 +63,22 @@ struct DaemonCommand: AsyncParsableCommand {
                 throw ValidationError("--data-path-port takes 1024 to 65535, not \(value)")
             }
             configuration.dataPathPort = port
+        }
+        if let value = setting("engine", engine) { configuration.engine = value == "none" ? nil : value }
+        switch setting("dns", dns) ?? "on" {
+        case "on": break
+        case "off": configuration.answersNames = false
+        case let other: throw ValidationError("--dns takes on or off, not \(other)")
+        }
+        if let value = setting("dns-ttl", dnsTtl.map(String.init)) {
+            guard let ttl = UInt32(value), ttl <= 86_400 else {
+                throw ValidationError("--dns-ttl takes 0 to 86400 seconds, not \(value)")
+            }
+            configuration.dnsTTL = ttl
+        }
+        if let value = setting("dns-rate", dnsRate.map(String.init)) {
+            guard let rate = Int(value), rate >= 0 else { throw ValidationError("--dns-rate takes a number, not \(value)") }
+            configuration.dnsRate = rate
         }
         switch setting("scope", scope) ?? "local" {
         case "local": break

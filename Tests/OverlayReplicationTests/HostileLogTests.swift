@@ -97,10 +97,17 @@ import Testing
 
     /// The largest of each kind fits a datagram with its seal.
     @Test func theLargestMessagesFitADatagram() {
-        let large = EndpointRecord(
+        var large = EndpointRecord(
             endpoint: EndpointID(String(repeating: "f", count: 64))!, mac: MACAddress(bits: 2),
             v4: IPAddress(v4: 255, 255, 255, 255), v6: IPAddress(family: .v6, bits: .max))
-        #expect(large.wireBytes.count <= 98)
+        #expect(large.wireBytes.count <= 106)
+        // One with all the names and ports that there may be is a batch, and a part, of its own.
+        let tail = String(repeating: "x", count: Limits.nameBytesPerEndpoint / Limits.namesPerEndpoint - 2)
+        large.names = EndpointNames(
+            names: (10..<10 + Limits.namesPerEndpoint).map { "\($0)\(tail)" },
+            ports: (0..<100).map { ExposedPort(number: $0, transport: .udp) })
+        #expect(large.names.names.count == Limits.namesPerEndpoint && large.names.ports.count == Limits.portsPerEndpoint)
+        #expect(large.wireBytes.count <= Budget.batch - 1)
         let attachment = Attachment(vtep: IPAddress(family: .v6, bits: .max), mtu: 65_535)!
         var pending = PendingChanges()
         let contents = LogContents()

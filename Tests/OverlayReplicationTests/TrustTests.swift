@@ -116,9 +116,11 @@ import Testing
             case .altered: part.records[0].mac = MACAddress(bits: 0x02FF_0000_0000)
             case .omitted: part.records.removeLast()
             case .resurrected:
-                part.records = (part.records + [LogNetwork.record(5000 + Int(part.index))]).sorted { $0.endpoint < $1.endpoint }
+                // In the place of another: a part is full.
+                part.records = (part.records.dropFirst() + [LogNetwork.record(5000 + Int(part.index))])
+                    .sorted { $0.endpoint < $1.endpoint }
             case .disordered: part.records.swapAt(0, 1)
-            case .doubled: part.records.append(part.records[part.records.count - 1])
+            case .doubled: part.records[0] = part.records[1]
             case .otherAttachment: part.attachment = LogNetwork.attachment(2)
             case .otherRoot: part.root[0] ^= 1
             case .otherTotal: part.total += part.index % 2 == 0 ? 1 : 0

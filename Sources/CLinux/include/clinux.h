@@ -34,3 +34,36 @@ int overlay_random(void *bytes, size_t count);
 int overlay_release_code(void);
 /// CLOCK_MONOTONIC in nanoseconds.
 int overlay_monotonic(int64_t *nanoseconds);
+
+/// Opens a file for reading as seen from a namespace; it goes on showing that namespace's (/proc/thread-self/net).
+int overlay_netns_open(int ns, const char *path);
+/// Runs `work` on a thread in a namespace.
+int overlay_netns_run(int ns, void (*work)(void *), void *argument);
+
+/// Datagrams that are received together, and the answers to them that are sent together (recvmmsg(2), sendmmsg(2)).
+struct overlay_batch;
+/// Room for `count` datagrams of `size` bytes each; NULL when there is no memory.
+struct overlay_batch *overlay_batch_new(unsigned count, size_t size);
+void overlay_batch_free(struct overlay_batch *batch);
+/// Receives what is there, at most `count`; never waits. Answers that were not sent are forgotten.
+int overlay_batch_receive(struct overlay_batch *batch, int fd);
+/// The bytes of a datagram that was received; NULL for one that was longer than there is room for.
+const unsigned char *overlay_batch_bytes(const struct overlay_batch *batch, unsigned index, size_t *length);
+/// Where it came from: address and port in network byte order (IPv4).
+void overlay_batch_source(const struct overlay_batch *batch, unsigned index, uint32_t *address, uint16_t *port);
+/// Keeps an answer to it, to be sent; what is longer than there is room for is not kept.
+void overlay_batch_answer(struct overlay_batch *batch, unsigned index, const void *bytes, size_t length);
+/// Sends the answers. What the socket has no room for is lost, as datagrams are. Returns how many went.
+int overlay_batch_send(struct overlay_batch *batch, int fd);
+
+/// epoll(7), level-triggered.
+int overlay_epoll_new(void);
+enum { overlay_readable = 1, overlay_writable = 2, overlay_ended = 4 };
+/// Watches a descriptor for a set of the above; `again` changes that of one that is watched.
+int overlay_epoll_watch(int epoll, int fd, uint64_t token, uint32_t events, int again);
+/// Waits at most so many milliseconds for what is ready.
+int overlay_epoll_wait(int epoll, uint64_t *tokens, uint32_t *events, int capacity, int milliseconds);
+/// A counter that wakes whoever watches it.
+int overlay_eventfd(void);
+/// Takes a connection, non-blocking.
+int overlay_accept(int fd);

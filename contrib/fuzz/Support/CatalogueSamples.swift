@@ -68,6 +68,10 @@ public enum CatalogueSamples {
         for (proposer, command) in commands { add(proposer, command) }
         if let network = catalogue.networkOfSubnet[SubnetID(1)] {
             add(writer, .configure(network, adopting: [SubnetID(2)], NetworkSettings(mtu: 1400, isEncrypted: true)))
+            let description = NetworkDescription(
+                name: "shop", labels: ["a": "b"], options: ["c": "d"], ipamOptions: ["net": "e"], auxiliary: ["f": "10.0.0.9"],
+                isIPv6: true, isAttachable: true)
+            if let description { add(writer, .describe(network, description)) }
         }
         return (entries, catalogue)
     }()
@@ -78,7 +82,10 @@ public enum CatalogueSamples {
     public static var catalogue: Catalogue { history.catalogue }
     /// What ends things.
     public static var endings: [Entry] {
-        [(other, Command.closeSubnet(SubnetID(1))), (writer, .remove(other, now: false)), (writer, .endRest([other]))].enumerated()
+        [
+            (other, Command.closeSubnet(SubnetID(1), removing: true)), (writer, .remove(other, now: false)),
+            (writer, .endRest([other])),
+        ].enumerated()
             .map {
                 Entry(
                     index: catalogue.index + UInt64($0) + 1, generation: 1, proposer: $1.0, epoch: 1, sequence: 100 + UInt64($0),

@@ -11,16 +11,21 @@ import OverlayModel
         return [1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, hasOPT ? 1 : 0] + name + [0, 0, type, 0, 1] + (hasOPT ? opt : [])
     }
     let address = IPAddress(v4: 10, 0, 0, 2)
-    let names = NetworkNames(
-        title: "net",
-        records: [
-            "web": NameRecords(addresses: (0..<60).map { IPAddress(v4: 10, 0, 0, $0 + 2) }),
-            "db.1": NameRecords(addresses: [address], services: [.pointer(DNSName("db.1")!)]),
-        ], reverse: [address: "db.1"])
-    let view = NameView(networks: [names], subnets: [IPPrefix("10.0.0.0/24")!, IPPrefix("fd00::/64")!])
+    var names = NetworkNames(title: "net-1")
+    for number in 0..<60 as Range<UInt8> {
+        names.insert(
+            NamedEndpoint(
+                endpoint: EndpointID(unchecked: "0123456789\(10 + number)"), names: ["web-\(number)", "web"],
+                addresses: [IPAddress(v4: 10, 0, 0, number + 2)], ports: [ExposedPort(number: 80, transport: .tcp)]))
+    }
+    names.insert(NamedEndpoint(endpoint: EndpointID(unchecked: "0123456789ab"), names: ["db.1"], addresses: [address]))
+    var tables = NameTables()
+    let network = NetworkID(bits: 1)
+    tables.networks[network] = names
+    tables.setSubnets([IPPrefix("10.0.0.0/24")!, IPPrefix("fd00::/64")!])
     let seeds = [
-        question(["web"], type: 1, hasOPT: false), question(["web", "net"], type: 28, hasOPT: true),
-        question(["db", "1", "NET"], type: 255, hasOPT: true),
+        question(["web"], type: 1, hasOPT: false), question(["web", "net-1"], type: 28, hasOPT: true),
+        question(["db", "1", "NET-1"], type: 255, hasOPT: true), question(["_80", "_tcp", "web"], type: 33, hasOPT: true),
         question(["2", "0", "0", "10", "in-addr", "arpa"], type: 12, hasOPT: false),
         question(Array(repeating: "0", count: 30) + ["d", "f", "ip6", "arpa"], type: 12, hasOPT: true),
     ]
@@ -36,7 +41,11 @@ import OverlayModel
         }
         require(bytes.dropFirst(12).starts(with: query.name.wire), "the name is that of the question")
         var generator = SeededGenerator(seed: 1)
-        guard case .answer(let response) = view.decide(query, using: &generator) else { return }
+        // Half of them from an internal network.
+        let scope = SandboxScope(networks: [network], forwards: query.id & 1 == 0)
+        guard case .answer(let response) = tables.decide(query, in: scope, using: &generator) else {
+            return require(scope.forwards, "nothing goes out of an internal network")
+        }
         for limit in [DNSResponse.plainLimit, DNSResponse.datagramLimit(for: query), DNSResponse.streamLimit] {
             let answer = response.bytes(for: query, limit: limit)
             require(answer.count <= limit, "\(answer.count) bytes are within \(limit)")

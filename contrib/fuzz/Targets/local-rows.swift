@@ -13,7 +13,11 @@ import OverlayModel
         id: EndpointID(unchecked: "0123456789ab"), engineNetwork: engineNetwork, network: network, mac: mac,
         v4: IPPrefix("10.0.0.2/24"), v6: IPPrefix("fd00::2/64"))
     endpoint.isJoined = true
-    let local = LocalNetwork(id: engineNetwork, network: network, subnets: [SubnetID(1), SubnetID(2)])
+    endpoint.sandbox = "/run/docker/netns/1"
+    endpoint.givenName = "web"
+    endpoint.learned = EndpointNames(names: ["web.1", "db"], ports: [ExposedPort(number: 80, transport: .tcp)])
+    var local = LocalNetwork(id: engineNetwork, network: network, subnets: [SubnetID(1), SubnetID(2)])
+    local.name = "shop"
     let leases = ["10.0.0.2", "fd00::2"].map { Lease(subnet: SubnetID(1), address: IPAddress($0)!, mac: mac) }
     let cession = Cession(subnet: SubnetID(1), range: AddressRange(IPAddress("10.0.0.16")!))
     let seeds = [[0] + local.wireBytes, [1] + endpoint.wireBytes, [3] + cession.wireBytes] + leases.map { [2] + $0.wireBytes }

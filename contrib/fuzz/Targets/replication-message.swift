@@ -6,7 +6,9 @@ import OverlayModel
 @_silgen_name("fuzzTarget") public func target() -> Target {
     let key = LogKey(network: NetworkID(bits: 5), owner: NodeID(bits: 6))
     let position = LogPosition(life: 1, sequence: 5)
-    let bare = EndpointRecord(endpoint: EndpointID(unchecked: "0123456789ab"), mac: MACAddress(bits: 2), v4: nil, v6: nil)
+    let bare = EndpointRecord(
+        endpoint: EndpointID(unchecked: "0123456789ab"), mac: MACAddress(bits: 2), v4: nil, v6: nil,
+        names: EndpointNames(names: ["web"], ports: [ExposedPort(number: 80, transport: .tcp)]))
     var whole = bare
     whole.endpoint = EndpointID(unchecked: "0123456789ac")
     whole.v4 = IPAddress("10.0.0.2")

@@ -1,0 +1,112 @@
+import Glibc
+import OverlayLinux
+
+/// What is open in one sandbox. It keeps the namespace alive for as long as it is.
+final class SandboxSockets: Sendable {
+    /// Where questions arrive.
+    let datagrams: Descriptor
+    let listener: Descriptor
+    /// Asks Docker's resolver.
+    let upstream: Descriptor
+    /// /proc/net/udp and tcp of the sandbox: where Docker's resolver listens.
+    private let udpTable: Descriptor
+    private let tcpTable: Descriptor
+    /// The namespace, for further sockets in it.
+    let namespace: Descriptor
+    let udpPort: UInt16
+    let tcpPort: UInt16
+    private let upstreamPort: UInt16
+
+    /// Docker's resolver (libnetwork resolver.go), which is ours to answer for.
+    static let address: UInt32 = 0x7F00_000B
+
+    /// - Throws: ENETUNREACH while the sandbox's loopback is down.
+    init(in namespace: consuming Descriptor) throws(SystemError) {
+        func socket(_ type: Int32, _ namespace: borrowing Descriptor, from address: UInt32) throws(SystemError) -> Descriptor {
+            let flags = Int32(SOCK_NONBLOCK.rawValue)
+            let descriptor = try NetworkNamespace.openSocket(in: namespace, domain: AF_INET, type: type | flags, protocol: 0)
+            try Self.bind(descriptor.number, address)
+            return descriptor
+        }
+        // Before its loopback is up there is no such address: a socket that is bound then never sends from it.
+        let probe = try NetworkNamespace.openSocket(in: namespace, domain: AF_INET, type: Int32(SOCK_DGRAM.rawValue), protocol: 0)
+        guard Self.withEndpoint(Self.endpoint(Self.address, 53), { connect(probe.number, $0, $1) }) == 0 else {
+            throw SystemError(operation: "reach 127.0.0.11 in sandbox", errno: errno)
+        }
+        datagrams = try socket(Int32(SOCK_DGRAM.rawValue), namespace, from: Self.address)
+        // What comes in bursts waits here while others have their turn.
+        var room: Int32 = 1 << 20
+        setsockopt(datagrams.number, SOL_SOCKET, SO_RCVBUF, &room, socklen_t(MemoryLayout.size(ofValue: room)))
+        listener = try socket(Int32(SOCK_STREAM.rawValue), namespace, from: Self.address)
+        guard listen(listener.number, 64) == 0 else { throw SystemError(operation: "listen", errno: errno) }
+        upstream = try socket(Int32(SOCK_DGRAM.rawValue), namespace, from: 0x7F00_0001)
+        udpPort = try Self.port(datagrams.number)
+        tcpPort = try Self.port(listener.number)
+        upstreamPort = try Self.port(upstream.number)
+        udpTable = try NetworkNamespace.openFile("/proc/thread-self/net/udp", in: namespace)
+        tcpTable = try NetworkNamespace.openFile("/proc/thread-self/net/tcp", in: namespace)
+        self.namespace = namespace
+    }
+
+    static func endpoint(_ address: UInt32, _ port: UInt16) -> sockaddr_in {
+        var endpoint = sockaddr_in()
+        endpoint.sin_family = sa_family_t(AF_INET)
+        endpoint.sin_addr.s_addr = address.bigEndian
+        endpoint.sin_port = port.bigEndian
+        return endpoint
+    }
+
+    static func withEndpoint<T>(_ endpoint: sockaddr_in, _ body: (UnsafePointer<sockaddr>, socklen_t) -> T) -> T {
+        withUnsafePointer(to: endpoint) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+        }
+    }
+
+    private static func bind(_ socket: Int32, _ address: UInt32) throws(SystemError) {
+        guard withEndpoint(endpoint(address, 0), { Glibc.bind(socket, $0, $1) }) == 0 else {
+            throw SystemError(operation: "bind in sandbox", errno: errno)
+        }
+    }
+
+    private static func port(_ socket: Int32) throws(SystemError) -> UInt16 {
+        var endpoint = sockaddr_in()
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let result = withUnsafeMutablePointer(to: &endpoint) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(socket, $0, &length) }
+        }
+        guard result == 0 else { throw SystemError(operation: "getsockname", errno: errno) }
+        return UInt16(bigEndian: endpoint.sin_port)
+    }
+
+    /// Where Docker's resolver takes datagrams; nil while it is not there.
+    func resolverUDPPort() -> UInt16? { Self.port(in: udpTable.number, state: nil, but: udpPort) }
+    /// And connections.
+    func resolverTCPPort() -> UInt16? { Self.port(in: tcpTable.number, state: "0A", but: tcpPort) }
+
+    /// Lines as in `  12: 0B00007F:D5A5 00000000:0000 07 …`, numbers in hexadecimal, the address in host byte order.
+    private static func port(in table: Int32, state: String?, but own: UInt16) -> UInt16? {
+        let local = String(address.bigEndian, radix: 16, uppercase: true)
+        let wanted = String(repeating: "0", count: 8 - local.count) + local
+        var text: [UInt8] = []
+        var offset = 0
+        // A container may have very many sockets; Docker's is among the first that were opened.
+        while text.count < 1 << 20 {
+            var piece = [UInt8](repeating: 0, count: 16_384)
+            let count = pread(table, &piece, piece.count, off_t(offset))
+            guard count > 0 else { break }
+            text += piece.prefix(count)
+            offset += count
+        }
+        for line in text.split(separator: UInt8(ascii: "\n")).dropFirst() {
+            let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 4)
+            guard fields.count >= 4 else { continue }
+            let ends = fields[1].split(separator: UInt8(ascii: ":"))
+            guard ends.count == 2, String(decoding: ends[0], as: UTF8.self) == wanted,
+                state == nil || String(decoding: fields[3], as: UTF8.self) == state,
+                let port = UInt16(String(decoding: ends[1], as: UTF8.self), radix: 16), port != own, port != 0
+            else { continue }
+            return port
+        }
+        return nil
+    }
+}

@@ -1,0 +1,125 @@
+import Glibc
+import OverlayDNS
+import OverlayLinux
+
+/// Opens sandboxes and closes them, on a thread that may wait for the kernel.
+actor Sandboxes {
+    /// A namespace that is not there yet is looked for as often, for so long, and then less.
+    private static let looks: [(every: Duration, until: Duration)] = [
+        (.milliseconds(5), .seconds(2)), (.milliseconds(50), .seconds(30)), (.seconds(1), .seconds(1 << 40)),
+    ]
+    private static let checkPeriod = Duration.seconds(5)
+
+    private struct Sandbox {
+        var scope: SandboxScope
+        var open: (redirect: Redirect, identity: UInt64)?
+        var watch: Task<Void, Never>?
+    }
+
+    private let executor = ThreadExecutor(name: "dns-sandboxes")
+    nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+    private let loop: AnswerLoop
+    private let changed: @Sendable (String, DNSServer.State) -> Void
+    private var all: [String: Sandbox] = [:]
+    private var isStopped = false
+
+    init(loop: AnswerLoop, changed: @escaping @Sendable (String, DNSServer.State) -> Void) {
+        self.loop = loop
+        self.changed = changed
+    }
+
+    /// In the order of the calls.
+    nonisolated func submit(_ work: @escaping @Sendable (isolated Sandboxes) -> Void) {
+        executor.execute { self.assumeIsolated { work($0) } }
+    }
+
+    func serve(_ path: String, _ scope: SandboxScope, _ done: @Sendable (DNSServer.State) -> Void) {
+        guard !isStopped else { return done(.failed("the daemon stops")) }
+        if all[path]?.open != nil {
+            all[path]?.scope = scope
+            loop.submit(.scope(path, scope))
+            return done(.serving)
+        }
+        if all[path] != nil {
+            all[path]?.scope = scope
+            return done(.waiting)
+        }
+        all[path] = Sandbox(scope: scope)
+        let state = open(path)
+        done(state)
+        watch(path)
+    }
+
+    func end(_ path: String) {
+        close(path)
+        all.removeValue(forKey: path)?.watch?.cancel()
+    }
+
+    func stop() {
+        isStopped = true
+        for path in all.keys.sorted() { end(path) }
+    }
+
+    /// The rules go before what they lead to.
+    private func close(_ path: String) {
+        guard all[path]?.open != nil else { return }
+        all[path]?.open = nil
+        loop.submit(.remove(path))
+    }
+
+    private func open(_ path: String) -> DNSServer.State {
+        guard let scope = all[path]?.scope else { return .gone }
+        do {
+            guard try NetworkNamespace.state(path: path) == .namespace, let identity = try NetworkNamespace.identity(path: path)
+            else { return .waiting }
+            let namespace = try NetworkNamespace.open(path: path)
+            let redirect = try Redirect(in: namespace)
+            let sockets = try SandboxSockets(in: namespace)
+            loop.submit(.add(path, sockets, scope))
+            do {
+                try redirect.begin(udp: sockets.udpPort, tcp: sockets.tcpPort)
+                all[path]?.open = (redirect, identity)
+            } catch {
+                loop.submit(.remove(path))
+                throw error
+            }
+            return .serving
+        } catch let error as SystemError where error.errno == ENOENT || error.errno == ENETUNREACH {
+            return .waiting
+        } catch {
+            return .failed("\(error)")
+        }
+    }
+
+    private func watch(_ path: String) {
+        all[path]?.watch = Task { await self.follow(path) }
+    }
+
+    /// Until the sandbox is served no more.
+    private func follow(_ path: String) async {
+        var waited = Duration.zero
+        var last: DNSServer.State = all[path]?.open == nil ? .waiting : .serving
+        while all[path] != nil, !Task.isCancelled {
+            let pause =
+                last == .serving ? Self.checkPeriod : Self.looks.first { waited < $0.until }?.every ?? Self.checkPeriod
+            try? await Task.sleep(for: pause)
+            guard let sandbox = all[path], !Task.isCancelled else { return }
+            waited = waited + pause
+            if let open = sandbox.open {
+                let identity = try? NetworkNamespace.identity(path: path)
+                let isThere = (try? NetworkNamespace.state(path: path)) == .namespace && identity == open.identity
+                guard !isThere else { continue }
+                close(path)
+                waited = .zero
+                last = .waiting
+                changed(path, .gone)
+                continue
+            }
+            let state = self.open(path)
+            if state != last, state != .waiting { changed(path, state) }
+            if state != .waiting { last = state }
+            // What fails is not tried as often as what is only not there yet.
+            if case .failed = state { waited = max(waited, .seconds(30)) }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+import FoundationEssentials
+import NIOCore
+import NIOHTTP1
+import OverlayDriver
+import OverlayModel
+
+/// Calls into requests, answers and events into values. The shapes are moby's `api/swagger.yaml`, 1.41 and later.
+struct EngineCodec: Sendable {
+    /// The plugin's name, as the engine knows it.
+    let driver: String
+
+    /// `GET /events` of what is told in ``EngineAPINews``.
+    static let eventsTarget =
+        "/events?filters="
+        + percentEncoded(
+            #"{"type":["network","container"],"event":["create","connect","disconnect","destroy","start","rename","die"]}"#)
+
+    /// Is a network of this driver ours? A managed plugin's name carries a tag, which users leave out.
+    func isOurs(_ name: String) -> Bool {
+        name == driver || Self.withoutTag(name) == driver || name == Self.withoutTag(driver)
+    }
+
+    private static func withoutTag(_ name: String) -> String {
+        // What comes before a slash is a registry, and its colon that of a port.
+        guard let colon = name.lastIndex(of: ":"), !name[colon...].contains("/") else { return name }
+        return String(name[..<colon])
+    }
+
+    /// The `message` of a refusal.
+    static func message(_ body: ByteBuffer) -> String? {
+        struct Refusal: Decodable {
+            var message: String
+        }
+        guard let words = (try? decode(Refusal.self, body))?.message, !words.isEmpty else { return nil }
+        return words
+    }
+
+    static func decode<T: Decodable>(_ type: T.Type, _ body: ByteBuffer) throws(EngineFailure) -> T {
+        do {
+            return try JSONDecoder().decode(type, from: Data(body.readableBytesView))
+        } catch let DecodingError.dataCorrupted(context) {
+            throw EngineFailure(words: "the engine's answer is not understood: \(context.debugDescription)")
+        } catch let DecodingError.typeMismatch(_, context) {
+            let field = context.codingPath.map(\.stringValue).joined(separator: ".")
+            throw EngineFailure(words: "the engine's answer is not understood: \(field): \(context.debugDescription)")
+        } catch {
+            throw EngineFailure(words: "the engine's answer is not understood: \(error)")
+        }
+    }
+
+    // MARK: Calls
+
+    func request(_ call: EngineAPICall) throws(EngineFailure) -> EngineRequest {
+        switch call {
+        case .networks: EngineRequest(target: "/networks", limit: 64 << 20)
+        case .containers: EngineRequest(target: "/containers/json", limit: 64 << 20)
+        case .network(let id): EngineRequest(target: "/networks/\(percentEncoded(id.text))")
+        case .container(let id):
+            EngineRequest(target: "/containers/\(percentEncoded(id.text))/json", patience: .seconds(60), mayBlock: true)
+        case .createNetwork(let network):
+            EngineRequest(method: .POST, target: "/networks/create", body: try Self.encode(NetworkToMake(network, driver: driver)))
+        case .removeNetwork(let id): EngineRequest(method: .DELETE, target: "/networks/\(percentEncoded(id.text))")
+        }
+    }
+
+    private static func encode(_ value: some Encodable) throws(EngineFailure) -> [UInt8] {
+        do {
+            return [UInt8](try JSONEncoder().encode(value))
+        } catch {
+            throw EngineFailure(words: "cannot be asked of the engine: \(error)")
+        }
+    }
+
+    // MARK: Answers
+
+    func answer(_ call: EngineAPICall, status: Int, body: ByteBuffer) -> EngineAPIAnswer {
+        guard (200...299).contains(status) else { return Self.failure(call, status: status, body: body) }
+        do {
+            return try success(call, body)
+        } catch {
+            return .unavailable(error.words)
+        }
+    }
+
+    private static func failure(_ call: EngineAPICall, status: Int, body: ByteBuffer) -> EngineAPIAnswer {
+        switch call {
+        case .network where status == 404, .container where status == 404, .removeNetwork where status == 404: .notFound
+        default: message(body).map { .refused($0) } ?? .unavailable("the engine answered with status \(status)")
+        }
+    }
+
+    private func success(_ call: EngineAPICall, _ body: ByteBuffer) throws(EngineFailure) -> EngineAPIAnswer {
+        switch call {
+        case .networks:
+            var networks: [EngineNetwork] = []
+            for shown in try Self.decode([NetworkShown].self, body) where isOurs(shown.driver) {
+                var network = try shown.network()
+                network.endpoints = [:]
+                networks.append(network)
+            }
+            return .networks(networks)
+        case .containers:
+            var containers: [EngineContainer] = []
+            for shown in try Self.decode([ContainerListed].self, body) { containers.append(try shown.container()) }
+            return .containers(containers)
+        case .network:
+            let shown = try Self.decode(NetworkShown.self, body)
+            return isOurs(shown.driver) ? .network(try shown.network()) : .notFound
+        case .container: return .container(try Self.decode(ContainerShown.self, body).container())
+        case .createNetwork: return .created(try identifier(try Self.decode(Created.self, body).Id, "network"))
+        case .removeNetwork: return .removed
+        }
+    }
+
+    private struct Created: Decodable {
+        var Id: String
+    }
+
+    // MARK: Events
+
+    /// nil for what is of no interest.
+    func news(_ line: ByteBuffer) throws(EngineFailure) -> EngineAPINews? {
+        let event = try Self.decode(EventShown.self, line)
+        let attributes = event.Actor?.Attributes?.compactMapValues(\.value) ?? [:]
+        let id = event.Actor?.ID ?? ""
+        switch event.`Type` {
+        case "network":
+            guard let action = event.Action.flatMap({ EngineAPINews.NetworkAction(rawValue: $0) }),
+                isOurs(attributes["type"] ?? "")
+            else { return nil }
+            return .network(try identifier(id, "network"), action, container: attributes["container"].flatMap { ContainerID($0) })
+        case "container":
+            guard let action = event.Action.flatMap({ EngineAPINews.ContainerAction(rawValue: $0) }) else { return nil }
+            return .container(try identifier(id, "container"), action)
+        default: return nil
+        }
+    }
+
+    private struct EventShown: Decodable {
+        struct Actor: Decodable {
+            var ID: String?
+            var Attributes: [String: Lenient<String>]?
+        }
+
+        var `Type`: String?
+        var Action: String?
+        var Actor: Actor?
+    }
+}
+
+/// An id that the engine sent.
+func identifier<ID: EngineIdentifier>(_ text: String?, _ kind: String) throws(EngineFailure) -> ID {
+    guard let id = ID(text ?? "") else {
+        throw EngineFailure(words: "the engine's answer is not understood: \"\((text ?? "").prefix(80))\" is no \(kind) id")
+    }
+    return id
+}
+
+/// One element of a list or map: nil where it is not of this type, so that the others are kept.
+struct Lenient<Value: Decodable>: Decodable {
+    var value: Value?
+
+    init(from decoder: any Decoder) { value = try? Value(from: decoder) }
+}
+
+extension Lenient: Sendable where Value: Sendable {}

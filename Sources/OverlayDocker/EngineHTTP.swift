@@ -1,0 +1,136 @@
+import AsyncHTTPClient
+import FoundationEssentials
+import NIOCore
+import NIOHTTP1
+import Synchronization
+
+/// What is sent to an engine.
+struct EngineRequest: Sendable {
+    var method = HTTPMethod.GET
+    /// Path and query, escaped, without the version.
+    var target: String
+    var body: [UInt8]?
+    /// Until the whole answer is there.
+    var patience = TimeAmount.seconds(30)
+    /// Of the answer's body, in bytes.
+    var limit = 8 << 20
+    /// The engine may keep it waiting for a container's lock.
+    var mayBlock = false
+}
+
+/// HTTP to an engine's socket, in the version of the API that both speak.
+final class EngineHTTP: Sendable {
+    /// Until the engine answers a ping, and until the event stream begins.
+    static let greeting = TimeAmount.seconds(5)
+    /// Of an answer that says what is wrong, in bytes.
+    private static let refusalBytes = 1 << 20
+
+    let endpoint: EngineEndpoint
+    /// Asked for in every path. Until an engine said what it speaks it is what the oldest supported one does.
+    private let version = Mutex(APIVersion.assumed)
+    private let quick: HTTPClient
+    /// Calls that wait for a container hold their connections for long; they have a pool of their own.
+    private let blocking: HTTPClient
+
+    init(endpoint: EngineEndpoint) {
+        self.endpoint = endpoint
+        var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
+        configuration.httpVersion = .http1Only
+        configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 64
+        // What fails is told at once; trying again is the caller's.
+        configuration.connectionPool.retryConnectionEstablishment = false
+        quick = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration)
+        blocking = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration)
+    }
+
+    func shutdown() async {
+        // The only failure is that it has been done.
+        try? await quick.shutdown()
+        try? await blocking.shutdown()
+    }
+
+    /// `GET /_ping`: the version the engine speaks, asked for from now on as far as it is known here.
+    func ping() async throws(EngineFailure) -> APIVersion {
+        let head = try await execute(EngineRequest(target: "/_ping", patience: Self.greeting), prefix: "")
+        guard head.status == .ok else {
+            throw EngineFailure(words: "the engine answered \(head.status)")
+        }
+        let spoken = head.headers.first(name: "Api-Version").flatMap { APIVersion($0) } ?? .assumed
+        version.withLock { $0 = min(spoken, .latest) }
+        return spoken
+    }
+
+    /// `GET /events`, once the engine follows them: an endless body.
+    func events() async throws(EngineFailure) -> HTTPClientResponse.Body {
+        let (response, refusal) = try await open(EngineRequest(target: EngineCodec.eventsTarget, patience: Self.greeting))
+        guard response.status == .ok else {
+            let words = refusal.flatMap { EngineCodec.message($0) } ?? "the engine answered \(response.status)"
+            throw EngineFailure(words: "the engine does not tell its events: \(words)")
+        }
+        return response.body
+    }
+
+    /// One call and its whole answer.
+    func exchange(_ request: EngineRequest) async throws(EngineFailure) -> (status: Int, body: ByteBuffer) {
+        do {
+            return try await withThrowingTaskGroup { group in
+                group.addTask {
+                    let (response, refusal) = try await self.open(request)
+                    if let refusal { return (Int(response.status.code), refusal) }
+                    do {
+                        return (Int(response.status.code), try await response.body.collect(upTo: request.limit))
+                    } catch is NIOTooManyBytesError {
+                        throw EngineFailure(words: "the engine's answer is longer than \(request.limit >> 20) MiB")
+                    }
+                }
+                // The client's own deadline ends with the head of the answer.
+                group.addTask {
+                    try await Task.sleep(for: .nanoseconds(request.patience.nanoseconds))
+                    throw EngineFailure.silent(for: request.patience)
+                }
+                defer { group.cancelAll() }
+                guard let first = try await group.next() else { throw EngineFailure.stopped }
+                return first
+            }
+        } catch {
+            throw EngineFailure(error, path: endpoint.path)
+        }
+    }
+
+    /// The head of the answer, and what is in the body of a 400. An engine that refuses the version is asked in the one it names.
+    private func open(_ request: EngineRequest) async throws(EngineFailure) -> (HTTPClientResponse, ByteBuffer?) {
+        let asked = version.withLock { $0 }
+        let response = try await execute(request, prefix: "/v\(asked)")
+        guard response.status == .badRequest else { return (response, nil) }
+        let refusal: ByteBuffer
+        do {
+            refusal = try await response.body.collect(upTo: Self.refusalBytes)
+        } catch {
+            throw EngineFailure(error, path: endpoint.path)
+        }
+        guard let named = EngineCodec.message(refusal).flatMap({ APIVersion(refusal: $0) }) else { return (response, refusal) }
+        // The engine's own, where it tells it with the refusal: what it was made for, not the oldest it still has.
+        let other = response.headers.first(name: "Api-Version").flatMap { APIVersion($0) } ?? named
+        guard other != asked else { return (response, refusal) }
+        version.withLock { $0 = other }
+        return (try await execute(request, prefix: "/v\(other)"), nil)
+    }
+
+    private func execute(_ request: EngineRequest, prefix: String) async throws(EngineFailure) -> HTTPClientResponse {
+        var message = HTTPClientRequest(url: endpoint.url(prefix + request.target))
+        message.method = request.method
+        // The engine's server wants one; a socket has none.
+        message.headers.add(name: "Host", value: "docker")
+        if let body = request.body {
+            message.headers.add(name: "Content-Type", value: "application/json")
+            message.body = .bytes(ByteBuffer(bytes: body))
+        }
+        do {
+            return try await (request.mayBlock ? blocking : quick).execute(message, timeout: request.patience)
+        } catch let error as HTTPClientError where error == .deadlineExceeded {
+            throw .silent(for: request.patience)
+        } catch {
+            throw EngineFailure(error, path: endpoint.path)
+        }
+    }
+}

@@ -1,0 +1,198 @@
+import OverlayDriver
+import OverlayModel
+
+// The objects of the engine's API under its own names. What is not here is ignored; what is missing or null counts as empty. Of lists and
+// maps the elements that are not understood are left out; a field of another type than the engine's makes the answer unusable.
+
+/// `NetworkInspect` of `GET /networks` and `GET /networks/{id}`.
+struct NetworkShown: Decodable {
+    struct IPAMShown: Decodable {
+        var Driver: String?
+        var Options: [String: Lenient<String>]?
+        var Config: [Lenient<ConfigShown>]?
+    }
+
+    struct ConfigShown: Decodable {
+        var Subnet: String?
+        var IPRange: String?
+        var Gateway: String?
+        var AuxiliaryAddresses: [String: Lenient<String>]?
+        /// Its name in Go, which some versions let through.
+        var AuxAddress: [String: Lenient<String>]?
+
+        var subnet: EngineNetwork.Subnet? {
+            guard let prefix = Subnet.flatMap({ IPPrefix($0) }) else { return nil }
+            var addresses: [String: IPAddress] = [:]
+            for (name, text) in (AuxiliaryAddresses ?? [:]).merging(AuxAddress ?? [:], uniquingKeysWith: { first, _ in first }) {
+                if let address = text.value.flatMap({ Self.address($0) }) { addresses[name] = address }
+            }
+            return EngineNetwork.Subnet(
+                subnet: prefix, range: IPRange.flatMap { IPPrefix($0) }, gateway: Gateway.flatMap { Self.address($0) },
+                auxiliary: addresses)
+        }
+
+        /// Engines send the gateway that a driver chose with the length of its subnet.
+        private static func address(_ text: String) -> IPAddress? { IPAddress(text) ?? IPPrefix(text)?.address }
+    }
+
+    struct EndpointShown: Decodable {
+        var EndpointID: String?
+        var Name: String?
+    }
+
+    var Id: String?
+    var Name: String?
+    var Driver: String?
+    var EnableIPv6: Bool?
+    var Internal: Bool?
+    var Attachable: Bool?
+    var IPAM: IPAMShown?
+    var Options: [String: Lenient<String>]?
+    var Labels: [String: Lenient<String>]?
+    /// By container id, or "ep-" and the endpoint's id while no container has joined it.
+    var Containers: [String: Lenient<EndpointShown>]?
+
+    var driver: String { Driver ?? "" }
+
+    func network() throws(EngineFailure) -> EngineNetwork {
+        var network = EngineNetwork(
+            id: try identifier(Id, "network"), name: Name ?? "", driver: driver, ipamDriver: IPAM?.Driver ?? "",
+            labels: Labels?.compactMapValues(\.value) ?? [:], options: Options?.compactMapValues(\.value) ?? [:],
+            ipamOptions: IPAM?.Options?.compactMapValues(\.value) ?? [:], subnets: (IPAM?.Config ?? []).compactMap(\.value?.subnet),
+            isInternal: Internal ?? false, isIPv6: EnableIPv6 ?? false, isAttachable: Attachable ?? false)
+        for endpoint in (Containers ?? [:]).values.compactMap(\.value) {
+            if let id = EndpointID(endpoint.EndpointID ?? "") { network.endpoints[id] = endpoint.Name ?? "" }
+        }
+        return network
+    }
+}
+
+/// `NetworkCreateRequest`.
+struct NetworkToMake: Encodable {
+    struct IPAMToMake: Encodable {
+        var Driver: String
+        var Options: [String: String]
+        var Config: [ConfigToMake]
+    }
+
+    struct ConfigToMake: Encodable {
+        var Subnet: String
+        var IPRange: String?
+        var Gateway: String?
+        var AuxiliaryAddresses: [String: String]?
+    }
+
+    var Name: String
+    /// Without it engines before 25 make a second network of one name.
+    var CheckDuplicate = true
+    var Driver: String
+    var Internal: Bool
+    var Attachable: Bool
+    var EnableIPv6: Bool
+    var Labels: [String: String]
+    var Options: [String: String]
+    var IPAM: IPAMToMake
+
+    init(_ network: EngineNetwork, driver: String) {
+        Name = network.name
+        Driver = network.driver.isEmpty ? driver : network.driver
+        Internal = network.isInternal
+        Attachable = network.isAttachable
+        EnableIPv6 = network.isIPv6
+        Labels = network.labels
+        Options = network.options
+        IPAM = IPAMToMake(
+            Driver: network.ipamDriver.isEmpty ? driver : network.ipamDriver, Options: network.ipamOptions,
+            Config: network.subnets.map { subnet in
+                ConfigToMake(
+                    Subnet: subnet.subnet.description, IPRange: subnet.range?.description, Gateway: subnet.gateway?.description,
+                    AuxiliaryAddresses: subnet.auxiliary.isEmpty ? nil : subnet.auxiliary.mapValues(\.description))
+            })
+    }
+}
+
+/// `NetworkSettings` of containers.
+struct NetworksShown: Decodable {
+    struct EndpointShown: Decodable {
+        var NetworkID: String?
+        var EndpointID: String?
+        var Aliases: [Lenient<String>]?
+        /// From 1.44 on: the container's name, aliases, short id and host name.
+        var DNSNames: [Lenient<String>]?
+    }
+
+    var Networks: [String: Lenient<EndpointShown>]?
+
+    /// In order of networks. One that is not made yet has no id: a container that never ran.
+    var attachments: [EngineContainer.Attachment] {
+        (Networks ?? [:]).values.compactMap { shown -> EngineContainer.Attachment? in
+            guard let endpoint = shown.value, let network = EngineNetworkID(endpoint.NetworkID ?? "") else { return nil }
+            var names: [String] = []
+            var seen: Set<String> = []
+            for name in ((endpoint.Aliases ?? []) + (endpoint.DNSNames ?? [])).compactMap(\.value)
+            where seen.insert(name).inserted { names.append(name) }
+            return EngineContainer.Attachment(
+                network: network, endpoint: EndpointID(endpoint.EndpointID ?? ""), aliases: names)
+        }.sorted { ($0.network, $0.endpoint?.text ?? "") < ($1.network, $1.endpoint?.text ?? "") }
+    }
+}
+
+/// `ContainerSummary` of `GET /containers/json`.
+struct ContainerListed: Decodable {
+    var Id: String?
+    var Names: [Lenient<String>]?
+    var Labels: [String: Lenient<String>]?
+    var NetworkSettings: NetworksShown?
+
+    func container() throws(EngineFailure) -> EngineContainer {
+        // A name with a second slash is what another container links it as.
+        let name = (Names ?? []).compactMap(\.value).map { $0.hasPrefix("/") ? String($0.dropFirst()) : $0 }
+            .first { !$0.contains("/") }
+        return EngineContainer(
+            id: try identifier(Id, "container"), name: name ?? "", labels: Labels?.compactMapValues(\.value) ?? [:],
+            attachments: NetworkSettings?.attachments ?? [])
+    }
+}
+
+/// `ContainerInspectResponse` of `GET /containers/{id}/json`.
+struct ContainerShown: Decodable {
+    struct ConfigShown: Decodable {
+        var Hostname: String?
+        var Domainname: String?
+        var Labels: [String: Lenient<String>]?
+        /// The values are empty objects.
+        var ExposedPorts: [String: Lenient<String>]?
+    }
+
+    var Id: String?
+    var Name: String?
+    var Config: ConfigShown?
+    var NetworkSettings: NetworksShown?
+
+    func container() throws(EngineFailure) -> EngineContainer {
+        let id: ContainerID = try identifier(Id, "container")
+        let name = Name ?? ""
+        return EngineContainer(
+            id: id, name: name.hasPrefix("/") ? String(name.dropFirst()) : name, hostname: hostname(of: id),
+            labels: Config?.Labels?.compactMapValues(\.value) ?? [:],
+            ports: (Config?.ExposedPorts ?? [:]).keys.compactMap { Self.port($0) }.sorted(),
+            attachments: NetworkSettings?.attachments ?? [])
+    }
+
+    private func hostname(of id: ContainerID) -> String {
+        let host = Config?.Hostname ?? ""
+        guard !host.isEmpty, host != id.short else { return "" }
+        let domain = Config?.Domainname ?? ""
+        return domain.isEmpty ? host : "\(host).\(domain)"
+    }
+
+    /// "80/tcp"; the transport may be missing, and is TCP then.
+    private static func port(_ text: String) -> ExposedPort? {
+        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+        guard (1...2).contains(parts.count), isDigits(parts[0]), let number = UInt16(parts[0]),
+            number > 0,
+            let transport = parts.count == 1 ? .tcp : ExposedPort.Transport(name: parts[1])
+        else { return nil }
+        return ExposedPort(number: number, transport: transport)
+    }
+}

@@ -1,0 +1,90 @@
+/// A port that a container says it serves (`EXPOSE`, `--expose`).
+public struct ExposedPort: Hashable, Comparable, Sendable {
+    public enum Transport: UInt8, Comparable, Sendable {
+        case tcp = 6
+        case udp = 17
+        case sctp = 132
+
+        public init?(name: some StringProtocol) {
+            switch name {
+            case "tcp": self = .tcp
+            case "udp": self = .udp
+            case "sctp": self = .sctp
+            default: return nil
+            }
+        }
+
+        public static func < (lhs: Transport, rhs: Transport) -> Bool { lhs.rawValue < rhs.rawValue }
+    }
+
+    public var number: UInt16
+    public var transport: Transport
+
+    public init(number: UInt16, transport: Transport) {
+        self.number = number
+        self.transport = transport
+    }
+
+    public static func < (lhs: ExposedPort, rhs: ExposedPort) -> Bool {
+        (lhs.number, lhs.transport) < (rhs.number, rhs.transport)
+    }
+}
+
+extension ExposedPort: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        number = try reader.integer()
+        guard let transport = Transport(rawValue: try reader.byte()) else { throw .invalid("transport of a port") }
+        self.transport = transport
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.integer(number)
+        writer.byte(transport.rawValue)
+    }
+}
+
+/// What the others are told of an endpoint's names.
+public struct EndpointNames: Hashable, Sendable {
+    /// The container's name first, then aliases, host name, short id, service names.
+    public var names: [String]
+    public var ports: [ExposedPort]
+
+    public static let none = EndpointNames(names: [], ports: [])
+
+    /// Keeps what is a name and fits ``Limits/namesPerEndpoint`` and ``Limits/nameBytesPerEndpoint``, none twice: what comes first stays.
+    public init(names: [String], ports: [ExposedPort] = []) {
+        var kept: [String] = []
+        var seen: Set<String> = []
+        var bytes = 0
+        for name in names where Self.isName(name) && seen.insert(name.lowercased()).inserted {
+            guard kept.count < Limits.namesPerEndpoint, bytes + name.utf8.count <= Limits.nameBytesPerEndpoint else { break }
+            bytes += name.utf8.count
+            kept.append(name)
+        }
+        self.names = kept
+        self.ports = Array(Set(ports).sorted().prefix(Limits.portsPerEndpoint))
+    }
+
+    /// May it stand in a domain name? Labels of 1 to 63 printable bytes (RFC 1035 §2.3.4), 253 in all.
+    public static func isName(_ text: String) -> Bool {
+        guard (1...253).contains(text.utf8.count) else { return false }
+        return text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).allSatisfy { label in
+            (1...63).contains(label.count) && label.allSatisfy { (0x21...0x7E).contains($0) }
+        }
+    }
+}
+
+extension EndpointNames: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        let names = try reader.list(String.self, limit: Limits.namesPerEndpoint)
+        let ports = try reader.list(ExposedPort.self, limit: Limits.portsPerEndpoint)
+        self.init(names: names, ports: ports)
+        // One form for one value: what is signed and hashed must not have two.
+        guard self.names == names, self.ports == ports else { throw .invalid("endpoint names") }
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.list(names)
+        writer.list(ports)
+    }
+}

@@ -1,0 +1,183 @@
+import OverlayModel
+import Testing
+
+@testable import OverlayDNS
+
+/// Who is told what.
+@Suite struct NameTablesTests {
+    private static let one = IPAddress(v4: 10, 0, 0, 2)
+    private static let two = IPAddress(v4: 10, 0, 0, 3)
+    private static let six = IPAddress("fd00::2")!
+    private static let there = IPAddress(v4: 10, 1, 0, 2)
+    private static let (front, back) = (NetworkID(bits: 1), NetworkID(bits: 2))
+    private static let web = NamedEndpoint(
+        endpoint: EndpointID("0123456789a1")!, names: ["Web.1", "web", "WEB", "db"], addresses: [one, six],
+        ports: [ExposedPort(number: 80, transport: .tcp), ExposedPort(number: 53, transport: .udp)])
+    private static let other = NamedEndpoint(endpoint: EndpointID("0123456789a2")!, names: ["web.2", "web"], addresses: [two])
+
+    private static func tables(front title: String = "Front-Net") -> NameTables {
+        var tables = NameTables()
+        var names = NetworkNames(title: title)
+        names.insert(web)
+        names.insert(other)
+        tables.networks[front] = names
+        var others = NetworkNames(title: "back")
+        others.insert(NamedEndpoint(endpoint: EndpointID("0123456789a3")!, names: ["db"], addresses: [there]))
+        tables.networks[back] = others
+        tables.setSubnets(["10.2.0.0/24", "10.0.0.0/24", "fd00::/64", "10.1.0.0/24"].compactMap { IPPrefix($0) })
+        return tables
+    }
+
+    /// nil: Docker is asked.
+    private func ask(
+        _ name: String, _ type: RecordType = .a, on networks: [NetworkID] = [front], forwards: Bool = true,
+        tables: NameTables = tables(), recordClass: UInt8 = 1, seed: UInt64 = 1
+    ) throws -> DNSResponse? {
+        var bytes = DNSQueryTests.question(name, type)
+        bytes[bytes.count - 1] = recordClass
+        var generator = SeededGenerator(seed: seed)
+        let scope = SandboxScope(networks: networks, forwards: forwards)
+        guard case .answer(let response) = tables.decide(try DNSQuery(bytes), in: scope, using: &generator) else { return nil }
+        return response
+    }
+
+    @Test func namesAreFoundInAnyCaseWithAndWithoutTheirNetwork() throws {
+        for name in ["web", "WEB", "web.front-net", "Web.FRONT-net"] {
+            let response = try #require(try ask(name), "\(name)")
+            #expect(response.code == .noError && Set(response.answers) == [.address(Self.one), .address(Self.two)])
+        }
+        #expect(try ask("web", .aaaa)?.answers == [.address(Self.six)])
+        #expect(try ask("web.1")?.answers == [.address(Self.one)])
+        #expect(try ask("web.1.front-net")?.answers == [.address(Self.one)])
+        #expect(try ask("web", .any)?.answers.count == 3)
+        #expect(try ask("db")?.answers == [.address(Self.one)])
+    }
+
+    /// That it is there with another type is no reason to ask anybody else.
+    @Test func aNameWithoutSuchARecordHasNoData() throws {
+        for (name, type) in [("web.2", RecordType.aaaa), ("web", .srv), ("web", .soa), ("web", RecordType(rawValue: 15))] {
+            let response = try #require(try ask(name, type))
+            #expect(response.code == .noError && response.answers.isEmpty && response.isNegative)
+        }
+    }
+
+    /// A sandbox knows the networks that it is on; what is unknown is Docker's to answer, or the Internet's.
+    @Test func whatIsNotSeenIsNotTold() throws {
+        #expect(try ask("web", on: [Self.back]) == nil)
+        #expect(try ask("web.front-net", on: [Self.back]) == nil)
+        #expect(try ask("web", on: []) == nil)
+        #expect(try ask("web", on: [NetworkID(bits: 9)]) == nil)
+        for name in ["", "front-net", "xweb", "web.front-netx", "web.xfront-net", "example.com"] {
+            #expect(try ask(name) == nil, "\(name)")
+        }
+        #expect(try ask("web", recordClass: 3) == nil, "CHAOS")
+        #expect(try ask("web", recordClass: 255) != nil, "any class")
+    }
+
+    /// What is below a network's name is the network's, where it cannot be the Internet's as well.
+    @Test func unknownNamesOfOursGoNowhere() throws {
+        for name in ["nobody.front-net", "a.b.FRONT-NET", "web.front-net.front-net", "_81._tcp.web.front-net"] {
+            #expect(try ask(name)?.code == .nameError, "\(name)")
+        }
+        for title in ["dev", "example.com", "a_b.net"] {
+            let tables = Self.tables(front: title)
+            #expect(try ask("go.\(title)", tables: tables) == nil, "\(title)")
+            #expect(try ask("web.\(title)", tables: tables)?.answers.count == 2)
+        }
+        for title in ["front_1", "net2", "x.y-z"] {
+            #expect(try ask("go.\(title)", tables: Self.tables(front: title))?.code == .nameError, "\(title)")
+        }
+        #expect(try ask("go.", tables: Self.tables(front: "")) == nil, "a network without a name")
+        #expect(try ask("web", tables: Self.tables(front: ""))?.answers.count == 2)
+    }
+
+    @Test func anInternalNetworkAsksNobody() throws {
+        #expect(try ask("web", forwards: false)?.answers.count == 2)
+        #expect(try ask("nobody", forwards: false)?.code == .nameError)
+        #expect(try ask("nobody.front-net", forwards: false)?.code == .nameError)
+        for name in ["example.com", "1.1.1.1.in-addr.arpa", ""] {
+            #expect(try ask(name, forwards: false)?.code == .refused, "\(name)")
+        }
+        #expect(try ask("web", forwards: false, recordClass: 3)?.code == .refused)
+    }
+
+    /// Two networks with equal names: the first counts, and each can be named.
+    @Test func equalNamesDoNotMix() throws {
+        #expect(try ask("db", on: [Self.front, Self.back])?.answers == [.address(Self.one)])
+        #expect(try ask("db", on: [Self.back, Self.front])?.answers == [.address(Self.there)])
+        #expect(try ask("db.back", on: [Self.front, Self.back])?.answers == [.address(Self.there)])
+    }
+
+    @Test func whatHasSeveralComesInAnyOrder() throws {
+        let orders = Set(try (1...32).compactMap { try ask("web", seed: $0)?.answers })
+        #expect(orders.count == 2)
+    }
+
+    @Test func portsAreServices() throws {
+        let target = try #require(DNSName("Web.1.front-net"))
+        let record = RecordData.service(priority: 0, weight: 0, port: 80, target: target)
+        for name in ["_80._tcp.web", "_80._tcp.WEB.front-net", "_80._tcp.web.1"] {
+            #expect(try ask(name, .srv)?.answers == [record], "\(name)")
+        }
+        #expect(try ask("_53._udp.db", .srv)?.answers.count == 1)
+        #expect(try ask("_80._tcp.web", .a)?.isNegative == true)
+        for name in ["_80._udp.web", "_080._tcp.web", "_81._tcp.web", "_80._tcp.web.2", "_x._tcp.web", "_80.tcp.web", "_80._tcp"] {
+            #expect(try ask(name, .srv) == nil, "\(name)")
+        }
+    }
+
+    @Test func addressesHaveNamesAndNoneOfOursIsAskedElsewhere() throws {
+        let name = try #require(DNSName("Web.1.front-net"))
+        #expect(try ask("2.0.0.10.in-addr.arpa", .ptr)?.answers == [.pointer(name)])
+        let six = "2." + String(repeating: "0.", count: 27) + "0.0.d.f.ip6.arpa"
+        #expect(try ask(six.uppercased(), .ptr)?.answers == [.pointer(name)])
+        // Of a network that the sandbox is not on, and of nobody.
+        for text in ["2.0.1.10.in-addr.arpa", "9.0.2.10.in-addr.arpa", "9" + six.dropFirst()] {
+            #expect(try ask(text, .ptr)?.code == .nameError, "\(text)")
+        }
+        #expect(try ask("2.0.0.10.in-addr.arpa", .a)?.isNegative == true)
+        for text in [
+            "1.1.1.1.in-addr.arpa", "0.0.10.in-addr.arpa", "x.0.0.10.in-addr.arpa", "02.0.0.10.in-addr.arpa",
+            "256.0.0.10.in-addr.arpa", "2.0.3.10.in-addr.arpa", "2.0.255.9.in-addr.arpa",
+            "2.0.0.10.in-addr.arpa.x", "-2.0.0.10.in-addr.arpa", "+2.0.0.10.in-addr.arpa", "2.ip6.arpa", "g" + six.dropFirst(),
+        ] {
+            #expect(try ask(text, .ptr) == nil, "\(text)")
+        }
+    }
+
+    @Test func whatGoesLeavesNothing() {
+        var names = NetworkNames(title: "x")
+        names.insert(Self.web)
+        names.insert(Self.other)
+        #expect(names.all["web"] == [Self.one, Self.two, Self.six] && names.all.count == 4)
+        names.remove(Self.web)
+        #expect(names.all == ["web": [Self.two], "web.2": [Self.two]])
+        names.remove(Self.web)
+        #expect(names.all.count == 2, "again")
+        names.remove(Self.other)
+        #expect(names.isEmpty && names == NetworkNames(title: "X"))
+        #expect(names.name(of: Self.one) == nil)
+    }
+
+    /// One address that two have for a moment: what goes takes its own with it alone.
+    @Test func theNamesOfAnAddressAreThoseOfWhoHasIt() {
+        var names = NetworkNames(title: "x")
+        let new = NamedEndpoint(endpoint: EndpointID("0123456789b1")!, names: ["new"], addresses: [Self.one])
+        names.insert(Self.web)
+        names.insert(new)
+        names.remove(Self.web)
+        #expect(names.all == ["new": [Self.one]])
+        #expect(names.name(of: Self.one) == DNSName("new.x"))
+    }
+
+    @Test func aLaterEDNSIsRefused() throws {
+        var generator = SeededGenerator(seed: 1)
+        let query = try DNSQuery(DNSQueryTests.question("web", edns: 1232, version: 1))
+        let scope = SandboxScope(networks: [Self.front], forwards: true)
+        guard case .answer(let response) = Self.tables().decide(query, in: scope, using: &generator) else {
+            Issue.record("forwarded")
+            return
+        }
+        #expect(response.code == .badVersion)
+    }
+}

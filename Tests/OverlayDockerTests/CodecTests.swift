@@ -1,0 +1,312 @@
+import FoundationEssentials
+import NIOCore
+import OverlayDriver
+import OverlayModel
+import Testing
+
+@testable import OverlayDocker
+
+@Suite struct EngineCodecTests {
+    private let codec = EngineCodec(driver: "swift-overlay")
+    private let network = EngineNetworkID(unchecked: Sample.network)
+    private let container = ContainerID(unchecked: Sample.container)
+    private let endpoint = EndpointID(unchecked: Sample.endpoint)
+
+    private func answer(_ call: EngineAPICall, _ body: String, _ status: Int = 200) -> EngineAPIAnswer {
+        codec.answer(call, status: status, body: ByteBuffer(body))
+    }
+
+    private func isUnavailable(_ answer: EngineAPIAnswer) -> Bool {
+        if case .unavailable(let words) = answer { !words.isEmpty } else { false }
+    }
+
+    @Test func `A network of 20_10 with its endpoints`() throws {
+        var expected = EngineNetwork(
+            id: network, name: "blue", driver: "swift-overlay", ipamDriver: "swift-overlay", labels: ["team": "a"],
+            options: ["encrypted": "true"], ipamOptions: ["net": "blue"],
+            subnets: [
+                .init(
+                    subnet: try #require(IPPrefix("10.5.0.0/24")), range: IPPrefix("10.5.0.128/25"), gateway: .of("10.5.0.1"),
+                    auxiliary: ["printer": .of("10.5.0.9")]),
+                .init(subnet: try #require(IPPrefix("fd00::/64")), gateway: .of("fd00::1")),
+            ],
+            isIPv6: true, isAttachable: true)
+        expected.endpoints = [endpoint: "web", EndpointID(unchecked: Sample.unjoined): "db"]
+        #expect(answer(.network(network), Sample.network20) == .network(expected))
+        // A list shows no endpoints, whatever it holds.
+        expected.endpoints = [:]
+        #expect(answer(.networks, "[\(Sample.bridge20),\(Sample.network20)]") == .networks([expected]))
+    }
+
+    @Test func `A network of 28 with a tag and nulls`() throws {
+        let expected = EngineNetwork(
+            id: network, name: "green", driver: "swift-overlay:latest", ipamDriver: "default",
+            subnets: [
+                .init(
+                    subnet: try #require(IPPrefix("10.6.0.0/24")), gateway: .of("10.6.0.1"), auxiliary: ["a": .of("10.6.0.7")])
+            ],
+            isInternal: true)
+        #expect(answer(.network(network), Sample.network28) == .network(expected))
+    }
+
+    @Test func `A network of another driver is none`() {
+        #expect(answer(.network(EngineNetworkID(unchecked: Sample.bridge)), Sample.bridge20) == .notFound)
+        #expect(answer(.networks, "[\(Sample.bridge20)]") == .networks([]))
+    }
+
+    @Test(
+        arguments: [
+            ("swift-overlay", "swift-overlay", true), ("swift-overlay", "swift-overlay:latest", true),
+            ("swift-overlay:latest", "swift-overlay", true), ("swift-overlay:a", "swift-overlay:b", false),
+            ("swift-overlay", "swift-overlay2", false), ("swift-overlay", "", false), ("swift-overlay", "overlay", false),
+            ("host:5000/me/overlay", "host:5000/me/overlay:v1", true), ("host", "host:5000/me/overlay", false),
+        ] as [(String, String, Bool)])
+    func `A driver's name with and without its tag`(ours: String, shown: String, same: Bool) {
+        #expect(EngineCodec(driver: ours).isOurs(shown) == same)
+    }
+
+    @Test func `A container of 28 has names instead of aliases`() {
+        let expected = EngineContainer(
+            id: container, name: "web", hostname: "www.example.org", labels: ["app": "web"],
+            ports: [
+                ExposedPort(number: 53, transport: .tcp), ExposedPort(number: 80, transport: .tcp),
+                ExposedPort(number: 443, transport: .udp),
+            ],
+            attachments: [
+                .init(network: network, endpoint: endpoint, aliases: ["web", "cccccccccccc", "www"]),
+                .init(network: EngineNetworkID(unchecked: Sample.bridge), endpoint: nil, aliases: ["b"]),
+            ])
+        #expect(answer(.container(container), Sample.container28) == .container(expected))
+    }
+
+    @Test func `A container of 20_10 has its short id among the aliases`() {
+        let expected = EngineContainer(
+            id: container, name: "db",
+            attachments: [.init(network: network, endpoint: endpoint, aliases: ["store", container.short])])
+        #expect(answer(.container(container), Sample.container20) == .container(expected))
+    }
+
+    @Test func `Containers are listed by the name that is no link`() {
+        let expected = [
+            EngineContainer(
+                id: container, name: "web", labels: ["app": "web"], attachments: [.init(network: network, endpoint: endpoint)]),
+            EngineContainer(id: ContainerID(unchecked: Sample.other), name: ""),
+        ]
+        #expect(answer(.containers, Sample.containers) == .containers(expected))
+        #expect(answer(.containers, "[]") == .containers([]))
+    }
+
+    @Test func `Refusals are the engine's words`() {
+        let create = EngineAPICall.createNetwork(EngineNetwork(name: "x"))
+        let words = #"{"message":"plugin \"swift-overlay\" not found"}"#
+        #expect(answer(create, words, 404) == .refused(#"plugin "swift-overlay" not found"#))
+        #expect(answer(create, #"{"Id":"\#(Sample.network)","Warning":""}"#, 201) == .created(network))
+        #expect(answer(.removeNetwork(network), "", 204) == .removed)
+        #expect(answer(.removeNetwork(network), words, 404) == .notFound)
+        #expect(answer(.removeNetwork(network), #"{"message":"has active endpoints"}"#, 403) == .refused("has active endpoints"))
+        #expect(answer(.network(network), words, 404) == .notFound)
+        #expect(answer(.container(container), words, 404) == .notFound)
+        #expect(answer(.containers, #"{"message":"no"}"#, 500) == .refused("no"))
+        for body in ["", "<html>", "{}", "null", #"{"message":""}"#, #"{"message":7}"#] {
+            #expect(answer(create, body, 502) == .unavailable("the engine answered with status 502"))
+        }
+    }
+
+    @Test func `Hostile answers are unavailable and never more`() {
+        let calls: [EngineAPICall] = [
+            .networks, .containers, .network(network), .container(container), .createNetwork(EngineNetwork(name: "x")),
+        ]
+        let bodies = [
+            "", " ", "null", "7", "true", "\"\"", "{", "[", "[null]", "[7]", "[[]]", "{]", "\u{0}", "{\"Id\":",
+            "{\"Id\":\"\\ud800\"}",
+            #"{"Id":7}"#, #"[{"Id":7,"Driver":"swift-overlay"}]"#, #"[{"Id":"","Driver":"swift-overlay"}]"#,
+            #"{"Id":"","Driver":"swift-overlay"}"#, #"{"Id":"../../x","Driver":"swift-overlay"}"#,
+            #"{"Id":null,"Driver":"swift-overlay"}"#, #"{"Driver":"swift-overlay","Id":"\#(String(repeating: "a", count: 65))"}"#,
+            String(repeating: "[", count: 100_000), String(repeating: #"{"Id":"#, count: 20_000),
+            #"{"Driver":"swift-overlay","Id":"\#(String(repeating: "a", count: 1_000_000))"}"#,
+        ]
+        for call in calls {
+            for body in bodies { #expect(isUnavailable(answer(call, body)), "\(call): \(body.prefix(60))") }
+        }
+        #expect(isUnavailable(codec.answer(.networks, status: 200, body: ByteBuffer(bytes: [0x5B, 0x22, 0xFF, 0xFE, 0x22, 0x5D]))))
+    }
+
+    @Test(arguments: [Sample.network20, Sample.network28, Sample.container20, Sample.container28, Sample.containers])
+    func `Truncated answers are unavailable`(body: String) {
+        let bytes = Array(body.utf8)
+        for call in [EngineAPICall.networks, .containers, .network(network), .container(container)] {
+            for length in stride(from: 0, to: bytes.count, by: 7) {
+                #expect(isUnavailable(codec.answer(call, status: 200, body: ByteBuffer(bytes: bytes[..<length]))))
+            }
+        }
+    }
+
+    @Test func `Nulls everywhere are defaults`() {
+        let shown = answer(
+            .network(network),
+            """
+            {"Id":"\(Sample.network)","Name":null,"Driver":"swift-overlay","IPAM":null,"EnableIPv6":null,"Internal":null,
+            "Attachable":null,"Containers":null,"Options":null,"Labels":null}
+            """)
+        #expect(shown == .network(EngineNetwork(id: network, name: "", driver: "swift-overlay")))
+        #expect(
+            answer(.container(container), #"{"Id":"\#(Sample.container)","Name":null,"Config":null,"NetworkSettings":null}"#)
+                == .container(EngineContainer(id: container, name: "")))
+        let inside = """
+            {"Id":"\(Sample.container)","Config":{"Hostname":null,"Domainname":null,"Labels":{"a":null},"ExposedPorts":{"1/tcp":null}},
+            "NetworkSettings":{"Networks":{"a":null,"b":{"NetworkID":null},"c":{"NetworkID":"\(Sample.network)","EndpointID":null}}}}
+            """
+        #expect(
+            answer(.container(container), inside)
+                == .container(
+                    EngineContainer(
+                        id: container, name: "", ports: [ExposedPort(number: 1, transport: .tcp)],
+                        attachments: [.init(network: network, endpoint: nil)])))
+    }
+
+    @Test func `A network is asked for in the engine's words`() throws {
+        var network = EngineNetwork(
+            name: "blue", labels: ["l": "1"], options: ["encrypted": ""], ipamOptions: ["net": "blue"],
+            subnets: [
+                .init(
+                    subnet: try #require(IPPrefix("10.5.0.0/24")), range: IPPrefix("10.5.0.128/25"), gateway: .of("10.5.0.1"),
+                    auxiliary: ["printer": .of("10.5.0.9")]), .init(subnet: try #require(IPPrefix("fd00::/64"))),
+            ],
+            isInternal: true, isIPv6: true, isAttachable: true)
+        let request = try codec.request(.createNetwork(network))
+        #expect(request.target == "/networks/create" && !request.mayBlock)
+        let sent = try JSONDecoder().decode(OptionValue.self, from: Data(try #require(request.body)))
+        #expect(
+            sent
+                == .object([
+                    "Name": .string("blue"), "CheckDuplicate": .bool(true), "Driver": .string("swift-overlay"),
+                    "Internal": .bool(true),
+                    "Attachable": .bool(true), "EnableIPv6": .bool(true), "Labels": .object(["l": .string("1")]),
+                    "Options": .object(["encrypted": .string("")]),
+                    "IPAM": .object([
+                        "Driver": .string("swift-overlay"), "Options": .object(["net": .string("blue")]),
+                        "Config": .list([
+                            .object([
+                                "Subnet": .string("10.5.0.0/24"), "IPRange": .string("10.5.0.128/25"),
+                                "Gateway": .string("10.5.0.1"),
+                                "AuxiliaryAddresses": .object(["printer": .string("10.5.0.9")]),
+                            ]), .object(["Subnet": .string("fd00::/64")]),
+                        ]),
+                    ]),
+                ]))
+        network.driver = "bridge"
+        network.ipamDriver = "default"
+        let body = try codec.request(.createNetwork(network)).body
+        let other = try JSONDecoder().decode(OptionValue.self, from: Data(try #require(body)))
+        #expect(other.object?["Driver"] == .string("bridge"))
+        #expect(other.object?["IPAM"]?.object?["Driver"] == .string("default"))
+    }
+
+    @Test func `Only inspections of containers may block`() throws {
+        let inspection = try codec.request(.container(container))
+        #expect(inspection.mayBlock && inspection.patience == .seconds(60))
+        for call in [EngineAPICall.networks, .containers, .network(network), .removeNetwork(network)] {
+            let request = try codec.request(call)
+            #expect(!request.mayBlock && request.patience == .seconds(30))
+        }
+    }
+}
+
+@Suite struct EngineEventTests {
+    private let codec = EngineCodec(driver: "swift-overlay")
+    private let network = EngineNetworkID(unchecked: Sample.network)
+    private let container = ContainerID(unchecked: Sample.container)
+
+    private func news(_ text: String) throws -> EngineAPINews? { try codec.news(ByteBuffer(text)) }
+
+    @Test func `Events of ours are told`() throws {
+        #expect(try news(Sample.connect) == .network(network, .connect, container: container))
+        #expect(try news(Sample.rename) == .container(container, .rename))
+        #expect(try news(Sample.foreign) == nil)
+        for action in ["create", "disconnect", "destroy"] {
+            let text = Sample.event("network", action, Sample.network, #""name":"blue","type":"swift-overlay:latest""#)
+            #expect(
+                try news(text) == .network(network, try #require(EngineAPINews.NetworkAction(rawValue: action)), container: nil))
+        }
+        for action in ["start", "die", "destroy"] {
+            let text = Sample.event("container", action, Sample.container, #""name":"web","exitCode":"0""#)
+            #expect(try news(text) == .container(container, try #require(EngineAPINews.ContainerAction(rawValue: action))))
+        }
+    }
+
+    @Test func `Events of no interest are not`() throws {
+        for text in [
+            Sample.event("container", "create", Sample.container, #""name":"web""#), "{}", #"{"Type":null}"#,
+            Sample.event("network", "remove", Sample.network, #""type":"swift-overlay""#),
+            Sample.event("network", "connect", Sample.network, ""), Sample.event("image", "pull", "x", ""),
+            #"{"Type":"network","Action":"create","Actor":null}"#,
+            Sample.event("network", "create", Sample.network, #""type":["swift-overlay"]"#),
+        ] { #expect(try news(text) == nil, "\(text)") }
+        // What cannot be a container's id is none.
+        let odd = Sample.event("network", "connect", Sample.network, #""type":"swift-overlay","container":"lb-x""#)
+        #expect(try news(odd) == .network(network, .connect, container: nil))
+    }
+
+    @Test(
+        arguments: [
+            "", "{", "null", "[]", "7", #"{"Type":7}"#, #"{"Type":"container","Action":"start"}"#,
+            Sample.event("container", "die", "no id", ""), Sample.event("network", "create", "", #""type":"swift-overlay""#),
+            #"{"Type":"network","Action":"create","Actor":7}"#, String(repeating: #"{"Actor":"#, count: 50_000),
+        ])
+    func `Events that are not understood are failures`(text: String) {
+        #expect(throws: EngineFailure.self) { try news(text) }
+    }
+
+    @Test(arguments: [1, 2, 3, 7, 64, 1000])
+    func `Lines come whole out of any pieces`(size: Int) throws {
+        let text = "one\n\n \r\ntwo\n" + Sample.connect + Sample.rename + "rest"
+        var lines = EventLines()
+        var seen: [String] = []
+        var bytes = Array(text.utf8)[...]
+        while !bytes.isEmpty {
+            lines.append(ByteBuffer(bytes: bytes.prefix(size)))
+            bytes = bytes.dropFirst(size)
+            while let line = try lines.next() { seen.append(String(buffer: line) + "\n") }
+        }
+        #expect(seen == ["one\n", "two\n", Sample.connect, Sample.rename])
+    }
+
+    @Test func `A line has a bound, ended or not`() throws {
+        let longest = String(repeating: "x", count: EventLines.limit)
+        var lines = EventLines()
+        lines.append(ByteBuffer(longest))
+        #expect(try lines.next() == nil)
+        lines.append(ByteBuffer("\n"))
+        #expect(try lines.next()?.readableBytes == EventLines.limit)
+        for text in [longest + "x", longest + "x\n"] {
+            var lines = EventLines()
+            lines.append(ByteBuffer(text))
+            #expect(throws: EngineFailure.self) { try lines.next() }
+        }
+    }
+}
+
+@Suite struct EngineEndpointTests {
+    @Test func `An endpoint is a Unix socket`() throws {
+        #expect(try EngineEndpoint("unix:///var/run/docker.sock").path == "/var/run/docker.sock")
+        #expect(try EngineEndpoint("/run/d.sock").url("/_ping") == "http+unix://%2frun%2fd%2esock/_ping")
+        for text in ["", "unix://", "tcp://127.0.0.1:2375", "docker.sock", "/a\0b", "/" + String(repeating: "x", count: 107)] {
+            #expect(throws: EngineEndpointError.self) { try EngineEndpoint(text) }
+        }
+    }
+
+    @Test func `Versions are numbers`() {
+        #expect(APIVersion("1.41") == .assumed)
+        #expect((APIVersion("1.9") ?? .latest) < .assumed)
+        for text in ["", "1", "1.", ".1", "1.2.3", "a.b", "1.-4", "1.+4", "99999999999999999999.1", "v1.41"] {
+            #expect(APIVersion(text) == nil)
+        }
+        let old =
+            "client version 1.41 is too old. Minimum supported API version is 1.44, please upgrade your client to a newer version"
+        #expect(APIVersion(refusal: old)?.description == "1.44")
+        let new = "client version 1.99 is too new. Maximum supported API version is 1.40."
+        #expect(APIVersion(refusal: new)?.description == "1.40")
+        #expect(APIVersion(refusal: "API version is 1.40") == nil)
+        #expect(APIVersion(refusal: "too old") == nil)
+    }
+}
