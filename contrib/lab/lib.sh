@@ -47,7 +47,8 @@ host_count() { cat "$(state_dir)/hosts" 2>/dev/null || echo 0; }
 # Everything the lab needs on Debian and Ubuntu; a package is missing when none of its alternatives is installed.
 LAB_PACKAGES=(
     'docker.io|docker-ce|moby-engine' iproute2 nftables iptables busybox-static jq curl iputils-ping iperf3 procps python3
-    util-linux mount e2fsprogs
+    util-linux mount e2fsprogs bind9-dnsutils dnsmasq-base tcpdump dnsperf docker-compose musl-tools golang-go gcc
+    libc6-dev
 )
 BUILD_PACKAGES=(pkg-config libnl-3-dev libnl-route-3-dev libsqlite3-dev)
 

@@ -7,6 +7,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 LAB=${LAB_TEST_NAME:-test-$$}
 export LAB
 OUT=
+# Processes of the machine's that end with the scenario. A trap of its own would hide from `tear_down` how the scenario ended.
+ends_with=()
 
 docker() { docker_cli "$@"; }
 
@@ -62,6 +64,7 @@ lab_up() {
     # shellcheck disable=SC2317 # called by the trap
     tear_down() {
         local code=$? host
+        [[ ${#ends_with[@]} -eq 0 ]] || kill "${ends_with[@]}" 2>/dev/null || :
         if [[ $code -ne 0 ]]; then
             for ((host = 1; host <= $(host_count); host++)); do
                 log_tail "$(host_dir "$host")/daemon.log" 40 2>&1
@@ -83,7 +86,9 @@ create_network() {
     OUT=$(docker "$host" network create -d swift-overlay --ipam-driver swift-overlay --ipam-opt "net=$name" "$@" "$name" 2>&1) ||
         code=$?
     echo "$OUT"
-    [[ $code -eq 0 || $OUT == *"already exists"* ]] || fail "network create: exit $code"
+    # It may be on its way here from another host in the same moment.
+    [[ $code -eq 0 || $OUT == *already* ]] || fail "network create: exit $code"
+    [[ $code -eq 0 ]] || eventually 5 docker "$host" network inspect -f '{{.Id}}' "$name"
     same "driver of $name" swift-overlay "$(docker "$host" network inspect -f '{{.Driver}}' "$name")"
 }
 
@@ -94,6 +99,36 @@ remove_network() {
     echo "$OUT"
     # Gone already is as good: its removal may have come from another engine.
     [[ $code -eq 0 || $OUT == *[Nn]"o such network"* || $OUT == *"not found"* ]] || fail "network rm: exit $code"
+}
+
+# gets I NAME: the network comes to the engine by itself.
+gets() { eventually 10 docker "$1" network inspect -f '{{.Name}}' "$2"; }
+# loses I NAME: and goes.
+has_not() { ! docker "$1" network inspect "$2" >/dev/null 2>&1; }
+loses() { eventually 10 has_not "$1" "$2"; }
+
+# asks I NAME QUESTION…: by `dig`, in the container; its answers, sorted, in OUT.
+asks() {
+    local host=$1 name=$2
+    shift 2
+    echo "\$ host$host, $name: dig $*"
+    OUT=$(in_container "$host" "$name" dig @127.0.0.11 +time=3 +tries=1 +short "$@" 2>&1 | sort) || OUT="failed: $OUT"
+    echo "$OUT"
+}
+# status_of I NAME QUESTION…: the code of the answer, and how many answers there are.
+status_of() {
+    local host=$1 name=$2
+    shift 2
+    in_container "$host" "$name" dig @127.0.0.11 +time=3 +tries=1 "$@" 2>&1 | sed -n 's/.*status: \([A-Z]*\),.*/\1/p
+        s/.* ANSWER: \([0-9]*\),.*/\1/p
+        s/.*no servers could be reached.*/silence/p' | paste -sd " "
+}
+# finds I NAME QUESTION ADDRESS…: these are the answers, in any order.
+finds() {
+    local host=$1 name=$2 question=$3
+    shift 3
+    asks "$host" "$name" "$question"
+    [[ $OUT == "$(printf '%s\n' "$@" | sort)" ]]
 }
 
 # start I NAME OPTION…: a container that only waits.
@@ -134,7 +169,7 @@ says() {
 problem() {
     overlay "$1" status --format json | jq -r '.problems[]' | grep -F -- "$2"
 }
-no_problems() { [[ -z $(overlay "$1" status --format json | jq -r '.problems[]' | tee /dev/stderr) ]]; }
+no_problems() { [[ -z $(overlay "$1" status --format json | jq -r '.problems[]' | tee -a /dev/stderr) ]]; }
 
 # put_state_on I MOUNT-ARGUMENT…: the state directory of host I becomes a file system of its own.
 put_state_on() {
