@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -173,6 +174,15 @@ int overlay_release_code(void) {
     int result = 0;
     dl_iterate_phdr(release_code, &result);
     return result;
+}
+
+int overlay_raise_open_files(uint64_t *limit) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0) return -errno;
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) != 0) return -errno;
+    *limit = files.rlim_cur;
+    return 0;
 }
 
 int overlay_monotonic(int64_t *nanoseconds) {

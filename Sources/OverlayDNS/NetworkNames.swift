@@ -27,7 +27,7 @@ public struct NetworkNames: Sendable {
     /// In lower case: `name.title` is a name, too. Empty where the network has no name.
     public let title: String
     /// A sum over all endpoints, by which tables are compared without going through them. It is of this process alone.
-    public private(set) var fingerprint = 0
+    public private(set) var checksum = 0
     private var byName: [[String: [NamedEndpoint]]]
     private var byAddress: [[IPAddress: [NamedEndpoint]]]
 
@@ -39,10 +39,10 @@ public struct NetworkNames: Sendable {
 
     private static func shard(of key: some Hashable) -> Int { Int(UInt(bitPattern: key.hashValue) % UInt(shardCount)) }
 
-    public static func fingerprint(of endpoint: NamedEndpoint) -> Int { endpoint.hashValue }
+    public static func checksum(of endpoint: NamedEndpoint) -> Int { endpoint.hashValue }
 
     public mutating func insert(_ endpoint: NamedEndpoint) {
-        fingerprint &+= Self.fingerprint(of: endpoint)
+        checksum &+= Self.checksum(of: endpoint)
         for name in Self.keys(of: endpoint) { byName[Self.shard(of: name)][name, default: []].append(endpoint) }
         guard !endpoint.names.isEmpty else { return }
         for address in endpoint.addresses { byAddress[Self.shard(of: address)][address, default: []].append(endpoint) }
@@ -50,7 +50,7 @@ public struct NetworkNames: Sendable {
 
     /// - Parameter endpoint: As it was inserted.
     public mutating func remove(_ endpoint: NamedEndpoint) {
-        fingerprint &-= Self.fingerprint(of: endpoint)
+        checksum &-= Self.checksum(of: endpoint)
         for name in Self.keys(of: endpoint) { Self.drop(endpoint, name, from: &byName[Self.shard(of: name)]) }
         guard !endpoint.names.isEmpty else { return }
         for address in endpoint.addresses { Self.drop(endpoint, address, from: &byAddress[Self.shard(of: address)]) }

@@ -48,6 +48,7 @@ struct Answering: ~Copyable {
         for (descriptor, source) in all {
             let token = token(for: source)
             sandbox.tokens.append(token)
+            if case .listener = source { sandbox.listenerToken = token }
             try? loop.ready.watch(descriptor, token, .readable)
         }
     }
@@ -65,7 +66,9 @@ struct Answering: ~Copyable {
     private mutating func drop(_ token: UInt64) { sources[token] = nil }
 
     /// Is there anything that may wait too long?
-    var isWaiting: Bool { sandboxes.values.contains { !$0.pending.isEmpty || !$0.streams.isEmpty || !$0.relays.isEmpty } }
+    var isWaiting: Bool {
+        sandboxes.values.contains { !$0.pending.isEmpty || !$0.streams.isEmpty || !$0.relays.isEmpty || !$0.isListening }
+    }
 
     func count(into shared: borrowing Mutex<DNSServer.Counters>) { shared.withLock { $0 = counters } }
 
@@ -89,6 +92,7 @@ struct Answering: ~Copyable {
 
     mutating func expire(_ now: Int64) {
         for sandbox in sandboxes.values {
+            listen(sandbox, true)
             sandbox.expirePending(now)
             for (number, relay) in sandbox.relays where relay.deadline <= now { end(relay: number, of: sandbox, now) }
             for (number, stream) in sandbox.streams where now - stream.active >= loop.limits.idleTime { close(number, of: sandbox) }
@@ -151,13 +155,26 @@ struct Answering: ~Copyable {
 
     private mutating func accept(_ path: String, _ sandbox: Sandbox, _ now: Int64) {
         while true {
-            guard let descriptor = NetworkNamespace.accept(sandbox.sockets.listener.number) else { return }
+            let accepted: Descriptor?
+            do throws(SystemError) {
+                accepted = try NetworkNamespace.accept(sandbox.sockets.listener.number)
+            } catch {
+                // As long as it waits, it would be reported without end.
+                return listen(sandbox, false)
+            }
+            guard let descriptor = accepted else { return }
             guard sandbox.streams.count < loop.limits.connections else { continue }
             let id = sandbox.nextNumber()
             let token = token(for: .connection(path, id))
             guard (try? loop.ready.watch(descriptor.number, token, .readable)) != nil else { return drop(token) }
             sandbox.streams[id] = Stream(descriptor, token: token, active: now)
         }
+    }
+
+    private func listen(_ sandbox: Sandbox, _ isListening: Bool) {
+        guard sandbox.isListening != isListening else { return }
+        sandbox.isListening = isListening
+        try? loop.ready.change(sandbox.sockets.listener.number, sandbox.listenerToken, isListening ? .readable : [])
     }
 
     private mutating func close(_ number: UInt64, of sandbox: Sandbox) {

@@ -15,6 +15,9 @@ final class Sandbox {
     let sockets: SandboxSockets
     var scope: SandboxScope
     var tokens: [UInt64] = []
+    /// False while there is no room for another connection in this process.
+    var isListening = true
+    var listenerToken: UInt64 = 0
     var streams: [UInt64: Stream] = [:]
     var relays: [UInt64: Relay] = [:]
     /// Questions that Docker's resolver was asked, by the id that it was given.

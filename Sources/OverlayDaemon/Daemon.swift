@@ -23,6 +23,11 @@ public enum Daemon {
     public static func run(_ configuration: Configuration) async throws {
         let logger = makeLogger(configuration)
         try checkCapabilities()
+        do {
+            try Program.raiseOpenFiles()
+        } catch {
+            logger.warning("the limit of open files stays as it is", metadata: ["reason": "\(error)"])
+        }
         let kernel = try KernelNetlink()
         try await kernel.preflight()
         let state: OpenState
@@ -83,7 +88,7 @@ public enum Daemon {
             socketPath: configuration.pluginSocket, loop: loop, scope: configuration.isGlobalScope ? .global : .local,
             logger: logger,
             ready: {
-                ProgramMemory.releaseCode()
+                Program.releaseCode()
                 // An engine that hears of networks of others makes them by this plugin.
                 linkStart.yield()
                 linkStart.finish()

@@ -91,8 +91,8 @@ extension Engine {
     mutating func checkNames() {
         followNames()
         for id in subscribed.sorted() {
-            let expected = expectedNames(on: id).reduce(0) { $0 &+ NetworkNames.fingerprint(of: $1) }
-            guard names[id]?.fingerprint != expected else { continue }
+            let expected = expectedNames(on: id).reduce(0) { $0 &+ NetworkNames.checksum(of: $1) }
+            guard names[id]?.checksum != expected else { continue }
             log(
                 .warning, "names were not what the records say; they are made anew",
                 ["network": catalogue.networks[id]?.title ?? ""])

@@ -75,9 +75,18 @@ public enum NetworkNamespace {
     }
 
     /// Takes a connection of a listening socket, non-blocking; nil where none waits.
-    public static func accept(_ socket: Int32) -> Descriptor? {
-        let number = overlay_accept(socket)
-        return number < 0 ? nil : Descriptor(owning: number)
+    ///
+    /// - Throws: Where one waits and cannot be taken (EMFILE and its like): it goes on waiting.
+    public static func accept(_ socket: Int32) throws(SystemError) -> Descriptor? {
+        while true {
+            let number = overlay_accept(socket)
+            switch -number {
+            case EAGAIN: return nil
+            // This one has gone; there may be others.
+            case ECONNABORTED, EINTR, EPROTO: continue
+            default: return Descriptor(owning: try check(number, "accept"))
+            }
+        }
     }
 
     /// Opens a file for reading as seen from a namespace; it goes on showing that one.

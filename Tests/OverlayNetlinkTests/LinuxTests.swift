@@ -95,11 +95,19 @@ struct LinuxTests {
     }
 }
 
-@Suite struct ProgramMemoryTests {
+@Suite struct ProgramTests {
+    @Test func openFilesAreRaisedToWhatIsAllowed() throws {
+        let limit = try Program.raiseOpenFiles()
+        let line = try #require(
+            String(contentsOfFile: "/proc/self/limits", encoding: .utf8).split(separator: "\n").first { $0.hasPrefix("Max open files") })
+        let columns = line.dropFirst("Max open files".count).split(separator: " ")
+        #expect(columns.prefix(2) == ["\(limit)", "\(limit)"])
+    }
+
     /// What is let go comes back when it runs.
     @Test func codeIsLetGoAndComesBack() throws {
         let before = try residentCode()
-        ProgramMemory.releaseCode()
+        Program.releaseCode()
         let after = try residentCode()
         #expect(after <= before)
         #expect([3, 1, 2].sorted().map(String.init).joined() == "123")

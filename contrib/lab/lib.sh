@@ -92,11 +92,14 @@ install_missing() {
 
 # When the process PID started, as PROC (a /proc) tells it: with the pid, it names one process for ever.
 start_time() {
-    local stat fields
+    local stat fields threads
     { stat=$(<"$1/$2/stat"); } 2>/dev/null || return 1
     read -ra fields <<<"${stat##*) }"
     # Of one that is just going, it is empty.
-    [[ ${fields[0]:-Z} != Z ]] || return 1
+    [[ ${fields[0]:-} ]] || return 1
+    # A zombie with other threads still closes its files.
+    threads=("$1/$2/task"/*)
+    [[ ${fields[0]} != Z || ${#threads[@]} -gt 1 ]] || return 1
     echo "${fields[19]}"
 }
 

@@ -32,6 +32,8 @@ int overlay_name_thread(const char *name);
 int overlay_random(void *bytes, size_t count);
 /// Lets the process's mappings of the program's own code go. What is run again comes back from the page cache by itself.
 int overlay_release_code(void);
+/// Raises the soft limit of open files to the hard one.
+int overlay_raise_open_files(uint64_t *limit);
 /// CLOCK_MONOTONIC in nanoseconds.
 int overlay_monotonic(int64_t *nanoseconds);
 
