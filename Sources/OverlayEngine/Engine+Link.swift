@@ -1,6 +1,6 @@
 import OverlayCatalogue
 import OverlayDriver
-public import OverlayModel
+import OverlayModel
 import OverlayReplication
 
 /// What is known of the engine by its own API. Nothing that the engine waits for ever waits for this.

@@ -1,7 +1,7 @@
 import OverlayCatalogue
 import OverlayDNS
 import OverlayDriver
-public import OverlayModel
+import OverlayModel
 import OverlayReplication
 
 /// Who is called what, and who sees it: what the owner logs say, as tables that the DNS shell answers from.

@@ -125,8 +125,8 @@ same "by the host's resolver" 192.0.2.77 "$(in_container 2 web2 dig @127.0.0.11 
 for name in here web1; do
     must docker 1 exec "$name" nslookup -type=a host
     prints 192.0.2.78
-    same "resolv.conf of $name" "search search.example nameserver 127.0.0.11 options ndots:0" \
-        "$(docker 1 exec "$name" grep -v '^#' /etc/resolv.conf | xargs)"
+    same "resolv.conf of $name" "nameserver 127.0.0.11 options ndots:0 search search.example" \
+        "$(docker 1 exec "$name" grep -v '^#' /etc/resolv.conf | sort | xargs)"
 done
 for pinned in "1 here" "2 web2"; do
     read -r host name <<<"$pinned"
