@@ -66,12 +66,10 @@ extension Catalogue {
                     + (subnet.range.map { "the --ip-range \($0)" } ?? "no --ip-range") + ", not \(range)")
         }
         modify(subnet.id) { $0.users.insert(user) }
-        // Who asks for it wants it, whoever wanted it gone.
-        networks[network.id]?.isRemoved = false
         return subnet.id
     }
 
-    /// Its name is free from now on.
+    /// Its name and its subnets are free from now on. That is for good: hosts that have it still are letting it go.
     mutating func markRemoved(_ id: NetworkID) {
         networks[id]?.isRemoved = true
         networks[id]?.name = nil
@@ -228,14 +226,15 @@ extension Catalogue {
     }
 
     private func subnet(equalTo prefix: IPPrefix) -> (Network, Subnet)? {
-        for network in networks.values {
+        for network in networks.values where !network.isRemoved {
             if let subnet = network.subnets.first(where: { $0.prefix == prefix }) { return (network, subnet) }
         }
         return nil
     }
 
     private func subnet(overlapping prefix: IPPrefix) -> (Network, Subnet)? {
-        let found = networks.values.lazy.filter { $0.subnets.contains { $0.prefix.overlaps(prefix) } }.min { $0.id < $1.id }
+        let found = networks.values.lazy.filter { !$0.isRemoved && $0.subnets.contains { $0.prefix.overlaps(prefix) } }
+            .min { $0.id < $1.id }
         return found.flatMap { network in network.subnets.first { $0.prefix.overlaps(prefix) }.map { (network, $0) } }
     }
 

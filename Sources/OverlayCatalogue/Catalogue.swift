@@ -78,10 +78,17 @@ public struct Catalogue: Hashable, Sendable {
         return result
     }
 
+    /// What an engine still has of another cluster must not pass for a pool of this one.
+    static func firstSubnet(of cluster: ClusterID) -> SubnetID {
+        var generator = SeededGenerator(seed: UInt64(truncatingIfNeeded: cluster.bits))
+        return SubnetID(1 + generator.next() >> 32)
+    }
+
     private mutating func perform(_ entry: Entry) throws(Refusal) -> CommandResult {
         if case .initialise(let cluster, let member) = entry.command {
             guard self.cluster == nil else { throw Refusal(.conflict, "the cluster exists already") }
             self.cluster = cluster
+            nextSubnet = Self.firstSubnet(of: cluster.id).value
             setMember(member)
             return .accepted
         }
@@ -102,7 +109,10 @@ public struct Catalogue: Hashable, Sendable {
             cluster?.rotate(to: key)
         case .openSubnet(let open): return .opened(try openSubnet(open, user: proposer.id))
         case .closeSubnet(let subnet, let removing):
-            if removing, let network = networkOfSubnet[subnet] { markRemoved(network) }
+            // A repetition may come late: who has it no more has no say.
+            if removing, let network = networkOfSubnet[subnet], self.subnet(subnet)?.users.contains(proposer.id) == true {
+                markRemoved(network)
+            }
             closeSubnet(subnet, user: proposer.id)
             forgetRested()
         case .describe(let network, let description): try describe(network, description)

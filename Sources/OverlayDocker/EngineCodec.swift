@@ -4,6 +4,20 @@ import NIOHTTP1
 import OverlayDriver
 import OverlayModel
 
+/// What is sent to an engine.
+struct EngineRequest: Sendable {
+    var method = HTTPMethod.GET
+    /// Path and query, escaped, without the version.
+    var target: String
+    var body: [UInt8]?
+    /// Until the whole answer is there.
+    var patience = TimeAmount.seconds(30)
+    /// Of the answer's body, in bytes.
+    var limit = 8 << 20
+    /// The engine may keep it waiting for a container's lock.
+    var mayBlock = false
+}
+
 /// Calls into requests, answers and events into values. The shapes are moby's `api/swagger.yaml`, 1.41 and later.
 struct EngineCodec: Sendable {
     /// The plugin's name, as the engine knows it.
@@ -125,10 +139,12 @@ struct EngineCodec: Sendable {
         let id = event.Actor?.ID ?? ""
         switch event.`Type` {
         case "network":
-            guard let action = event.Action.flatMap({ EngineAPINews.NetworkAction(rawValue: $0) }),
-                isOurs(attributes["type"] ?? "")
-            else { return nil }
-            return .network(try identifier(id, "network"), action, container: attributes["container"].flatMap { ContainerID($0) })
+            guard let action = event.Action.flatMap({ EngineAPINews.NetworkAction(rawValue: $0) }) else { return nil }
+            let container = attributes["container"].flatMap { ContainerID($0) }
+            guard isOurs(attributes["type"] ?? "") else {
+                return action == .connect || action == .disconnect ? container.map { .elsewhere($0) } : nil
+            }
+            return .network(try identifier(id, "network"), action, container: container)
         case "container":
             guard let action = event.Action.flatMap({ EngineAPINews.ContainerAction(rawValue: $0) }) else { return nil }
             return .container(try identifier(id, "container"), action)

@@ -1,22 +1,9 @@
 import AsyncHTTPClient
 import FoundationEssentials
+import Glibc
 import NIOCore
 import NIOHTTP1
 import Synchronization
-
-/// What is sent to an engine.
-struct EngineRequest: Sendable {
-    var method = HTTPMethod.GET
-    /// Path and query, escaped, without the version.
-    var target: String
-    var body: [UInt8]?
-    /// Until the whole answer is there.
-    var patience = TimeAmount.seconds(30)
-    /// Of the answer's body, in bytes.
-    var limit = 8 << 20
-    /// The engine may keep it waiting for a container's lock.
-    var mayBlock = false
-}
 
 /// HTTP to an engine's socket, in the version of the API that both speak.
 final class EngineHTTP: Sendable {
@@ -131,6 +118,23 @@ final class EngineHTTP: Sendable {
             throw .silent(for: request.patience)
         } catch {
             throw EngineFailure(error, path: endpoint.path)
+        }
+    }
+}
+
+extension EngineFailure {
+    init(_ error: any Error, path: String) {
+        switch error {
+        case let failure as EngineFailure: self = failure
+        case is CancellationError: self = .stopped
+        case let error as HTTPClientError where [.cancelled, .alreadyShutdown].contains(error): self = .stopped
+        case let error as HTTPClientError where error == .remoteConnectionClosed: self = .closed
+        case HTTPParserError.invalidEOFState, ChannelError.ioOnClosedChannel: self = .closed
+        case let error as IOError where [ECONNRESET, EPIPE].contains(error.errnoCode): self = .closed
+        case let error as IOError:
+            self.init(words: "cannot connect to \(path): \(String(cString: strerror(error.errnoCode)))")
+        case is HTTPParserError: self.init(words: "what answers on \(path) does not speak HTTP (\(error))")
+        default: self.init(words: "no answer on \(path): \(error)")
         }
     }
 }

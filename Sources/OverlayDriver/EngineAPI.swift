@@ -42,6 +42,8 @@ public enum EngineAPINews: Hashable, Sendable {
     case disconnected(String)
     /// A network of ours was made, or is gone, or a container came to it or left it.
     case network(EngineNetworkID, NetworkAction, container: ContainerID?)
+    /// A container came to a network of another driver, or left it.
+    case elsewhere(ContainerID)
     case container(ContainerID, ContainerAction)
 
     public enum NetworkAction: String, Sendable {

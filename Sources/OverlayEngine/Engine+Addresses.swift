@@ -39,7 +39,8 @@ extension Engine {
     private func existingSubnet(for call: RequestPool) -> SubnetID? {
         let network = call.networkName.map { catalogue.network(named: $0) } ?? nil
         guard call.networkName == nil || network != nil else { return nil }
-        let candidates = network.map { $0.subnets } ?? catalogue.networks.values.flatMap { call.pool == nil ? [] : $0.subnets }
+        let candidates =
+            network.map { $0.subnets } ?? catalogue.networks.values.flatMap { call.pool == nil || $0.isRemoved ? [] : $0.subnets }
         let mine = candidates.filter { $0.users.contains(identity.id) && $0.prefix.family == call.family }
         let found = call.pool.map { pool in mine.first { $0.prefix == pool } } ?? mine.first
         guard let found, call.subPool == nil || call.subPool == found.range else { return nil }

@@ -70,6 +70,7 @@ extension Engine {
                 for request in (closeWaiters.removeValue(forKey: subnet) ?? []).sorted(by: { $0.value < $1.value }) {
                     perform(request)
                 }
+                mirrorSoon()
             } else if closeAt == nil {
                 closeAt = now + Self.closingRetry
             }
@@ -379,9 +380,14 @@ extension Engine {
 
     /// Gives subnets up: durably here, then in the catalogue, however long that takes.
     ///
-    /// - Parameter isRemoval: Of a network that nobody is on, by a user.
-    mutating func close(_ subnets: [SubnetID], isRemoval: Bool = false) -> Set<EffectID> {
-        var writes: [StoreWrite] = []
+    /// - Parameters:
+    ///   - isRemoval: Of a network that nobody is on, by a user.
+    ///   - with: What is to be durable at the same time.
+    /// - Returns: When it is durable.
+    mutating func close(
+        _ subnets: [SubnetID], isRemoval: Bool = false, with others: [StoreWrite] = [], for objects: [ObjectKey] = []
+    ) -> Set<EffectID> {
+        var writes = others
         for id in subnets where catalogue.subnet(id)?.users.contains(identity.id) == true && !closing.contains(id) {
             for lease in (pools[id]?.leases ?? [:]).values { writes.append(.delete(.lease, key: lease.storeKey)) }
             for cession in cessions.keys where cession.subnet == id {
@@ -398,7 +404,7 @@ extension Engine {
             prefetchPaused[id] = nil
         }
         guard !writes.isEmpty else { return [] }
-        let stored = store(writes)
+        let stored = store(writes, for: objects)
         // Proposed when it is durable: were it forgotten, addresses that others own by then would be handed out.
         if rules.contains(.durableCessions) { closingStores.insert(stored) } else { proposeClosing() }
         return [stored]
@@ -436,6 +442,7 @@ extension Engine {
         }
         let proposed = Set(proposals.values.compactMap { if case .close(let id) = $0 { id } else { nil } })
         for id in closing.subtracting(proposed).sorted() {
+            confirmRemoval(of: id)
             propose(.closeSubnet(id, removing: removing.contains(id)), for: .close(id), deadline: now + Self.proposalBudget)
         }
     }

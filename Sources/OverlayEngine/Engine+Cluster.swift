@@ -34,7 +34,7 @@ extension Engine {
         case .network(let name):
             try checkCluster()
             let reports = networkReports().filter {
-                $0.name == name || $0.id.hasPrefix(name) || $0.engineID?.hasPrefix(name) == true
+                $0.name == name || !name.isEmpty && ($0.id.hasPrefix(name) || $0.engineID?.hasPrefix(name) == true)
             }
             guard let report = reports.first(where: { $0.name == name }) ?? reports.first(where: { !$0.isRemoved }) ?? reports.first
             else {
@@ -190,6 +190,7 @@ extension Engine {
         withReplication { $0.leaveAll(into: &$1) }
         subscribed = []
         pools = [:]
+        poolRequests = [:]
         networks = [:]
         closing = []
         removing = []

@@ -31,12 +31,16 @@ struct EngineLink: Sendable {
     var waiting: [EffectID: RequestID] = [:]
     /// Which networks were known when all were asked for: only one of those can be missing.
     var asked: Set<EngineNetworkID> = []
+    /// Networks that the engine has not told of, though it was asked for all, and since when: it is making them, or was killed when it did.
+    var missing: [EngineNetworkID: Instant] = [:]
+    /// A container that was on it here may come back to it until then.
+    var keptUntil: [EngineNetworkID: Instant] = [:]
     /// Why a network cannot be made here, or the other way round, and when it is tried again.
     var failures: [NetworkID: Failure] = [:]
     /// Networks of this driver, by name, that this node knows nothing of: of an earlier life in a cluster.
     var stale: [String: EngineNetworkID] = [:]
     /// Endpoints whose containers were inspected.
-    var inspected: Set<EndpointID> = []
+    var inspected: [EndpointID: ContainerID] = [:]
     /// Networks of this engine whose name another network of the cluster has.
     var conflicts: [EngineNetworkID: String] = [:]
     /// When networks are compared next.
@@ -53,15 +57,19 @@ struct EngineLink: Sendable {
     mutating func forget() {
         for (id, network) in networks { stale[network.name] = id }
         networks = [:]
-        inspected = []
+        inspected = [:]
         failures = [:]
         conflicts = [:]
         making = [:]
+        missing = [:]
+        keptUntil = [:]
     }
 }
 
 extension Engine {
     static let retryPause = Interval.seconds(1)
+    /// No engine takes so long from CreateNetwork to a network.
+    static let creationTime = Interval.seconds(60)
     static let longestMirrorPause = Interval.seconds(60)
 
     // MARK: Calls
@@ -77,6 +85,7 @@ extension Engine {
         }
         let id = newEffect()
         link.calls[id] = call
+        if call == .networks { link.asked = Set(networks.keys) }
         effects.append(.engineCall(id, call))
         return id
     }
@@ -93,7 +102,6 @@ extension Engine {
             link.again = []
             link.unanswered = []
             link.askAt = nil
-            link.asked = Set(networks.keys)
             ask(.networks)
             ask(.containers)
         case .disconnected(let reason):
@@ -102,10 +110,12 @@ extension Engine {
             link.state = .away(reason, since: now)
             link.isComplete = false
         case .network(let id, let action, let container): heard(id, action, container)
+        case .elsewhere(let id):
+            if link.inspected.values.contains(id) { ask(.container(id)) }
         case .container(let id, .rename): ask(.container(id))
         case .container(let id, .start):
             // One that was being started when the link came up: its networks were told of before.
-            let isAnyUnknown = endpoints.values.contains { $0.isJoined && !link.inspected.contains($0.id) }
+            let isAnyUnknown = endpoints.values.contains { $0.isJoined && link.inspected[$0.id] == nil }
             if isAnyUnknown, !link.calls.values.contains(.container(id)) { ask(.container(id)) }
         // What a container has comes with its networks, and goes with them.
         case .container: break
@@ -120,12 +130,7 @@ extension Engine {
             ask(.network(id))
             if let container { ask(.container(container)) }
         case .disconnect: break
-        case .destroy:
-            link.networks[id] = nil
-            link.conflicts[id] = nil
-            // A name may be free now.
-            for network in link.failures.keys { link.failures[network]?.until = now }
-            mirrorSoon()
+        case .destroy: isGone(id)
         }
     }
 
@@ -160,8 +165,12 @@ extension Engine {
         case .networks, .containers, .network, .container: break
         }
         log(.warning, "the engine did not answer, and is asked again", ["reason": reason])
+        askLater(call, in: Self.retryPause)
+    }
+
+    private mutating func askLater(_ call: EngineAPICall, in pause: Interval) {
         link.unanswered.insert(call)
-        link.askAt = link.askAt ?? now + Self.retryPause
+        link.askAt = min(link.askAt ?? now + pause, now + pause)
     }
 
     mutating func askAgain() {
@@ -181,12 +190,19 @@ extension Engine {
         }
         link.isComplete = true
         // Removed while nobody was told, or with the engine's state: it may come again. What a call has just made is on no list yet.
-        for (id, local) in networks.sorted(by: { $0.key < $1.key })
-        where link.networks[id] == nil && local.name != nil && link.asked.contains(id) {
-            log(.warning, "the engine does not have a network any more; it is taken as gone here", ["network": local.name ?? ""])
+        link.missing = link.missing.filter { networks[$0.key] != nil && link.networks[$0.key] == nil }
+        for (id, local) in networks.sorted(by: { $0.key < $1.key }) where link.networks[id] == nil && link.asked.contains(id) {
+            let since = link.missing[id] ?? now
+            link.missing[id] = since
+            guard local.name != nil || now - since >= Self.creationTime else { continue }
+            log(
+                .warning, "the engine does not have a network any more; it is taken as gone here",
+                ["network": local.name ?? local.id.short])
+            link.missing[id] = nil
             networks[id]?.name = nil
             _ = deleteNetwork(id)
         }
+        if !link.missing.isEmpty { askLater(.networks, in: Self.creationTime) }
         mirrorSoon()
     }
 
@@ -194,6 +210,7 @@ extension Engine {
         guard let id = network.id, var local = networks[id] else { return }
         link.networks[id] = network
         guard local.name != network.name else { return }
+        link.failures[local.network] = nil
         local.name = network.name
         networks[id] = local
         store([.put(.network, key: id.wireBytes, value: local.wireBytes)])
@@ -218,6 +235,12 @@ extension Engine {
         }
         for (id, failure) in link.failures.sorted(by: { $0.key < $1.key }) {
             problems.append("network \(catalogue.networks[id]?.title ?? id.short): \(failure.reason)")
+        }
+        for local in networks.values.sorted(by: { $0.id < $1.id }) where catalogue.networks[local.network]?.isRemoved == true {
+            guard endpoints.values.contains(where: { $0.engineNetwork == local.id }) else { continue }
+            problems.append(
+                "network \(local.name ?? "") (\(local.id.short)) was removed on another host, and containers are on it here; remove them"
+            )
         }
         for (id, reason) in link.conflicts.sorted(by: { $0.key < $1.key }) {
             problems.append(

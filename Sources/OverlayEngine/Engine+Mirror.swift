@@ -6,6 +6,8 @@ import OverlayReplication
 /// A network that one engine has, the others get (design §5.6).
 extension Engine {
     static let mirrorDelay = Interval.milliseconds(1)
+    /// So long a container may take from its end to its next start. An engine does not start one whose network is gone.
+    static let restartTime = Interval.seconds(10)
 
     /// How a network of this engine ends.
     enum NetworkEnd: Sendable {
@@ -18,18 +20,41 @@ extension Engine {
     }
 
     func end(of local: LocalNetwork) -> NetworkEnd {
-        // What the engine never told of is a create that failed; what goes for our own reasons is no user's doing.
-        guard local.name != nil, link.conflicts[local.id] == nil, let network = catalogue.networks[local.network],
-            !network.isRemoved
+        // What the engine never told of is a create that failed. What goes by our own call is no user's doing, nor what goes from an
+        // engine that Swarm rules.
+        let isOwnDoing = link.calls.contains { $0.value == .removeNetwork(local.id) && link.waiting[$0.key] == nil }
+        guard local.name != nil, !isOwnDoing, link.mirrors, link.conflicts[local.id] == nil,
+            let network = catalogue.networks[local.network], !network.isRemoved
         else { return .closed }
         return isEmpty(network) ? .removed : .declined
     }
 
-    /// Is nobody on it, as far as is known? Of a host that was not heard of, it is not known.
     private func isEmpty(_ network: Network) -> Bool {
-        guard !endpoints.values.contains(where: { $0.network == network.id }) else { return false }
-        guard replication.endpoints(on: network.id).allSatisfy({ $0.owner == identity.id }) else { return false }
-        return network.users.allSatisfy { $0 == identity.id || replication.isSynchronised(with: $0, on: network.id) }
+        !endpoints.values.contains { $0.network == network.id } && keepers(of: network).isEmpty
+    }
+
+    /// The other hosts that have containers on it, or may have: of one that was not heard of, or cannot be reached, it is not known.
+    func keepers(of network: Network) -> Set<NodeID> {
+        let unknown = network.users.filter { user in
+            let state = peers[user]?.state ?? .unknown
+            return state == .unknown || state == .unreachable || !replication.isSynchronised(with: user, on: network.id)
+        }
+        return Set(replication.endpoints(on: network.id).map(\.owner)).union(unknown).subtracting([identity.id])
+    }
+
+    /// A removal that had to wait for the writer: is it still one?
+    mutating func confirmRemoval(of subnet: SubnetID) {
+        guard removing.contains(subnet), let network = catalogue.network(holding: subnet), !network.isRemoved, !isEmpty(network)
+        else { return }
+        log(
+            .warning, "a network is not removed from other hosts, as containers are on it by now, or may be",
+            ["network": network.title, "hosts": keepers(of: network).map { name(of: $0) }.sorted().joined(separator: " ")])
+        var writes: [StoreWrite] = [.put(.declined, key: network.id.wireBytes, value: [])]
+        declined.insert(network.id)
+        for subnet in network.subnets where removing.remove(subnet.id) != nil {
+            writes.append(.put(.closing, key: subnet.id.wireBytes, value: []))
+        }
+        store(writes)
     }
 
     func mirrorDue(at time: Instant) -> Instant { min(link.mirrorAt ?? time, time) }
@@ -39,12 +64,13 @@ extension Engine {
         link.mirrorAt = mirrorDue(at: now + Self.mirrorDelay)
     }
 
-    /// An endpoint of the network is gone: what waited for that may go on.
-    mutating func mirrorSoon(for id: EngineNetworkID) {
+    /// An endpoint of the network is gone: what waited for that may go on, unless its container only starts anew.
+    mutating func mirrorLater(for id: EngineNetworkID) {
         let isRemoved = networks[id].flatMap { catalogue.networks[$0.network]?.isRemoved } ?? false
-        guard isRemoved || link.conflicts[id] != nil else { return }
+        guard link.isConnected, isRemoved || link.conflicts[id] != nil else { return }
         if let network = networks[id]?.network { link.failures[network] = nil }
-        mirrorSoon()
+        link.keptUntil[id] = now + Self.restartTime
+        link.mirrorAt = mirrorDue(at: now + Self.restartTime)
     }
 
     /// Brings the engine's networks in line with the cluster's, and tells the cluster of the engine's.
@@ -74,7 +100,8 @@ extension Engine {
         where !present.contains(network.id) && !declined.contains(network.id) {
             make(network)
         }
-        let pauses = link.failures.values.map(\.until).filter { $0 > now }
+        link.keptUntil = link.keptUntil.filter { networks[$0.key] != nil && $0.value > now }
+        let pauses = (link.failures.values.map(\.until) + link.keptUntil.values).filter { $0 > now }
         if let next = pauses.min() { link.mirrorAt = mirrorDue(at: next) }
     }
 
@@ -104,11 +131,12 @@ extension Engine {
     mutating func described(_ id: EngineNetworkID, _ outcome: CatalogueNode.Outcome) {
         switch outcome {
         case .decided(.refused(let refusal)) where refusal.code == .conflict:
-            log(
-                .warning, "a network has the name of another one", ["network": networks[id]?.name ?? "", "reason": refusal.message])
+            // It may be gone meanwhile.
+            guard let local = networks[id] else { break }
+            log(.warning, "a network has the name of another one", ["network": local.name ?? "", "reason": refusal.message])
             link.conflicts[id] = refusal.message
             // Who makes one of this name here wants that one here.
-            if let name = networks[id]?.name, let other = catalogue.network(named: name), declined.remove(other.id) != nil {
+            if let name = local.name, let other = catalogue.network(named: name), declined.remove(other.id) != nil {
                 store([.delete(.declined, key: other.id.wireBytes)])
             }
         case .decided:
@@ -155,7 +183,9 @@ extension Engine {
     // MARK: What is removed
 
     private mutating func remove(_ id: EngineNetworkID, _ network: Network) {
-        guard !isPaused(network.id), !endpoints.values.contains(where: { $0.engineNetwork == id }) else { return }
+        guard !isPaused(network.id), (link.keptUntil[id] ?? now) <= now,
+            !endpoints.values.contains(where: { $0.engineNetwork == id })
+        else { return }
         guard ask(.removeNetwork(id)) != nil else { return }
         if link.conflicts[id] != nil {
             log(.warning, "a network of this engine gives way to the cluster's of that name", ["network": networks[id]?.name ?? ""])
@@ -166,23 +196,38 @@ extension Engine {
 
     mutating func ended(_ id: EffectID, _ call: EngineAPICall, _ answer: EngineAPIAnswer) {
         let made = link.making.removeValue(forKey: id)
-        if let request = link.waiting.removeValue(forKey: id) { finish(request, answer) }
+        let request = link.waiting.removeValue(forKey: id)
+        if let request { finish(request, answer) }
         switch (call, answer) {
         case (.createNetwork, .created(let id)):
             if let made { link.failures[made] = nil }
             ask(.network(id))
         case (.createNetwork(let network), .refused(let reason)), (.createNetwork(let network), .unavailable(let reason)):
-            // What is in the way may be this driver's own, of a cluster that the node has left since.
-            if made != nil, let stale = link.stale.removeValue(forKey: network.name) { ask(.removeNetwork(stale)) }
+            // What is in the way may be this driver's own, of a cluster that the node has left since. While containers are on it the
+            // engine keeps it.
+            if made != nil, let stale = link.stale[network.name] { ask(.removeNetwork(stale)) }
             if let made { fail(made, "this host's engine does not make it: \(reason)") }
         case (.removeNetwork(let id), .refused(let reason)), (.removeNetwork(let id), .unavailable(let reason)):
-            if let network = networks[id]?.network { fail(network, "this host's engine does not remove it: \(reason)") }
+            // To the user it was said already.
+            guard request == nil, let network = networks[id]?.network else { break }
+            fail(network, "this host's engine does not remove it: \(reason)")
+        case (.removeNetwork(let id), .removed): isGone(id)
         case (.removeNetwork(let id), .notFound):
             // The engine knows nothing of it, so nothing of it will come.
-            link.networks[id] = nil
+            isGone(id)
             if networks[id] != nil { _ = deleteNetwork(id) }
         default: break
         }
+    }
+
+    /// The engine has it no more.
+    mutating func isGone(_ id: EngineNetworkID) {
+        link.networks[id] = nil
+        link.conflicts[id] = nil
+        link.stale = link.stale.filter { $0.value != id }
+        // A name may be free now.
+        for network in link.failures.keys { link.failures[network]?.until = now }
+        mirrorSoon()
     }
 
     private mutating func fail(_ network: NetworkID, _ reason: String) {

@@ -158,7 +158,7 @@ extension Engine {
             if isWhole || known.learned.names.isEmpty { endpoint.learned = learned }
             if isWhole {
                 endpoint.isElsewhere = isElsewhere
-                link.inspected.insert(id)
+                link.inspected[id] = container.id
             }
             update(endpoint, from: known)
         }

@@ -43,6 +43,7 @@ extension Engine {
 
     mutating func removeNetwork(_ name: String, _ id: RequestID) throws(DriverError) -> Step {
         try checkCluster()
+        guard !name.isEmpty else { throw DriverError(.invalid, "a network has a name, or the beginning of an id") }
         let named = catalogue.network(named: name)
         let found = named.map { [$0] } ?? catalogue.networks.values.filter { $0.id.description.hasPrefix(name) }
         guard let network = found.first, found.count == 1 else {
@@ -51,7 +52,7 @@ extension Engine {
         if let local = networks.values.first(where: { $0.network == network.id }) {
             try checkLink()
             // Before it goes: afterwards nothing is heard of it here.
-            let elsewhere = holders(of: network.id)
+            let elsewhere = keepers(of: network).map { self.name(of: $0) }.sorted()
             guard let effect = ask(.removeNetwork(local.id)) else { throw Self.busy }
             link.waiting[effect] = id
             requests[id]?.reply = .control(
@@ -64,11 +65,6 @@ extension Engine {
         // Whether anybody is on it, those know that have it.
         let users = network.users.map { self.name(of: $0) }.sorted().joined(separator: ", ")
         throw DriverError(.conflict, "network \(network.title) is not on this host; remove it on \(users)")
-    }
-
-    /// Names of nodes that have endpoints on a network.
-    private func holders(of network: NetworkID) -> [String] {
-        Set(replication.endpoints(on: network).map(\.owner)).map { name(of: $0) }.sorted()
     }
 
     private func checkLink() throws(DriverError) {

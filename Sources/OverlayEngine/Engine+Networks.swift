@@ -27,7 +27,6 @@ extension Engine {
         }
         let local = LocalNetwork(id: call.network, network: network.id, subnets: subnets)
         networks[local.id] = local
-        link.failures[network.id] = nil
         for subnet in subnets { poolRequests[subnet] = poolRequests[subnet].flatMap { $0 > 1 ? $0 - 1 : nil } }
         var writes: [StoreWrite] = [.put(.network, key: local.id.wireBytes, value: local.wireBytes)]
         if declined.remove(network.id) != nil { writes.append(.delete(.declined, key: network.id.wireBytes)) }
@@ -41,7 +40,7 @@ extension Engine {
         var subnets: [SubnetID] = []
         for data in call.v4 + call.v6 {
             guard let prefix = data.pool else { continue }
-            let found = catalogue.networks.values.lazy.flatMap(\.subnets).first {
+            let found = catalogue.networks.values.lazy.filter { !$0.isRemoved }.flatMap(\.subnets).first {
                 $0.prefix == prefix.network && $0.users.contains(identity.id) && !closing.contains($0.id)
             }
             guard data.addressSpace == DriverRequest.addressSpace, let found else {
@@ -101,8 +100,8 @@ extension Engine {
             declined.insert(network.network)
             writes.append(.put(.declined, key: network.network.wireBytes, value: []))
         }
-        awaited.insert(store(writes, for: [.network(id)]))
-        awaited.formUnion(close(network.subnets, isRemoval: end == .removed))
+        link.conflicts[id] = nil
+        awaited.formUnion(close(network.subnets, isRemoval: end == .removed, with: writes, for: [.network(id)]))
         return .after(awaited, .driver(.done), undo: nil)
     }
 
@@ -238,9 +237,9 @@ extension Engine {
     mutating func removeEndpoint(_ endpoint: LocalEndpoint) -> Set<EffectID> {
         endpoints[endpoint.id] = nil
         withdraw(endpoint)
-        link.inspected.remove(endpoint.id)
+        link.inspected[endpoint.id] = nil
         followSandbox(endpoint.sandbox)
-        mirrorSoon(for: endpoint.engineNetwork)
+        mirrorLater(for: endpoint.engineNetwork)
         var awaited: Set<EffectID> = [store([.delete(.endpoint, key: endpoint.id.wireBytes)], for: [.endpoint(endpoint.id)])]
         if let applied = apply(removePort(of: endpoint) + lowering(endpoint.network), for: [.endpoint(endpoint.id)]) {
             awaited.insert(applied)

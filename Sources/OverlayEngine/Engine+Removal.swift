@@ -61,7 +61,7 @@ extension Engine {
     }
 
     private static func names(_ text: String, _ id: NodeID, _ name: String) -> Bool {
-        name == text || id.description.hasPrefix(text)
+        name == text || !text.isEmpty && id.description.hasPrefix(text)
     }
 
     // MARK: The rest of addresses

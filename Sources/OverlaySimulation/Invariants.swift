@@ -180,11 +180,11 @@ extension World {
             let names = networks.compactMap(\.name)
             if Set(names).count != names.count { violate("N", "host\(index + 1): a name is given twice: \(names.sorted())") }
             if Set(networks.map(\.vni)).count != networks.count { violate("N", "host\(index + 1): a VNI is given twice") }
-            let subnets = networks.flatMap(\.subnets).sorted { $0.prefix.first < $1.prefix.first }
+            let subnets = networks.filter { !$0.isRemoved }.flatMap(\.subnets).sorted { $0.prefix.first < $1.prefix.first }
             for (one, next) in zip(subnets, subnets.dropFirst()) where one.prefix.overlaps(next.prefix) {
                 violate("N", "host\(index + 1): subnets \(one.prefix) and \(next.prefix) overlap")
             }
-            for subnet in subnets {
+            for subnet in networks.flatMap(\.subnets) {
                 for (one, next) in zip(subnet.blocks, subnet.blocks.dropFirst()) where one.range.last >= next.range.first {
                     violate("U", "host\(index + 1): blocks \(one.range) and \(next.range) overlap")
                 }

@@ -10,6 +10,8 @@ struct VirtualEngine {
     /// Answers nothing, though it is connected.
     var isMute = false
     var networks: [EngineNetworkID: EngineNetwork] = [:]
+    /// What the plugin called the pools of the networks that were made here.
+    var pools: [EngineNetworkID: SubnetID] = [:]
     /// Names of containers by their endpoint, and on which network that is.
     var endpoints: [EndpointID: (network: EngineNetworkID, container: String)] = [:]
     var containers: [ContainerID: EngineContainer] = [:]
@@ -102,6 +104,7 @@ extension World {
                 network.id = id
                 network.subnets = [.init(subnet: prefix, range: asked?.range, gateway: gateway?.address)]
                 engines[index]?.networks[id] = network
+                engines[index]?.pools[id] = pool
                 tell(index, .network(id, .create, container: nil))
                 end(id)
             }
@@ -115,9 +118,7 @@ extension World {
             return done(.refused("network \(network.name) has active endpoints"))
         }
         engines[index]?.networks[id] = nil
-        let pool = nodes[index].engine.catalogue.networks.values.flatMap(\.subnets)
-            .first { $0.prefix == network.subnets.first?.subnet }?.id
-        if let pool { _ = begin(index, .releasePool(pool)) }
+        if let pool = engines[index]?.pools.removeValue(forKey: id) { _ = begin(index, .releasePool(pool)) }
         begin(index, .deleteNetwork(id)) { [unowned self] _ in
             tell(index, .network(id, .destroy, container: nil))
             done(.removed)
@@ -126,8 +127,7 @@ extension World {
 
     /// `docker run --network`; the engine's API tells the name.
     public func dockerRun(_ index: Int, _ name: String, on id: EngineNetworkID) throws -> Attached {
-        guard let network = engines[index]?.networks[id], let prefix = network.subnets.first?.subnet,
-            let pool = nodes[index].engine.catalogue.networks.values.flatMap(\.subnets).first(where: { $0.prefix == prefix })?.id
+        guard let engine = engines[index], let prefix = engine.networks[id]?.subnets.first?.subnet, let pool = engine.pools[id]
         else { throw Failed("no such network on host\(index + 1)") }
         let attached = try attach(index, name, to: Created(network: id, pool: pool, prefix: prefix), isNamed: false)
         engines[index]?.endpoints[attached.endpoint] = (id, name)

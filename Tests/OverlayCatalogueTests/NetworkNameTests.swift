@@ -43,7 +43,7 @@ import Testing
         #expect(throws: DecodeError.invalid("network")) { try Catalogue(wire: forged.wireBytes) }
     }
 
-    @Test func whatIsRemovedHasNoNameAndComesBackForWhoAsks() throws {
+    @Test func whatIsRemovedStaysRemovedAndIsInNobodysWay() throws {
         var fixture = Fixture(members: 3)
         let subnet = try fixture.opened(by: 0)
         let network = try fixture.network(of: subnet.id)
@@ -53,19 +53,45 @@ import Testing
         let removed = try #require(fixture.catalogue.networks[network.id])
         #expect(removed.isRemoved && removed.names.isEmpty && removed.users == [Fixture.node(1)])
         #expect(fixture.propose(.describe(network.id, Self.description("web")), by: 1).refusal == .notFound)
-        // Its name is free at once, its addresses are not.
+        // Its name is free at once, and its addresses for who wants those.
         #expect(try fixture.opened(name: "web", by: 2).prefix == IPPrefix("10.32.1.0/24"))
         #expect(try Catalogue(wire: fixture.catalogue.wireBytes) == fixture.catalogue)
-        // Who makes it here because it is elsewhere comes too late; who names the subnet means it.
+        // Who makes it here because it is elsewhere comes too late; who names the subnet has another network.
         let late = OpenSubnet(
             networkName: nil, family: .v4, prefix: subnet.prefix, range: nil, only: network.id)
         #expect(fixture.propose(.openSubnet(late), by: 2).refusal == .notFound)
-        #expect(try fixture.opened("10.32.0.0/24", by: 2).id == subnet.id)
-        #expect(fixture.catalogue.networks[network.id]?.isRemoved == false)
-        #expect(fixture.propose(.closeSubnet(subnet.id, removing: true), by: 0) == .accepted, "who has it not")
-        for user in 1...2 { #expect(fixture.propose(.closeSubnet(subnet.id), by: user) == .accepted) }
+        let again = try fixture.opened("10.32.0.0/24", by: 2)
+        let other = try fixture.network(of: again.id)
+        #expect(again.id != subnet.id && other.id != network.id && other.vni != network.vni && !other.isRemoved)
+        #expect(try fixture.opened("10.32.0.0/24", by: 0).id == again.id)
+        #expect(fixture.propose(.closeSubnet(again.id), by: 0) == .accepted)
+        #expect(try Catalogue(wire: fixture.catalogue.wireBytes) == fixture.catalogue)
+        // A repetition, of the one as of the other, is of no use any more.
+        for id in [subnet.id, again.id] { #expect(fixture.propose(.closeSubnet(id, removing: true), by: 0) == .accepted) }
+        #expect(fixture.catalogue.networks[other.id] == other)
+        #expect(fixture.propose(.closeSubnet(subnet.id), by: 1) == .accepted)
         #expect(fixture.catalogue.networks[network.id] == nil)
         #expect(fixture.propose(.openSubnet(late), by: 2).refusal == .notFound)
+    }
+
+    /// What an engine has of another cluster means nothing in this one.
+    @Test func noTwoClustersHaveOnePool() throws {
+        var ids: Set<SubnetID> = []
+        for number in 1...100 as ClosedRange<UInt128> {
+            var catalogue = Catalogue()
+            var cluster = Fixture.cluster()
+            cluster.id = ClusterID(bits: number << 64 | number)
+            var entry = Entry(
+                index: 1, generation: 1, proposer: Fixture.node(0), epoch: 1, sequence: 1,
+                command: .initialise(cluster, Fixture.member(0)))
+            catalogue.apply(entry)
+            entry.index = 2
+            entry.sequence = 2
+            entry.command = .openSubnet(OpenSubnet(networkName: nil, family: .v4, prefix: nil, range: nil))
+            guard case .opened(let subnet) = catalogue.apply(entry) else { throw DecodeError.invalid("subnet") }
+            ids.insert(subnet)
+        }
+        #expect(ids.count == 100)
     }
 
     @Test func descriptionsHaveBounds() {

@@ -7,12 +7,13 @@ import Testing
     @Test func thePoolGivesTheLowestFreeSubnet() throws {
         var fixture = Fixture(members: 2, pool: "10.0.0.0/22")
         #expect(try fixture.opened().prefix == IPPrefix("10.0.0.0/24"))
-        #expect(try fixture.opened(by: 1).prefix == IPPrefix("10.0.1.0/24"), "without a name they are different networks")
+        let second = try fixture.opened(by: 1)
+        #expect(second.prefix == IPPrefix("10.0.1.0/24"), "without a name they are different networks")
         #expect(try fixture.opened("10.0.2.64/26").prefix == IPPrefix("10.0.2.64/26"))
         #expect(try fixture.opened().prefix == IPPrefix("10.0.3.0/24"), "one that is used in part is not free")
         let full = fixture.open()
         #expect(full.refusal == .exhausted && full.message.contains("10.0.0.0/22 has no free /24 left; give a --subnet"))
-        #expect(fixture.propose(.closeSubnet(SubnetID(2)), by: 1) == .accepted)
+        #expect(fixture.propose(.closeSubnet(second.id), by: 1) == .accepted)
         #expect(try fixture.opened().prefix == IPPrefix("10.0.1.0/24"))
         #expect(fixture.catalogue.violations == [])
     }

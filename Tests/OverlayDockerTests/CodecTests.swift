@@ -223,6 +223,10 @@ import Testing
         #expect(try news(Sample.connect) == .network(network, .connect, container: container))
         #expect(try news(Sample.rename) == .container(container, .rename))
         #expect(try news(Sample.foreign) == nil)
+        for action in ["connect", "disconnect"] {
+            let text = Sample.event("network", action, Sample.bridge, #""container":"\#(Sample.container)","type":"bridge""#)
+            #expect(try news(text) == .elsewhere(container))
+        }
         for action in ["create", "disconnect", "destroy"] {
             let text = Sample.event("network", action, Sample.network, #""name":"blue","type":"swift-overlay:latest""#)
             #expect(

@@ -115,6 +115,70 @@ import Testing
         #expect(networks(world, 0).isEmpty)
     }
 
+    /// With its subnet, as a Compose file names it: `docker compose down && docker compose up`.
+    @Test(arguments: 1...20) func soAreItsAddresses(seed: UInt64) throws {
+        let world = try world(seed: seed)
+        var wanted = Self.front
+        wanted.subnets = [.init(subnet: try #require(IPPrefix("10.9.0.0/24")))]
+        var last: EngineNetworkID?
+        for round in 0..<4 {
+            let made = try #require(create(world, 0, wanted), "round \(round)")
+            world.run(for: .milliseconds(Int64(seed) * 11))
+            last = made
+            guard round < 3 else { break }
+            #expect(remove(world, 0, made) == .removed)
+        }
+        world.run(for: .seconds(3))
+        #expect(id(world, 0) == last)
+        for index in 0...2 {
+            #expect(world.dockerNetworks(index).map(\.subnets) == world.dockerNetworks(0).map(\.subnets))
+            #expect(names(world, index) == ["front"] && problems(world, index).isEmpty, "\(problems(world, index))")
+        }
+        #expect(networks(world, 0).map(\.nodes) == [["host1", "host2", "host3"]])
+        #expect(world.violations.isEmpty)
+    }
+
+    /// The writer was away, and by the time that it is back somebody is on it.
+    @Test func aRemovalThatWaitedIsLookedAtAgain() throws {
+        let world = try world()
+        _ = try #require(create(world, 1))
+        world.run(for: .seconds(1))
+        world.crash(0)
+        world.run(for: .seconds(5))
+        #expect(remove(world, 1, try #require(id(world, 1))) == .removed)
+        world.run(for: .seconds(1))
+        let attached = try world.dockerRun(2, "web", on: try #require(id(world, 2)))
+        world.run(for: .seconds(1))
+        try world.restart(0)
+        world.startEngine(0)
+        world.run(for: .seconds(10))
+        #expect(names(world, 0) == ["front"] && names(world, 1).isEmpty && names(world, 2) == ["front"])
+        #expect(networks(world, 0).map(\.nodes) == [["host1", "host3"]] && networks(world, 0).map(\.isRemoved) == [false])
+        world.dockerStop(2, attached)
+        #expect(remove(world, 2, try #require(id(world, 2))) == .removed)
+        world.run(for: .seconds(1))
+        #expect((0...2).allSatisfy { names(world, $0).isEmpty } && networks(world, 0).isEmpty)
+    }
+
+    /// Of a host that cannot be asked it is not known whether anybody is on it there.
+    @Test func whoCannotBeReachedKeepsIt() throws {
+        let world = try world()
+        _ = try #require(create(world, 0))
+        world.run(for: .seconds(1))
+        world.split([0, 1], [2])
+        let there = try #require(id(world, 2))
+        world.run(for: .seconds(20))
+        let attached = try world.dockerRun(2, "web", on: there)
+        guard case .done(let text) = world.control(1, .removeNetwork("front")) else { throw World.Failed("rm") }
+        #expect(text == "front: gone from this host's engine; it lives on, on host3")
+        world.run(for: .seconds(2))
+        world.heal()
+        world.run(for: .seconds(20))
+        #expect(names(world, 0) == ["front"] && names(world, 1).isEmpty && names(world, 2) == ["front"])
+        #expect(problems(world, 2).isEmpty)
+        world.dockerStop(2, attached)
+    }
+
     @Test func oneThatOthersUseGoesFromHereAlone() throws {
         let world = try world()
         let made = try #require(create(world, 0))
@@ -174,8 +238,14 @@ import Testing
         world.run(for: .seconds(2))
         #expect(
             problems(world, 1).contains { $0.contains("network front") && $0.contains("10.32.0.0/24") }, "\(problems(world, 1))")
+        // It is there for a container that only starts anew.
         world.detach(1, attached)
         world.run(for: .seconds(5))
+        let restarted = try world.attach(1, "there", to: plugin)
+        world.run(for: .seconds(20))
+        #expect(world.dockerNetworks(1).map(\.id) == [plugin.network] && !problems(world, 1).isEmpty)
+        world.detach(1, restarted)
+        world.run(for: .seconds(12))
         #expect(problems(world, 1).isEmpty)
         #expect(
             world.dockerNetworks(1).map { $0.subnets.first?.subnet } == world.dockerNetworks(0).map { $0.subnets.first?.subnet })
@@ -225,6 +295,32 @@ import Testing
         #expect(networks(world, 0).map(\.nodes) == [["host1", "host2", "host3"]])
     }
 
+    /// It was killed after the plugin's answer, and before it wrote its own state.
+    @Test func aNetworkThatNoEngineKnowsIsGivenUp() throws {
+        let world = try world()
+        _ = try world.createNetwork(1, "lost")
+        world.run(for: .seconds(70))
+        #expect(networks(world, 0).map(\.name) == ["lost"], "an engine may be slow")
+        world.stopEngine(1)
+        world.run(for: .milliseconds(50))
+        world.startEngine(1)
+        world.run(for: .seconds(59))
+        #expect(networks(world, 0).map(\.name) == ["lost"])
+        world.run(for: .seconds(3))
+        #expect(networks(world, 0).isEmpty)
+        _ = try #require(create(world, 1, EngineNetwork(name: "lost", ipamOptions: [OptionName.net: "lost"])))
+    }
+
+    @Test func anEmptyNameIsNoNetworks() throws {
+        let world = try world()
+        _ = try #require(create(world, 0))
+        world.run(for: .seconds(1))
+        guard case .refused = world.control(0, .removeNetwork("")), case .refused = world.control(0, .network("")) else {
+            throw World.Failed("removed")
+        }
+        #expect(names(world, 0) == ["front"])
+    }
+
     @Test func withoutALinkNothingIsMadeAndStatusSaysSo() throws {
         let world = try World(count: 2)
         try #require(world.makeCluster())
@@ -261,6 +357,26 @@ import Testing
         world.run(for: .seconds(5))
         #expect(id(world, 1) != nil && id(world, 1) != old)
         #expect(networks(world, 0).map(\.nodes) == [["host1", "host2", "host3"]] && problems(world, 1).isEmpty)
+    }
+
+    /// As long as containers are on the old one, its engine keeps it.
+    @Test func whatIsLeftWithContainersGivesWayAfterThem() throws {
+        let world = try world()
+        let made = try #require(create(world, 0))
+        world.run(for: .seconds(1))
+        let old = try #require(id(world, 1))
+        let attached = try world.dockerRun(1, "web", on: old)
+        guard case .done = world.control(1, .leave(force: true)) else { throw World.Failed("leave") }
+        world.run(for: .seconds(1))
+        guard case .token(let report) = world.control(0, .joinToken(newSecret: nil)),
+            case .done = world.control(1, .join(token: report.token, host: "192.0.2.1", port: 7946))
+        else { throw World.Failed("join") }
+        world.run(for: .seconds(100))
+        #expect(id(world, 1) == old && id(world, 0) == made)
+        #expect(problems(world, 1).contains { $0.contains("network front: this host's engine does not make it") })
+        world.dockerStop(1, attached)
+        world.run(for: .seconds(70))
+        #expect(id(world, 1) != nil && id(world, 1) != old && problems(world, 1).isEmpty)
     }
 
     // MARK: Names

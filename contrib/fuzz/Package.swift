@@ -42,12 +42,22 @@ let package = Package(
         product("OverlayDNS"),
         product(
             "OverlayEngine",
-            ["OverlayModel", "OverlayDriver", "OverlayIPAM", "OverlayCatalogue", "OverlayReplication", "OverlayDatapath"]),
+            [
+                "OverlayModel", "OverlayDriver", "OverlayIPAM", "OverlayCatalogue", "OverlayReplication", "OverlayDatapath", "OverlayDNS",
+            ]),
         product("OverlayCrypto", ["OverlayModel", .product(name: "Crypto", package: "swift-crypto")]),
         // What decodes, without the server around it.
         product(
             "OverlayPluginServer", ["OverlayModel", "OverlayDriver"],
             sources: ["BodyReader.swift", "JSONText.swift", "PluginCodec.swift", "ProtocolError.swift"]),
+        // The same of the client of the engine's API.
+        product(
+            "OverlayDocker",
+            [
+                "OverlayModel", "OverlayDriver", .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ],
+            sources: ["EngineCodec.swift", "EngineEndpoint.swift", "EngineFailure.swift", "EngineShapes.swift", "EventLines.swift"]),
         product(
             "OverlayGossip",
             [
@@ -75,6 +85,8 @@ fuzz("catalogue-log", ["OverlayCatalogue", "CatalogueSamples"])
 fuzz("catalogue-message", ["OverlayCatalogue", "CatalogueSamples"])
 fuzz("catalogue-node", ["OverlayCatalogue", "CatalogueSamples"])
 fuzz("catalogue-snapshot", ["OverlayCatalogue", "CatalogueSamples"])
+fuzz("dns-query", ["OverlayDNS"])
+fuzz("engine-answer", ["OverlayDriver", "OverlayDocker", .product(name: "NIOCore", package: "swift-nio")])
 fuzz("join-answer", ["OverlayEngine", "OverlayCatalogue", "CatalogueSamples"])
 fuzz("join-handshake", ["OverlayCrypto"])
 fuzz("join-token", ["OverlayEngine"])
@@ -84,7 +96,6 @@ fuzz("membership-core", ["OverlayMembership"])
 fuzz("membership-message", ["OverlayMembership"])
 fuzz("packet-opener", ["OverlayCrypto"])
 fuzz("plugin-call", ["OverlayDriver", "OverlayPluginServer"])
-fuzz("dns-query", ["OverlayDNS"])
 fuzz("plugin-json", ["OverlayDriver", "OverlayPluginServer"])
 fuzz("removal-notice", ["OverlayEngine"])
 fuzz("replication-log", ["OverlayReplication"])

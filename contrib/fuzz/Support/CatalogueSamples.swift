@@ -33,6 +33,11 @@ public enum CatalogueSamples {
                 networkName: name, family: family, prefix: prefix.flatMap { IPPrefix($0) }, range: range.flatMap { IPPrefix($0) }))
     }
 
+    /// The subnets in the order in which they are opened.
+    private static func pool(_ number: UInt64) -> SubnetID {
+        SubnetID(Catalogue.firstSubnet(of: cluster.id).value + number)
+    }
+
     /// Who asks for what. The state that results has members, networks, blocks, and refusals among its sessions.
     private static var commands: [(NodeID, Command)] {
         [
@@ -42,15 +47,15 @@ public enum CatalogueSamples {
             (writer, open(nil, .v6)),
             (other, open("web", .v4, "10.0.0.0/24")),
             (other, open(nil, .v4)),
-            (writer, .setGateway(SubnetID(1), IPAddress("10.0.0.2")!)),
-            (writer, .reserve(SubnetID(1), IPAddress("10.0.0.7")!)),
-            (writer, .claimBlock(SubnetID(1), count: 16)),
-            (other, .claimBlock(SubnetID(1), count: 3)),
-            (other, .claimAddress(SubnetID(1), IPAddress("10.0.0.9")!)),
-            (other, .giveBack(SubnetID(1), AddressRange(IPAddress("10.0.0.9")!))),
-            (other, .move(SubnetID(1), IPAddress("10.0.0.9")!, to: NodeID(bits: 1), epoch: 1)),
-            (other, .claimBlock(SubnetID(99), count: 16)),
-            (writer, .claimBlock(SubnetID(2), count: 1)),
+            (writer, .setGateway(pool(0), IPAddress("10.0.0.2")!)),
+            (writer, .reserve(pool(0), IPAddress("10.0.0.7")!)),
+            (writer, .claimBlock(pool(0), count: 16)),
+            (other, .claimBlock(pool(0), count: 3)),
+            (other, .claimAddress(pool(0), IPAddress("10.0.0.9")!)),
+            (other, .giveBack(pool(0), AddressRange(IPAddress("10.0.0.9")!))),
+            (other, .move(pool(0), IPAddress("10.0.0.9")!, to: NodeID(bits: 1), epoch: 1)),
+            (other, .claimBlock(pool(98), count: 16)),
+            (writer, .claimBlock(pool(1), count: 1)),
             (writer, .setJoinSecret(secret(3))),
             (writer, .rotateKey([UInt8](repeating: 4, count: 32))),
         ]
@@ -66,8 +71,8 @@ public enum CatalogueSamples {
             entries.append(entry)
         }
         for (proposer, command) in commands { add(proposer, command) }
-        if let network = catalogue.networkOfSubnet[SubnetID(1)] {
-            add(writer, .configure(network, adopting: [SubnetID(2)], NetworkSettings(mtu: 1400, isEncrypted: true)))
+        if let network = catalogue.networkOfSubnet[pool(0)] {
+            add(writer, .configure(network, adopting: [pool(1)], NetworkSettings(mtu: 1400, isEncrypted: true)))
             let description = NetworkDescription(
                 name: "shop", labels: ["a": "b"], options: ["c": "d"], ipamOptions: ["net": "e"], auxiliary: ["f": "10.0.0.9"],
                 isIPv6: true, isAttachable: true)
@@ -83,7 +88,7 @@ public enum CatalogueSamples {
     /// What ends things.
     public static var endings: [Entry] {
         [
-            (other, Command.closeSubnet(SubnetID(1), removing: true)), (writer, .remove(other, now: false)),
+            (other, Command.closeSubnet(pool(0), removing: true)), (writer, .remove(other, now: false)),
             (writer, .endRest([other])),
         ].enumerated()
             .map {
