@@ -77,7 +77,11 @@ extension Engine {
     mutating func mirror() {
         link.mirrorAt = nil
         guard link.isConnected, link.isComplete, link.mirrors, isReady, catalogue.cluster != nil else { return }
-        for id in link.failures.keys where catalogue.networks[id] == nil { link.failures[id] = nil }
+        let present = Set(networks.values.map(\.network))
+        // What is neither here nor to be made here waits for nothing.
+        link.failures = link.failures.filter { id, _ in
+            present.contains(id) || catalogue.networks[id]?.isRemoved == false && !declined.contains(id)
+        }
         for (id, shown) in link.networks.sorted(by: { $0.key < $1.key }) {
             guard let local = networks[id], let network = catalogue.networks[local.network] else { continue }
             // The other one may be gone.
@@ -86,7 +90,9 @@ extension Engine {
             }
             if network.isRemoved || link.conflicts[id] != nil {
                 remove(id, network)
-            } else if network.description == nil, network.settings != nil {
+            } else if network.description != nil {
+                link.failures[network.id] = nil
+            } else if network.settings != nil {
                 describe(id, shown, network)
             }
         }
@@ -95,7 +101,6 @@ extension Engine {
             declined.subtract(gone)
             store(gone.sorted().map { .delete(.declined, key: $0.wireBytes) })
         }
-        let present = Set(networks.values.map(\.network))
         for network in catalogue.networks.values.sorted(by: { $0.id < $1.id })
         where !present.contains(network.id) && !declined.contains(network.id) {
             make(network)
@@ -136,9 +141,7 @@ extension Engine {
             log(.warning, "a network has the name of another one", ["network": local.name ?? "", "reason": refusal.message])
             link.conflicts[id] = refusal.message
             // Who makes one of this name here wants that one here.
-            if let name = local.name, let other = catalogue.network(named: name), declined.remove(other.id) != nil {
-                store([.delete(.declined, key: other.id.wireBytes)])
-            }
+            if let name = local.name, let other = catalogue.network(named: name) { want(other) }
         case .decided:
             if let network = networks[id]?.network { link.failures[network] = nil }
         case .timedOut, .writerFailed, .noCluster:
@@ -180,6 +183,16 @@ extension Engine {
         return link.making.values.first { id in catalogue.networks[id]?.subnets.contains { $0.prefix == prefix } ?? false }
     }
 
+    /// A user of this host wants it here, whoever wanted it gone.
+    mutating func want(_ network: Network) {
+        var writes: [StoreWrite] = []
+        if declined.remove(network.id) != nil { writes.append(.delete(.declined, key: network.id.wireBytes)) }
+        for subnet in network.subnets where removing.remove(subnet.id) != nil {
+            writes.append(.put(.closing, key: subnet.id.wireBytes, value: []))
+        }
+        if !writes.isEmpty { store(writes) }
+    }
+
     // MARK: What is removed
 
     private mutating func remove(_ id: EngineNetworkID, _ network: Network) {
@@ -208,8 +221,10 @@ extension Engine {
             if made != nil, let stale = link.stale[network.name] { ask(.removeNetwork(stale)) }
             if let made { fail(made, "this host's engine does not make it: \(reason)") }
         case (.removeNetwork(let id), .refused(let reason)), (.removeNetwork(let id), .unavailable(let reason)):
-            // To the user it was said already.
-            guard request == nil, let network = networks[id]?.network else { break }
+            // To the user it was said already; a container that came in between keeps it.
+            guard request == nil, let network = networks[id]?.network,
+                !endpoints.values.contains(where: { $0.engineNetwork == id })
+            else { break }
             fail(network, "this host's engine does not remove it: \(reason)")
         case (.removeNetwork(let id), .removed): isGone(id)
         case (.removeNetwork(let id), .notFound):

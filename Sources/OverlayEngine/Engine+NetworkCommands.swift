@@ -23,7 +23,7 @@ extension Engine {
                     "the cluster has network \(network.title); `swift-overlay network create \(wanted.name)`, without options, brings it to "
                         + "this host")
             }
-            if declined.remove(network.id) != nil { store([.delete(.declined, key: network.id.wireBytes)]) }
+            want(network)
             guard let known = mirrorRequest(of: network) else {
                 throw DriverError(
                     .unavailable, "network \(network.title) is not described yet by the engine that has it; try again")

@@ -92,11 +92,13 @@ extension Membership {
 
     mutating func checkStreams(_ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
         for peer in streamChecks.filter({ $0.value <= now }).keys.sorted() {
-            guard let member = members[peer], member.status.state == .alive, member.streamFailure != nil else {
+            guard let member = members[peer], member.streamFailure != nil else {
                 streamChecks[peer] = nil
                 continue
             }
             streamChecks[peer] = now + parameters.nextStreamCheck
+            // While it is in doubt, others find out; when it is alive again, whether streams fail still is this one's to find out.
+            guard member.status.state == .alive else { continue }
             send(.ping(takeNumber()), to: peer, by: .stream, facts, into: &effects)
         }
     }

@@ -20,6 +20,14 @@ public struct VirtualKernel {
         state.broken.insert(vni)
     }
 
+    /// A container's end of a pair is gone, and the other end with it.
+    public mutating func endPair(_ name: String) {
+        for (vni, network) in state.networks where network.ports[name] != nil {
+            state.networks[vni]?.ports[name] = nil
+            state.networks[vni]?.forwarding = network.forwarding.filter { $0.value != .port(name) }
+        }
+    }
+
     private var damaged: [VNI: NetworkState] = [:]
 
     public mutating func apply(_ operations: [KernelOperation]) -> KernelOutcome {

@@ -17,6 +17,12 @@ struct VirtualEngine {
     var containers: [ContainerID: EngineContainer] = [:]
     /// Names that networks are being made by.
     var making: Set<String> = []
+    /// And those that are being removed.
+    var removing: Set<EngineNetworkID> = []
+    /// Calls of the plugin that have no answer yet.
+    var calls: [RequestID: (DriverResponse) -> Void] = [:]
+    /// Calls of its API that it has not answered.
+    var asked: [EffectID: (EngineAPIAnswer) -> Void] = [:]
     var made = 0
 }
 
@@ -28,12 +34,28 @@ extension World {
 
     /// Starts the engine of a node, with the networks that it had.
     public func startEngine(_ index: Int) {
+        let wasDown = engines[index]?.isUp == false
         engines[index, default: VirtualEngine()].isUp = true
+        // What it was removing when it was killed, it removes now (libnetwork's networkCleanup).
+        for id in engines[index]?.removing.sorted() ?? [] where wasDown {
+            if let pool = engines[index]?.pools[id] { ask(index, .releasePool(pool)) { _ in } }
+            ask(index, .deleteNetwork(id)) { _ in }
+            engines[index]?.removing.remove(id)
+            engines[index]?.networks[id] = nil
+        }
         tell(index, .connected(apiVersion: "1.41"))
     }
 
+    /// Kills it: what it was at is left as it is.
     public func stopEngine(_ index: Int) {
+        let asked = engines[index]?.asked ?? [:]
         engines[index]?.isUp = false
+        engines[index]?.asked = [:]
+        engines[index]?.calls = [:]
+        engines[index]?.making = []
+        for answer in asked.sorted(by: { $0.key.value < $1.key.value }) {
+            answer.value(.unavailable("the engine closed the connection"))
+        }
         tell(index, .disconnected("the engine closed the connection"))
     }
 
@@ -53,9 +75,10 @@ extension World {
 
     func engineCall(_ index: Int, _ id: EffectID, _ call: EngineAPICall) {
         let boot = nodes[index].boot
-        let answer: (EngineAPIAnswer) -> Void = { [unowned self] answer in
+        engines[index]?.asked[id] = { [unowned self] answer in
             schedule(.event(index, boot: boot, .engine(.engineAnswer(id, answer))), in: Self.apiTime)
         }
+        let answer: (EngineAPIAnswer) -> Void = { [unowned self] in engines[index]?.asked.removeValue(forKey: id)?($0) }
         schedule(
             .action { world in
                 guard let engine = world.engines[index], engine.isUp, !engine.isMute else {
@@ -76,6 +99,33 @@ extension World {
             }, in: Self.apiTime)
     }
 
+    // MARK: Calls of the engine
+
+    /// A call whose connection ends with the daemon, and is refused where there is none.
+    private func ask(_ index: Int, _ request: DriverRequest, then next: @escaping (DriverResponse) -> Void) {
+        guard nodes[index].isUp else {
+            return schedule(.action { _ in next(Self.connectionLost) }, in: Self.apiTime)
+        }
+        let id = newRequest()
+        engines[index]?.calls[id] = next
+        begin(index, id, request) { [unowned self] in engines[index]?.calls.removeValue(forKey: id)?($0) }
+    }
+
+    private static let connectionLost = DriverResponse.failed(DriverError(.unavailable, "connection lost"))
+
+    /// The daemon is gone.
+    func endCalls(_ index: Int) {
+        let calls = engines[index]?.calls ?? [:]
+        engines[index]?.calls = [:]
+        for next in calls.sorted(by: { $0.key.value < $1.key.value }) { next.value(Self.connectionLost) }
+    }
+
+    /// What an engine does of its own, before the next thing: writing its state, mostly.
+    private func later(_ action: @escaping (World) -> Void) {
+        let most = engineWork.nanoseconds / 1000
+        schedule(.action(action), in: .microseconds(most > 0 ? Int64(random.below(Int(most))) : 0))
+    }
+
     /// `docker network create`; nil where it is refused.
     public func dockerCreate(_ index: Int, _ wanted: EngineNetwork, then done: @escaping (EngineNetworkID?) -> Void = { _ in }) {
         guard let engine = engines[index], engine.isUp, !engine.making.contains(wanted.name),
@@ -92,45 +142,61 @@ extension World {
             engines[index]?.making.remove(wanted.name)
             done(made)
         }
-        begin(index, .requestPool(request)) { [unowned self] answer in
+        ask(index, .requestPool(request)) { [unowned self] answer in
             guard case .pool(let pool, let prefix, let gateway) = answer else { return end(nil) }
             let data = IPAMData(addressSpace: "swift-overlay", pool: prefix, gateway: gateway)
-            begin(index, .createNetwork(CreateNetwork(network: id, options: [:], v4: [data], v6: []))) { [unowned self] answer in
+            ask(index, .createNetwork(CreateNetwork(network: id, options: [:], v4: [data], v6: []))) { [unowned self] answer in
                 if case .failed = answer {
-                    _ = begin(index, .releasePool(pool))
-                    return end(nil)
+                    return ask(index, .releasePool(pool)) { _ in end(nil) }
                 }
-                var network = wanted
-                network.id = id
-                network.subnets = [.init(subnet: prefix, range: asked?.range, gateway: gateway?.address)]
-                engines[index]?.networks[id] = network
-                engines[index]?.pools[id] = pool
-                tell(index, .network(id, .create, container: nil))
-                end(id)
+                later { world in
+                    guard world.engines[index]?.isUp == true else { return end(nil) }
+                    var network = wanted
+                    network.id = id
+                    network.subnets = [.init(subnet: prefix, range: asked?.range, gateway: gateway?.address)]
+                    world.engines[index]?.networks[id] = network
+                    world.engines[index]?.pools[id] = pool
+                    world.tell(index, .network(id, .create, container: nil))
+                    end(id)
+                }
             }
         }
     }
 
     /// `docker network rm`
     public func dockerRemove(_ index: Int, _ id: EngineNetworkID, then done: @escaping (EngineAPIAnswer) -> Void = { _ in }) {
-        guard let network = engines[index]?.networks[id] else { return done(.notFound) }
-        guard engines[index]?.endpoints.values.contains(where: { $0.network == id }) != true else {
-            return done(.refused("network \(network.name) has active endpoints"))
+        guard var engine = engines[index], engine.isUp, let network = engine.networks[id] else { return done(.notFound) }
+        guard !engine.endpoints.values.contains(where: { $0.network == id }), engine.removing.insert(id).inserted else {
+            return done(.refused("network \(network.name) has active endpoints, or is being removed"))
         }
-        engines[index]?.networks[id] = nil
-        if let pool = engines[index]?.pools.removeValue(forKey: id) { _ = begin(index, .releasePool(pool)) }
-        begin(index, .deleteNetwork(id)) { [unowned self] _ in
-            tell(index, .network(id, .destroy, container: nil))
-            done(.removed)
+        engines[index] = engine
+        let delete: (World) -> Void = { world in
+            // Engines do not care what a driver says to that (libnetwork's network.deleteNetwork).
+            world.ask(index, .deleteNetwork(id)) { [unowned world] _ in
+                world.engines[index]?.removing.remove(id)
+                world.engines[index]?.networks[id] = nil
+                world.tell(index, .network(id, .destroy, container: nil))
+                done(.removed)
+            }
         }
+        guard let pool = engines[index]?.pools[id] else { return delete(self) }
+        ask(index, .releasePool(pool)) { [unowned self] _ in later(delete) }
     }
 
     /// `docker run --network`; the engine's API tells the name.
     public func dockerRun(_ index: Int, _ name: String, on id: EngineNetworkID) throws -> Attached {
-        guard let engine = engines[index], let prefix = engine.networks[id]?.subnets.first?.subnet, let pool = engine.pools[id]
+        guard let engine = engines[index], !engine.removing.contains(id), let prefix = engine.networks[id]?.subnets.first?.subnet,
+            let pool = engine.pools[id]
         else { throw Failed("no such network on host\(index + 1)") }
-        let attached = try attach(index, name, to: Created(network: id, pool: pool, prefix: prefix), isNamed: false)
-        engines[index]?.endpoints[attached.endpoint] = (id, name)
+        // An engine locks a network against removal while an endpoint is made on it.
+        engines[index]?.endpoints[Self.endpointID(name)] = (id, name)
+        let attached: Attached
+        do {
+            attached = try attach(index, name, to: Created(network: id, pool: pool, prefix: prefix), isNamed: false)
+        } catch {
+            engines[index]?.endpoints[Self.endpointID(name)] = nil
+            throw error
+        }
         tell(index, .network(id, .connect, container: nil))
         return attached
     }

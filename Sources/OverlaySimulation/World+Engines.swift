@@ -151,6 +151,7 @@ extension World {
         _ = call(index, .leave(network: attached.network, endpoint: attached.endpoint))
         _ = call(index, .deleteEndpoint(network: attached.network, endpoint: attached.endpoint))
         _ = call(index, .releaseAddress(attached.pool, attached.address))
+        nodes[index].kernel.endPair(KernelName.port(attached.endpoint))
     }
 
     public func removeNetwork(_ index: Int, _ network: Created) {

@@ -98,6 +98,8 @@ public final class World {
     public internal(set) var violations: [String] = []
     /// Engines with an API, by node.
     var engines: [Int: VirtualEngine] = [:]
+    /// How long an engine may take between two calls of the plugin.
+    var engineWork = Interval(nanoseconds: 0)
     private var contacts: [RequestID: (node: Int, from: Int)] = [:]
     /// What goes on with an answer.
     private var continuations: [RequestID: (DriverResponse) -> Void] = [:]
@@ -394,6 +396,7 @@ public final class World {
         network.forgetStreams(of: index)
         trouble(index, until: now)
         log("host\(index + 1) crashes")
+        endCalls(index)
     }
 
     /// - Precondition: It is down.
@@ -421,6 +424,7 @@ public final class World {
         trouble(index, until: now)
         log("host\(index + 1) starts")
         handle(index, .start)
+        if engines[index]?.isUp == true { startEngine(index) }
     }
 
     /// Puts an earlier copy of a node's rows in the place of its present ones; its kernel and what its engine runs are as they are.
@@ -494,7 +498,10 @@ public final class World {
 
     /// Starts a call; what follows is done with the answer, when it comes.
     public func begin(_ index: Int, _ request: DriverRequest, then next: @escaping (DriverResponse) -> Void) {
-        let id = newRequest()
+        begin(index, newRequest(), request, then: next)
+    }
+
+    func begin(_ index: Int, _ id: RequestID, _ request: DriverRequest, then next: @escaping (DriverResponse) -> Void) {
         continuations[id] = next
         handle(index, .driver(id, request))
     }

@@ -194,6 +194,23 @@ import Testing
         #expect(lone.state() == .alive && lone.reason() == "")
     }
 
+    /// Though it was accused when that was due to be tried again, and has refuted since.
+    @Test func whatFailedOfStreamsIsTriedUntilItDoesNot() {
+        var lone = LoneMember(count: 3)
+        lone.run(for: .seconds(1), answering: [LoneMember.peer, LoneMember.other])
+        lone.stream(.refused)
+        lone.run(for: .milliseconds(900), answering: [LoneMember.other])
+        for _ in 0..<200 where lone.state() == .alive { lone.run(for: .milliseconds(10), answering: [LoneMember.other]) }
+        #expect(lone.state() == .suspect)
+        lone.run(for: .milliseconds(400), answering: [LoneMember.other])
+        #expect(lone.state() == .suspect)
+        let later = LoneMember.first.next
+        lone.hear(.ping(0), incarnation: later)
+        #expect(lone.state() == .alive)
+        lone.run(for: .seconds(12), answering: [LoneMember.peer, LoneMember.other], incarnation: later)
+        #expect(lone.state() == .alive && lone.reason() == "")
+    }
+
     /// Two nodes that do not hear each other, or one not the other, in a cluster whose others do.
     @Test(arguments: [3, 4, 10], [true, false])
     func oneLinkCutMakesNobodyUnreachable(count: Int, bothWays: Bool) throws {

@@ -33,6 +33,9 @@ extension Scenario {
         Scenario(
             "rolled-back", "nodes get an old copy of their state back, with restarts, splits and work in between (rule R4)",
             rolledBack),
+        Scenario(
+            "networks", "networks made, used and removed on every engine, while engines, daemons and links fail (design §5.6)",
+            NetworkStory.run),
         Scenario("large", "10 000 endpoints on one host, one reader stopped, loss (§7.2.20)", large),
     ]
 
