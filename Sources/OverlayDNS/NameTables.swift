@@ -23,8 +23,12 @@ public struct NameTables: Sendable {
 
     public init(ttl: UInt32 = 2) { self.ttl = ttl }
 
-    /// - Parameter subnets: Disjoint.
-    public mutating func setSubnets(_ subnets: [IPPrefix]) { self.subnets = subnets.sorted { $0.first < $1.first } }
+    /// - Parameter subnets: In any order; those of networks that are being removed may be within others.
+    public mutating func setSubnets(_ subnets: [IPPrefix]) {
+        self.subnets = []
+        for subnet in subnets.sorted(by: { ($0.first, $0.length) < ($1.first, $1.length) })
+        where self.subnets.last?.contains(subnet.first) != true { self.subnets.append(subnet) }
+    }
 
     private func isOurs(_ address: IPAddress) -> Bool {
         var low = 0

@@ -95,7 +95,10 @@ struct Answering: ~Copyable {
             listen(sandbox, true)
             sandbox.expirePending(now)
             for (number, relay) in sandbox.relays where relay.deadline <= now { end(relay: number, of: sandbox, now) }
-            for (number, stream) in sandbox.streams where now - stream.active >= loop.limits.idleTime { close(number, of: sandbox) }
+            for (number, stream) in sandbox.streams
+            where now - stream.active >= loop.limits.idleTime && !isAwaiting(number, sandbox) {
+                close(number, of: sandbox)
+            }
         }
     }
 
@@ -114,11 +117,11 @@ struct Answering: ~Copyable {
             case .answer(let answer):
                 batch.answer(index, answer)
                 counters.answered += 1
-            case .forward:
+            case .forward(let query):
                 if sandbox.forward(bytes, from: batch.source(at: index), now, &generator) {
                     counters.forwarded += 1
                 } else {
-                    batch.answer(index, DNSResponse.refusal(.serverFailure, to: bytes))
+                    batch.answer(index, failure(of: query))
                     counters.refused += 1
                 }
             case .nothing: counters.dropped += 1
@@ -129,8 +132,13 @@ struct Answering: ~Copyable {
 
     private enum Reaction {
         case answer([UInt8])
-        case forward
+        case forward(DNSQuery)
         case nothing
+    }
+
+    /// With its question: resolvers take no other answer for theirs.
+    private func failure(of query: DNSQuery) -> [UInt8] {
+        DNSResponse(code: .serverFailure, ttl: 0).bytes(for: query, limit: DNSResponse.plainLimit)
     }
 
     private mutating func decide(_ bytes: [UInt8], _ sandbox: Sandbox, _ tables: NameTables, isStream: Bool) -> Reaction {
@@ -147,14 +155,14 @@ struct Answering: ~Copyable {
         case .answer(let response):
             let limit = isStream ? DNSResponse.streamLimit : DNSResponse.datagramLimit(for: query)
             return .answer(response.bytes(for: query, limit: limit))
-        case .forward: return .forward
+        case .forward: return .forward(query)
         }
     }
 
     // MARK: Connections (RFC 7766)
 
     private mutating func accept(_ path: String, _ sandbox: Sandbox, _ now: Int64) {
-        while true {
+        for _ in 0..<loop.limits.datagramsPerTurn {
             let accepted: Descriptor?
             do throws(SystemError) {
                 accepted = try NetworkNamespace.accept(sandbox.sockets.listener.number)
@@ -186,6 +194,8 @@ struct Answering: ~Copyable {
         _ path: String, _ sandbox: Sandbox, _ number: UInt64, _ events: ReadySet.Events, _ tables: NameTables, _ now: Int64
     ) {
         guard let stream = sandbox.streams[number] else { return }
+        // It hears nothing any more either.
+        guard !(stream.isEnded && events.contains(.ended)) else { return close(number, of: sandbox) }
         // Who does not read the answers is not heard.
         if !stream.isFull, !events.subtracting(.writable).isEmpty {
             guard stream.read() else { return close(number, of: sandbox) }
@@ -200,11 +210,11 @@ struct Answering: ~Copyable {
             case .answer(let answer):
                 stream.queue(Stream.framed(answer))
                 counters.answered += 1
-            case .forward:
-                if open(relayOf: message, path, sandbox, for: number, now) {
+            case .forward(let query):
+                if open(relayOf: message, query, path, sandbox, for: number, now) {
                     counters.forwarded += 1
                 } else {
-                    stream.queue(Stream.framed(DNSResponse.refusal(.serverFailure, to: message)))
+                    stream.queue(Stream.framed(failure(of: query)))
                     counters.refused += 1
                 }
             case .nothing: return close(number, of: sandbox)
@@ -228,18 +238,24 @@ struct Answering: ~Copyable {
     private mutating func flush(_ stream: Stream, _ number: UInt64, _ sandbox: Sandbox, _ now: Int64) {
         guard let written = stream.write() else { return close(number, of: sandbox) }
         if written > 0 { stream.active = now }
+        if stream.isEnded, !stream.hasOutput, !stream.hasMessage, !isAwaiting(number, sandbox) { return close(number, of: sandbox) }
         // Questions that are here already have their turn when the socket says that it takes answers.
         var wanted: ReadySet.Events = stream.hasOutput || stream.hasMessage ? .writable : []
-        if !stream.isFull { wanted.insert(.readable) }
+        if !stream.isFull, !stream.isEnded { wanted.insert(.readable) }
         change(stream, wanted)
+    }
+
+    /// Is an answer of Docker's resolver still to come?
+    private func isAwaiting(_ number: UInt64, _ sandbox: Sandbox) -> Bool {
+        sandbox.relays.values.contains { $0.connection == number }
     }
 
     // MARK: Questions of connections, to Docker's resolver
 
     private mutating func open(
-        relayOf message: [UInt8], _ path: String, _ sandbox: Sandbox, for connection: UInt64, _ now: Int64
+        relayOf message: [UInt8], _ query: DNSQuery, _ path: String, _ sandbox: Sandbox, for connection: UInt64, _ now: Int64
     ) -> Bool {
-        guard sandbox.relays.count + sandbox.pending.count < loop.limits.forwards, let descriptor = sandbox.connectToResolver()
+        guard sandbox.relays.count + sandbox.pending.count < loop.limits.forwards, let descriptor = sandbox.connectToResolver(now)
         else { return false }
         let id = sandbox.nextNumber()
         let token = token(for: .relay(path, id))
@@ -250,7 +266,7 @@ struct Answering: ~Copyable {
         let stream = Stream(descriptor, token: token, active: now)
         stream.watched = [.readable, .writable]
         stream.queue(Stream.framed(message))
-        sandbox.relays[id] = Relay(stream: stream, connection: connection, question: message, deadline: now + Sandbox.patience)
+        sandbox.relays[id] = Relay(stream: stream, connection: connection, query: query, deadline: now + Sandbox.patience)
         return true
     }
 
@@ -265,12 +281,14 @@ struct Answering: ~Copyable {
         }
         guard !events.subtracting(.writable).isEmpty else { return }
         let isOpen = stream.read()
-        if let answer = stream.nextMessage(), answer.prefix(2) == relay.question.prefix(2) {
+        if let answer = stream.nextMessage(), answer.count >= DNSQuery.headerBytes,
+            UInt16(answer[0]) << 8 | UInt16(answer[1]) == relay.query.id
+        {
             sandbox.relays[number] = nil
             drop(relay.token)
             return send(Stream.framed(answer), on: relay.connection, of: sandbox, now)
         }
-        if !isOpen { end(relay: number, of: sandbox, now) }
+        if !isOpen || stream.isEnded { end(relay: number, of: sandbox, now) }
     }
 
     /// It came to nothing.
@@ -279,6 +297,6 @@ struct Answering: ~Copyable {
         drop(relay.token)
         sandbox.forgetResolver()
         counters.refused += 1
-        send(Stream.framed(DNSResponse.refusal(.serverFailure, to: relay.question)), on: relay.connection, of: sandbox, now)
+        send(Stream.framed(failure(of: relay.query)), on: relay.connection, of: sandbox, now)
     }
 }

@@ -11,8 +11,8 @@ public final class DNSServer: Sendable {
         public var datagramsPerTurn = 32
         /// 0 is no bound.
         public var queriesPerSecond = 200_000
-        /// Questions that wait for Docker's resolver.
-        public var forwards = 128
+        /// Questions that wait for Docker's resolver, which takes as many (libnetwork's `maxConcurrent`).
+        public var forwards = 1024
         /// Open TCP connections.
         public var connections = 32
         /// Of a connection on which nothing is said or heard, in nanoseconds.

@@ -11,6 +11,8 @@ final class Sandbox {
     static let answerBytes = 65_535
     /// When nothing has come for so long, the resolver may listen elsewhere.
     private static let silence: Int64 = 2_000_000_000
+    /// It is not looked for more often: that costs as much as the container has sockets.
+    private static let lookPeriod: Int64 = 200_000_000
 
     let sockets: SandboxSockets
     var scope: SandboxScope
@@ -28,6 +30,9 @@ final class Sandbox {
     private var number: UInt64 = 0
     private var udpPort: UInt16?
     private var tcpPort: UInt16?
+    /// When they were looked for last.
+    private var lookedForUDP: Int64?
+    private var lookedForTCP: Int64?
     private var heard: Int64
 
     struct Pending {
@@ -75,14 +80,12 @@ final class Sandbox {
         _ question: [UInt8], from client: (address: UInt32, port: UInt16), _ now: Int64, _ generator: inout SeededGenerator
     ) -> Bool {
         guard pending.count + relays.count < limits.forwards else { return false }
-        // Nothing but questions on the way, and none answered: it may have started anew.
-        if let oldest = pending.values.map(\.sent).min(), now - max(oldest, heard) > Self.silence { forgetResolver() }
         var id = UInt16(truncatingIfNeeded: generator.next())
         while pending[id] != nil { id &+= 1 }
         var message = question
         message[0] = UInt8(id >> 8)
         message[1] = UInt8(id & 0xFF)
-        guard send(message) else { return false }
+        guard send(message, now) else { return false }
         pending[id] = Pending(
             client: client, id: (question[0], question[1]),
             question: question[DNSQuery.headerBytes...].prefix(Self.questionLength(question)),
@@ -97,19 +100,26 @@ final class Sandbox {
         return position + 5 - DNSQuery.headerBytes
     }
 
-    private func send(_ message: [UInt8]) -> Bool {
+    private func send(_ message: [UInt8], _ now: Int64) -> Bool {
         for _ in 0..<2 {
-            guard let port = udpPort ?? sockets.resolverUDPPort() else { return false }
-            udpPort = port
-            let target = SandboxSockets.endpoint(SandboxSockets.address, port)
-            let sent = SandboxSockets.withEndpoint(target) {
-                sendto(sockets.upstream.number, message, message.count, 0, $0, $1)
-            }
-            if sent == message.count { return true }
+            guard isConnected(now) else { return false }
+            if Glibc.send(sockets.upstream.number, message, message.count, 0) == message.count { return true }
             // An earlier one was refused: nobody listens there any more.
             udpPort = nil
         }
         return false
+    }
+
+    /// Connected, the socket hears of its refusals, and of nobody else (udp(7)).
+    private func isConnected(_ now: Int64) -> Bool {
+        guard udpPort == nil else { return true }
+        if let looked = lookedForUDP, now - looked < Self.lookPeriod { return false }
+        lookedForUDP = now
+        guard let port = sockets.resolverUDPPort() else { return false }
+        let target = SandboxSockets.endpoint(SandboxSockets.address, port)
+        guard SandboxSockets.withEndpoint(target, { connect(sockets.upstream.number, $0, $1) }) == 0 else { return false }
+        udpPort = port
+        return true
     }
 
     /// Answers of Docker's resolver, back to who asked.
@@ -117,13 +127,7 @@ final class Sandbox {
     /// - Parameter buffer: Room for the largest.
     func receiveFromResolver(_ now: Int64, in buffer: inout [UInt8]) {
         for _ in 0..<limits.datagramsPerTurn {
-            var source = sockaddr_in()
-            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-            let count = withUnsafeMutablePointer(to: &source) { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    recvfrom(sockets.upstream.number, &buffer, Self.answerBytes, 0, $0, &length)
-                }
-            }
+            let count = recv(sockets.upstream.number, &buffer, Self.answerBytes, 0)
             guard count >= 0 else {
                 if errno == ECONNREFUSED {
                     udpPort = nil
@@ -131,11 +135,9 @@ final class Sandbox {
                 }
                 return
             }
-            guard count >= DNSQuery.headerBytes, source.sin_addr.s_addr == SandboxSockets.address.bigEndian,
-                UInt16(bigEndian: source.sin_port) == udpPort, buffer[2] & 0x80 != 0
-            else { continue }
+            guard count >= DNSQuery.headerBytes, buffer[2] & 0x80 != 0 else { continue }
             let id = UInt16(buffer[0]) << 8 | UInt16(buffer[1])
-            guard let asked = pending[id], buffer[DNSQuery.headerBytes..<count].starts(with: asked.question) else { continue }
+            guard let asked = pending[id], Self.isAnswer(buffer[..<count], to: asked.question) else { continue }
             pending[id] = nil
             heard = now
             buffer[0] = asked.id.0
@@ -148,18 +150,31 @@ final class Sandbox {
         }
     }
 
+    /// With its question in whatever case, or without one where it is an error: old servers say so of what they do not know.
+    private static func isAnswer(_ message: ArraySlice<UInt8>, to question: ArraySlice<UInt8>) -> Bool {
+        if message.count == DNSQuery.headerBytes { return message[4] == 0 && message[5] == 0 && message[3] & 0x0F != 0 }
+        func folded(_ byte: UInt8) -> UInt8 { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte }
+        let given = message.dropFirst(DNSQuery.headerBytes).prefix(question.count)
+        return given.count == question.count && zip(given, question).allSatisfy { $0 == $1 || folded($0) == folded($1) }
+    }
+
     func expirePending(_ now: Int64) {
+        // Nothing but questions on the way, and none answered: it may have started anew.
+        if let oldest = pending.values.map(\.sent).min(), now - max(oldest, heard) > Self.silence { forgetResolver() }
         let old = pending.filter { now - $0.value.sent >= Self.patience }
         for id in old.keys { pending[id] = nil }
     }
 
     /// A connection that is being made; nil where it cannot be.
-    func connectToResolver() -> Descriptor? {
+    func connectToResolver(_ now: Int64) -> Descriptor? {
         let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
-        guard let port = tcpPort ?? sockets.resolverTCPPort(),
+        if tcpPort == nil, lookedForTCP.map({ now - $0 >= Self.lookPeriod }) ?? true {
+            lookedForTCP = now
+            tcpPort = sockets.resolverTCPPort()
+        }
+        guard let port = tcpPort,
             let descriptor = try? NetworkNamespace.openSocket(in: sockets.namespace, domain: AF_INET, type: kind, protocol: 0)
         else { return nil }
-        tcpPort = port
         let target = SandboxSockets.endpoint(SandboxSockets.address, port)
         let result = SandboxSockets.withEndpoint(target) { connect(descriptor.number, $0, $1) }
         guard result == 0 || errno == EINPROGRESS else {
@@ -167,83 +182,5 @@ final class Sandbox {
             return nil
         }
         return descriptor
-    }
-}
-
-/// A question of a connection that Docker's resolver was asked, on a connection of its own.
-struct Relay {
-    var stream: Stream
-    /// Who asked.
-    var connection: UInt64
-    var question: [UInt8]
-    var deadline: Int64
-    var token: UInt64 { stream.token }
-}
-
-/// A TCP connection with messages behind their lengths (RFC 1035 §4.2.2).
-final class Stream {
-    /// What waits for a client before no more of its questions are looked at; an answer is at most a quarter of it.
-    private static let outputLimit = 256 << 10
-    private static let readSize = 16_384
-
-    let descriptor: Descriptor
-    let token: UInt64
-    var active: Int64
-    var watched = ReadySet.Events.readable
-    private var input: [UInt8] = []
-    private var output: [UInt8] = []
-    private var written = 0
-
-    init(_ descriptor: consuming Descriptor, token: UInt64, active: Int64) {
-        self.descriptor = descriptor
-        self.token = token
-        self.active = active
-    }
-
-    var hasOutput: Bool { written < output.count }
-
-    /// False at its end. Takes no more at a time than a message and what follows it.
-    func read() -> Bool {
-        guard input.count < 2 * Self.readSize + 65_537 else { return true }
-        var piece = [UInt8](repeating: 0, count: Self.readSize)
-        let count = Glibc.read(descriptor.number, &piece, piece.count)
-        if count > 0 {
-            input += piece.prefix(count)
-            return true
-        }
-        return count < 0 && (errno == EAGAIN || errno == EINTR)
-    }
-
-    func nextMessage() -> [UInt8]? {
-        guard input.count >= 2 else { return nil }
-        let length = Int(input[0]) << 8 | Int(input[1])
-        guard input.count >= 2 + length else { return nil }
-        defer { input.removeFirst(2 + length) }
-        return Array(input[2..<2 + length])
-    }
-
-    static func framed(_ message: [UInt8]) -> [UInt8] { [UInt8(message.count >> 8 & 0xFF), UInt8(message.count & 0xFF)] + message }
-
-    func queue(_ bytes: [UInt8]) { output += bytes }
-
-    var isFull: Bool { output.count - written >= Self.outputLimit }
-    var hasMessage: Bool { input.count >= 2 && input.count >= 2 + (Int(input[0]) << 8 | Int(input[1])) }
-
-    /// How much went; nil where it has failed.
-    func write() -> Int? {
-        var total = 0
-        while hasOutput {
-            let count = output[written...].withUnsafeBytes {
-                send(descriptor.number, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
-            }
-            guard count >= 0 else {
-                return errno == EAGAIN || errno == EINTR || errno == EINPROGRESS || errno == ENOTCONN ? total : nil
-            }
-            written += count
-            total += count
-        }
-        output = []
-        written = 0
-        return total
     }
 }

@@ -83,29 +83,36 @@ final class SandboxSockets: Sendable {
     /// And connections.
     func resolverTCPPort() -> UInt16? { Self.port(in: tcpTable.number, state: "0A", but: tcpPort) }
 
-    /// Lines as in `  12: 0B00007F:D5A5 00000000:0000 07 …`, numbers in hexadecimal, the address in host byte order.
+    /// Lines as in `  12: 0B00007F:D5A5 00000000:0000 07 …`, numbers in hexadecimal and of one length, addresses in host byte order.
     private static func port(in table: Int32, state: String?, but own: UInt16) -> UInt16? {
         let local = String(address.bigEndian, radix: 16, uppercase: true)
-        let wanted = String(repeating: "0", count: 8 - local.count) + local
-        var text: [UInt8] = []
+        let wanted = Array((String(repeating: "0", count: 8 - local.count) + local + ":").utf8)
+        let (portStart, stateStart) = (9, 28)
+        var line: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: 16_384)
         var offset = 0
-        // A container may have very many sockets; Docker's is among the first that were opened.
-        while text.count < 1 << 20 {
-            var piece = [UInt8](repeating: 0, count: 16_384)
+        // A container may have very many sockets.
+        while offset < 1 << 20 {
             let count = pread(table, &piece, piece.count, off_t(offset))
-            guard count > 0 else { break }
-            text += piece.prefix(count)
+            guard count > 0 else { return nil }
             offset += count
-        }
-        for line in text.split(separator: UInt8(ascii: "\n")).dropFirst() {
-            let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 4)
-            guard fields.count >= 4 else { continue }
-            let ends = fields[1].split(separator: UInt8(ascii: ":"))
-            guard ends.count == 2, String(decoding: ends[0], as: UTF8.self) == wanted,
-                state == nil || String(decoding: fields[3], as: UTF8.self) == state,
-                let port = UInt16(String(decoding: ends[1], as: UTF8.self), radix: 16), port != own, port != 0
-            else { continue }
-            return port
+            for byte in piece[..<count] {
+                guard byte == UInt8(ascii: "\n") else {
+                    line.append(byte)
+                    continue
+                }
+                defer { line.removeAll(keepingCapacity: true) }
+                guard let colon = line.firstIndex(of: UInt8(ascii: ":")), line.count >= colon + 2 + stateStart + 2 else { continue }
+                let fields = line[(colon + 2)...]
+                let start = fields.startIndex
+                guard fields.starts(with: wanted),
+                    state == nil || fields[(start + stateStart)...].starts(with: (state ?? "").utf8),
+                    let port = UInt16(
+                        String(decoding: fields[(start + portStart)..<(start + portStart + 4)], as: UTF8.self), radix: 16),
+                    port != own, port != 0
+                else { continue }
+                return port
+            }
         }
         return nil
     }

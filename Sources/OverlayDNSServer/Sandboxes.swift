@@ -69,7 +69,7 @@ actor Sandboxes {
 
     private func open(_ path: String) -> DNSServer.State {
         guard let scope = all[path]?.scope else { return .gone }
-        do {
+        do throws(SystemError) {
             guard try NetworkNamespace.state(path: path) == .namespace, let identity = try NetworkNamespace.identity(path: path)
             else { return .waiting }
             let namespace = try NetworkNamespace.open(path: path)
@@ -81,13 +81,12 @@ actor Sandboxes {
                 all[path]?.open = (redirect, identity)
             } catch {
                 loop.submit(.remove(path))
-                throw error
+                // ENOENT, too: that is how the kernel says what it does not know.
+                return .failed("\(error)")
             }
             return .serving
-        } catch let error as SystemError where error.errno == ENOENT || error.errno == ENETUNREACH {
-            return .waiting
         } catch {
-            return .failed("\(error)")
+            return error.errno == ENOENT || error.errno == ENETUNREACH ? .waiting : .failed("\(error)")
         }
     }
 

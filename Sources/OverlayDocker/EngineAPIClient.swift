@@ -176,7 +176,7 @@ public final class EngineAPIClient: Sendable {
         do {
             for try await piece in events {
                 lines.append(piece)
-                while let line = try lines.next() { tell(line) }
+                while let line = lines.next() { tell(line) }
             }
             return .closed
         } catch {

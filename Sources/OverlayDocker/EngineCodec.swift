@@ -24,10 +24,14 @@ struct EngineCodec: Sendable {
     let driver: String
 
     /// `GET /events` of what is told in ``EngineAPINews``.
-    static let eventsTarget =
-        "/events?filters="
-        + percentEncoded(
-            #"{"type":["network","container"],"event":["create","connect","disconnect","destroy","start","rename","die"]}"#)
+    ///
+    /// - Parameter since: In seconds of the system's clock. Engines answer before they listen to their own events, so what happens between
+    ///   would be on no list and in no event; those of the last moments they tell once more.
+    static func eventsTarget(since: Int) -> String {
+        "/events?since=\(since)&filters="
+            + percentEncoded(
+                #"{"type":["network","container"],"event":["create","connect","disconnect","destroy","start","rename","die"]}"#)
+    }
 
     /// Is a network of this driver ours? A managed plugin's name carries a tag, which users leave out.
     func isOurs(_ name: String) -> Bool {

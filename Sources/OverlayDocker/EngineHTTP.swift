@@ -49,7 +49,8 @@ final class EngineHTTP: Sendable {
 
     /// `GET /events`, once the engine follows them: an endless body.
     func events() async throws(EngineFailure) -> HTTPClientResponse.Body {
-        let (response, refusal) = try await open(EngineRequest(target: EngineCodec.eventsTarget, patience: Self.greeting))
+        let (response, refusal) = try await open(
+            EngineRequest(target: EngineCodec.eventsTarget(since: time(nil) - 1), patience: Self.greeting))
         guard response.status == .ok else {
             let words = refusal.flatMap { EngineCodec.message($0) } ?? "the engine answered \(response.status)"
             throw EngineFailure(words: "the engine does not tell its events: \(words)")

@@ -8,29 +8,34 @@ struct EventLines {
     private var bytes = ByteBuffer()
     /// Bytes after the reader index that hold no newline.
     private var searched = 0
+    /// The beginning of the line was too long and is gone.
+    private var isSkipping = false
 
     mutating func append(_ piece: ByteBuffer) {
         bytes.discardReadBytes()
         bytes.writeImmutableBuffer(piece)
     }
 
-    /// The next whole line without its newline; nil until more bytes come.
-    mutating func next() throws(EngineFailure) -> ByteBuffer? {
+    /// The next whole line without its newline, and nil until more bytes come. One that is too long is left out.
+    mutating func next() -> ByteBuffer? {
         while true {
             let unsearched = bytes.readableBytesView.dropFirst(searched)
             guard let newline = unsearched.firstIndex(of: UInt8(ascii: "\n")) else {
                 searched = bytes.readableBytes
-                guard searched <= Self.limit else { throw Self.tooLong }
+                if searched > Self.limit {
+                    bytes.clear()
+                    searched = 0
+                    isSkipping = true
+                }
                 return nil
             }
             let length = newline - bytes.readerIndex
             searched = 0
-            guard length <= Self.limit else { throw Self.tooLong }
             let line = bytes.readSlice(length: length)
             bytes.moveReaderIndex(forwardBy: 1)
-            if let line, line.readableBytesView.contains(where: { $0 > 0x20 }) { return line }
+            let isSkipped = isSkipping || length > Self.limit
+            isSkipping = false
+            if !isSkipped, let line, line.readableBytesView.contains(where: { $0 > 0x20 }) { return line }
         }
     }
-
-    private static let tooLong = EngineFailure(words: "the engine sent an event longer than \(limit >> 20) MiB")
 }

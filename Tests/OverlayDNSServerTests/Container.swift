@@ -149,7 +149,7 @@ final class Container {
     }
 }
 
-/// Stands for Docker's resolver: answers everything with 192.0.2.9, but names that begin with "silent".
+/// Stands for Docker's resolver: answers everything with 192.0.2.9, but names that begin with "silent", "old" or "loud".
 final class Resolver: Sendable {
     let udpPort: UInt16
     let tcpPort: UInt16
@@ -197,6 +197,14 @@ final class Resolver: Sendable {
     }
 
     private static func answer(_ question: [UInt8]) -> [UInt8] {
+        // What old servers say of what they do not know; and those that write names as they like.
+        if question.dropFirst(13).starts(with: Array("old".utf8)) {
+            return question.prefix(2) + [0x81, 0x81] + [UInt8](repeating: 0, count: 8)
+        }
+        var question = question
+        if question.dropFirst(13).starts(with: Array("loud".utf8)) {
+            for index in 13..<17 { question[index] &= 0xDF }
+        }
         var end = 12
         while question[end] != 0 { end += Int(question[end]) + 1 }
         return question.prefix(2) + [0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0] + question[12..<end + 5]

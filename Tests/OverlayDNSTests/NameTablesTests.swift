@@ -28,6 +28,18 @@ import Testing
         return tables
     }
 
+    /// A network that is being removed may have a part of another's subnet, or all of it.
+    @Test func subnetsWithinOthersHideNothing() throws {
+        var tables = Self.tables()
+        for subnets in [["10.9.5.0/24", "10.9.0.0/16"], ["10.9.0.0/16", "10.9.0.0/16"], ["10.9.0.0/16", "10.9.0.0/24"]] {
+            tables.setSubnets(subnets.compactMap { IPPrefix($0) })
+            for own in ["1.7.9.10.in-addr.arpa", "1.5.9.10.in-addr.arpa", "255.255.9.10.in-addr.arpa"] {
+                #expect(try ask(own, .ptr, tables: tables)?.code == .nameError, "\(own)")
+            }
+            #expect(try ask("1.0.10.10.in-addr.arpa", .ptr, tables: tables) == nil)
+        }
+    }
+
     /// nil: Docker is asked.
     private func ask(
         _ name: String, _ type: RecordType = .a, on networks: [NetworkID] = [front], forwards: Bool = true,

@@ -54,7 +54,7 @@ private func read(_ body: [UInt8], _ codec: EngineCodec) {
         var all: [EngineAPINews?] = []
         for start in stride(from: 0, to: body.count, by: size) {
             lines.append(ByteBuffer(bytes: body[start..<min(start + size, body.count)]))
-            while let line = try? lines.next() { all.append(try? codec.news(line)) }
+            while let line = lines.next() { all.append(try? codec.news(line)) }
         }
         return all
     }
