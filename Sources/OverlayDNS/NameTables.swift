@@ -40,6 +40,7 @@ public struct NameTables: Sendable {
         return low > 0 && subnets[low - 1].contains(address)
     }
 
+    /// Who answers a question, and with what.
     public enum Decision: Sendable {
         case answer(DNSResponse)
         /// It is not ours to know: Docker's resolver is asked.

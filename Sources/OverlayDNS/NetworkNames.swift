@@ -39,8 +39,10 @@ public struct NetworkNames: Sendable {
 
     private static func shard(of key: some Hashable) -> Int { Int(UInt(bitPattern: key.hashValue) % UInt(shardCount)) }
 
+    /// What an endpoint adds to ``checksum``.
     public static func checksum(of endpoint: NamedEndpoint) -> Int { endpoint.hashValue }
 
+    /// - Parameter endpoint: Not in it yet; ``remove(_:)`` takes the same value.
     public mutating func insert(_ endpoint: NamedEndpoint) {
         checksum &+= Self.checksum(of: endpoint)
         for name in Self.keys(of: endpoint) { byName[Self.shard(of: name)][name, default: []].append(endpoint) }

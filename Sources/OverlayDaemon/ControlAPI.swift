@@ -209,6 +209,7 @@ public enum ControlBody {
         public init(name: String) { self.name = name }
     }
 
+    /// `swift-overlay network rm`, by name or the beginning of an id.
     public struct RemoveNetwork: Codable, Sendable {
         public var name: String
         public init(name: String) { self.name = name }

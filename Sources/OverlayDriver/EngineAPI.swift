@@ -17,6 +17,7 @@ public enum EngineAPICall: Hashable, Sendable {
     case removeNetwork(EngineNetworkID)
 }
 
+/// What became of an ``EngineAPICall``.
 public enum EngineAPIAnswer: Hashable, Sendable {
     /// Those whose driver is ours; without their endpoints.
     case networks([EngineNetwork])
@@ -46,6 +47,7 @@ public enum EngineAPINews: Hashable, Sendable {
     case elsewhere(ContainerID)
     case container(ContainerID, ContainerAction)
 
+    /// As the engine's events call them (moby's `api/types/events`).
     public enum NetworkAction: String, Sendable {
         case create, connect, disconnect, destroy
     }

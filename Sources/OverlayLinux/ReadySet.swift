@@ -3,6 +3,7 @@ import Glibc
 
 /// Descriptors of which many are waited for together (epoll(7), level-triggered), each with a token that its events bear.
 public final class ReadySet: Sendable {
+    /// What a descriptor is waited for, or is ready for (epoll_ctl(2)).
     public struct Events: OptionSet, Hashable, Sendable {
         public let rawValue: UInt32
         public init(rawValue: UInt32) { self.rawValue = rawValue }

@@ -1,5 +1,6 @@
 /// A port that a container says it serves (`EXPOSE`, `--expose`).
 public struct ExposedPort: Hashable, Comparable, Sendable {
+    /// By its protocol number (IANA).
     public enum Transport: UInt8, Comparable, Sendable {
         case tcp = 6
         case udp = 17
