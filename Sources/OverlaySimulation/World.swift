@@ -90,6 +90,10 @@ public final class World {
     public var traces = World.tracesAll
     /// Whether new worlds tell everything.
     @TaskLocal static var tracesAll = false
+    /// Hash of what the nodes do, where it is wanted.
+    public internal(set) var effectTrace = World.newEffectTrace
+    /// What new worlds begin with.
+    @TaskLocal static var newEffectTrace: EffectTrace?
     /// Called with what a kernel is told.
     public var onApply: ((Int, [KernelOperation]) -> Void)?
     /// Called when a node declared another one down.
@@ -202,6 +206,7 @@ public final class World {
         }
         if traces { trace(index, event) }
         let effects = nodes[index].core.handle(event, at: nodes[index].clock.read(now))
+        effectTrace?.add(node: index, at: now, effects)
         for effect in effects { carryOut(index, effect) }
         checkDeclarations(index)
         setTimer(index)

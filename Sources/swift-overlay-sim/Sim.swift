@@ -7,7 +7,7 @@ import OverlaySimulation
 struct Sim: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "swift-overlay-sim", abstract: "Play the node's cores in virtual time.",
-        subcommands: [Run.self, List.self, Measure.self, OwnershipCommand.self], defaultSubcommand: Run.self)
+        subcommands: [Run.self, List.self, Measure.self, OwnershipCommand.self, Trace.self], defaultSubcommand: Run.self)
 }
 
 /// Plays a scenario.

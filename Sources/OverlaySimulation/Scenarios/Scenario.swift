@@ -18,6 +18,14 @@ public struct Scenario: Sendable {
         public var trace: [String]
         /// Virtual time that passed.
         public var length: Interval
+        public var effects: EffectTrace?
+    }
+
+    /// What a run does, as a hash.
+    ///
+    /// - Parameter keepsLines: Also line by line.
+    public func trace(seed: UInt64, keepsLines: Bool = false) -> EffectTrace? {
+        World.$newEffectTrace.withValue(EffectTrace(keepsLines: keepsLines)) { run(seed: seed).effects }
     }
 
     /// - Parameter traces: Whether to tell every message too.
@@ -25,7 +33,8 @@ public struct Scenario: Sendable {
         do {
             let play = try World.$tracesAll.withValue(traces) { try body(seed) }
             return Outcome(
-                violations: play.world.violations, trace: play.world.logs, length: play.world.now - Instant(nanoseconds: 0))
+                violations: play.world.violations, trace: play.world.logs, length: play.world.now - Instant(nanoseconds: 0),
+                effects: play.world.effectTrace)
         } catch {
             return Outcome(violations: ["the scenario failed: \(error)"], trace: [], length: Interval(nanoseconds: 0))
         }
