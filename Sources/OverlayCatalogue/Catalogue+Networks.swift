@@ -240,7 +240,7 @@ extension Catalogue {
 
     private mutating func makeNetworkID() -> NetworkID {
         // Of the first generation no salt is needed: there is nothing before it.
-        let salt = reign.generation > 1 ? reign.seed : 0
+        let salt = term.number > 1 ? term.seed : 0
         var generator = SeededGenerator(seed: UInt64(truncatingIfNeeded: cluster?.id.bits ?? 0) ^ nextNetwork ^ salt)
         nextNetwork += 1
         while true {

@@ -1,6 +1,6 @@
 public import OverlayModel
 
-/// The facts the whole cluster agrees on, as a state machine: the same entries in the same order give the same state on every node.
+/// The report the whole cluster agrees on, as a state machine: the same entries in the same order give the same state on every node.
 /// Every uniqueness (names, VNIs, disjoint subnets and blocks) is decided here, in one step, and nowhere else.
 public struct Catalogue: Hashable, Sendable {
     /// Index of the last entry applied; 0 before the first.
@@ -124,26 +124,26 @@ public struct Catalogue: Hashable, Sendable {
         case .giveBack(let subnet, let range): try giveBack(subnet, range, owner: proposer.id)
         case .move(let subnet, let address, let node, let epoch):
             try move(subnet, address, from: proposer, to: node, epoch: epoch)
-        case .promote(let reign): try promote(proposer.id, generation: entry.generation, after: reign)
+        case .promote(let term): try promote(proposer.id, termNumber: entry.termNumber, after: term)
         }
         return .accepted
     }
 
-    // MARK: Reigns
+    // MARK: Terms
 
     /// Who writes it. With ``index`` that is how far it is; none where there is no cluster.
-    public var reign: Reign { cluster.map { Reign(generation: $0.generation, writer: $0.writer) } ?? .none }
-    public var position: CataloguePosition { CataloguePosition(reign: reign, index: index) }
+    public var term: Term { cluster.map { Term(number: $0.termNumber, writer: $0.writer) } ?? .none }
+    public var position: CataloguePosition { CataloguePosition(term: term, index: index) }
 
-    private mutating func promote(_ node: NodeID, generation: UInt64, after last: Reign) throws(Refusal) {
-        guard last == reign, generation > reign.generation, generation < Limits.counter else {
+    private mutating func promote(_ node: NodeID, termNumber: UInt64, after last: Term) throws(Refusal) {
+        guard last == term, termNumber > term.number, termNumber < Limits.counter else {
             throw Refusal(.conflict, "another node was promoted before; this one follows it")
         }
         cluster?.writer = node
-        cluster?.generation = generation
+        cluster?.termNumber = termNumber
         // What the old writer may still give out, or another one that was promoted at the same time, nobody sees here. A host that had
         // such a subnet or network must find it missing, and not another one in its place.
-        var generator = SeededGenerator(seed: reign.seed)
+        var generator = SeededGenerator(seed: term.seed)
         nextSubnet = min(nextSubnet + 1 << 16 + generator.next() >> 32, max(nextSubnet, Limits.counter / 4))
         nextVNI = VNI.all.lowerBound + UInt32(generator.next() % UInt64(VNI.all.count))
     }
@@ -260,10 +260,10 @@ public struct Catalogue: Hashable, Sendable {
     }
 }
 
-extension Reign {
-    /// Other than that of every other reign, but for chance.
+extension Term {
+    /// Other than that of every other term, but for chance.
     var seed: UInt64 {
-        var generator = SeededGenerator(seed: UInt64(truncatingIfNeeded: writer.bits ^ (writer.bits >> 64)) ^ generation)
+        var generator = SeededGenerator(seed: UInt64(truncatingIfNeeded: writer.bits ^ (writer.bits >> 64)) ^ number)
         return generator.next()
     }
 }

@@ -7,13 +7,13 @@ enum CatalogueMessage: Hashable, Sendable {
     case outcome(sequence: UInt64, at: CataloguePosition, CommandResult)
     /// The writer could not write.
     case failed(sequence: UInt64)
-    /// They follow an entry of that reign. Where the receiver's last one before them is of another, the two histories have parted.
-    case entries(after: Reign, [Entry])
+    /// They follow an entry of that term. Where the receiver's last one before them is of another, the two histories have parted.
+    case entries(after: Term, [Entry])
     /// The sender has everything up to there, and asks for what follows.
     case fetch(after: CataloguePosition)
     case snapshot(Catalogue)
     /// This is who writes the catalogue, and not whom you believe.
-    case reign(Reign)
+    case term(Term)
 }
 
 extension CatalogueMessage: Wire {
@@ -26,7 +26,7 @@ extension CatalogueMessage: Wire {
         case 4: self = .entries(after: try reader.value(), try reader.list(limit: 1024))
         case 5: self = .fetch(after: try reader.value())
         case 6: self = .snapshot(try reader.value())
-        case 7: self = .reign(try reader.value())
+        case 7: self = .term(try reader.value())
         default: throw .invalid("catalogue message")
         }
     }
@@ -46,9 +46,9 @@ extension CatalogueMessage: Wire {
         case .failed(let sequence):
             writer.byte(3)
             writer.integer(sequence)
-        case .entries(let reign, let entries):
+        case .entries(let term, let entries):
             writer.byte(4)
-            writer.value(reign)
+            writer.value(term)
             writer.list(entries)
         case .fetch(let position):
             writer.byte(5)
@@ -56,9 +56,9 @@ extension CatalogueMessage: Wire {
         case .snapshot(let catalogue):
             writer.byte(6)
             writer.value(catalogue)
-        case .reign(let reign):
+        case .term(let term):
             writer.byte(7)
-            writer.value(reign)
+            writer.value(term)
         }
     }
 }

@@ -6,8 +6,8 @@ public import OverlayModel
 /// order, and fetch what they miss from whoever has it. A proposal is repeated until it is answered; its sequence makes that harmless.
 ///
 /// A replica may be promoted (``promote(now:into:)``), while the writer is away. From then on there may be two histories that part after
-/// some entry; of all that a node has heard of, it follows the one of the greatest ``Reign``, and takes a snapshot where its own has entries
-/// after the fork. Those are lost, and what they had granted with them. A writer that hears of a greater reign commits nothing more.
+/// some entry; of all that a node has heard of, it follows the one of the greatest ``Term``, and takes a snapshot where its own has entries
+/// after the fork. Those are lost, and what they had granted with them. A writer that hears of a greater term commits nothing more.
 public struct CatalogueNode: Sendable {
     public enum Effect: Hashable, Sendable {
         case send(NodeID, [UInt8])
@@ -18,7 +18,7 @@ public struct CatalogueNode: Sendable {
         /// The state was replaced by a snapshot.
         case replaced
         /// Somebody else writes the catalogue than this node thought. Its state is still the old one.
-        case heard(Reign)
+        case heard(Term)
         /// The fate of a proposal of this node.
         case outcome(ProposalID, Outcome)
     }
@@ -59,9 +59,9 @@ public struct CatalogueNode: Sendable {
     public private(set) var catalogue: Catalogue
     var log: [Entry] = []
     private var storedSnapshot: UInt64
-    /// The greatest reign that this node knows of: that of its state, or one whose state it has yet to get. Durable, so that a writer that
+    /// The greatest term that this node knows of: that of its state, or one whose state it has yet to get. Durable, so that a writer that
     /// was told of its end does not go on after a restart.
-    public internal(set) var heard = Reign.none
+    public internal(set) var heard = Term.none
 
     // The writer's side.
     /// Entries that wait for the disk, in order: while one batch is being written, what is proposed makes up the next one.
@@ -117,23 +117,23 @@ public struct CatalogueNode: Sendable {
         self.catalogue = catalogue
         lastStaged = catalogue.index
         guard catalogue.cluster != nil else { return }
-        heard = catalogue.reign
-        if let bytes = rows[.catalogueSnapshot]?[Self.heardKey] { heard = max(heard, try Reign(wire: bytes)) }
+        heard = catalogue.term
+        if let bytes = rows[.catalogueSnapshot]?[Self.heardKey] { heard = max(heard, try Term(wire: bytes)) }
     }
 
     /// May this node commit, as far as it knows?
-    public var isWriter: Bool { heard.writer == node && heard == catalogue.reign && catalogue.cluster != nil }
+    public var isWriter: Bool { heard.writer == node && heard == catalogue.term && catalogue.cluster != nil }
     /// Who commits, as far as this node knows: whose state it follows, or is about to.
     public var writer: NodeID? { catalogue.cluster == nil ? nil : heard.writer }
     /// Is the state that of the present writer's history?
-    var isFollowing: Bool { heard == catalogue.reign }
+    var isFollowing: Bool { heard == catalogue.term }
 
     /// Makes this node the writer of a new cluster. `initialise` becomes entry 1.
     public mutating func initialise(_ cluster: Cluster, member: Member, into effects: inout [Effect]) {
         precondition(catalogue.index == 0, "a cluster exists")
         epoch = member.epoch
         let entry = Entry(
-            index: 1, generation: cluster.generation, proposer: node, epoch: epoch, sequence: takeSequence(),
+            index: 1, termNumber: cluster.termNumber, proposer: node, epoch: epoch, sequence: takeSequence(),
             command: .initialise(cluster, member))
         lastStaged = 1
         effects.append(.store(token: nil, [write(entry)]))
@@ -263,7 +263,7 @@ public struct CatalogueNode: Sendable {
         let epoch = rules.contains(.epochs) ? epoch : catalogue.members[proposer]?.epoch ?? epoch
         lastStaged += 1
         let entry = Entry(
-            index: lastStaged, generation: cluster.generation, proposer: proposer, epoch: epoch, sequence: sequence,
+            index: lastStaged, termNumber: cluster.termNumber, proposer: proposer, epoch: epoch, sequence: sequence,
             command: command)
         staged.append(entry)
         writeStaged(into: &effects)
@@ -284,7 +284,7 @@ public struct CatalogueNode: Sendable {
         guard let (current, entries) = writing, current == token else { return }
         guard succeeded else { return drop(now: now, into: &effects) }
         writing = nil
-        let last = catalogue.reign
+        let last = catalogue.term
         // Whoever is removed by an entry must hear of it: sent before anybody acts on it.
         var targets = Set(catalogue.members.keys)
         var after: [Effect] = []
@@ -297,7 +297,7 @@ public struct CatalogueNode: Sendable {
         for entry in entries where entry.proposer != node {
             // A member that removed itself has no session any more; the entry tells it all the same.
             let result = catalogue.result(of: entry.sequence, from: entry.proposer) ?? .accepted
-            let position = CataloguePosition(reign: catalogue.reign, index: entry.index)
+            let position = CataloguePosition(term: catalogue.term, index: entry.index)
             effects.append(.send(entry.proposer, message(.outcome(sequence: entry.sequence, at: position, result))))
         }
         effects += after
@@ -354,11 +354,11 @@ public struct CatalogueNode: Sendable {
     }
 
     private mutating func commit(_ entry: Entry, into effects: inout [Effect]) {
-        let old = catalogue.reign
+        let old = catalogue.term
         let result = catalogue.apply(entry)
         log.append(entry)
-        if catalogue.reign != old {
-            heard = max(heard, catalogue.reign)
+        if catalogue.term != old {
+            heard = max(heard, catalogue.term)
             isBehind = false
         }
         if log.count > 2 * Self.tail { log.removeFirst(log.count - Self.tail) }
@@ -391,7 +391,7 @@ public struct CatalogueNode: Sendable {
         case .propose(let epoch, let sequence, let command):
             guard isWriter else {
                 // It proposes to a writer of the past.
-                if catalogue.cluster != nil, heard.writer != node { effects.append(.send(peer, message(.reign(heard)))) }
+                if catalogue.cluster != nil, heard.writer != node { effects.append(.send(peer, message(.term(heard)))) }
                 return
             }
             if let result = catalogue.result(of: sequence, from: peer) {
@@ -400,7 +400,7 @@ public struct CatalogueNode: Sendable {
                 stage(sequence, epoch: epoch, command, from: peer, into: &effects)
             }
         case .outcome(let sequence, let position, _):
-            guard peer == writer, position.reign == heard else { return }
+            guard peer == writer, position.term == heard else { return }
             if queue.first?.sequence == sequence, resendAt != nil {
                 // Decided; what is left is to follow until it is applied here too, so no need to hurry with repeats.
                 resendAt = now + Self.lastRetry
@@ -413,20 +413,20 @@ public struct CatalogueNode: Sendable {
         case .fetch(let position):
             guard catalogue.cluster != nil else { return }
             effects.append(.send(peer, message(answer(fetch: position))))
-            hear(position.reign, from: peer, now: now, into: &effects)
+            hear(position.term, from: peer, now: now, into: &effects)
         case .snapshot(let snapshot): take(snapshot, from: peer, now: now, into: &effects)
-        case .reign(let reign): hear(reign, from: peer, now: now, into: &effects)
+        case .term(let term): hear(term, from: peer, now: now, into: &effects)
         }
     }
 
     /// A peer told where its state is; told with every probe.
     public mutating func learn(_ position: CataloguePosition, from peer: NodeID, now: Instant, into effects: inout [Effect]) {
         guard catalogue.cluster != nil else { return }
-        hear(position.reign, from: peer, now: now, into: &effects)
+        hear(position.term, from: peer, now: now, into: &effects)
         if peer == heard.writer, canAskWriter { source = nil }
-        guard position.reign == heard else {
+        guard position.term == heard else {
             // What the peer hears with a probe is where this node's state is, and not what it has heard of.
-            if !isFollowing { effects.append(.send(peer, message(.reign(heard)))) }
+            if !isFollowing { effects.append(.send(peer, message(.term(heard)))) }
             return
         }
         guard isFollowing else {
@@ -446,36 +446,36 @@ public struct CatalogueNode: Sendable {
     private func answer(fetch position: CataloguePosition) -> CatalogueMessage {
         // Where their last entry is none of this history, the two have parted before it.
         guard let first = log.first?.index, position.index >= first - 1, position.index <= catalogue.index,
-            reign(at: position.index) == position.reign
+            term(at: position.index) == position.term
         else { return .snapshot(catalogue) }
         return .entries(
-            after: position.reign, Array(log[Int(position.index + 1 - first)...].prefix(Self.entriesPerMessage)))
+            after: position.term, Array(log[Int(position.index + 1 - first)...].prefix(Self.entriesPerMessage)))
     }
 
     private mutating func follow(
-        _ entries: [Entry], after last: Reign, from peer: NodeID, now: Instant, into effects: inout [Effect]
+        _ entries: [Entry], after last: Term, from peer: NodeID, now: Instant, into effects: inout [Effect]
     ) {
         guard catalogue.cluster != nil, promotion == nil else { return }
         // The writer alone makes history; a member that is no writer cannot pass another one off.
-        let end = entries.reduce(last) { $1.reign(after: $0) ?? $0 }
+        let end = entries.reduce(last) { $1.term(after: $0) ?? $0 }
         if end.writer == peer { hear(end, from: peer, now: now, into: &effects) }
         guard peer == writer || peer == source, !isWriter || isBehind else { return }
         var writes: [StoreWrite] = []
         var applied: [Effect] = []
-        var reign = last
+        var term = last
         for entry in entries {
-            let next = entry.reign(after: reign)
+            let next = entry.term(after: term)
             if entry.index == catalogue.index + 1 {
                 // A fork: what comes next is a snapshot.
-                guard reign == catalogue.reign, let next else { break }
+                guard term == catalogue.term, let next else { break }
                 writes.append(write(entry))
                 commit(entry, into: &applied)
                 lastStaged = catalogue.index
-                if catalogue.reign != next { break }
+                if catalogue.term != next { break }
             } else if entry.index > catalogue.index {
                 known = max(known, entry.index)
             }
-            reign = next ?? reign
+            term = next ?? term
         }
         if !writes.isEmpty {
             // Written first: what follows from an entry may be that all is forgotten.
@@ -484,7 +484,7 @@ public struct CatalogueNode: Sendable {
             fetchAt = nil
             markOwnPast()
             if source == peer, isFollowing, catalogue.index >= known { source = nil }
-            if reign != last { resend(now: now, into: &effects) }
+            if term != last { resend(now: now, into: &effects) }
             settle(now: now, into: &effects)
             trim(into: &effects)
         }
@@ -506,7 +506,7 @@ public struct CatalogueNode: Sendable {
         log = []
         lastStaged = snapshot.index
         storedSnapshot = snapshot.index
-        heard = max(heard, snapshot.reign)
+        heard = max(heard, snapshot.term)
         effects.append(
             .store(
                 token: nil,

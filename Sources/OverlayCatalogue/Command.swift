@@ -34,8 +34,8 @@ public enum Command: Hashable, Sendable {
     case giveBack(SubnetID, AddressRange)
     /// One address of the proposer's blocks goes to another node, of this epoch; for `--ip` on that one (rule R2).
     case move(SubnetID, IPAddress, to: NodeID, epoch: UInt32)
-    /// The proposer writes the catalogue from now on, as the entry's generation. It follows the last entry of this reign.
-    case promote(after: Reign)
+    /// The proposer writes the catalogue from now on, as the entry's term. It follows the last entry of this term.
+    case promote(after: Term)
 }
 
 public struct OpenSubnet: Hashable, Sendable {
@@ -90,7 +90,7 @@ public struct Refusal: Error, Hashable, Sendable {
 /// One entry of the log. Entries are applied in order of their index on every node, with the same result.
 public struct Entry: Hashable, Sendable {
     public var index: UInt64
-    public var generation: UInt64
+    public var termNumber: UInt64
     public var proposer: NodeID
     /// Of the proposer's identity (rule R3).
     public var epoch: UInt32
@@ -98,9 +98,9 @@ public struct Entry: Hashable, Sendable {
     public var sequence: UInt64
     public var command: Command
 
-    public init(index: UInt64, generation: UInt64, proposer: NodeID, epoch: UInt32, sequence: UInt64, command: Command) {
+    public init(index: UInt64, termNumber: UInt64, proposer: NodeID, epoch: UInt32, sequence: UInt64, command: Command) {
         self.index = index
-        self.generation = generation
+        self.termNumber = termNumber
         self.proposer = proposer
         self.epoch = epoch
         self.sequence = sequence
@@ -194,9 +194,9 @@ extension Command: Wire {
         case .rotateKey(let key):
             writer.byte(17)
             writer.sized(key)
-        case .promote(let reign):
+        case .promote(let term):
             writer.byte(15)
-            writer.value(reign)
+            writer.value(term)
         case .describe(let network, let description):
             writer.byte(18)
             writer.value(network)
@@ -253,7 +253,7 @@ extension CommandResult: Wire {
 extension Entry: Wire {
     public init(from reader: inout ByteReader) throws(DecodeError) {
         index = try reader.counter()
-        generation = try reader.counter()
+        termNumber = try reader.counter()
         proposer = try reader.value()
         epoch = try reader.integer()
         sequence = try reader.integer()
@@ -262,7 +262,7 @@ extension Entry: Wire {
 
     public func encode(to writer: inout ByteWriter) {
         writer.integer(index)
-        writer.integer(generation)
+        writer.integer(termNumber)
         writer.value(proposer)
         writer.integer(epoch)
         writer.integer(sequence)

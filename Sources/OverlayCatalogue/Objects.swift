@@ -3,9 +3,9 @@ public import OverlayModel
 /// What all nodes agree on about the cluster itself; set by `init`.
 public struct Cluster: Hashable, Sendable {
     public var id: ClusterID
-    /// The one node that commits, and which reign of a writer this is (design §5.9).
+    /// The one node that commits, and which term of a writer this is (design §5.9).
     public var writer: NodeID
-    public var generation: UInt64
+    public var termNumber: UInt64
     /// Where subnets come from when `docker network create` names none, and how large each is.
     public var addressPool: IPPrefix
     /// Prefix length of a subnet out of the pool.
@@ -22,12 +22,12 @@ public struct Cluster: Hashable, Sendable {
     static let gossipKeyCount = 3
 
     public init(
-        id: ClusterID, writer: NodeID, generation: UInt64 = 1, addressPool: IPPrefix, subnetLength: Int, dataPathPort: UInt16,
+        id: ClusterID, writer: NodeID, termNumber: UInt64 = 1, addressPool: IPPrefix, subnetLength: Int, dataPathPort: UInt16,
         rootKey: [UInt8], rootPublicKey: [UInt8], gossipKey: [UInt8], joinSecret: JoinSecret
     ) {
         self.id = id
         self.writer = writer
-        self.generation = generation
+        self.termNumber = termNumber
         self.addressPool = addressPool
         self.subnetLength = subnetLength
         self.dataPathPort = dataPathPort
@@ -310,7 +310,7 @@ extension Cluster: Wire {
     public init(from reader: inout ByteReader) throws(DecodeError) {
         id = try reader.value()
         writer = try reader.value()
-        generation = try reader.counter()
+        termNumber = try reader.counter()
         addressPool = try reader.value()
         subnetLength = Int(try reader.byte())
         dataPathPort = try reader.integer()
@@ -327,7 +327,7 @@ extension Cluster: Wire {
     public func encode(to writer: inout ByteWriter) {
         writer.value(id)
         writer.value(self.writer)
-        writer.integer(generation)
+        writer.integer(termNumber)
         writer.value(addressPool)
         writer.byte(UInt8(subnetLength))
         writer.integer(dataPathPort)

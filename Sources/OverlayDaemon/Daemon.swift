@@ -198,10 +198,10 @@ public enum Daemon {
 
     /// The node's key, made on first start, and the boot counter, raised and stored before anything uses it.
     private static func identity(_ rows: StoredRows, _ store: StateStore) async throws -> (NodeKey, boot: UInt32, epoch: UInt32) {
-        let facts = rows[.node] ?? [:]
+        let report = rows[.node] ?? [:]
         let key: NodeKey
         var writes: [StoreWrite] = []
-        if let bytes = facts[Array("key".utf8)] {
+        if let bytes = report[Array("key".utf8)] {
             guard let stored = NodeKey(privateBytes: bytes) else {
                 throw StartError("the node key in the state directory is damaged")
             }
@@ -211,8 +211,8 @@ public enum Daemon {
             writes.append(.put(.node, key: Array("key".utf8), value: key.privateBytes))
         }
         // A damaged counter must not start anew: packet counters, and with them nonces, would be used twice.
-        let boot = try number("boot", facts) ?? 0
-        let epoch = try number("epoch", facts) ?? 1
+        let boot = try number("boot", report) ?? 0
+        let epoch = try number("epoch", report) ?? 1
         guard boot < 0xFF_FFFF else {
             throw StartError("this node was started too often for its key; remove the state directory and join anew")
         }
@@ -221,8 +221,8 @@ public enum Daemon {
         return (key, boot + 1, epoch)
     }
 
-    private static func number(_ name: String, _ facts: [[UInt8]: [UInt8]]) throws -> UInt32? {
-        guard let bytes = facts[Array(name.utf8)] else { return nil }
+    private static func number(_ name: String, _ report: [[UInt8]: [UInt8]]) throws -> UInt32? {
+        guard let bytes = report[Array(name.utf8)] else { return nil }
         guard let value = try? UInt32(wire: bytes) else {
             throw StartError(
                 "the \(name) counter in the state directory is damaged; remove the directory and let this node join anew")

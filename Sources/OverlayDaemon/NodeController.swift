@@ -27,7 +27,7 @@ actor NodeController {
     private var calls: [RequestID: CheckedContinuation<DriverResponse, Never>] = [:]
     private var controls: [RequestID: CheckedContinuation<OverlayEngine.ControlResponse, Never>] = [:]
     private let key: NodeKey
-    private var desk: JoinDesk
+    private var acceptor: JoinAcceptor
     private var admissions: [RequestID: GossipTransport.JoinConnection] = [:]
     private var timer: (at: Instant, task: Scheduled<Void>)?
     private var starters: [CheckedContinuation<Void, Never>] = []
@@ -47,7 +47,7 @@ actor NodeController {
         tables = NameTables(ttl: ttl)
         self.loop = loop
         self.key = key
-        desk = JoinDesk(key: key)
+        acceptor = JoinAcceptor(key: key)
         unownedExecutor = loop.executor.asUnownedSerialExecutor()
         self.logger = logger
         node = Node(engine: engine, seed: seed)
@@ -118,7 +118,7 @@ actor NodeController {
     /// A frame of a node that wants to join.
     func join(_ connection: GossipTransport.JoinConnection, _ frame: [UInt8]) {
         do throws(JoinFailure) {
-            let step = try desk.take(
+            let step = try acceptor.take(
                 frame, on: connection.number, from: connection.source, cluster: node.engine.catalogue.cluster,
                 name: node.engine.identity.name, now: now(), clock: UnixClock.now())
             switch step {
@@ -157,7 +157,7 @@ actor NodeController {
         }
     }
 
-    func joinEnded(_ connection: GossipTransport.JoinConnection) { desk.ended(connection.number) }
+    func joinEnded(_ connection: GossipTransport.JoinConnection) { acceptor.ended(connection.number) }
 
     private func contact(_ id: RequestID, _ contact: JoinContact) {
         let conversation = JoinConversation(
@@ -254,7 +254,7 @@ actor NodeController {
         case .contact(let id, let target): contact(id, target)
         case .admit(let id, let answer):
             guard let connection = admissions.removeValue(forKey: id) else { return }
-            guard let frame = desk.result(answer.wireBytes, on: connection.number) else { return connection.close() }
+            guard let frame = acceptor.result(answer.wireBytes, on: connection.number) else { return connection.close() }
             connection.answer(frame, isLast: true)
         case .log(let level, let message, let metadata):
             logger.log(level: level.level, "\(message)", metadata: metadata.mapValues { "\($0)" })

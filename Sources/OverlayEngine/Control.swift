@@ -83,6 +83,8 @@ public struct NodeReport: Codable, Hashable, Sendable {
     /// What the state rests on, or what is wrong although it is alive; empty when all is well.
     public var reason: String
     /// How the node says it does itself: 0 is well, up to 7 (starved of a processor, deaf on its network).
+    public var healthScore: UInt8
+    /// Old spelling of ``healthScore``, for scripts; it goes after 0.2.
     public var ailment: UInt8
     /// Seconds in this state.
     public var since: Int64
@@ -132,6 +134,8 @@ public struct BlockReport: Codable, Hashable, Sendable {
     public var used: UInt64
     public var free: UInt64
     /// The owner was removed; nobody is given these addresses for ten minutes.
+    public var isQuarantined: Bool
+    /// Old spelling of ``isQuarantined``, for scripts; it goes after 0.2.
     public var isResting: Bool
 }
 
@@ -182,6 +186,8 @@ public struct StatusReport: Codable, Hashable, Sendable {
     public var writer: String?
     public var writerState: String?
     /// Of the catalogue: how manieth writer's it is.
+    public var term: UInt64?
+    /// Old spelling of ``term``, for scripts; it goes after 0.2.
     public var generation: UInt64?
     public var catalogueIndex: UInt64
     public var members: Int

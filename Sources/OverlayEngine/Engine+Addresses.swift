@@ -182,7 +182,7 @@ extension Engine {
         if let owner = subnet.block(holding: wanted)?.owner {
             // Of this host, and on its way back.
             guard owner != identity.id else {
-                if setAside[subnet.id]?.contains(where: { $0.contains(wanted) }) == true {
+                if quarantined[subnet.id]?.contains(where: { $0.contains(wanted) }) == true {
                     throw DriverError(
                         .conflict,
                         "address \(wanted) of network \(network.title) may be in use by a container that this node does not know of: "
@@ -198,7 +198,7 @@ extension Engine {
 
     mutating func releaseAddress(_ id: SubnetID, _ address: IPAddress) -> Step {
         guard pools[id]?.lease(at: address) != nil else {
-            return .after(endSettingAside(address, of: id), .driver(.done), undo: nil)
+            return .after(endQuarantine(address, of: id), .driver(.done), undo: nil)
         }
         var awaited: Set<EffectID> = []
         // An engine that was killed may never have deleted the endpoint: without its address there is none.

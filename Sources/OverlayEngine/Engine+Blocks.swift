@@ -4,7 +4,7 @@ import OverlayIPAM
 import OverlayModel
 
 /// Addresses of one subnet that this host gave up but the catalogue does not know of yet.
-struct Cession: Hashable, Sendable {
+struct Handover: Hashable, Sendable {
     var subnet: SubnetID
     var range: AddressRange
 
@@ -12,7 +12,7 @@ struct Cession: Hashable, Sendable {
     var storeKey: [UInt8] { subnet.wireBytes + range.wireBytes }
 }
 
-extension Cession: Wire {
+extension Handover: Wire {
     init(from reader: inout ByteReader) throws(DecodeError) {
         self.init(subnet: try reader.value(), range: try reader.value())
     }
@@ -33,7 +33,7 @@ extension Engine {
     static let pressureBudget = Interval.milliseconds(800)
     static let wantBudget = Interval.seconds(3)
     static let askAgain = Interval.milliseconds(200)
-    static let cessionsPerPressure = 64
+    static let handoversPerPressure = 64
 
     /// A call for an address that waits for other hosts.
     struct AddressWait: Sendable {
@@ -174,9 +174,9 @@ extension Engine {
         switch message {
         case .pressure(let id):
             guard catalogue.subnet(id)?.users.contains(peer) == true, let pool = pools[id], !closing.contains(id),
-                !cessions.keys.contains(where: { $0.subnet == id })
+                !handovers.keys.contains(where: { $0.subnet == id })
             else { return }
-            for range in pool.freeRanges(limit: Self.cessionsPerPressure) { cede(Cession(subnet: id, range: range), to: .anybody) }
+            for range in pool.freeRanges(limit: Self.handoversPerPressure) { handOver(Handover(subnet: id, range: range), to: .anybody) }
         case .want(let id, let address, let peerEpoch):
             guard let member = catalogue.members[peer], member.epoch == peerEpoch,
                 catalogue.subnet(id)?.users.contains(peer) == true,
@@ -185,7 +185,7 @@ extension Engine {
             if let lease = pool.lease(at: address) {
                 send(.inUse(id, address, by: String(holder(of: lease).prefix(64))), to: peer)
             } else if pool.isFree(address) {
-                cede(Cession(subnet: id, range: AddressRange(address)), to: .node(peer, epoch: peerEpoch))
+                handOver(Handover(subnet: id, range: AddressRange(address)), to: .node(peer, epoch: peerEpoch))
             }
         case .inUse(let id, let address, let holder):
             guard catalogue.subnet(id)?.block(holding: address)?.owner == peer else { return }
@@ -207,76 +207,76 @@ extension Engine {
         guard !isWriterAway, isAssured, !isStateOld else { return }
         for (id, pool) in pools.sorted(by: { $0.key < $1.key }) where !closing.contains(id) {
             for range in pool.idleBlocks(since: Instant(nanoseconds: now.nanoseconds - Self.idleAge.nanoseconds)) {
-                cede(Cession(subnet: id, range: range), to: .anybody)
+                handOver(Handover(subnet: id, range: range), to: .anybody)
             }
         }
     }
 
-    private mutating func cede(_ cession: Cession, to recipient: Recipient) {
+    private mutating func handOver(_ handover: Handover, to recipient: Recipient) {
         // A release that is not durable yet may still fail, and is of the address's old life then.
         let isBusy = inFlight.keys.contains { object in
-            if case .lease(cession.subnet, let address) = object { cession.range.contains(address) } else { false }
+            if case .lease(handover.subnet, let address) = object { handover.range.contains(address) } else { false }
         }
-        guard cessions[cession] == nil, !isBusy else { return }
-        pools[cession.subnet]?.cede(cession.range)
-        cessions[cession] = recipient
-        let stored = store([.put(.ceded, key: cession.storeKey, value: cession.wireBytes)])
-        guard rules.contains(.durableCessions) else { return propose(cession) }
-        cessionStores[stored] = cession
+        guard handovers[handover] == nil, !isBusy else { return }
+        pools[handover.subnet]?.handOver(handover.range)
+        handovers[handover] = recipient
+        let stored = store([.put(.handover, key: handover.storeKey, value: handover.wireBytes)])
+        guard rules.contains(.durableHandovers) else { return propose(handover) }
+        handoverStores[stored] = handover
     }
 
-    /// The disk has taken a cession, or has not.
-    mutating func ceded(_ effect: EffectID, isStored: Bool) {
-        guard let cession = cessionStores.removeValue(forKey: effect) else { return }
+    /// The disk has taken a handover, or has not.
+    mutating func handedOver(_ effect: EffectID, isStored: Bool) {
+        guard let handover = handoverStores.removeValue(forKey: effect) else { return }
         guard isStored else {
             // Nothing was proposed, so they are this host's as before.
-            return end(cession)
+            return end(handover)
         }
-        propose(cession)
+        propose(handover)
     }
 
-    private mutating func propose(_ cession: Cession) {
-        guard let recipient = cessions[cession], !isStateOld else { return }
+    private mutating func propose(_ handover: Handover) {
+        guard let recipient = handovers[handover], !isStateOld else { return }
         let command: Command =
             switch recipient {
-            case .anybody: .giveBack(cession.subnet, cession.range)
-            case .node(let node, let epoch): .move(cession.subnet, cession.range.first, to: node, epoch: epoch)
+            case .anybody: .giveBack(handover.subnet, handover.range)
+            case .node(let node, let epoch): .move(handover.subnet, handover.range.first, to: node, epoch: epoch)
             }
-        propose(command, for: .cede(cession), deadline: now + Self.proposalBudget)
+        propose(command, for: .handOver(handover), deadline: now + Self.proposalBudget)
     }
 
     /// All that is durable and undecided.
-    mutating func proposeCessions() {
-        cedeAt = nil
-        guard catalogue.cluster != nil, !cessions.isEmpty, isAssured, !isStateOld else { return }
+    mutating func proposeHandovers() {
+        handoverAt = nil
+        guard catalogue.cluster != nil, !handovers.isEmpty, isAssured, !isStateOld else { return }
         guard !isWriterAway else {
-            cedeAt = now + Self.closingRetry
+            handoverAt = now + Self.closingRetry
             return
         }
-        var busy = Set(cessionStores.values)
-        for case .cede(let cession) in proposals.values { busy.insert(cession) }
-        for cession in cessions.keys.filter({ !busy.contains($0) }).sorted(by: {
+        var busy = Set(handoverStores.values)
+        for case .handOver(let handover) in proposals.values { busy.insert(handover) }
+        for handover in handovers.keys.filter({ !busy.contains($0) }).sorted(by: {
             $0.storeKey.lexicographicallyPrecedes($1.storeKey)
         }) {
-            propose(cession)
+            propose(handover)
         }
     }
 
-    mutating func settle(_ cession: Cession, _ outcome: CatalogueNode.Outcome) {
-        guard cessions[cession] != nil else { return }
+    mutating func settle(_ handover: Handover, _ outcome: CatalogueNode.Outcome) {
+        guard handovers[handover] != nil else { return }
         switch outcome {
-        case .decided: end(cession)
+        case .decided: end(handover)
         default:
             // Nobody knows what became of it. To give back what went to another node meanwhile changes nothing there.
-            cessions[cession] = .anybody
-            cedeAt = cedeAt ?? now + Self.closingRetry
+            handovers[handover] = .anybody
+            handoverAt = handoverAt ?? now + Self.closingRetry
         }
     }
 
     /// The addresses are others' now, or after all this host's.
-    private mutating func end(_ cession: Cession) {
-        cessions[cession] = nil
-        store([.delete(.ceded, key: cession.storeKey)])
-        pools[cession.subnet]?.endCession(cession.range)
+    private mutating func end(_ handover: Handover) {
+        handovers[handover] = nil
+        store([.delete(.handover, key: handover.storeKey)])
+        pools[handover.subnet]?.endHandover(handover.range)
     }
 }

@@ -23,10 +23,10 @@ extension Engine {
             case .replaced:
                 followAll()
                 endLosses()
-            case .heard(let reign):
+            case .heard(let term):
                 unansweredAt = nil
-                let writer = name(of: reign.writer)
-                log(.warning, "catalogue generation \(reign.generation) is written by \(writer); this node asks for it")
+                let writer = name(of: term.writer)
+                log(.warning, "catalogue generation \(term.number) is written by \(writer); this node asks for it")
             case .outcome(let proposal, let outcome): settle(proposal, outcome)
             }
         }
@@ -49,7 +49,7 @@ extension Engine {
         case .claim(let subnet):
             claiming.remove(subnet)
             if case .decided(.refused) = outcome { prefetchPaused[subnet] = now + Self.prefetchPause }
-        case .cede(let cession): settle(cession, outcome)
+        case .handOver(let handover): settle(handover, outcome)
         case .description(let network): described(network, outcome)
         case .rotation:
             if case .decided(.accepted) = outcome { break }
@@ -60,7 +60,7 @@ extension Engine {
             if case .decided(.refused(let refusal)) = outcome {
                 log(.error, "the cluster does not accept this host's new address or name", ["reason": refusal.message])
             }
-        case .rebind: rebindSettled(outcome)
+        case .rollback: rollbackSettled(outcome)
         case .close(let subnet):
             if case .decided = outcome {
                 closing.remove(subnet)
@@ -250,7 +250,7 @@ extension Engine {
             rename(network)
             mirrorSoon()
         case .setJoinSecret: break
-        case .promote: logReign(since: entry.index)
+        case .promote: logTerm(since: entry.index)
         case .setGateway(let subnet, _), .reserve(let subnet, _), .claimBlock(let subnet, _), .claimAddress(let subnet, _):
             follow(subnet)
         case .giveBack(let subnet, _), .move(let subnet, _, _, _):
@@ -272,7 +272,7 @@ extension Engine {
             log(.warning, "this node was removed from the cluster; its overlay links go down, and it must join again", [:])
             return forgetCluster()
         }
-        followReign()
+        followTerm()
         tellPeers()
         // A member's tunnel may end elsewhere now.
         repairSoon()
@@ -330,8 +330,8 @@ extension Engine {
         var reserved = subnet.auxiliary.union([subnet.gateway])
         for edge in [subnet.prefix.first, subnet.prefix.last] where subnet.isReserved(edge) { reserved.insert(edge) }
         pool.setBlocks(blocks, reserved: reserved, now: now)
-        for cession in cessions.keys where cession.subnet == id { pool.cede(cession.range) }
-        for range in setAside[id] ?? [] { pool.cede(range) }
+        for handover in handovers.keys where handover.subnet == id { pool.handOver(handover.range) }
+        for range in quarantined[id] ?? [] { pool.handOver(range) }
         pools[id] = pool
     }
 
@@ -340,7 +340,7 @@ extension Engine {
     var isWriter: Bool { catalogue.cluster?.writer == identity.id }
 
     /// What the writer does in the course of time.
-    mutating func followReign() {
+    mutating func followTerm() {
         rotateAt = isWriter ? rotateAt ?? now + Self.rotationPeriod : nil
         followRests()
     }
@@ -369,7 +369,7 @@ extension Engine {
         }
         var ahead = catalogue
         let entry = Entry(
-            index: ahead.index + 1, generation: ahead.cluster?.generation ?? 0, proposer: identity.id, epoch: epoch,
+            index: ahead.index + 1, termNumber: ahead.cluster?.termNumber ?? 0, proposer: identity.id, epoch: epoch,
             sequence: .max, command: command)
         guard case .accepted = ahead.apply(entry), let subnet = ahead.subnet(id) else { return nil }
         follow(subnet)
@@ -390,12 +390,12 @@ extension Engine {
         var writes = others
         for id in subnets where catalogue.subnet(id)?.users.contains(identity.id) == true && !closing.contains(id) {
             for lease in (pools[id]?.leases ?? [:]).values { writes.append(.delete(.lease, key: lease.storeKey)) }
-            for cession in cessions.keys where cession.subnet == id {
-                writes.append(.delete(.ceded, key: cession.storeKey))
-                cessions[cession] = nil
+            for handover in handovers.keys where handover.subnet == id {
+                writes.append(.delete(.handover, key: handover.storeKey))
+                handovers[handover] = nil
             }
-            for range in setAside.removeValue(forKey: id) ?? [] {
-                writes.append(.delete(.setAside, key: Cession(subnet: id, range: range).storeKey))
+            for range in quarantined.removeValue(forKey: id) ?? [] {
+                writes.append(.delete(.quarantine, key: Handover(subnet: id, range: range).storeKey))
             }
             writes.append(.put(.closing, key: id.wireBytes, value: isRemoval ? [1] : []))
             closing.insert(id)
@@ -406,7 +406,7 @@ extension Engine {
         guard !writes.isEmpty else { return [] }
         let stored = store(writes, for: objects)
         // Proposed when it is durable: were it forgotten, addresses that others own by then would be handed out.
-        if rules.contains(.durableCessions) { closingStores.insert(stored) } else { proposeClosing() }
+        if rules.contains(.durableHandovers) { closingStores.insert(stored) } else { proposeClosing() }
         return [stored]
     }
 
@@ -423,7 +423,7 @@ extension Engine {
         let bound = Set(networks.values.flatMap(\.subnets))
         let mine = catalogue.networks.values.flatMap(\.subnets).filter { $0.users.contains(identity.id) }.map(\.id)
         // Of those with addresses set aside it is not known whether the engine has a network.
-        let orphans = Set(mine).subtracting(bound).subtracting(closing).subtracting(setAside.keys)
+        let orphans = Set(mine).subtracting(bound).subtracting(closing).subtracting(quarantined.keys)
         unbound = unbound.filter { orphans.contains($0.key) }
         for id in orphans where unbound[id] == nil { unbound[id] = now }
         let old = orphans.filter { unbound[$0].map { now - $0 >= Self.orphanAge } ?? false }

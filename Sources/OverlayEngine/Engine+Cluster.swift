@@ -196,18 +196,18 @@ extension Engine {
         removing = []
         declined = []
         link.forget()
-        cessions = [:]
+        handovers = [:]
         prefetchPaused = [:]
         peers = [:]
         positions = [:]
-        setAside = [:]
+        quarantined = [:]
         inheritedClosing = []
-        rebind = nil
+        rollback = nil
         unansweredAt = nil
         store([
-            .clear(.network), .clear(.endpoint), .clear(.lease), .clear(.closing), .clear(.ceded), .clear(.setAside),
+            .clear(.network), .clear(.endpoint), .clear(.lease), .clear(.closing), .clear(.handover), .clear(.quarantine),
             .clear(.declined),
-            .delete(.node, key: Self.rebindKey),
+            .delete(.node, key: Self.rollbackKey),
         ])
         withCatalogue { $0.leave(into: &$1) }
         tellPeers()

@@ -205,8 +205,8 @@ extension Engine {
         tellPeers()
         // Who has nobody to ask has nobody to collide with.
         if catalogue.members.count > 1 { assureAt = now + Self.assurancePause } else { isAssured = true }
-        if rebind != nil { proposeRebind() }
-        followReign()
+        if rollback != nil { proposeNewEpoch() }
+        followTerm()
         checkOwnLife()
         repair()
     }
@@ -230,7 +230,7 @@ extension Engine {
             for path in Set(endpoints.values.map(\.sandbox)).sorted() { followSandbox(path) }
             followSubnets()
             proposeClosing()
-            proposeCessions()
+            proposeHandovers()
             for id in pools.keys.sorted() where networks.values.contains(where: { $0.subnets.contains(id) }) {
                 prefetchBlock(of: id)
             }
@@ -243,7 +243,7 @@ extension Engine {
         for part in operations.chunkedByNetwork { apply(part) }
         if operations.isEmpty { kernelFailures = 0 }
         if !state.broken.isEmpty { repairSoon() }
-        finishRebind()
+        finishRollback()
         proposeOwnChange()
         closeOrphans()
         dropUnjoinedEndpoints()

@@ -16,7 +16,7 @@ extension Engine {
         guard !catalogueNode.isWriter || catalogueNode.isBehind else {
             throw DriverError(
                 .conflict,
-                "this node writes the catalogue already, as generation \(catalogueNode.heard.generation); run `swift-overlay promote` on "
+                "this node writes the catalogue already, as generation \(catalogueNode.heard.number); run `swift-overlay promote` on "
                     + "another one, when this is gone")
         }
         try checkWriterIsAway(force: force)
@@ -73,8 +73,8 @@ extension Engine {
         withCatalogue { [now] in $0.catchUp(with: peer, at: position, now: now, into: &$1) }
         throw DriverError(
             .conflict,
-            "node \(name(of: peer)) knows the catalogue to index \(position.index) of generation \(position.reign.generation), this one "
-                + "to \(mine.index) of \(mine.reign.generation), and asks it for the rest now: try again in a moment, or use --force to "
+            "node \(name(of: peer)) knows the catalogue to index \(position.index) of generation \(position.term.number), this one "
+                + "to \(mine.index) of \(mine.term.number), and asks it for the rest now: try again in a moment, or use --force to "
                 + "lose it")
     }
 
@@ -84,8 +84,8 @@ extension Engine {
         case .decided:
             // What was kept for want of a writer.
             if !closing.isEmpty { closeAt = now }
-            if !cessions.isEmpty { cedeAt = now }
-            let generation = catalogue.reign.generation
+            if !handovers.isEmpty { handoverAt = now }
+            let generation = catalogue.term.number
             finish(
                 id,
                 .control(
@@ -99,16 +99,16 @@ extension Engine {
         }
     }
 
-    /// - Parameter index: Of the generation's first entry; nil where this node has its state alone.
-    mutating func logReign(since index: UInt64? = nil) {
-        let reign = catalogue.reign
-        guard reign != reignLogged else { return }
-        reignLogged = reign
+    /// - Parameter index: Of the term's first entry; nil where this node has its state alone.
+    mutating func logTerm(since index: UInt64? = nil) {
+        let term = catalogue.term
+        guard term != termLogged else { return }
+        termLogged = term
         let since = index.map { "since index \($0)" } ?? "and at index \(catalogue.index)"
         log(
             .warning,
-            "catalogue generation \(reign.generation) is written by \(name(of: reign.writer)) \(since); "
-                + (reign.writer == identity.id ? "that is this node" : "this node follows it"))
+            "catalogue generation \(term.number) is written by \(name(of: term.writer)) \(since); "
+                + (term.writer == identity.id ? "that is this node" : "this node follows it"))
     }
 
     var behindText: String {
@@ -118,7 +118,7 @@ extension Engine {
 
     // MARK: What was lost
 
-    /// What this host had from an old generation's last entries, and the new one does not have.
+    /// What this host had from an old term's last entries, and the new one does not have.
     ///
     /// Addresses of endpoints that are not in this host's blocks (rule R7): none of them is handed out any more, but what runs with one
     /// goes on. And networks that the cluster does not have, or not on this host.
@@ -153,8 +153,8 @@ extension Engine {
 
     /// After the state was replaced as a whole.
     mutating func endLosses() {
-        guard catalogue.reign.generation > 1 else { return }
-        logReign()
+        guard catalogue.term.number > 1 else { return }
+        logTerm()
         for text in losses() { log(.error, text) }
         // Nobody answers for their VNIs any more: another network may get them. Their endpoints go with the next look at the kernel.
         let known = Set(catalogue.networks.values.map(\.vni))

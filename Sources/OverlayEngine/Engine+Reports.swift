@@ -20,7 +20,7 @@ extension Engine {
             }
             return NodeReport(
                 id: member.id.description, name: member.name, address: "\(member.address)", dataPathAddress: "\(member.vtep)",
-                state: state.word, reason: peer?.reason ?? "", ailment: peer?.ailment ?? 0,
+                state: state.word, reason: peer?.reason ?? "", healthScore: peer?.healthScore ?? 0, ailment: peer?.healthScore ?? 0,
                 since: peer.map { (now - $0.since).wholeSeconds } ?? 0,
                 roundTrip: peer?.roundTrip.map { $0.nanoseconds / 1000 }, isSelf: isSelf,
                 isWriter: member.id == catalogueNode.writer, blocks: blocks,
@@ -64,7 +64,7 @@ extension Engine {
         let count = UInt64(clamping: block.range.count) - UInt64(reserved)
         return BlockReport(
             range: "\(block.range)", owner: name(of: block.owner), used: used, free: isResting || used > count ? 0 : count - used,
-            isResting: isResting)
+            isQuarantined: isResting, isResting: isResting)
     }
 
     func statusReport() -> StatusReport {
@@ -77,7 +77,7 @@ extension Engine {
             writerState: writer.map {
                 $0 == identity.id ? PeerState.alive.word : (peers[$0]?.state ?? .unknown).word
             },
-            generation: catalogue.cluster?.generation, catalogueIndex: catalogue.index, members: catalogue.members.count,
+            term: catalogue.cluster?.termNumber, generation: catalogue.cluster?.termNumber, catalogueIndex: catalogue.index, members: catalogue.members.count,
             reachable: others.count { peers[$0].map { $0.state != .unknown && $0.state.isReachable } ?? false }
                 + (catalogue.cluster == nil ? 0 : 1),
             engine: linkReport(), sandboxes: scopes.count, networks: networkReports(), endpoints: endpoints.count,
@@ -89,22 +89,22 @@ extension Engine {
         var problems: [String] = []
         if catalogue.cluster == nil { problems.append(Self.noCluster.message) }
         if isWriterSilent || catalogueNode.isBehind { problems.append(writerText) }
-        if catalogue.reign.generation > 1 { problems += losses() }
+        if catalogue.term.number > 1 { problems += losses() }
         for (node, peer) in peers.sorted(by: { $0.key < $1.key })
         where node != catalogueNode.writer && (!peer.state.isReachable || peer.state == .udpBlocked || !peer.reason.isEmpty) {
             let since = (now - peer.since).wholeSeconds
             problems.append(
                 "node \(name(of: node)) \(peer.state.word) since \(since) s\(peer.reason.isEmpty ? "" : ": \(peer.reason)")")
         }
-        if let rebind {
+        if let rollback {
             problems.append(
-                "the state of this node is an old copy (\(rebind.why)); it hands out no address until the catalogue has given it a new epoch"
+                "the state of this node is an old copy (\(rollback.why)); it hands out no address until the catalogue has given it a new epoch"
             )
         }
-        if !setAside.isEmpty {
+        if !quarantined.isEmpty {
             problems.append(
                 "addresses set aside, as containers that an old copy of the state did not know may have them: "
-                    + setAsideText.joined(separator: "; "))
+                    + quarantineText.joined(separator: "; "))
         }
         problems += linkProblems()
         if let lastKernelFailure { problems.append("the kernel refused: \(lastKernelFailure)") }

@@ -47,7 +47,7 @@ public struct Engine: Sendable {
     /// Is the store to know which were told?
     var keepsUntold = false
     /// Set while the state is known to be an old copy.
-    var rebind: Rebind?
+    var rollback: Rollback?
     /// Has a peer told what it heard of this node, or has none for long enough? Until then nothing is handed out or given up.
     var isAssured = false
     var assureAt: Instant?
@@ -57,7 +57,7 @@ public struct Engine: Sendable {
     var noticeSent: Instant?
     var noticeChecked: Instant?
     /// Addresses of this host's blocks that may be in use by containers of which an old copy of the state knew nothing.
-    var setAside: [SubnetID: Set<AddressRange>] = [:]
+    var quarantined: [SubnetID: Set<AddressRange>] = [:]
     /// Of ``closing``, what this life has not given up itself.
     var inheritedClosing: Set<SubnetID> = []
     var catalogueNode: CatalogueNode
@@ -90,9 +90,9 @@ public struct Engine: Sendable {
     /// Writes of such subnets that are not durable yet.
     var closingStores: Set<EffectID> = []
     /// Addresses given up here that the catalogue does not know of yet, and for whom.
-    var cessions: [Cession: Recipient] = [:]
+    var handovers: [Handover: Recipient] = [:]
     /// Writes of such that are not durable yet.
-    var cessionStores: [EffectID: Cession] = [:]
+    var handoverStores: [EffectID: Handover] = [:]
     /// Calls that wait for other hosts to give up addresses.
     var addressWaits: [RequestID: AddressWait] = [:]
     var prefetchPaused: [SubnetID: Instant] = [:]
@@ -114,7 +114,7 @@ public struct Engine: Sendable {
     var positions: [NodeID: CataloguePosition] = [:]
     var history = NodeHistory()
     /// Whose catalogue was last logged as followed.
-    var reignLogged = Reign.none
+    var termLogged = Term.none
     /// Calls that wait for the next change of a node's state.
     var watchers: Set<RequestID> = []
     var generator: SeededGenerator
@@ -146,7 +146,7 @@ public struct Engine: Sendable {
     var restEnds: [NodeID: Instant] = [:]
     var repairAt: Instant?
     var closeAt: Instant?
-    var cedeAt: Instant?
+    var handoverAt: Instant?
     /// When a peer's word on an owner's log was last logged as not believed.
     var rejectionLogged: [NodeID: Instant] = [:]
     /// What the kernel or the disk refused last, for `status`.
@@ -199,7 +199,7 @@ public struct Engine: Sendable {
         case request(RequestID)
         case claim(SubnetID)
         case close(SubnetID)
-        case cede(Cession)
+        case handOver(Handover)
         /// This host's own entry.
         case own
         /// What engines call a network.
@@ -210,7 +210,7 @@ public struct Engine: Sendable {
         /// This node becomes the writer.
         case promotion(RequestID)
         /// The same, with a new epoch.
-        case rebind
+        case rollback
     }
 
     /// What a round of a call comes to.
@@ -239,7 +239,7 @@ public struct Engine: Sendable {
         writes = try (rows[.node]?[Self.writesKey]).map { bytes throws(DecodeError) in try UInt64(wire: bytes) } ?? 0
         toldWrites = try (rows[.node]?[Self.assuredKey]).map { bytes throws(DecodeError) in try UInt64(wire: bytes) } ?? writes
         keepsUntold = toldWrites != writes
-        if rows[.node]?[Self.rebindKey] != nil { rebind = Rebind(epoch: identity.epoch, why: Self.interrupted) }
+        if rows[.node]?[Self.rollbackKey] != nil { rollback = Rollback(epoch: identity.epoch, why: Self.interrupted) }
         generator = SeededGenerator(seed: seed)
         catalogueNode = try CatalogueNode(node: identity.id, epoch: identity.epoch, boot: identity.boot, rows: rows)
         replication = Replication(
@@ -264,20 +264,20 @@ public struct Engine: Sendable {
         }
         for bytes in (rows[.declined] ?? [:]).keys { declined.insert(try NetworkID(wire: bytes)) }
         inheritedClosing = closing
-        for bytes in (rows[.setAside] ?? [:]).values {
-            let addresses = try Cession(wire: bytes)
-            setAside[addresses.subnet, default: []].insert(addresses.range)
+        for bytes in (rows[.quarantine] ?? [:]).values {
+            let addresses = try Handover(wire: bytes)
+            quarantined[addresses.subnet, default: []].insert(addresses.range)
         }
-        for bytes in (rows[.ceded] ?? [:]).values {
-            let cession = try Cession(wire: bytes)
+        for bytes in (rows[.handover] ?? [:]).values {
+            let handover = try Handover(wire: bytes)
             // Both rows are there where a disk refused to delete one. A container's address is in use; a lease without one is of old.
-            let network = catalogueNode.catalogue.network(holding: cession.subnet)?.id
+            let network = catalogueNode.catalogue.network(holding: handover.subnet)?.id
             let isUsed = endpoints.values.contains { endpoint in
-                endpoint.network == network && endpoint.addresses.contains { cession.range.contains($0) }
+                endpoint.network == network && endpoint.addresses.contains { handover.range.contains($0) }
             }
             guard !isUsed else { continue }
-            leases[cession.subnet]?.removeAll { cession.range.contains($0.address) }
-            cessions[cession] = .anybody
+            leases[handover.subnet]?.removeAll { handover.range.contains($0.address) }
+            handovers[handover] = .anybody
         }
         for (subnet, leases) in leases { pools[subnet] = AddressPool(subnet: subnet, leases: leases) }
     }
@@ -294,7 +294,7 @@ public struct Engine: Sendable {
     }
 
     /// What this node tells a peer with a probe.
-    public mutating func facts(for peer: NodeID) -> (catalogue: CataloguePosition, digest: UInt64, writes: UInt64) {
+    public mutating func report(for peer: NodeID) -> (catalogue: CataloguePosition, digest: UInt64, writes: UInt64) {
         (catalogue.position, replication.digest(with: peer), toldWrites)
     }
 
@@ -350,8 +350,8 @@ public struct Engine: Sendable {
 
     public var nextDeadline: Instant? {
         var next = [
-            followAt, storeAt, rotateAt, isWriter ? restEnds.values.min() : nil, repairAt, closeAt, cedeAt, assureAt,
-            rebind?.proposeAt, nextAddressWait, writerAwayAt, catalogueNode.nextDeadline, link.mirrorAt,
+            followAt, storeAt, rotateAt, isWriter ? restEnds.values.min() : nil, repairAt, closeAt, handoverAt, assureAt,
+            rollback?.proposeAt, nextAddressWait, writerAwayAt, catalogueNode.nextDeadline, link.mirrorAt,
             link.askAt,
             replication.nextDeadline,
         ].compactMap { $0 }
@@ -371,11 +371,11 @@ public struct Engine: Sendable {
         if let at = restEnds.values.min(), at <= now { endRests() }
         if let at = repairAt, at <= now { repair() }
         if let at = closeAt, at <= now { proposeClosing() }
-        if let at = cedeAt, at <= now { proposeCessions() }
+        if let at = handoverAt, at <= now { proposeHandovers() }
         if let at = assureAt, at <= now { assure() }
         if let at = link.askAt, at <= now { askAgain() }
         if let at = link.mirrorAt, at <= now { mirror() }
-        if let at = rebind?.proposeAt, at <= now { proposeRebind() }
+        if let at = rollback?.proposeAt, at <= now { proposeNewEpoch() }
         if !proposals.isEmpty || !closeWaiters.isEmpty { refuseOpenCalls() }
         advanceAddressWaits()
         for (id, request) in requests where request.deadline <= now { expire(id) }
@@ -452,8 +452,8 @@ public struct Engine: Sendable {
             countedStored(id)
             if let token { withCatalogue { [now] in $0.stored(token, succeeded: true, now: now, into: &$1) } }
             if closingStores.remove(id) != nil { proposeClosing() }
-            ceded(id, isStored: true)
-            rebindStored(id, isStored: true)
+            handedOver(id, isStored: true)
+            rollbackStored(id, isStored: true)
             ended(id, error: nil)
         case .failed(let reason):
             // It goes on failing alike, once a second.
@@ -462,8 +462,8 @@ public struct Engine: Sendable {
             countedStores[id] = nil
             if let token { withCatalogue { [now] in $0.stored(token, succeeded: false, now: now, into: &$1) } }
             if closingStores.remove(id) != nil { closeAt = now + Self.closingRetry }
-            ceded(id, isStored: false)
-            rebindStored(id, isStored: false)
+            handedOver(id, isStored: false)
+            rollbackStored(id, isStored: false)
             ended(id, error: DriverError(.system, "state could not be written: \(reason)"))
         }
     }

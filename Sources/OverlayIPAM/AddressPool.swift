@@ -290,12 +290,12 @@ public struct AddressPool: Sendable {
     // MARK: Giving up
 
     /// Takes free addresses out of what is handed out.
-    public mutating func cede(_ range: AddressRange) {
+    public mutating func handOver(_ range: AddressRange) {
         if !ceded.contains(range) { ceded.append(range) }
     }
 
     /// They are not on their way any more: what of them is this host's is handed out again.
-    public mutating func endCession(_ range: AddressRange) {
+    public mutating func endHandover(_ range: AddressRange) {
         ceded.removeAll { $0 == range }
         // Those that were never used were passed over.
         firstUnused = 0

@@ -6,66 +6,66 @@ extension Membership {
 
     /// Takes a message of an authenticated member.
     public mutating func receive(
-        _ bytes: [UInt8], from peer: NodeID, via path: MessagePath, now: Instant, facts: (NodeID) -> Facts,
+        _ bytes: [UInt8], from peer: NodeID, via path: MessagePath, now: Instant, report: (NodeID) -> PeerReport,
         into effects: inout [Effect]
     ) throws(DecodeError) {
         self.now = now
         let message = try MembershipMessage(wire: bytes)
         guard let member = members[peer] else { return }
-        takeEcho(message.heard, from: peer, facts, into: &effects)
+        takeEcho(message.heard, from: peer, report, into: &effects)
         // Sent in an earlier life, and late; or the peer's state is that of an earlier life, and it does not know.
-        guard message.incarnation.life >= member.spoken.life else { return notice(peer, facts, into: &effects) }
+        guard message.incarnation.life >= member.spoken.life else { return notice(peer, report, into: &effects) }
         hear(message.incarnation, of: peer, into: &effects)
-        members[peer]?.take(StateMark(life: message.incarnation.life, run: message.run, writes: message.facts.writes))
+        members[peer]?.take(StateMark(life: message.incarnation.life, run: message.run, writes: message.report.writes))
         if message.round &- heardRound < 1 << 31 { heardRound = message.round }
-        members[peer]?.status.ailment = message.ailment
+        members[peer]?.status.healthScore = message.healthScore
         for update in message.updates { take(update, from: peer, into: &effects) }
         switch message.body {
         case .ping(let number):
-            send(.acknowledge(number), to: peer, by: path, facts, into: &effects)
+            send(.acknowledge(number), to: peer, by: path, report, into: &effects)
             // It speaks: perhaps it hears, too.
             tryAtOnce(peer)
             if members[peer]?.status.state == .unknown { setState(peer, .alive, "", into: &effects) }
         case .acknowledge(let number): answered(number, by: peer, via: path, into: &effects)
         case .request(let number, let target, let milliseconds):
-            help(peer, number, reach: target, within: milliseconds, facts, into: &effects)
+            help(peer, number, reach: target, within: milliseconds, report, into: &effects)
         case .reached(let number): reached(number, through: peer, into: &effects)
         case .notReached(let number): notReached(number, by: peer)
         case .states(let isAnswer):
-            if message.view != view { compare(message.updates, with: peer, isAnswer: isAnswer, facts, into: &effects) }
+            if message.view != view { compare(message.updates, with: peer, isAnswer: isAnswer, report, into: &effects) }
         case .notice: break
         }
         for (requester, number) in relayed {
-            send(.reached(number), to: requester, by: self.path(to: requester), facts, into: &effects)
+            send(.reached(number), to: requester, by: self.path(to: requester), report, into: &effects)
         }
         relayed = []
-        effects.append(.heard(peer, message.facts, roundTrip: members[peer]?.status.roundTrip))
+        effects.append(.heard(peer, message.report, roundTrip: members[peer]?.status.roundTrip))
         if message.view != view, sync == nil, case .acknowledge = message.body { sync = (now + parameters.syncDelay, peer) }
-        flush(facts, into: &effects)
+        flush(report, into: &effects)
     }
 
     /// An authentic packet of a life of the peer that is over has come; the transport does not tell what was in it.
     public mutating func heardEarlierLife(
-        of peer: NodeID, now: Instant, facts: (NodeID) -> Facts, into effects: inout [Effect]
+        of peer: NodeID, now: Instant, report: (NodeID) -> PeerReport, into effects: inout [Effect]
     ) {
         self.now = now
-        notice(peer, facts, into: &effects)
+        notice(peer, report, into: &effects)
     }
 
     /// Tells a peer in which life it was heard last.
-    private mutating func notice(_ peer: NodeID, _ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+    private mutating func notice(_ peer: NodeID, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
         // That it is there again, in an earlier life, makes what was heard the word of another process of it.
         members[peer]?.isKnownFromBefore = true
         guard let member = members[peer], member.noticedAt.map({ now - $0 >= Self.noticePause }) ?? true else { return }
         members[peer]?.noticedAt = now
-        send(.notice, to: peer, by: member.path, facts, into: &effects)
+        send(.notice, to: peer, by: member.path, report, into: &effects)
     }
 
     private mutating func takeEcho(
-        _ heard: StateMark, from peer: NodeID, _ facts: (NodeID) -> Facts, into effects: inout [Effect]
+        _ heard: StateMark, from peer: NodeID, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]
     ) {
         guard heard != .none else { return }
-        let isAhead = heard.exceeds(StateMark(life: incarnation.life, run: run, writes: facts(peer).writes))
+        let isAhead = heard.exceeds(StateMark(life: incarnation.life, run: run, writes: report(peer).writes))
         guard isAhead || !isEchoed else { return }
         isEchoed = true
         effects.append(.echo(peer, heard, isAhead: isAhead))
@@ -90,7 +90,7 @@ extension Membership {
         if failure != nil, streamChecks[peer] == nil { streamChecks[peer] = now + parameters.firstStreamCheck }
     }
 
-    mutating func checkStreams(_ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+    mutating func checkStreams(_ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
         for peer in streamChecks.filter({ $0.value <= now }).keys.sorted() {
             guard let member = members[peer], member.streamFailure != nil else {
                 streamChecks[peer] = nil
@@ -99,7 +99,7 @@ extension Membership {
             streamChecks[peer] = now + parameters.nextStreamCheck
             // While it is in doubt, others find out; when it is alive again, whether streams fail still is this one's to find out.
             guard member.status.state == .alive else { continue }
-            send(.ping(takeNumber()), to: peer, by: .stream, facts, into: &effects)
+            send(.ping(takeNumber()), to: peer, by: .stream, report, into: &effects)
         }
     }
 
@@ -111,9 +111,9 @@ extension Membership {
 
     mutating func send(
         _ body: MembershipMessage.Body, to peer: NodeID, by path: MessagePath, updates: [Update] = [],
-        _ facts: (NodeID) -> Facts, into effects: inout [Effect]
+        _ report: (NodeID) -> PeerReport, into effects: inout [Effect]
     ) {
-        guard let heard = members[peer]?.testimony else { return }
+        guard let heard = members[peer]?.echoedMark else { return }
         var updates = updates
         if case .ping(let number) = body {
             // The suspect is told first (Lifeguard's buddy system).
@@ -132,7 +132,7 @@ extension Membership {
             }
         }
         let message = MembershipMessage(
-            body: body, incarnation: incarnation, round: round, ailment: ailment, facts: facts(peer), view: view, run: run,
+            body: body, incarnation: incarnation, round: round, healthScore: healthScore, report: report(peer), view: view, run: run,
             heard: heard, updates: updates)
         effects.append(.send(peer, message.wireBytes, path))
     }
@@ -203,10 +203,10 @@ extension Membership {
     }
 
     /// What came up in this call goes out together.
-    mutating func flush(_ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+    mutating func flush(_ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
         for peer in dirty.sorted() {
             outbox[peer]?.attempts += 1
-            send(.ping(takeNumber()), to: peer, by: path(to: peer), facts, into: &effects)
+            send(.ping(takeNumber()), to: peer, by: path(to: peer), report, into: &effects)
         }
         dirty = []
         if gossipAt == nil, !outbox.isEmpty { gossipAt = now + parameters.gossipTick }
@@ -241,11 +241,11 @@ extension Membership {
 
     // MARK: Comparing views
 
-    mutating func sendStates(_ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+    mutating func sendStates(_ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
         guard let peer = sync?.peer else { return }
         sync = nil
         for part in parts(of: awayUpdates()) {
-            send(.states(isAnswer: false), to: peer, by: path(to: peer), updates: part, facts, into: &effects)
+            send(.states(isAnswer: false), to: peer, by: path(to: peer), updates: part, report, into: &effects)
         }
     }
 
@@ -268,7 +268,7 @@ extension Membership {
 
     /// The peer told whom it takes for away. It is told of whom this node does, and of those that it knows better.
     private mutating func compare(
-        _ theirs: [Update], with peer: NodeID, isAnswer: Bool, _ facts: (NodeID) -> Facts, into effects: inout [Effect]
+        _ theirs: [Update], with peer: NodeID, isAnswer: Bool, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]
     ) {
         var answer: [Update] = []
         for update in theirs where update.claim != .alive {
@@ -289,7 +289,7 @@ extension Membership {
         }
         guard !isAnswer || !answer.isEmpty else { return }
         for part in parts(of: answer) {
-            send(.states(isAnswer: true), to: peer, by: path(to: peer), updates: part, facts, into: &effects)
+            send(.states(isAnswer: true), to: peer, by: path(to: peer), updates: part, report, into: &effects)
         }
     }
 }

@@ -6,8 +6,8 @@ extension Membership {
 
     /// In round r every member is probed by exactly one other: the one r places before it in the ring. Nodes that fell behind in their
     /// count take the others', so a crash is noticed within two periods wherever it happens.
-    mutating func tick(_ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
-        let period = parameters.period * Int64(1 + ailment)
+    mutating func tick(_ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
+        let period = parameters.period * Int64(1 + healthScore)
         tickAt = max(tickAt ?? now, Instant(nanoseconds: now.nanoseconds - period.nanoseconds)) + period
         round &+= 1
         let isBehind = heardRound != round && heardRound &- round < 1 << 31
@@ -16,28 +16,28 @@ extension Membership {
         // Whom to probe after a jump is left to chance, not to whoever told of the round.
         let others = ring.count - 1
         let offset = 1 + (isBehind ? Int(random(below: UInt64(others))) : Int(round % UInt32(others)))
-        probe(ring[(own + offset) % ring.count], facts, into: &effects)
+        probe(ring[(own + offset) % ring.count], report, into: &effects)
         // In a large cluster news of some may have passed this node by, and the round comes to them after as many periods as there are
         // members.
         let unknown = members.filter { $0.value.status.state == .unknown && now - $0.value.status.since >= parameters.period }
-        for peer in sample(parameters.strangersPerPeriod, of: unknown.keys.sorted()) { probe(peer, facts, into: &effects) }
+        for peer in sample(parameters.strangersPerPeriod, of: unknown.keys.sorted()) { probe(peer, report, into: &effects) }
         // A packet that was lost is to be told from a way that is cut, long before the round comes to them again.
         let silent = members.filter { $0.value.status.silentSince != nil && $0.value.status.state.isReachable }
         for peer in sample(parameters.strangersPerPeriod, of: silent.keys.sorted()) where inquiries[peer] == nil {
-            send(.ping(takeNumber()), to: peer, by: path(to: peer), facts, into: &effects)
+            send(.ping(takeNumber()), to: peer, by: path(to: peer), report, into: &effects)
         }
     }
 
-    private mutating func probe(_ target: NodeID, _ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+    private mutating func probe(_ target: NodeID, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
         // It is being asked more closely already.
         guard inquiries[target] == nil else { return }
         let number = takeNumber()
         probes[number] = Probe(target: target, sentAt: now, deadline: now + timeout(for: target), stage: .direct)
-        send(.ping(number), to: target, by: path(to: target), facts, into: &effects)
+        send(.ping(number), to: target, by: path(to: target), report, into: &effects)
     }
 
     func timeout(for peer: NodeID) -> Interval {
-        let scale = Int64(1 + ailment / 2)
+        let scale = Int64(1 + healthScore / 2)
         guard let member = members[peer], member.path == .datagram, let expected = member.status.roundTrip ?? usualRoundTrip else {
             return parameters.longestTimeout * scale
         }
@@ -45,25 +45,25 @@ extension Membership {
         return min(max(late * 4, parameters.shortestTimeout), parameters.longestTimeout) * scale
     }
 
-    mutating func expireProbes(_ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+    mutating func expireProbes(_ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
         let due = probes.filter { $0.value.deadline <= now }.sorted { $0.key < $1.key }
         for (number, probe) in due {
             switch probe.stage {
-            case .direct: askOthers(number, probe, facts, into: &effects)
+            case .direct: askOthers(number, probe, report, into: &effects)
             case .indirect(let silent):
                 probes[number] = nil
-                unanswered(probe.target, silentHelpers: silent.count, facts, into: &effects)
+                unanswered(probe.target, silentHelpers: silent.count, report, into: &effects)
                 // Where many die at once, helpers are among them.
                 for helper in silent.sorted() { inquire(after: helper) }
             case .inPlaceOf(let requester, let theirs):
                 probes[number] = nil
-                send(.notReached(theirs), to: requester, by: path(to: requester), facts, into: &effects)
+                send(.notReached(theirs), to: requester, by: path(to: requester), report, into: &effects)
             }
         }
     }
 
     private mutating func askOthers(
-        _ number: UInt32, _ probe: Probe, _ facts: (NodeID) -> Facts, into effects: inout [Effect]
+        _ number: UInt32, _ probe: Probe, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]
     ) {
         let candidates = ring.filter { $0 != node && $0 != probe.target && members[$0]?.status.state != .suspect }
         let helpers = sample(parameters.helpers, of: candidates).sorted()
@@ -75,14 +75,14 @@ extension Membership {
         let half = UInt16(clamping: min(patience, parameters.period).nanoseconds / 2_000_000)
         for helper in helpers {
             let request = MembershipMessage.Body.request(number, target: probe.target, milliseconds: half)
-            send(request, to: helper, by: path(to: helper), facts, into: &effects)
+            send(request, to: helper, by: path(to: helper), report, into: &effects)
         }
-        send(.ping(number), to: probe.target, by: .stream, facts, into: &effects)
+        send(.ping(number), to: probe.target, by: .stream, report, into: &effects)
     }
 
     /// Neither it, nor a helper for it, answered.
     private mutating func unanswered(
-        _ target: NodeID, silentHelpers: Int, _ facts: (NodeID) -> Facts, into effects: inout [Effect]
+        _ target: NodeID, silentHelpers: Int, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]
     ) {
         guard let member = members[target], member.status.state.isReachable else { return }
         counters.unanswered += 1
@@ -90,7 +90,7 @@ extension Membership {
         if silentHelpers > 0 || count <= 2 { worsen(by: 1) }
         let refused = member.streamFailure == .refused
         inquire(after: target, evidence: 1, refused: refused)
-        if ailment < 4 { accuse(target, into: &effects) }
+        if healthScore < 4 { accuse(target, into: &effects) }
     }
 
     // MARK: Answers
@@ -149,7 +149,7 @@ extension Membership {
 
     /// Somebody cannot reach a member and asks this node to try.
     mutating func help(
-        _ requester: NodeID, _ theirs: UInt32, reach target: NodeID, within milliseconds: UInt16, _ facts: (NodeID) -> Facts,
+        _ requester: NodeID, _ theirs: UInt32, reach target: NodeID, within milliseconds: UInt16, _ report: (NodeID) -> PeerReport,
         into effects: inout [Effect]
     ) {
         guard target != node, target != requester, members[target] != nil,
@@ -158,21 +158,21 @@ extension Membership {
         let number = takeNumber()
         let patience = min(.milliseconds(Int64(milliseconds)), parameters.period)
         probes[number] = Probe(target: target, sentAt: now, deadline: now + patience, stage: .inPlaceOf(requester, theirs))
-        send(.ping(number), to: target, by: path(to: target), facts, into: &effects)
+        send(.ping(number), to: target, by: path(to: target), report, into: &effects)
     }
 
     // MARK: Those that are away
 
-    mutating func retry(_ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+    mutating func retry(_ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
         for (peer, retry) in retries.filter({ $0.value.at <= now }).sorted(by: { $0.key < $1.key }) {
             let isBlocked = members[peer]?.status.state == .udpBlocked
             let pause = isBlocked ? parameters.pathRetry : parameters.retryTime(tries: retry.tries, members: count)
             // ±12 %, so that not all try together for ever.
             let jitter = Int64(random(below: UInt64(pause.nanoseconds / 4))) - pause.nanoseconds / 8
             retries[peer] = (now + pause + Interval(nanoseconds: jitter), retry.tries + 1)
-            send(.ping(takeNumber()), to: peer, by: .datagram, facts, into: &effects)
+            send(.ping(takeNumber()), to: peer, by: .datagram, report, into: &effects)
             if !isBlocked, retry.tries % 4 == 3 || members[peer]?.status.state == .daemonDown {
-                send(.ping(takeNumber()), to: peer, by: .stream, facts, into: &effects)
+                send(.ping(takeNumber()), to: peer, by: .stream, report, into: &effects)
             }
         }
         nextRetry = retries.values.lazy.map(\.at).min()

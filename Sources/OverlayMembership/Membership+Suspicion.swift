@@ -17,7 +17,7 @@ extension Membership {
         inquiries[peer] = inquiry
     }
 
-    mutating func advanceInquiries(_ facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+    mutating func advanceInquiries(_ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
         for peer in inquiries.filter({ $0.value.nextAt <= now }).keys.sorted() {
             guard var inquiry = inquiries[peer] else { continue }
             let judged = inquiry.isAsking
@@ -28,8 +28,8 @@ extension Membership {
             inquiries[peer] = inquiry
             if judged, conclude(peer, inquiry, into: &effects) { continue }
             let number = takeNumber()
-            send(.ping(number), to: peer, by: .datagram, facts, into: &effects)
-            send(.ping(number), to: peer, by: .stream, facts, into: &effects)
+            send(.ping(number), to: peer, by: .datagram, report, into: &effects)
+            send(.ping(number), to: peer, by: .stream, report, into: &effects)
         }
     }
 
@@ -62,7 +62,7 @@ extension Membership {
             declare(peer, isOwn: false, into: &effects)
             return true
         }
-        if inquiry.unanswered >= parameters.roundsToAccuse + Int(ailment) { accuse(peer, into: &effects) }
+        if inquiry.unanswered >= parameters.roundsToAccuse + Int(healthScore) { accuse(peer, into: &effects) }
         if let suspicion = suspicions[peer], suspicion.deadline <= now, inquiry.unanswered >= parameters.roundsToDeclare {
             declare(peer, isOwn: true, into: &effects)
             return true

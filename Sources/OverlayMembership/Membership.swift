@@ -8,7 +8,7 @@ public import OverlayModel
 /// either, by UDP and TCP. Time must be running time (``RunningClock``).
 public struct Membership: Sendable {
     /// What a node tells with each message.
-    public struct Facts: Hashable, Sendable {
+    public struct PeerReport: Hashable, Sendable {
         public var catalogue: CataloguePosition
         /// Of the owner logs that both nodes follow, as the sender holds them.
         public var digest: UInt64
@@ -28,7 +28,7 @@ public struct Membership: Sendable {
         case status(NodeID, PeerStatus)
         /// The peer runs anew and has forgotten what it was sent.
         case restarted(NodeID)
-        case heard(NodeID, Facts, roundTrip: Interval?)
+        case heard(NodeID, PeerReport, roundTrip: Interval?)
         /// The first that a peer tells of what it heard of this node, and whatever of it is more than this node knows.
         case echo(NodeID, StateMark, isAhead: Bool)
     }
@@ -48,7 +48,7 @@ public struct Membership: Sendable {
     /// Has a peer told what it heard of this node?
     var isEchoed = false
     /// Local health, 0 (well) to 7: unanswered probes, refutations and stalls of its own make a node slower to judge others.
-    public internal(set) var ailment: UInt8 = 0
+    public internal(set) var healthScore: UInt8 = 0
     public internal(set) var counters = MembershipCounters()
 
     /// Of the call that is being worked on.
@@ -116,7 +116,7 @@ public struct Membership: Sendable {
         }
 
         /// What it is told that was heard of it: nothing by who has only its present word, as that would say that all is well.
-        var testimony: StateMark { isKnownFromBefore || mark.exceeds(lastMark) ? mark : .none }
+        var echoedMark: StateMark { isKnownFromBefore || mark.exceeds(lastMark) ? mark : .none }
     }
 
     /// A ping whose answer decides something.
@@ -194,7 +194,7 @@ public struct Membership: Sendable {
     /// The members of the catalogue, and this node's identity life among them.
     /// - Parameter boot: The node's boot counter, where it was raised; nil: as before.
     public mutating func setMembers(
-        _ nodes: some Sequence<NodeID>, epoch: UInt32, boot: UInt32? = nil, now: Instant, facts: (NodeID) -> Facts,
+        _ nodes: some Sequence<NodeID>, epoch: UInt32, boot: UInt32? = nil, now: Instant, report: (NodeID) -> PeerReport,
         into effects: inout [Effect]
     ) {
         self.now = now
@@ -220,7 +220,7 @@ public struct Membership: Sendable {
             // Somewhere in the period, so that probes of the cluster are spread over it.
             tickAt = now + Interval(nanoseconds: Int64(random(below: UInt64(parameters.period.nanoseconds))))
         }
-        flush(facts, into: &effects)
+        flush(report, into: &effects)
     }
 
     private mutating func remove(_ peer: NodeID) {
@@ -290,8 +290,8 @@ public struct Membership: Sendable {
         nextRetry = retries.values.lazy.map(\.at).min()
     }
 
-    mutating func worsen(by steps: UInt8) { ailment = min(Self.worst, ailment + steps) }
-    mutating func recover() { if ailment > 0 { ailment -= 1 } }
+    mutating func worsen(by steps: UInt8) { healthScore = min(Self.worst, healthScore + steps) }
+    mutating func recover() { if healthScore > 0 { healthScore -= 1 } }
 
     // MARK: Small things
 
@@ -338,18 +338,18 @@ public struct Membership: Sendable {
         return next
     }
 
-    public mutating func advance(to now: Instant, facts: (NodeID) -> Facts, into effects: inout [Effect]) {
+    public mutating func advance(to now: Instant, report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
         self.now = now
-        expireProbes(facts, into: &effects)
-        advanceInquiries(facts, into: &effects)
+        expireProbes(report, into: &effects)
+        advanceInquiries(report, into: &effects)
         expireSuspicions(into: &effects)
-        if let at = tickAt, at <= now { tick(facts, into: &effects) }
-        if let at = nextRetry, at <= now { retry(facts, into: &effects) }
-        checkStreams(facts, into: &effects)
-        if let at = sync?.at, at <= now { sendStates(facts, into: &effects) }
+        if let at = tickAt, at <= now { tick(report, into: &effects) }
+        if let at = nextRetry, at <= now { retry(report, into: &effects) }
+        checkStreams(report, into: &effects)
+        if let at = sync?.at, at <= now { sendStates(report, into: &effects) }
         if let at = relayAt, at <= now { relay() }
         if let at = gossipAt, at <= now { repeatGossip() }
-        flush(facts, into: &effects)
+        flush(report, into: &effects)
     }
 
     /// The process did not run for a while. What peers answered meanwhile is still to be read, so nothing is concluded at once.

@@ -41,8 +41,8 @@ struct MembershipMessage: Hashable, Sendable {
     /// The sender's probe round.
     var round: UInt32
     /// How well the sender does, 0 (well) to 7.
-    var ailment: UInt8
-    var facts: Membership.Facts
+    var healthScore: UInt8
+    var report: Membership.PeerReport
     /// Over the members and who of them is reachable; equal where views are.
     var view: UInt64
     /// The sender's process (``StateMark/run``).
@@ -86,11 +86,11 @@ extension MembershipMessage: Wire {
         }
         incarnation = try reader.compactIncarnation()
         round = try reader.integer()
-        ailment = try reader.byte()
-        guard ailment <= Membership.worst else { throw .invalid("ailment") }
-        let reign = Reign(generation: try reader.compactCounter(), writer: try reader.value())
-        facts = Membership.Facts(
-            catalogue: CataloguePosition(reign: reign, index: try reader.compactCounter()), digest: try reader.integer(),
+        healthScore = try reader.byte()
+        guard healthScore <= Membership.worst else { throw .invalid("healthScore") }
+        let term = Term(number: try reader.compactCounter(), writer: try reader.value())
+        report = Membership.PeerReport(
+            catalogue: CataloguePosition(term: term, index: try reader.compactCounter()), digest: try reader.integer(),
             writes: try reader.compactCounter())
         view = try reader.integer()
         run = try reader.integer()
@@ -128,12 +128,12 @@ extension MembershipMessage: Wire {
         }
         writer.compact(incarnation)
         writer.integer(round)
-        writer.byte(ailment)
-        writer.compact(facts.catalogue.reign.generation)
-        writer.value(facts.catalogue.reign.writer)
-        writer.compact(facts.catalogue.index)
-        writer.integer(facts.digest)
-        writer.compact(facts.writes)
+        writer.byte(healthScore)
+        writer.compact(report.catalogue.term.number)
+        writer.value(report.catalogue.term.writer)
+        writer.compact(report.catalogue.index)
+        writer.integer(report.digest)
+        writer.compact(report.writes)
         writer.integer(view)
         writer.integer(run)
         writer.compact(Incarnation(value: heard.life << 24))

@@ -52,21 +52,21 @@ public struct PeerStatus: Hashable, Sendable {
     /// Since when it has answered other nodes, but no question of this one; nil where it answers.
     public var silentSince: Instant?
     /// How well the peer says it does itself, 0 (well) to 7 (Lifeguard's local health).
-    public var ailment: UInt8
+    public var healthScore: UInt8
 
     /// The reason where only others have answers of it.
     public static let silentReason = "answers other nodes, but not this one"
 
     public init(
         state: PeerState, since: Instant, reason: String = "", roundTrip: Interval? = nil, silentSince: Instant? = nil,
-        ailment: UInt8 = 0
+        healthScore: UInt8 = 0
     ) {
         self.state = state
         self.since = since
         self.reason = reason
         self.roundTrip = roundTrip
         self.silentSince = silentSince
-        self.ailment = ailment
+        self.healthScore = healthScore
     }
 }
 

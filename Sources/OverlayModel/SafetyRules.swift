@@ -8,17 +8,17 @@ package struct SafetyRules: OptionSet, Hashable, Sendable {
     /// R1: what an answer tells is on the disk before it is told.
     package static let durableAnswers = SafetyRules(rawValue: 1 << 1)
     /// R2: addresses are given up here first, durably; then it is proposed.
-    package static let durableCessions = SafetyRules(rawValue: 1 << 2)
+    package static let durableHandovers = SafetyRules(rawValue: 1 << 2)
     /// R3: proposals of an earlier life of a node count for nothing.
     package static let epochs = SafetyRules(rawValue: 1 << 3)
     /// R4: a node that lost its state gives no address out before it is known what it had.
-    package static let rebinding = SafetyRules(rawValue: 1 << 4)
+    package static let rollbackDetection = SafetyRules(rawValue: 1 << 4)
     /// R5: a node that is removed forgets its containers, and the others forget the node.
     package static let fencing = SafetyRules(rawValue: 1 << 5)
     /// R7: addresses are given out of blocks that the applied catalogue says are this node's.
     package static let appliedBlocks = SafetyRules(rawValue: 1 << 7)
 
     package static let all: SafetyRules = [
-        .durableAnswers, .durableCessions, .epochs, .rebinding, .fencing, .appliedBlocks,
+        .durableAnswers, .durableHandovers, .epochs, .rollbackDetection, .fencing, .appliedBlocks,
     ]
 }

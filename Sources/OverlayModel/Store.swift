@@ -1,6 +1,6 @@
 /// The kinds of durable rows. The raw value is what the store file holds: never change one.
 public enum StoreSpace: String, CaseIterable, Sendable {
-    /// Single facts of the node: identity, boot counter, cluster.
+    /// Single report of the node: identity, boot counter, cluster.
     case node
     /// Catalogue log entries by index.
     case catalogueEntry
@@ -15,9 +15,9 @@ public enum StoreSpace: String, CaseIterable, Sendable {
     /// Pools this host gave up but could not yet tell the catalogue writer about.
     case closing
     /// Addresses this host gave up but could not yet tell the catalogue writer about.
-    case ceded
+    case handover = "ceded"
     /// Addresses of this host's blocks that may be in use, for all that is known since its state was found to be an old copy.
-    case setAside
+    case quarantine = "setAside"
     /// Networks that this host's user removed while others went on using them: they are not made here again by themselves.
     case declined
 }

@@ -50,7 +50,7 @@ public struct Node: Sendable {
         case .stream(let peer, let failure):
             member { [now] in $0.stream(peer, failure, now: now, into: &$2) }
         case .earlierLife(let peer):
-            member { [now] in $0.heardEarlierLife(of: peer, now: now, facts: $1, into: &$2) }
+            member { [now] in $0.heardEarlierLife(of: peer, now: now, report: $1, into: &$2) }
         case .message(let peer, let bytes, let path):
             if bytes.first == Engine.MessageKind.membership.rawValue {
                 receive(Array(bytes.dropFirst()), from: peer, path)
@@ -58,7 +58,7 @@ public struct Node: Sendable {
                 pass(.received(from: peer, bytes))
             }
         }
-        if let at = membership.nextDeadline, at <= now { member { [now] in $0.advance(to: now, facts: $1, into: &$2) } }
+        if let at = membership.nextDeadline, at <= now { member { [now] in $0.advance(to: now, report: $1, into: &$2) } }
         if let at = engine.nextDeadline, at <= now { pass(.tick) }
         appointment = [engine.nextDeadline, membership.nextDeadline].compactMap { $0 }.min()
         nextDeadline = appointment.map { clock.raw($0) }
@@ -72,9 +72,9 @@ public struct Node: Sendable {
 
     private mutating func receive(_ bytes: [UInt8], from peer: NodeID, _ path: MessagePath) {
         var failure: DecodeError?
-        member { [now] membership, facts, effects in
+        member { [now] membership, report, effects in
             do throws(DecodeError) {
-                try membership.receive(bytes, from: peer, via: path, now: now, facts: facts, into: &effects)
+                try membership.receive(bytes, from: peer, via: path, now: now, report: report, into: &effects)
             } catch {
                 failure = error
             }
@@ -85,7 +85,7 @@ public struct Node: Sendable {
         }
     }
 
-    private mutating func member(_ body: (inout Membership, (NodeID) -> Membership.Facts, inout [Membership.Effect]) -> Void) {
+    private mutating func member(_ body: (inout Membership, (NodeID) -> Membership.PeerReport, inout [Membership.Effect]) -> Void) {
         var out: [Membership.Effect] = []
         Self.with(&membership, &engine, &out, body)
         for effect in out {
@@ -95,8 +95,8 @@ public struct Node: Sendable {
             case .status(let peer, let status): pass(.peer(peer, status))
             case .restarted(let peer): pass(.restarted(peer))
             case .echo(let peer, let mark, let isAhead): pass(.echo(of: peer, mark, isAhead: isAhead))
-            case .heard(let peer, let facts, let roundTrip):
-                pass(.heard(peer, catalogue: facts.catalogue, digest: facts.digest, roundTrip: roundTrip))
+            case .heard(let peer, let report, let roundTrip):
+                pass(.heard(peer, catalogue: report.catalogue, digest: report.digest, roundTrip: roundTrip))
             }
         }
     }
@@ -104,13 +104,13 @@ public struct Node: Sendable {
     /// Static, so that the two change in place.
     private static func with(
         _ membership: inout Membership, _ engine: inout Engine, _ out: inout [Membership.Effect],
-        _ body: (inout Membership, (NodeID) -> Membership.Facts, inout [Membership.Effect]) -> Void
+        _ body: (inout Membership, (NodeID) -> Membership.PeerReport, inout [Membership.Effect]) -> Void
     ) {
         body(
             &membership,
             { peer in
-                let facts = engine.facts(for: peer)
-                return Membership.Facts(catalogue: facts.catalogue, digest: facts.digest, writes: facts.writes)
+                let report = engine.report(for: peer)
+                return Membership.PeerReport(catalogue: report.catalogue, digest: report.digest, writes: report.writes)
             }, &out)
     }
 
@@ -123,7 +123,7 @@ public struct Node: Sendable {
                 effects.append(.engine(effect))
                 let epoch = engine.spokenEpoch
                 let boot = engine.boot
-                member { [now] in $0.setMembers(members.map(\.id), epoch: epoch, boot: boot, now: now, facts: $1, into: &$2) }
+                member { [now] in $0.setMembers(members.map(\.id), epoch: epoch, boot: boot, now: now, report: $1, into: &$2) }
             default: effects.append(.engine(effect))
             }
         }

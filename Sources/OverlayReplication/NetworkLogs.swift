@@ -14,7 +14,7 @@ struct NetworkLogs: Sendable {
     /// The relay of each group, while it is known.
     var relays: [NodeID]?
     var remotes: [NodeID: RemoteLog] = [:]
-    /// XOR of ``Mixer/position(of:_:)`` over all logs, the own one included.
+    /// XOR of ``SplitMix/position(of:_:)`` over all logs, the own one included.
     var view: UInt64
     /// What the digests of the subscribers contain of this network.
     var folded: UInt64 = 0
@@ -44,14 +44,14 @@ struct RemoteLog: Sendable {
     /// Who last gave a snapshot that was none.
     var spoiler: NodeID?
     var spoiledAt: Instant?
-    var chase: Chase?
+    var catchUp: CatchUp?
     var forwarding: Forwarding?
 
     var position: LogPosition { log?.position ?? .none }
 }
 
 /// Going after what others have of a log and this node does not.
-struct Chase: Sendable {
+struct CatchUp: Sendable {
     /// Who showed to have more, and how much.
     var shown: [NodeID: LogPosition] = [:]
     /// What is here is not what the owner signed: only a snapshot helps.
@@ -103,6 +103,6 @@ struct Peer: Sendable {
     var rotation = 0
     /// Those it subscribes.
     var networks: Set<NetworkID> = []
-    /// XOR of ``Mixer/view(_:of:)`` over them.
+    /// XOR of ``SplitMix/view(_:of:)`` over them.
     var digest: UInt64 = 0
 }

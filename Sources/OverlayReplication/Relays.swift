@@ -1,7 +1,7 @@
 import OverlayModel
 
 /// Mixes 64-bit words into one (the finaliser of SplitMix64 after each). Not against an enemy.
-struct Mixer: Sendable {
+struct SplitMix: Sendable {
     private(set) var value: UInt64 = 0x9E37_79B9_7F4A_7C15
 
     mutating func combine(_ word: UInt64) {
@@ -17,18 +17,18 @@ struct Mixer: Sendable {
     }
 
     static func position(of owner: NodeID, _ position: LogPosition) -> UInt64 {
-        var mixer = Mixer()
-        mixer.combine(owner)
-        mixer.combine(position.life)
-        mixer.combine(position.sequence)
-        return mixer.value
+        var mix = SplitMix()
+        mix.combine(owner)
+        mix.combine(position.life)
+        mix.combine(position.sequence)
+        return mix.value
     }
 
     static func view(_ hash: UInt64, of network: NetworkID) -> UInt64 {
-        var mixer = Mixer()
-        mixer.combine(network)
-        mixer.combine(hash)
-        return mixer.value
+        var mix = SplitMix()
+        mix.combine(network)
+        mix.combine(hash)
+        return mix.value
     }
 }
 
@@ -43,11 +43,11 @@ enum Relays {
     }
 
     static func group(of target: NodeID, _ log: LogKey, of groups: Int) -> Int {
-        var mixer = Mixer()
-        mixer.combine(target)
-        mixer.combine(log.owner)
-        mixer.combine(log.network)
-        return Int(truncatingIfNeeded: mixer.value % UInt64(max(1, groups)))
+        var mix = SplitMix()
+        mix.combine(target)
+        mix.combine(log.owner)
+        mix.combine(log.network)
+        return Int(truncatingIfNeeded: mix.value % UInt64(max(1, groups)))
     }
 
     /// The relay of each group: the node with the highest rendezvous weight that serves no earlier group.
@@ -62,11 +62,11 @@ enum Relays {
     }
 
     private static func weight(_ node: NodeID, _ group: Int, _ log: LogKey) -> UInt64 {
-        var mixer = Mixer()
-        mixer.combine(node)
-        mixer.combine(UInt64(group))
-        mixer.combine(log.owner)
-        mixer.combine(log.network)
-        return mixer.value
+        var mix = SplitMix()
+        mix.combine(node)
+        mix.combine(UInt64(group))
+        mix.combine(log.owner)
+        mix.combine(log.network)
+        return mix.value
     }
 }

@@ -27,7 +27,7 @@ extension Replication {
         highest += 1
         let key = LogKey(network: network, owner: node)
         let log = OwnerLog(own: key, at: LogPosition(life: life, sequence: highest), signing: signing)
-        networks[network] = NetworkLogs(own: log, view: Mixer.position(of: node, log.position))
+        networks[network] = NetworkLogs(own: log, view: SplitMix.position(of: node, log.position))
         unfolded.insert(network)
     }
 

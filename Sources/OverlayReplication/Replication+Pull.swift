@@ -4,11 +4,11 @@ import OverlayModel
 
 extension Replication {
     /// Somebody showed that there is more of a log than is here.
-    mutating func chase(_ key: LogKey, _ shown: LogPosition, shownBy peer: NodeID, now: Instant, into effects: inout [Effect]) {
+    mutating func catchUp(_ key: LogKey, _ shown: LogPosition, shownBy peer: NodeID, now: Instant, into effects: inout [Effect]) {
         guard keys[key.owner] != nil else { return }
         note(key, shown, by: peer)
         // The parts of a snapshot are on their way; the rest comes after them.
-        guard networks[key.network]?.remotes[key.owner]?.chase?.assembly == nil else { return }
+        guard networks[key.network]?.remotes[key.owner]?.catchUp?.assembly == nil else { return }
         if let last = networks[key.network]?.remotes[key.owner]?.pulledAt, now - last < Self.pullSpacing {
             timers.set(.pull(key), noLaterThan: now + Self.firstPullRetry)
             return
@@ -18,9 +18,9 @@ extension Replication {
 
     private mutating func note(_ key: LogKey, _ shown: LogPosition, by peer: NodeID) {
         var remote = networks[key.network]?.remotes.removeValue(forKey: key.owner) ?? RemoteLog()
-        var chase = remote.chase ?? Chase()
-        chase.note(peer, shown, owner: key.owner)
-        remote.chase = chase
+        var catchUp = remote.catchUp ?? CatchUp()
+        catchUp.note(peer, shown, owner: key.owner)
+        remote.catchUp = catchUp
         networks[key.network]?.remotes[key.owner] = remote
     }
 
@@ -30,24 +30,24 @@ extension Replication {
     ) {
         note(key, shown, by: key.owner)
         if peer == key.owner {
-            networks[key.network]?.remotes[key.owner]?.chase?.isFromScratch = true
+            networks[key.network]?.remotes[key.owner]?.catchUp?.isFromScratch = true
         } else {
-            networks[key.network]?.remotes[key.owner]?.chase?.shown[peer] = nil
+            networks[key.network]?.remotes[key.owner]?.catchUp?.shown[peer] = nil
         }
-        networks[key.network]?.remotes[key.owner]?.chase?.assembly = nil
-        networks[key.network]?.remotes[key.owner]?.chase?.isUrgent = true
+        networks[key.network]?.remotes[key.owner]?.catchUp?.assembly = nil
+        networks[key.network]?.remotes[key.owner]?.catchUp?.isUrgent = true
         let last = networks[key.network]?.remotes[key.owner]?.pulledAt
         timers.set(.pull(key), noLaterThan: max(now, last.map { $0 + Self.pullSpacing } ?? now))
     }
 
     private mutating func pull(_ key: LogKey, from peer: NodeID, now: Instant, into effects: inout [Effect]) {
-        guard let remote = networks[key.network]?.remotes[key.owner], let chase = remote.chase else { return }
-        let have = chase.isFromScratch ? LogPosition.none : remote.position
+        guard let remote = networks[key.network]?.remotes[key.owner], let catchUp = remote.catchUp else { return }
+        let have = catchUp.isFromScratch ? LogPosition.none : remote.position
         ask(peer, ReplicationMessage.pull(key, have: have, part: nil), into: &effects)
         networks[key.network]?.remotes[key.owner]?.pulledAt = now
-        networks[key.network]?.remotes[key.owner]?.chase?.asked = peer
-        networks[key.network]?.remotes[key.owner]?.chase?.answersLeft = Self.batchesPerPull
-        timers.set(.pull(key), at: now + chase.retry)
+        networks[key.network]?.remotes[key.owner]?.catchUp?.asked = peer
+        networks[key.network]?.remotes[key.owner]?.catchUp?.answersLeft = Self.batchesPerPull
+        timers.set(.pull(key), at: now + catchUp.retry)
     }
 
     private mutating func ask(_ peer: NodeID, _ message: ReplicationMessage, into effects: inout [Effect]) {
@@ -57,72 +57,72 @@ extension Replication {
 
     /// No answer in time: asks again, the owner first and then the others who showed to have more, in turn.
     mutating func pullAgain(_ key: LogKey, now: Instant, into effects: inout [Effect]) {
-        guard let chase = networks[key.network]?.remotes[key.owner]?.chase else { return }
-        if !chase.isUrgent, let progressed = chase.progressedAt, progressed + chase.retry > now {
-            timers.set(.pull(key), at: progressed + chase.retry)
+        guard let catchUp = networks[key.network]?.remotes[key.owner]?.catchUp else { return }
+        if !catchUp.isUrgent, let progressed = catchUp.progressedAt, progressed + catchUp.retry > now {
+            timers.set(.pull(key), at: progressed + catchUp.retry)
             return
         }
         let sources = sources(of: key)
-        guard !sources.isEmpty, chase.fruitless < Self.fruitlessPulls else { return endChase(key) }
-        let source = source(of: chase, among: sources)
-        networks[key.network]?.remotes[key.owner]?.chase?.isUrgent = false
-        networks[key.network]?.remotes[key.owner]?.chase?.fruitless += 1
-        networks[key.network]?.remotes[key.owner]?.chase?.retry = min(chase.retry * 2, Self.lastPullRetry)
-        if chase.assembly?.source == source {
+        guard !sources.isEmpty, catchUp.fruitless < Self.fruitlessPulls else { return endCatchUp(key) }
+        let source = source(of: catchUp, among: sources)
+        networks[key.network]?.remotes[key.owner]?.catchUp?.isUrgent = false
+        networks[key.network]?.remotes[key.owner]?.catchUp?.fruitless += 1
+        networks[key.network]?.remotes[key.owner]?.catchUp?.retry = min(catchUp.retry * 2, Self.lastPullRetry)
+        if catchUp.assembly?.source == source {
             askParts(key, again: true, into: &effects)
-            timers.set(.pull(key), at: now + chase.retry)
+            timers.set(.pull(key), at: now + catchUp.retry)
         } else {
-            networks[key.network]?.remotes[key.owner]?.chase?.assembly = nil
+            networks[key.network]?.remotes[key.owner]?.catchUp?.assembly = nil
             pull(key, from: source, now: now, into: &effects)
         }
     }
 
     /// Whoever gives a snapshot is asked for what was lost of it a few times before somebody else has to begin it anew.
-    private func source(of chase: Chase, among sources: [NodeID]) -> NodeID {
-        if let current = chase.assembly?.source, chase.fruitless < Self.patience, sources.contains(current) { return current }
-        return sources[chase.fruitless % sources.count]
+    private func source(of catchUp: CatchUp, among sources: [NodeID]) -> NodeID {
+        if let current = catchUp.assembly?.source, catchUp.fruitless < Self.patience, sources.contains(current) { return current }
+        return sources[catchUp.fruitless % sources.count]
     }
 
     /// Who can be reached and has more than this node, the owner first.
     private func sources(of key: LogKey) -> [NodeID] {
-        guard let remote = networks[key.network]?.remotes[key.owner], let chase = remote.chase else { return [] }
-        guard chase.isFromScratch || chase.shown.values.contains(where: { $0 > remote.position }) else { return [] }
-        let others = chase.shown.filter { $0.key != key.owner && $0.value > remote.position }.keys.sorted()
+        guard let remote = networks[key.network]?.remotes[key.owner], let catchUp = remote.catchUp else { return [] }
+        guard catchUp.isFromScratch || catchUp.shown.values.contains(where: { $0 > remote.position }) else { return [] }
+        let others = catchUp.shown.filter { $0.key != key.owner && $0.value > remote.position }.keys.sorted()
         return ([key.owner] + others).filter { isReachable($0) && isFollowed($0, on: key.network) }
     }
 
-    private mutating func endChase(_ key: LogKey) {
+    private mutating func endCatchUp(_ key: LogKey) {
         release(key)
-        networks[key.network]?.remotes[key.owner]?.chase = nil
+        networks[key.network]?.remotes[key.owner]?.catchUp = nil
         timers.clear(.pull(key))
     }
 
     /// Something of the log has come. Goes on with whoever gave it as long as somebody has more.
     mutating func progressed(_ key: LogKey, batches: Int, now: Instant, into effects: inout [Effect]) {
-        guard let remote = networks[key.network]?.remotes[key.owner], var chase = remote.chase else { return }
-        guard chase.isFromScratch || chase.shown.values.contains(where: { $0 > remote.position }) else { return endChase(key) }
-        if let assembly = chase.assembly, assembly.position <= remote.position {
+        guard let remote = networks[key.network]?.remotes[key.owner], var catchUp = remote.catchUp else { return }
+        guard catchUp.isFromScratch || catchUp.shown.values.contains(where: { $0 > remote.position }) else { return endCatchUp(key) }
+        if let assembly = catchUp.assembly, assembly.position <= remote.position {
             // Batches were faster.
-            chase.assembly = nil
-            networks[key.network]?.remotes[key.owner]?.chase?.assembly = nil
+            catchUp.assembly = nil
+            networks[key.network]?.remotes[key.owner]?.catchUp?.assembly = nil
         }
-        networks[key.network]?.remotes[key.owner]?.chase?.retry = Self.firstPullRetry
-        networks[key.network]?.remotes[key.owner]?.chase?.fruitless = 0
-        networks[key.network]?.remotes[key.owner]?.chase?.progressedAt = now
-        guard batches > 0, chase.assembly == nil, chase.answersLeft > 0, let asked = chase.asked else { return }
-        networks[key.network]?.remotes[key.owner]?.chase?.answersLeft = max(0, chase.answersLeft - batches)
-        if chase.answersLeft <= batches { pull(key, from: asked, now: now, into: &effects) }
+        networks[key.network]?.remotes[key.owner]?.catchUp?.retry = Self.firstPullRetry
+        networks[key.network]?.remotes[key.owner]?.catchUp?.fruitless = 0
+        networks[key.network]?.remotes[key.owner]?.catchUp?.progressedAt = now
+        guard batches > 0, catchUp.assembly == nil, catchUp.answersLeft > 0, let asked = catchUp.asked else { return }
+        networks[key.network]?.remotes[key.owner]?.catchUp?.answersLeft = max(0, catchUp.answersLeft - batches)
+        if catchUp.answersLeft <= batches { pull(key, from: asked, now: now, into: &effects) }
     }
 
     /// A peer says how far it has a log: not further than this node, so it is no source of more.
     mutating func exhausted(_ key: LogKey, _ position: LogPosition, at peer: NodeID) {
-        guard let remote = networks[key.network]?.remotes[key.owner], let chase = remote.chase, !chase.isFromScratch,
-            chase.assembly == nil
+        guard let remote = networks[key.network]?.remotes[key.owner], let catchUp = remote.catchUp, !catchUp.isFromScratch,
+            catchUp.assembly == nil
         else { return }
-        if peer == key.owner, position <= remote.position { return endChase(key) }
-        guard chase.shown[peer] != nil else { return }
-        networks[key.network]?.remotes[key.owner]?.chase?.shown[peer] = position
-        if sources(of: key).isEmpty { endChase(key) }
+        if peer == key.owner, position <= remote.position { return endCatchUp(key) }
+        guard catchUp.shown[peer] != nil else { return }
+        networks[key.network]?.remotes[key.owner]?.catchUp?.shown[peer] = position
+        if sources(of: key).isEmpty { endCatchUp(key) }
     }
 
     // MARK: Snapshots
@@ -133,7 +133,7 @@ extension Replication {
         guard let publicKey = keys[key.owner] else { return reject(.noKey, key, from: peer, into: &effects) }
         let known = networks[key.network]?.remotes[key.owner]?.position ?? .none
         guard part.position > known else { return acknowledgeSoon(key, now: now) }
-        switch networks[key.network]?.remotes[key.owner]?.chase?.assembly?.place(of: part, from: peer) {
+        switch networks[key.network]?.remotes[key.owner]?.catchUp?.assembly?.place(of: part, from: peer) {
         case .inside: return add(part, from: peer, now: now, into: &effects)
         case .unwanted: return
         // Every answer that begins a snapshot begins it with its first part.
@@ -143,20 +143,20 @@ extension Replication {
             return refuse(.badSignature, key, part.position, from: peer, now: now, into: &effects)
         }
         note(key, part.position, by: peer)
-        networks[key.network]?.remotes[key.owner]?.chase?.assembly = Assembly(part, from: peer)
-        networks[key.network]?.remotes[key.owner]?.chase?.asked = peer
+        networks[key.network]?.remotes[key.owner]?.catchUp?.assembly = Assembly(part, from: peer)
+        networks[key.network]?.remotes[key.owner]?.catchUp?.asked = peer
         timers.set(.pull(key), noLaterThan: now + Self.firstPullRetry)
         add(part, from: peer, now: now, into: &effects)
     }
 
     private mutating func add(_ part: SnapshotPart, from peer: NodeID, now: Instant, into effects: inout [Effect]) {
         let key = part.key
-        switch networks[key.network]?.remotes[key.owner]?.chase?.assembly?.take(part) {
+        switch networks[key.network]?.remotes[key.owner]?.catchUp?.assembly?.take(part) {
         case nil, .known: return
         case .broken: return refuse(.brokenSnapshot, key, part.position, from: peer, now: now, into: &effects)
         case .new: break
         }
-        guard let assembly = networks[key.network]?.remotes[key.owner]?.chase?.assembly else { return }
+        guard let assembly = networks[key.network]?.remotes[key.owner]?.catchUp?.assembly else { return }
         progressed(key, batches: 0, now: now, into: &effects)
         guard assembly.isComplete else { return askParts(key, again: false, into: &effects) }
         guard let log = assembly.log(signing) else {
@@ -183,8 +183,8 @@ extension Replication {
     }
 
     private mutating func askParts(_ key: LogKey, again: Bool, into effects: inout [Effect]) {
-        guard let remote = networks[key.network]?.remotes[key.owner], let source = remote.chase?.assembly?.source,
-            let requests = networks[key.network]?.remotes[key.owner]?.chase?.assembly?.requests(again: again)
+        guard let remote = networks[key.network]?.remotes[key.owner], let source = remote.catchUp?.assembly?.source,
+            let requests = networks[key.network]?.remotes[key.owner]?.catchUp?.assembly?.requests(again: again)
         else { return }
         for request in requests {
             ask(source, ReplicationMessage.pull(key, have: remote.position, part: request), into: &effects)
@@ -196,8 +196,8 @@ extension Replication {
         let key = log.key
         let old = networks[key.network]?.remotes[key.owner]?.log
         networks[key.network]?.remotes[key.owner]?.log = log
-        networks[key.network]?.remotes[key.owner]?.chase?.assembly = nil
-        networks[key.network]?.remotes[key.owner]?.chase?.isFromScratch = false
+        networks[key.network]?.remotes[key.owner]?.catchUp?.assembly = nil
+        networks[key.network]?.remotes[key.owner]?.catchUp?.isFromScratch = false
         release(key, below: old?.position.life == log.position.life ? log.position.sequence : .max)
         counters.snapshots += 1
         timers.clear(.forget(key))
@@ -206,8 +206,8 @@ extension Replication {
         if old == nil { effects.append(.synchronised(owner: key.owner, key.network)) }
         acknowledgeSoon(key, now: now)
         progressed(key, batches: 0, now: now, into: &effects)
-        guard let chase = networks[key.network]?.remotes[key.owner]?.chase else { return }
-        if let next = chase.held[log.position.sequence] {
+        guard let catchUp = networks[key.network]?.remotes[key.owner]?.catchUp else { return }
+        if let next = catchUp.held[log.position.sequence] {
             take(next.batch, next.message, relay: next.relay, from: next.sender, now: now, into: &effects)
         } else {
             pull(key, from: peer, now: now, into: &effects)

@@ -13,7 +13,7 @@ extension Replication {
         let position = networks[key.network]?.remotes[key.owner]?.position ?? .none
         guard batch.end > position else { return acknowledgeSoon(key, now: now) }
         guard position.life == batch.life, position.sequence == batch.after else {
-            chase(key, batch.end, shownBy: peer, now: now, into: &effects)
+            catchUp(key, batch.end, shownBy: peer, now: now, into: &effects)
             return hold(HeldBatch(batch: batch, message: message, relay: relay, sender: peer), after: position)
         }
         var next: HeldBatch? = HeldBatch(batch: batch, message: message, relay: relay, sender: peer)
@@ -21,7 +21,7 @@ extension Replication {
         while let held = next {
             guard accept(held, publicKey: publicKey, now: now, into: &effects) else { break }
             taken += 1
-            next = networks[key.network]?.remotes[key.owner]?.chase?.held.removeValue(forKey: held.batch.end.sequence)
+            next = networks[key.network]?.remotes[key.owner]?.catchUp?.held.removeValue(forKey: held.batch.end.sequence)
             if next != nil { self.held -= 1 }
         }
         guard taken > 0 else { return }
@@ -56,21 +56,21 @@ extension Replication {
     /// Keeps a batch that overtook others, if it is to be of use soon.
     private mutating func hold(_ new: HeldBatch, after position: LogPosition) {
         let key = new.batch.key
-        guard let count = networks[key.network]?.remotes[key.owner]?.chase?.held.count, count < Self.heldOfLog,
+        guard let count = networks[key.network]?.remotes[key.owner]?.catchUp?.held.count, count < Self.heldOfLog,
             held < Self.heldOfAll,
             new.batch.life == position.life, new.batch.after > position.sequence,
             new.batch.after - position.sequence <= OwnerLog.tailChanges
         else { return }
-        let old = networks[key.network]?.remotes[key.owner]?.chase?.held.updateValue(new, forKey: new.batch.after)
+        let old = networks[key.network]?.remotes[key.owner]?.catchUp?.held.updateValue(new, forKey: new.batch.after)
         if old == nil { held += 1 }
     }
 
     /// Lets go of held batches that begin below a sequence.
     mutating func release(_ key: LogKey, below sequence: UInt64 = .max) {
-        guard let all = networks[key.network]?.remotes[key.owner]?.chase?.held, !all.isEmpty else { return }
+        guard let all = networks[key.network]?.remotes[key.owner]?.catchUp?.held, !all.isEmpty else { return }
         let kept = all.filter { $0.key >= sequence }
         held -= all.count - kept.count
-        networks[key.network]?.remotes[key.owner]?.chase?.held = kept
+        networks[key.network]?.remotes[key.owner]?.catchUp?.held = kept
     }
 
     // MARK: Relaying

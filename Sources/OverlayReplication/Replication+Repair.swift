@@ -78,7 +78,7 @@ extension Replication {
         // The order does not matter: everything is XOR.
         for network in unfolded {
             guard let logs = networks[network] else { continue }
-            let new = Mixer.view(logs.view, of: network)
+            let new = SplitMix.view(logs.view, of: network)
             networks[network]?.folded = new
             for peer in logs.order { peers[peer]?.digest ^= logs.folded ^ new }
         }
@@ -151,7 +151,7 @@ extension Replication {
             let key = LogKey(network: network, owner: entry.owner)
             let position = networks[network]?.remotes[entry.owner]?.position ?? .none
             if entry.position > position {
-                chase(key, entry.position, shownBy: peer, now: now, into: &effects)
+                catchUp(key, entry.position, shownBy: peer, now: now, into: &effects)
             } else {
                 exhausted(key, entry.position, at: peer)
                 if entry.position < position, entry.owner != peer {

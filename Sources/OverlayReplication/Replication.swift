@@ -144,8 +144,8 @@ public struct Replication: Sendable {
 
     /// One log of this network moved.
     mutating func moved(_ key: LogKey, from old: LogPosition, to new: LogPosition) {
-        if old != .none { networks[key.network]?.view ^= Mixer.position(of: key.owner, old) }
-        if new != .none { networks[key.network]?.view ^= Mixer.position(of: key.owner, new) }
+        if old != .none { networks[key.network]?.view ^= SplitMix.position(of: key.owner, old) }
+        if new != .none { networks[key.network]?.view ^= SplitMix.position(of: key.owner, new) }
         unfolded.insert(key.network)
     }
 }

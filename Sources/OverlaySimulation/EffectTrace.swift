@@ -120,6 +120,8 @@ public struct EffectTrace: Sendable {
 
     /// The leaves of a value and the names of its enumeration cases, in order; those of sets and dictionaries sorted.
     private static func bytes(of value: Any) -> [UInt8] {
+        // Its case names are the program's, its raw values the disk's.
+        if let space = value as? StoreSpace { return Array(space.rawValue.utf8) + [0xFE] }
         let mirror = Mirror(reflecting: value)
         let parts = mirror.children.lazy.map { bytes(of: $0.value) }
         switch mirror.displayStyle {

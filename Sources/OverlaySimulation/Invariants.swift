@@ -51,8 +51,8 @@ extension World {
         guard let newest = up.map({ nodes[$0].core.engine.catalogue.position }).max() else { return nil }
         for index in up where nodes[index].core.engine.catalogue.position != newest {
             let position = nodes[index].core.engine.catalogue.position
-            return "host\(index + 1) is at catalogue index \(position.index) of generation \(position.reign.generation), not at "
-                + "\(newest.index) of \(newest.reign.generation)"
+            return "host\(index + 1) is at catalogue index \(position.index) of generation \(position.term.number), not at "
+                + "\(newest.index) of \(newest.term.number)"
         }
         // Endpoints by network, with where they are.
         var live: [VNI: [(host: Int, records: [Engine.LocalRecord])]] = [:]
@@ -164,7 +164,7 @@ extension World {
     // MARK: N and L
 
     /// Names, VNIs and subnets are unique in every catalogue, no address has two owners, and what two nodes know of at one index of
-    /// one writer's reign is equal.
+    /// one writer's term is equal.
     public func checkCatalogues() {
         var byPosition: [CataloguePosition: (host: Int, catalogue: Catalogue)] = [:]
         for index in nodes.indices where nodes[index].isUp {

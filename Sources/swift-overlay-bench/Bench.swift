@@ -32,12 +32,12 @@ struct Allocate: AsyncParsableCommand {
         let directory = "\(folder)/swift-overlay-bench-\(getpid())"
         defer { remove(directory) }
         let sync = try syncTime(in: folder)
-        var hall = try await Hall(directory: directory, addresses: addresses)
+        var node = try await BenchNode(directory: directory, addresses: addresses)
         var rates: [Double] = []
         var ones: [Double] = []
         for round in 1...rounds {
-            let one = try hall.handOut(min(addresses, 2000), callers: 1)
-            let many = try hall.handOut(addresses, callers: callers)
+            let one = try node.handOut(min(addresses, 2000), callers: 1)
+            let many = try node.handOut(addresses, callers: callers)
             rates.append(Double(many.times.count) / many.took * 1e9)
             ones.append(one.p50)
             print(

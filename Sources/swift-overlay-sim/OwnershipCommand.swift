@@ -4,22 +4,22 @@ import OverlaySimulation
 /// Plays who owns which address, and what becomes of it without one of the rules.
 struct OwnershipCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "ownership", abstract: "Play who owns which address: one small subnet, and every fault after every call.")
+        commandName: "ownership", abstract: "Run who owns which address: one small subnet, and every fault after every call.")
 
     @Option(help: "Calls and faults of a seed.") var steps = 500
     @Option(name: .shortAndLong, help: "The first seed.") var seed: UInt64 = 1
     @Option(help: "How many seeds.") var seeds = 1
     @Option(help: "Begin no further seed after so many seconds.") var seconds: Double?
     @Option(help: "Seeds at a time.") var jobs = 2
-    @Option(help: "Leave out this rule, such as R2.", transform: rule) var without: OwnershipPlay.Rule?
+    @Option(help: "Leave out this rule, such as R2.", transform: rule) var without: OwnershipWorkload.Rule?
     @Option(help: "Of the seed's steps these alone, such as 3,17,40.") var only: String?
     @Flag(help: "All rules together must hold; then each is left out in turn, and must be missed within 2000 seeds.")
     var rules = false
     @Flag(help: "Print what happened, violation or not.") var trace = false
 
-    private static func rule(_ text: String) throws -> OwnershipPlay.Rule {
-        guard let rule = OwnershipPlay.Rule(rawValue: text) else {
-            throw ValidationError("no rule \(text) to leave out; there are \(OwnershipPlay.Rule.allCases.map(\.rawValue))")
+    private static func rule(_ text: String) throws -> OwnershipWorkload.Rule {
+        guard let rule = OwnershipWorkload.Rule(rawValue: text) else {
+            throw ValidationError("no rule \(text) to leave out; there are \(OwnershipWorkload.Rule.allCases.map(\.rawValue))")
         }
         return rule
     }
@@ -35,10 +35,10 @@ struct OwnershipCommand: AsyncParsableCommand {
     func run() async throws {
         if let only {
             let kept = only.split(separator: ",").compactMap { Int($0) }
-            return try report(OwnershipPlay(steps: steps, without: without), seed, keeping: kept)
+            return try report(OwnershipWorkload(steps: steps, without: without), seed, keeping: kept)
         }
         guard rules else {
-            let play = OwnershipPlay(steps: steps, without: without)
+            let play = OwnershipWorkload(steps: steps, without: without)
             let sum = await sum(play, seeds: seeds, seconds: seconds)
             print(line(play, sum))
             guard let first = sum.caught.first else {
@@ -47,13 +47,13 @@ struct OwnershipCommand: AsyncParsableCommand {
             }
             return try report(play, first, keeping: play.shrink(seed: first))
         }
-        let play = OwnershipPlay(steps: steps)
+        let play = OwnershipWorkload(steps: steps)
         let all = await sum(play, seeds: seeds, seconds: seconds)
         print(line(play, all))
         if let first = all.caught.first { try? report(play, first, keeping: play.shrink(seed: first)) }
         var hasFailed = !all.caught.isEmpty
-        for missing in OwnershipPlay.Rule.allCases {
-            let play = OwnershipPlay(steps: steps, without: missing)
+        for missing in OwnershipWorkload.Rule.allCases {
+            let play = OwnershipWorkload(steps: steps, without: missing)
             let sum = await sum(play, seeds: Self.seedsOfRule, endsAtFirst: true)
             print(line(play, sum))
             if sum.caught.isEmpty { hasFailed = true }
@@ -64,11 +64,11 @@ struct OwnershipCommand: AsyncParsableCommand {
     /// In so many seeds the lack of a rule must show.
     private static let seedsOfRule = 2000
 
-    private func sum(_ play: OwnershipPlay, seeds: Int, seconds: Double? = nil, endsAtFirst: Bool = false) async -> Sum {
+    private func sum(_ play: OwnershipWorkload, seeds: Int, seconds: Double? = nil, endsAtFirst: Bool = false) async -> Sum {
         let start = ContinuousClock.now
         let limit = seconds.map { start + .seconds($0) }
         var sum = Sum()
-        await withTaskGroup(of: OwnershipPlay.Outcome.self) { group in
+        await withTaskGroup(of: OwnershipWorkload.Outcome.self) { group in
             var next = seed
             func add() {
                 guard next < seed + UInt64(max(seeds, 0)), limit.map({ ContinuousClock.now < $0 }) ?? true,
@@ -92,14 +92,14 @@ struct OwnershipCommand: AsyncParsableCommand {
         return sum
     }
 
-    private func line(_ play: OwnershipPlay, _ sum: Sum) -> String {
+    private func line(_ play: OwnershipWorkload, _ sum: Sum) -> String {
         let title = play.missing.map { "without \($0.rawValue)" } ?? "all rules"
         let first = sum.caught.isEmpty ? "" : "seeds \(sum.caught.prefix(5).map(String.init).joined(separator: ","))"
         let counts = "\(sum.caught.count) of \(sum.seeds) seeds with a violation  \(sum.steps) steps  \(sum.addresses) addresses"
         return "\(title.padded(to: 12))  \(counts)  \(sum.time.formatted)  \(first)  \(play.missing?.summary ?? "")"
     }
 
-    private func report(_ play: OwnershipPlay, _ seed: UInt64, keeping kept: [Int]?) throws {
+    private func report(_ play: OwnershipWorkload, _ seed: UInt64, keeping kept: [Int]?) throws {
         let outcome = play.run(seed: seed, keeping: kept, tells: true)
         for line in outcome.trace { print("    \(line)") }
         for violation in outcome.violations { print("VIOLATION \(violation)") }

@@ -6,13 +6,13 @@ import OverlaySimulation
 @main
 struct Sim: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "swift-overlay-sim", abstract: "Play the node's cores in virtual time.",
+        commandName: "swift-overlay-sim", abstract: "Run the node's cores in virtual time.",
         subcommands: [Run.self, List.self, Measure.self, OwnershipCommand.self, Trace.self], defaultSubcommand: Run.self)
 }
 
 /// Plays a scenario.
 struct Run: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "run", abstract: "Play a scenario for one seed or many.")
+    static let configuration = CommandConfiguration(commandName: "run", abstract: "Run a scenario for one seed or many.")
 
     @Option(name: .shortAndLong, help: "Which; `list` shows them. All of them if not given.") var scenario: String?
     @Option(help: "The first seed.") var seed: UInt64 = 1

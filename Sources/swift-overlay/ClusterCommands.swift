@@ -154,7 +154,7 @@ struct NodeCommand: AsyncParsableCommand {
                         String(node.id.prefix(12)) + (node.isSelf ? " *" : ""), node.name, node.address, node.state,
                         node.isSelf ? "-" : "\(node.since)s", node.roundTrip.map { "\($0)µs" } ?? "-", "\(node.networks)",
                         "\(node.blocks)", node.isWriter ? "writer" : "replica",
-                        node.reason + (node.ailment > 0 ? (node.reason.isEmpty ? "" : "; ") + "ails (\(node.ailment) of 7)" : ""),
+                        node.reason + (node.healthScore > 0 ? (node.reason.isEmpty ? "" : "; ") + "ails (\(node.healthScore) of 7)" : ""),
                     ]
                 })
         }

@@ -15,12 +15,12 @@ import Testing
         .configure(NetworkID(bits: 5), adopting: [SubnetID(1), SubnetID(2)], NetworkSettings(mtu: 1400, isEncrypted: true)),
         .setGateway(SubnetID(1), IPAddress("10.0.0.1")!), .reserve(SubnetID(1), IPAddress("fd00::1")!),
         .claimBlock(SubnetID(1), count: 16), .claimAddress(SubnetID(1), IPAddress("10.0.0.9")!),
-        .promote(after: Reign(generation: 3, writer: Fixture.node(1))),
+        .promote(after: Term(number: 3, writer: Fixture.node(1))),
     ]
 
     private static var entries: [Entry] {
         commands.enumerated().map {
-            Entry(index: UInt64($0) + 1, generation: 1, proposer: Fixture.node(0), epoch: 1, sequence: UInt64($0) + 1, command: $1)
+            Entry(index: UInt64($0) + 1, termNumber: 1, proposer: Fixture.node(0), epoch: 1, sequence: UInt64($0) + 1, command: $1)
         }
     }
 
@@ -62,9 +62,9 @@ import Testing
     func hostileMessagesAreHarmless(seed: UInt64) throws {
         var messages: [CatalogueMessage] = Self.commands.map { .propose(epoch: 1, sequence: 2, $0) }
         messages += [
-            .outcome(sequence: 1, at: CataloguePosition(reign: Fixture.reign, index: 2), .accepted), .failed(sequence: 3),
-            .entries(after: .none, []), .entries(after: Fixture.reign, Array(Self.entries.suffix(3))),
-            .fetch(after: CataloguePosition(reign: Fixture.reign, index: 9)), .snapshot(Catalogue()), .reign(Fixture.reign),
+            .outcome(sequence: 1, at: CataloguePosition(term: Fixture.term, index: 2), .accepted), .failed(sequence: 3),
+            .entries(after: .none, []), .entries(after: Fixture.term, Array(Self.entries.suffix(3))),
+            .fetch(after: CataloguePosition(term: Fixture.term, index: 9)), .snapshot(Catalogue()), .term(Fixture.term),
         ]
         expectHostileBytesAreHarmless(messages, seed: seed)
     }
@@ -93,8 +93,8 @@ import Testing
                 for id in catalogue.networkOfSubnet.keys.sorted() { catalogue.modify(id, change) }
             }
         }
-        for generation in [UInt64.max, Limits.counter, Limits.counter - 1, 0] {
-            add("generation \(generation)") { $0.cluster?.generation = generation }
+        for termNumber in [UInt64.max, Limits.counter, Limits.counter - 1, 0] {
+            add("termNumber \(termNumber)") { $0.cluster?.termNumber = termNumber }
         }
         for index in [UInt64.max, UInt64.max - 1] { add("index \(index)") { $0.restore(index: index) } }
         add("last subnet id") { $0.nextSubnet = .max }
@@ -216,7 +216,7 @@ import Testing
             bits: UInt128(0x0A00_0000 + generator.next(upperBound: 256 as UInt64)))
         let command: Command =
             switch generator.next(upperBound: 10 as UInt64) {
-            case 9: .promote(after: catalogue.reign)
+            case 9: .promote(after: catalogue.term)
             case 0: .claimBlock(id, count: UInt32.random(in: 0...20, using: &generator))
             case 1: .claimAddress(id, address)
             case 2: .setGateway(id, address)
@@ -232,7 +232,7 @@ import Testing
         guard catalogue.index < .max, sequence < .max else { return }
         catalogue.apply(
             Entry(
-                index: catalogue.index + 1, generation: catalogue.reign.generation &+ 1, proposer: proposer.id,
+                index: catalogue.index + 1, termNumber: catalogue.term.number &+ 1, proposer: proposer.id,
                 epoch: proposer.epoch, sequence: sequence + 1,
                 command: command))
     }

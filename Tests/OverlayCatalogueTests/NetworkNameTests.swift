@@ -82,7 +82,7 @@ import Testing
             var cluster = Fixture.cluster()
             cluster.id = ClusterID(bits: number << 64 | number)
             var entry = Entry(
-                index: 1, generation: 1, proposer: Fixture.node(0), epoch: 1, sequence: 1,
+                index: 1, termNumber: 1, proposer: Fixture.node(0), epoch: 1, sequence: 1,
                 command: .initialise(cluster, Fixture.member(0)))
             catalogue.apply(entry)
             entry.index = 2

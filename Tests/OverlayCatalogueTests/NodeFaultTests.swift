@@ -149,19 +149,19 @@ import Testing
         node.join(fixture.catalogue, epoch: 1, into: &effects)
         writer.join(fixture.catalogue, epoch: 1, into: &effects)
         let next = Entry(
-            index: fixture.catalogue.index + 1, generation: 1, proposer: Fixture.node(0), epoch: 1, sequence: 99,
+            index: fixture.catalogue.index + 1, termNumber: 1, proposer: Fixture.node(0), epoch: 1, sequence: 99,
             command: .openSubnet(OpenSubnet(networkName: "x", family: .v4, prefix: nil, range: nil)))
         let promotion = Entry(
-            index: next.index, generation: 2, proposer: Fixture.node(1), epoch: 1, sequence: 99,
-            command: .promote(after: Fixture.reign))
+            index: next.index, termNumber: 2, proposer: Fixture.node(1), epoch: 1, sequence: 99,
+            command: .promote(after: Fixture.term))
         var promoted = fixture.catalogue
         promoted.apply(promotion)
         let good: [CatalogueMessage] = [
-            .propose(epoch: 1, sequence: 9, next.command), .propose(epoch: 1, sequence: 9, .promote(after: Fixture.reign)),
-            .outcome(sequence: 9, at: CataloguePosition(reign: Fixture.reign, index: next.index), .accepted),
-            .failed(sequence: 9), .entries(after: Fixture.reign, [next]), .entries(after: Fixture.reign, [promotion]),
+            .propose(epoch: 1, sequence: 9, next.command), .propose(epoch: 1, sequence: 9, .promote(after: Fixture.term)),
+            .outcome(sequence: 9, at: CataloguePosition(term: Fixture.term, index: next.index), .accepted),
+            .failed(sequence: 9), .entries(after: Fixture.term, [next]), .entries(after: Fixture.term, [promotion]),
             .fetch(after: fixture.catalogue.position), .snapshot(fixture.catalogue), .snapshot(promoted),
-            .reign(Reign(generation: 2, writer: Fixture.node(2))),
+            .term(Term(number: 2, writer: Fixture.node(2))),
         ]
         var now = Instant(nanoseconds: 0)
         for step in 0..<6000 {
@@ -195,19 +195,19 @@ import Testing
         absurd.restore(index: number)
         let now = Instant(nanoseconds: 0)
         let entry = Entry(
-            index: number, generation: number, proposer: Fixture.node(0), epoch: .max, sequence: number, command: Self.secret(1))
-        let end = CataloguePosition(reign: Reign(generation: number, writer: NodeID(bits: .max)), index: number)
+            index: number, termNumber: number, proposer: Fixture.node(0), epoch: .max, sequence: number, command: Self.secret(1))
+        let end = CataloguePosition(term: Term(number: number, writer: NodeID(bits: .max)), index: number)
         let promotion = Entry(
-            index: number, generation: number, proposer: Fixture.node(0), epoch: .max, sequence: number,
-            command: .promote(after: end.reign))
+            index: number, termNumber: number, proposer: Fixture.node(0), epoch: .max, sequence: number,
+            command: .promote(after: end.term))
         let messages: [CatalogueMessage] = [
             .fetch(after: end), .failed(sequence: number), .outcome(sequence: number, at: end, .accepted),
-            .entries(after: Fixture.reign, [entry]), .entries(after: end.reign, [entry, promotion]), .snapshot(absurd),
-            .fetch(after: CataloguePosition(reign: .none, index: 0)), .reign(end.reign), .entries(after: .none, [entry, entry]),
+            .entries(after: Fixture.term, [entry]), .entries(after: end.term, [entry, promotion]), .snapshot(absurd),
+            .fetch(after: CataloguePosition(term: .none, index: 0)), .term(end.term), .entries(after: .none, [entry, entry]),
         ]
         for message in messages { try? node.receive(message.wireBytes, from: Fixture.node(0), now: now, into: &effects) }
-        for reign in [Fixture.reign, end.reign] {
-            let position = CataloguePosition(reign: reign, index: number)
+        for term in [Fixture.term, end.term] {
+            let position = CataloguePosition(term: term, index: number)
             node.learn(position, from: Fixture.node(0), now: now, into: &effects)
             node.catchUp(with: Fixture.node(0), at: position, now: now, into: &effects)
         }

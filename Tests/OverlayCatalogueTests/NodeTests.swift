@@ -181,8 +181,8 @@ import Testing
         // Late answers as well.
         for message in [
             CatalogueMessage.failed(sequence: sequence),
-            .outcome(sequence: sequence, at: CataloguePosition(reign: Fixture.reign, index: 3), .accepted),
-            .entries(after: Fixture.reign, []),
+            .outcome(sequence: sequence, at: CataloguePosition(term: Fixture.term, index: 3), .accepted),
+            .entries(after: Fixture.term, []),
             .snapshot(Catalogue()),
         ] {
             network.send(message.wireBytes, from: 0, to: 1)

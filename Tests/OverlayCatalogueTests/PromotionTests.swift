@@ -8,18 +8,18 @@ import Testing
     private static func secret(_ value: UInt8) -> Command { .setJoinSecret(Fixture.secret(value)) }
     private static let open = Command.openSubnet(
         OpenSubnet(networkName: "web", family: .v4, prefix: IPPrefix("10.0.0.0/16"), range: nil))
-    private static func reign(_ generation: UInt64, _ writer: Int) -> Reign {
-        Reign(generation: generation, writer: Fixture.node(writer))
+    private static func term(_ termNumber: UInt64, _ writer: Int) -> Term {
+        Term(number: termNumber, writer: Fixture.node(writer))
     }
 
     private func expectAll(
-        _ network: NodeNetwork, follow reign: Reign, isDurable: Bool = true, sourceLocation: SourceLocation = #_sourceLocation
+        _ network: NodeNetwork, follow term: Term, isDurable: Bool = true, sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
         #expect(network.areEqual, sourceLocation: sourceLocation)
         for index in network.nodes.indices {
             let node = network.nodes[index]
-            #expect(node.catalogue.reign == reign && node.heard == reign, "node \(index)", sourceLocation: sourceLocation)
-            let isRight = node.isWriter == (node.node == reign.writer) && !node.isBehind
+            #expect(node.catalogue.term == term && node.heard == term, "node \(index)", sourceLocation: sourceLocation)
+            let isRight = node.isWriter == (node.node == term.writer) && !node.isBehind
             #expect(isRight, "node \(index)", sourceLocation: sourceLocation)
             guard isDurable || node.isWriter else { continue }
             #expect(try network.isDurable(index), "node \(index)", sourceLocation: sourceLocation)
@@ -35,7 +35,7 @@ import Testing
         #expect(!network.nodes[1].isWriter)
         network.run(for: .milliseconds(10))
         #expect(network.outcomes[1][promotion] == [.decided(.accepted)])
-        #expect(network.nodes[2].catalogue.reign == Self.reign(2, 1))
+        #expect(network.nodes[2].catalogue.term == Self.term(2, 1))
         let proposal = network.propose(Self.secret(5), by: 2)
         network.run(for: .seconds(1))
         #expect(network.outcomes[2][proposal] == [.decided(.accepted)])
@@ -44,7 +44,7 @@ import Testing
         #expect(network.sentTypes[6, default: 0] == 0)
         network.cut = []
         network.run(for: .seconds(2))
-        try expectAll(network, follow: Self.reign(2, 1))
+        try expectAll(network, follow: Self.term(2, 1))
         #expect(network.sentTypes[6, default: 0] == 0)
     }
 
@@ -62,7 +62,7 @@ import Testing
         network.cut = []
         // Indices that the old history has, and the new one has not yet, are nothing to be asked for.
         network.run(for: .seconds(3))
-        try expectAll(network, follow: Self.reign(2, 1))
+        try expectAll(network, follow: Self.term(2, 1))
         let opened = try #require(network.nodes[2].catalogue.networkOfSubnet.keys.first)
         #expect(network.outcomes[2][kept] == [.decided(.opened(opened))])
         // What the old one gave out is not given out again for something else.
@@ -92,7 +92,7 @@ import Testing
         #expect(network.nodes[1].catalogue.index == index + 5)
         network.cut = []
         network.run(for: .seconds(2))
-        try expectAll(network, follow: Self.reign(2, 1))
+        try expectAll(network, follow: Self.term(2, 1))
     }
 
     /// The old writer is in the middle of a write when it hears of its end.
@@ -104,12 +104,12 @@ import Testing
         let index = network.nodes[0].catalogue.index
         network.cut = []
         let proposals = (1...3).map { network.propose(Self.secret(UInt8($0)), by: 0) }
-        network.send(CatalogueMessage.reign(Self.reign(2, 1)).wireBytes, from: 2, to: 0)
+        network.send(CatalogueMessage.term(Self.term(2, 1)).wireBytes, from: 2, to: 0)
         network.run(for: .microseconds(900))
         #expect(network.nodes[0].catalogue.index <= index + 1 && !network.nodes[0].isWriter)
         network.run(for: .seconds(2))
         for proposal in proposals { #expect(network.outcomes[0][proposal] == [.decided(.accepted)]) }
-        try expectAll(network, follow: Self.reign(2, 1))
+        try expectAll(network, follow: Self.term(2, 1))
     }
 
     /// Told of its end, and nothing else: it commits nothing more, after a restart neither.
@@ -121,7 +121,7 @@ import Testing
         network.cut = [1]
         let old = network.nodes[0].catalogue
         for _ in 0..<3 {
-            network.send(CatalogueMessage.reign(Self.reign(2, 1)).wireBytes, from: 2, to: 0)
+            network.send(CatalogueMessage.term(Self.term(2, 1)).wireBytes, from: 2, to: 0)
             network.run(for: .milliseconds(5))
             network.sides = [0: 1]
             try network.restart(0)
@@ -134,7 +134,7 @@ import Testing
         }
         network.cut = []
         network.run(for: .seconds(3))
-        try expectAll(network, follow: Self.reign(2, 1))
+        try expectAll(network, follow: Self.term(2, 1))
     }
 
     /// On both sides of a partition: the same on all nodes, the greater id, whoever was first.
@@ -150,7 +150,7 @@ import Testing
         for index in 1...4 { network.propose(Self.secret(UInt8(index)), by: index) }
         for _ in 0..<3 { network.propose(Self.open, by: 3) }
         network.run(for: .seconds(1))
-        #expect(network.nodes[3].catalogue.reign == Self.reign(2, 1) && network.nodes[4].catalogue.reign == Self.reign(2, 2))
+        #expect(network.nodes[3].catalogue.term == Self.term(2, 1) && network.nodes[4].catalogue.term == Self.term(2, 2))
         #expect(network.nodes[3].catalogue.index > network.nodes[4].catalogue.index)
         // What waits is decided by the winner.
         network.cut = [0, 1]
@@ -159,7 +159,7 @@ import Testing
         network.cut = []
         network.sides = [:]
         network.run(for: .seconds(3))
-        try expectAll(network, follow: Self.reign(2, 2))
+        try expectAll(network, follow: Self.term(2, 2))
         #expect(network.outcomes[3][waiting] == [.decided(.accepted)])
         #expect(network.nodes[0].catalogue.networks.isEmpty)
         // The loser can be promoted again, and is above both then.
@@ -168,7 +168,7 @@ import Testing
         network.run(for: .seconds(1))
         network.cut = []
         network.run(for: .seconds(3))
-        try expectAll(network, follow: Self.reign(3, 1))
+        try expectAll(network, follow: Self.term(3, 1))
     }
 
     /// Two at the same moment, who hear of one another while they write.
@@ -186,7 +186,7 @@ import Testing
         network.run(for: .seconds(3))
         #expect(network.outcomes[1][promotions[0]]?.count == 1 && network.outcomes[2][promotions[1]]?.count == 1)
         for (index, proposal) in proposals { #expect(network.outcomes[index][proposal] == [.decided(.accepted)], "seed \(seed)") }
-        #expect(network.nodes[0].heard.generation >= 2)
+        #expect(network.nodes[0].heard.number >= 2)
         try expectAll(network, follow: network.nodes[0].heard)
     }
 
@@ -196,12 +196,12 @@ import Testing
         network.fullDisks = [1]
         let failed = network.promote(1)
         network.run(for: .seconds(1))
-        #expect(network.outcomes[1][failed] == [.writerFailed] && network.nodes[1].catalogue.reign == Self.reign(1, 0))
+        #expect(network.outcomes[1][failed] == [.writerFailed] && network.nodes[1].catalogue.term == Self.term(1, 0))
         network.fullDisks = []
         network.cut = []
         network.propose(Self.secret(3), by: 1)
         network.run(for: .seconds(1))
-        try expectAll(network, follow: Self.reign(1, 0))
+        try expectAll(network, follow: Self.term(1, 0))
     }
 
     /// The process dies before or after its promotion is on the disk, and comes back as what the disk says.
@@ -216,7 +216,7 @@ import Testing
         network.cut = []
         for index in 0..<3 { network.propose(Self.secret(UInt8(index)), by: index) }
         network.run(for: .seconds(3))
-        try expectAll(network, follow: milliseconds > 0 ? Self.reign(2, 1) : Self.reign(1, 0))
+        try expectAll(network, follow: milliseconds > 0 ? Self.term(2, 1) : Self.term(1, 0))
         for index in 0..<3 {
             try network.restart(index)
             #expect(network.nodes[index].catalogue == network.nodes[0].catalogue)
@@ -242,7 +242,7 @@ import Testing
         network.run(for: .seconds(1))
         network.cut = []
         network.run(for: .seconds(3))
-        try expectAll(network, follow: Self.reign(3, 3))
+        try expectAll(network, follow: Self.term(3, 3))
     }
 
     @Test func aPeerIsAskedWhereTheWriterIsAway() throws {
@@ -259,10 +259,10 @@ import Testing
         #expect(network.nodes[1].catalogue == network.nodes[2].catalogue)
         // Nobody is believed who was not asked.
         let entry = Entry(
-            index: position.index + 1, generation: 1, proposer: Fixture.node(2), epoch: 1, sequence: 1 << 40,
+            index: position.index + 1, termNumber: 1, proposer: Fixture.node(2), epoch: 1, sequence: 1 << 40,
             command: Self.secret(66))
-        let proposal = CatalogueMessage.propose(epoch: 1, sequence: 1 << 40, .promote(after: position.reign))
-        for message in [.entries(after: Self.reign(1, 0), [entry]), proposal] {
+        let proposal = CatalogueMessage.propose(epoch: 1, sequence: 1 << 40, .promote(after: position.term))
+        for message in [.entries(after: Self.term(1, 0), [entry]), proposal] {
             network.send(message.wireBytes, from: 2, to: 1)
         }
         network.run(for: .seconds(1))
@@ -289,18 +289,18 @@ import Testing
         network.cut = []
         network.propose(Self.secret(9), by: 2)
         network.run(for: .seconds(3))
-        try expectAll(network, follow: Self.reign(3, 1))
+        try expectAll(network, follow: Self.term(3, 1))
     }
 
     @Test func noGenerationIsTooGreat() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
-        for generation in [UInt64.max, Limits.counter - 1, CatalogueNode.generationsAhead + 2] {
-            let reign = Reign(generation: generation, writer: Fixture.node(2))
-            network.act(1) { $0.hear(reign, from: Fixture.node(2), now: Instant(nanoseconds: 0), into: &$1) }
-            #expect(network.nodes[1].heard == Self.reign(1, 0))
+        for termNumber in [UInt64.max, Limits.counter - 1, CatalogueNode.termsAhead + 2] {
+            let term = Term(number: termNumber, writer: Fixture.node(2))
+            network.act(1) { $0.hear(term, from: Fixture.node(2), now: Instant(nanoseconds: 0), into: &$1) }
+            #expect(network.nodes[1].heard == Self.term(1, 0))
         }
         var cluster = Fixture.cluster()
-        cluster.generation = Limits.counter - 1
+        cluster.termNumber = Limits.counter - 1
         var node = try CatalogueNode(node: Fixture.node(0), epoch: 1, boot: 1, rows: [:])
         var effects: [CatalogueNode.Effect] = []
         node.initialise(cluster, member: Fixture.member(0), into: &effects)

@@ -66,7 +66,7 @@ import Testing
             case ..<99:
                 return chance(50)
                     ? .initialise(Fixture.cluster(), Fixture.member(1))
-                    : .promote(after: chance(80) ? catalogue.reign : Reign(generation: 1, writer: Fixture.node(3)))
+                    : .promote(after: chance(80) ? catalogue.term : Term(number: 1, writer: Fixture.node(3)))
             default: return .setJoinSecret(Fixture.secret(4, count: chance(50) ? 16 : 5))
             }
         }

@@ -43,7 +43,7 @@ import Testing
     @Test func thereIsOneClusterAndItComesFirst() {
         var catalogue = Catalogue()
         let early = Entry(
-            index: 1, generation: 1, proposer: Fixture.node(0), epoch: 1, sequence: 1, command: .remove(Fixture.node(0), now: true))
+            index: 1, termNumber: 1, proposer: Fixture.node(0), epoch: 1, sequence: 1, command: .remove(Fixture.node(0), now: true))
         #expect(catalogue.apply(early).refusal == .notFound)
         var fixture = Fixture()
         #expect(fixture.propose(.initialise(Fixture.cluster(), Fixture.member(0)), by: 0).refusal == .conflict)

@@ -27,7 +27,7 @@ struct Fixture {
         JoinSecret(secret: [UInt8](repeating: value, count: count), expires: 0)
     }
 
-    static let reign = Reign(generation: 1, writer: node(0))
+    static let term = Term(number: 1, writer: node(0))
 
     static func node(_ index: Int) -> NodeID { NodeID(bits: UInt128(index + 1) << 64 | UInt128(index + 1)) }
 
@@ -45,10 +45,10 @@ struct Fixture {
         let proposer = Self.node(index)
         let number = sequence ?? sequences[proposer, default: 0] + 1
         sequences[proposer] = max(number, sequences[proposer, default: 0])
-        var generation = max(catalogue.reign.generation, 1)
-        if case .promote = command { generation += 1 }
+        var termNumber = max(catalogue.term.number, 1)
+        if case .promote = command { termNumber += 1 }
         let entry = Entry(
-            index: catalogue.index + 1, generation: generation, proposer: proposer, epoch: epoch, sequence: number, command: command
+            index: catalogue.index + 1, termNumber: termNumber, proposer: proposer, epoch: epoch, sequence: number, command: command
         )
         log.append(entry)
         return catalogue.apply(entry)

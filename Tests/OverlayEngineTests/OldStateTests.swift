@@ -203,7 +203,7 @@ import Testing
         world.run(for: .seconds(2))
         try Self.restore(world, 1, copy)
         world.run(for: .seconds(3))
-        #expect(!world.nodes[1].rows[.setAside, default: [:]].isEmpty)
+        #expect(!world.nodes[1].rows[.quarantine, default: [:]].isEmpty)
         world.crash(1)
         try world.restart(1)
         world.run(for: .seconds(30 * 60))
@@ -268,7 +268,7 @@ import Testing
         _ = try world.attach(1, "alone", to: networks[1])
         #expect(world.now - alone < .milliseconds(1100))
         #expect(!world.nodes[1].engine.isStateOld && world.nodes[1].engine.member.epoch == 2)
-        #expect(world.nodes[1].rows[.setAside, default: [:]].isEmpty)
+        #expect(world.nodes[1].rows[.quarantine, default: [:]].isEmpty)
     }
 
     /// What a member makes up costs a new epoch at most; and nothing that is beyond all reason is believed.

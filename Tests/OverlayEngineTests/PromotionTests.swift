@@ -43,7 +43,7 @@ import Testing
         #expect(reason.contains("host1, which writes the catalogue, has been unreachable for 1") && reason.contains("--force"))
         world.run(for: .seconds(50))
         #expect(refusal(world, 1) == nil)
-        #expect(try status(world, 1).writer == "host2" && status(world, 1).generation == 2)
+        #expect(try status(world, 1).writer == "host2" && status(world, 1).term == 2)
     }
 
     @Test func aMinorityNeedsForce() throws {
@@ -117,7 +117,7 @@ import Testing
         guard case .token(let token) = world.control(1, .joinToken(newSecret: nil)),
             case .done = world.control(0, .join(token: token.token, host: "192.0.2.2", port: 7946))
         else { throw World.Failed("did not join again") }
-        #expect(world.nodes[0].engine.catalogue.reign.generation == 2)
+        #expect(world.nodes[0].engine.catalogue.term.number == 2)
     }
 
     /// What the old writer granted after the fork is nobody's: no address of it is handed out any more, and who has one is told.

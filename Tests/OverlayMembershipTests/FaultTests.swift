@@ -34,7 +34,7 @@ import Testing
         #expect(network.frames == frames && network.declarations().isEmpty)
         for index in 0..<count {
             #expect(network[index].outbox.isEmpty && network[index].gossipAt == nil && network[index].probes.count <= 2)
-            #expect(network[index].counters == MembershipCounters() && network[index].ailment == 0)
+            #expect(network[index].counters == MembershipCounters() && network[index].healthScore == 0)
         }
         expectSound(network)
     }

@@ -61,7 +61,7 @@ import Testing
                 ][network.random(below: 4)]
         }
         return MembershipMessage(
-            body: body, incarnation: network[Self.liar].incarnation, round: round, ailment: 0, facts: MemberNetwork.nothing,
+            body: body, incarnation: network[Self.liar].incarnation, round: round, healthScore: 0, report: MemberNetwork.nothing,
             view: view,
             updates: updates)
     }
@@ -128,8 +128,8 @@ import Testing
                     == MemberNetwork.id(3)
                 { round &+= 1 }
                 let message = MembershipMessage(
-                    body: .ping(1), incarnation: network[Self.liar].incarnation, round: round, ailment: 0,
-                    facts: MemberNetwork.nothing, view: membership.view, updates: [])
+                    body: .ping(1), incarnation: network[Self.liar].incarnation, round: round, healthScore: 0,
+                    report: MemberNetwork.nothing, view: membership.view, updates: [])
                 network.send(message, from: Self.liar, to: to)
             }
             network.run(for: .milliseconds(50))
@@ -177,7 +177,7 @@ import Testing
             let update = Update(
                 subject: MemberNetwork.id(1), incarnation: network[1].incarnation, claim: .unreachable, source: MemberNetwork.id(2))
             let message = MembershipMessage(
-                body: .ping(1), incarnation: network[Self.liar].incarnation, round: 0, ailment: 0, facts: MemberNetwork.nothing,
+                body: .ping(1), incarnation: network[Self.liar].incarnation, round: 0, healthScore: 0, report: MemberNetwork.nothing,
                 view: network[1].view, updates: [update])
             network.send(message, from: Self.liar, to: 1)
             network.run(for: .milliseconds(10))

@@ -7,7 +7,7 @@ struct LoneMember {
     static let me = NodeID(bits: 1)
     static let peer = NodeID(bits: 2)
     static let other = NodeID(bits: 3)
-    static let nothing = Membership.Facts(catalogue: CataloguePosition(reign: .none, index: 0), digest: 0)
+    static let nothing = Membership.PeerReport(catalogue: CataloguePosition(term: .none, index: 0), digest: 0)
     static let first = Incarnation(epoch: 1, boot: 1)
 
     var membership: Membership
@@ -25,11 +25,11 @@ struct LoneMember {
 
     mutating func setMembers(count: Int) {
         let ids = (0..<count).map { NodeID(bits: UInt128($0) + 1) }
-        membership.setMembers(ids, epoch: 1, now: now, facts: { _ in Self.nothing }, into: &effects)
+        membership.setMembers(ids, epoch: 1, now: now, report: { _ in Self.nothing }, into: &effects)
     }
 
     mutating func setMembers(_ ids: [NodeID]) {
-        membership.setMembers(ids, epoch: 1, now: now, facts: { _ in Self.nothing }, into: &effects)
+        membership.setMembers(ids, epoch: 1, now: now, report: { _ in Self.nothing }, into: &effects)
     }
 
     mutating func hear(
@@ -38,11 +38,11 @@ struct LoneMember {
         by path: MessagePath = .datagram
     ) {
         let message = MembershipMessage(
-            body: body, incarnation: incarnation, round: round, ailment: 0,
-            facts: Membership.Facts(catalogue: Self.nothing.catalogue, digest: 0, writes: writes), view: view ?? membership.view,
+            body: body, incarnation: incarnation, round: round, healthScore: 0,
+            report: Membership.PeerReport(catalogue: Self.nothing.catalogue, digest: 0, writes: writes), view: view ?? membership.view,
             run: run,
             heard: heard, updates: updates)
-        try? membership.receive(message.wireBytes, from: sender, via: path, now: now, facts: { _ in Self.nothing }, into: &effects)
+        try? membership.receive(message.wireBytes, from: sender, via: path, now: now, report: { _ in Self.nothing }, into: &effects)
     }
 
     mutating func stream(_ failure: StreamFailure?, to peer: NodeID = peer) {
@@ -59,7 +59,7 @@ struct LoneMember {
             calls = next > now ? 0 : calls + 1
             precondition(calls <= 4, "the deadline stays in the past")
             now = max(now, next)
-            membership.advance(to: now, facts: { _ in Self.nothing }, into: &effects)
+            membership.advance(to: now, report: { _ in Self.nothing }, into: &effects)
         }
         now = end
     }

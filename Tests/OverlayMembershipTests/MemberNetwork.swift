@@ -50,7 +50,7 @@ final class MemberNetwork {
         case streamEnd(Link, StreamFailure?)
     }
 
-    static let nothing = Membership.Facts(catalogue: CataloguePosition(reign: .none, index: 0), digest: 0)
+    static let nothing = Membership.PeerReport(catalogue: CataloguePosition(term: .none, index: 0), digest: 0)
     /// What sealing adds, and the byte that tells what kind of message it is.
     static let envelope = Limits.sealBytes + 1
 
@@ -113,7 +113,7 @@ final class MemberNetwork {
 
     func setMembers(of index: Int, to list: [Int]) {
         handle(index) { membership, now, effects in
-            membership.setMembers(list.map(Self.id), epoch: 1, now: now, facts: { _ in Self.nothing }, into: &effects)
+            membership.setMembers(list.map(Self.id), epoch: 1, now: now, report: { _ in Self.nothing }, into: &effects)
         }
     }
 
@@ -171,7 +171,7 @@ final class MemberNetwork {
     func send(_ message: MembershipMessage, from: Int, to: Int, by path: MessagePath = .datagram) {
         handle(to) { membership, now, effects in
             try? membership.receive(
-                message.wireBytes, from: Self.id(from), via: path, now: now, facts: { _ in Self.nothing }, into: &effects)
+                message.wireBytes, from: Self.id(from), via: path, now: now, report: { _ in Self.nothing }, into: &effects)
         }
     }
 
@@ -236,7 +236,7 @@ final class MemberNetwork {
                 busy += 1
                 break
             }
-            members[index].membership.advance(to: local, facts: { _ in Self.nothing }, into: &effects)
+            members[index].membership.advance(to: local, report: { _ in Self.nothing }, into: &effects)
         }
         if let deadline = members[index].membership.nextDeadline {
             let at = max(members[index].clock.raw(deadline), now)
@@ -263,7 +263,7 @@ final class MemberNetwork {
             network.handle(link.to) { membership, now, effects in
                 do throws(DecodeError) {
                     try membership.receive(
-                        bytes, from: Self.id(link.from), via: path, now: now, facts: { _ in Self.nothing }, into: &effects)
+                        bytes, from: Self.id(link.from), via: path, now: now, report: { _ in Self.nothing }, into: &effects)
                 } catch {
                     Issue.record("a message does not decode: \(error)")
                 }

@@ -14,9 +14,9 @@ import Testing
 
     private static func message(_ body: MembershipMessage.Body, _ updates: [Update] = []) -> MembershipMessage {
         MembershipMessage(
-            body: body, incarnation: Incarnation(epoch: 1, boot: 2, sequence: 3), round: .max, ailment: 7,
-            facts: Membership.Facts(
-                catalogue: CataloguePosition(reign: Reign(generation: 3, writer: NodeID(bits: 4)), index: 9), digest: 5, writes: 7),
+            body: body, incarnation: Incarnation(epoch: 1, boot: 2, sequence: 3), round: .max, healthScore: 7,
+            report: Membership.PeerReport(
+                catalogue: CataloguePosition(term: Term(number: 3, writer: NodeID(bits: 4)), index: 9), digest: 5, writes: 7),
             view: 6, run: .max, heard: StateMark(life: 1 << 40 - 1, run: 8, writes: Limits.counter - 1), updates: updates)
     }
 
@@ -49,8 +49,8 @@ import Testing
         }
         #expect(decoded { _ in } == .value(Self.message(.ping(1), [Self.update(1)])))
         for tag in [0, 8, 255] as [UInt8] { #expect(decoded { $0[0] = tag } == .refused(.invalid("membership message"))) }
-        // Tag, number, incarnation, round; then the ailment.
-        for ailment in [8, 255] as [UInt8] { #expect(decoded { $0[12] = ailment } == .refused(.invalid("ailment"))) }
+        // Tag, number, incarnation, round; then the healthScore.
+        for healthScore in [8, 255] as [UInt8] { #expect(decoded { $0[12] = healthScore } == .refused(.invalid("healthScore"))) }
         for claim in [0, 5, 255] as [UInt8] {
             #expect(decoded { $0[$0.count - 17] = claim } == .refused(.invalid("claim")))
         }
@@ -89,7 +89,7 @@ import Testing
             }
             try? lone.membership.receive(
                 bytes, from: NodeID(bits: UInt128.random(in: 1...6, using: &generator)),
-                via: Bool.random(using: &generator) ? .datagram : .stream, now: lone.now, facts: { _ in LoneMember.nothing },
+                via: Bool.random(using: &generator) ? .datagram : .stream, now: lone.now, report: { _ in LoneMember.nothing },
                 into: &lone.effects)
             lone.run(for: .milliseconds(Int64.random(in: 0...20, using: &generator)))
             lone.effects = []

@@ -52,13 +52,13 @@ import Testing
         #expect(lone.sent.first?.message.body == .notice && lone.sent.first?.message.heard.life == Self.later.life)
         lone.now = lone.now + .seconds(1)
         lone.membership.heardEarlierLife(
-            of: LoneMember.peer, now: lone.now, facts: { _ in LoneMember.nothing }, into: &lone.effects)
+            of: LoneMember.peer, now: lone.now, report: { _ in LoneMember.nothing }, into: &lone.effects)
         #expect(lone.sent.count == 2)
         // No answer to a notice, and none to a stranger.
         lone.effects = []
         lone.hear(.notice, from: LoneMember.other)
         lone.membership.heardEarlierLife(
-            of: NodeID(bits: 77), now: lone.now, facts: { _ in LoneMember.nothing }, into: &lone.effects)
+            of: NodeID(bits: 77), now: lone.now, report: { _ in LoneMember.nothing }, into: &lone.effects)
         #expect(lone.sent.isEmpty)
     }
 
@@ -87,7 +87,7 @@ import Testing
     @Test func aRaisedBootIsANewIncarnation() {
         var lone = LoneMember(count: 2)
         lone.membership.setMembers(
-            [LoneMember.me, LoneMember.peer], epoch: 2, boot: 9, now: lone.now, facts: { _ in LoneMember.nothing },
+            [LoneMember.me, LoneMember.peer], epoch: 2, boot: 9, now: lone.now, report: { _ in LoneMember.nothing },
             into: &lone.effects)
         #expect(lone.membership.incarnation == Incarnation(epoch: 2, boot: 9))
         lone.setMembers(count: 3)

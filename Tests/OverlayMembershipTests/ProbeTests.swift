@@ -30,7 +30,7 @@ import Testing
         var ignored: [Membership.Effect] = []
         for index in members.indices {
             members[index].setMembers(
-                ids, epoch: 1, now: Instant(nanoseconds: 0), facts: { _ in LoneMember.nothing }, into: &ignored)
+                ids, epoch: 1, now: Instant(nanoseconds: 0), report: { _ in LoneMember.nothing }, into: &ignored)
         }
         var pairs: Set<[NodeID]> = []
         for _ in 0..<count - 1 {
@@ -172,17 +172,17 @@ import Testing
         #expect(lone.membership.probes[number] != nil)
         lone.run(for: .milliseconds(400))
         #expect(lone.membership.probes[number] == nil && lone.membership.counters.unanswered == 1)
-        #expect(lone.membership.ailment == (saysNo ? 0 : 1) && lone.state(target) == .suspect)
+        #expect(lone.membership.healthScore == (saysNo ? 0 : 1) && lone.state(target) == .suspect)
     }
 
     @Test func healthComesBackAndSlowsProbes() {
         var lone = LoneMember(count: 3)
-        lone.membership.ailment = 7
+        lone.membership.healthScore = 7
         lone.run(for: .seconds(30), answering: [Self.peer, Self.other])
-        #expect(lone.membership.ailment == 0)
-        lone.membership.ailment = 3
+        #expect(lone.membership.healthScore == 0)
+        lone.membership.healthScore = 3
         lone.membership.worsen(by: 200)
-        #expect(lone.membership.ailment == 7)
+        #expect(lone.membership.healthScore == 7)
     }
 
     @Test func aHelperPingsAndTells() {

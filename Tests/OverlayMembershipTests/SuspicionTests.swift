@@ -170,9 +170,9 @@ import Testing
         while lone.state() != .suspect { lone.run(for: .milliseconds(1)) }
         while lone.membership.inquiries[Self.peer]!.unanswered < 7 { lone.run(for: .milliseconds(1)) }
         lone.stalled()
-        let (ailment, stalls) = (lone.membership.ailment, lone.membership.counters.stalls)
+        let (healthScore, stalls) = (lone.membership.healthScore, lone.membership.counters.stalls)
         lone.run(for: .milliseconds(249))
-        #expect(lone.state() == .suspect && ailment >= 2 && stalls == 1)
+        #expect(lone.state() == .suspect && healthScore >= 2 && stalls == 1)
         lone.hear(.acknowledge(1))
         #expect(lone.state() == .alive)
     }

@@ -49,85 +49,85 @@ import Testing
 
 /// Does the simulation see what it is to see? Each fault is put in, and must be found.
 @Suite struct CheckTests {
-    private func play() throws -> Play {
-        let play = try Play(nodes: 3, seed: 1)
-        try play.open("net", on: [0, 1, 2])
-        play.world.run(for: .seconds(1))
-        #expect(play.world.difference() == nil)
-        return play
+    private func workload() throws -> Workload {
+        let workload = try Workload(nodes: 3, seed: 1)
+        try workload.open("net", on: [0, 1, 2])
+        workload.world.run(for: .seconds(1))
+        #expect(workload.world.difference() == nil)
+        return workload
     }
 
     @Test func aMissingRowIsSeen() throws {
-        let play = try play()
-        let vni = try #require(play.world.nodes[0].kernel.state.networks.keys.first)
-        play.world.nodes[0].kernel.state.networks[vni]?.forwarding = [:]
-        #expect(play.world.difference()?.contains("rows missing") == true)
+        let workload = try workload()
+        let vni = try #require(workload.world.nodes[0].kernel.state.networks.keys.first)
+        workload.world.nodes[0].kernel.state.networks[vni]?.forwarding = [:]
+        #expect(workload.world.difference()?.contains("rows missing") == true)
         // And put right, by the look at the kernel once a minute.
-        play.world.run(for: .seconds(61))
-        #expect(play.world.difference() == nil)
+        workload.world.run(for: .seconds(61))
+        #expect(workload.world.difference() == nil)
     }
 
     @Test func aRowTooManyIsSeen() throws {
-        let play = try play()
-        let vni = try #require(play.world.nodes[0].kernel.state.networks.keys.first)
-        play.world.nodes[0].kernel.state.networks[vni]?.forwarding[World.mac("nobody")] = .vtep(World.address(2))
-        #expect(play.world.difference()?.contains("too many") == true)
+        let workload = try workload()
+        let vni = try #require(workload.world.nodes[0].kernel.state.networks.keys.first)
+        workload.world.nodes[0].kernel.state.networks[vni]?.forwarding[World.mac("nobody")] = .vtep(World.address(2))
+        #expect(workload.world.difference()?.contains("too many") == true)
     }
 
     @Test func anAddressGivenTwiceIsSeen() throws {
-        let play = try play()
-        play.endpoints.append(try #require(play.endpoints.first))
-        play.settle()
-        #expect(play.world.violations.contains { $0.hasPrefix("U") })
+        let workload = try workload()
+        workload.endpoints.append(try #require(workload.endpoints.first))
+        workload.settle()
+        #expect(workload.world.violations.contains { $0.hasPrefix("U") })
     }
 
     @Test func aFalseDeclarationIsSeen() throws {
-        let play = try play()
-        play.world.run(for: .seconds(20))
+        let workload = try workload()
+        workload.world.run(for: .seconds(20))
         // Two that are well, and hear nothing of one another, of which the world is told nothing.
         for other in [1, 2] {
-            play.world.network.datagramCuts.formUnion([.init(0, other), .init(other, 0)])
-            play.world.network.streamCuts.formUnion([.init(0, other), .init(other, 0)])
+            workload.world.network.datagramCuts.formUnion([.init(0, other), .init(other, 0)])
+            workload.world.network.streamCuts.formUnion([.init(0, other), .init(other, 0)])
         }
-        play.world.run(for: .seconds(10))
-        #expect(play.world.violations.contains { $0.hasPrefix("F") })
+        workload.world.run(for: .seconds(10))
+        #expect(workload.world.violations.contains { $0.hasPrefix("F") })
     }
 
     /// A crash loses what is being written, or it happens to be on the disk already.
     @Test func whatIsNotSyncedIsLost() throws {
         var kept = 0
         for draws in 0..<12 {
-            let play = try play()
-            let network = try #require(play.networks[1]["net"])
-            play.world.storeTime = .seconds(1)
-            play.uncertain.insert(World.endpointID("late"))
-            play.world.beginAttach(1, "late", to: network) { _ in }
-            play.world.run(for: .milliseconds(10))
-            let rows = play.world.nodes[1].rows
-            for _ in 0..<draws { _ = play.world.random.next() }
-            play.world.crash(1)
-            kept += play.world.nodes[1].rows == rows ? 0 : 1
-            try play.world.restart(1)
-            play.world.storeTime = .microseconds(100)
-            play.settle()
-            #expect(play.world.violations == [])
+            let workload = try workload()
+            let network = try #require(workload.networks[1]["net"])
+            workload.world.storeTime = .seconds(1)
+            workload.uncertain.insert(World.endpointID("late"))
+            workload.world.beginAttach(1, "late", to: network) { _ in }
+            workload.world.run(for: .milliseconds(10))
+            let rows = workload.world.nodes[1].rows
+            for _ in 0..<draws { _ = workload.world.random.next() }
+            workload.world.crash(1)
+            kept += workload.world.nodes[1].rows == rows ? 0 : 1
+            try workload.world.restart(1)
+            workload.world.storeTime = .microseconds(100)
+            workload.settle()
+            #expect(workload.world.violations == [])
         }
         #expect((1...11).contains(kept))
     }
 
     @Test func aLostEndpointIsSeen() throws {
-        let play = try play()
-        let lost = try #require(play.endpoints.first)
-        play.world.detach(lost.host, lost.attached)
-        play.settle()
-        #expect(play.world.violations.contains { $0.hasPrefix("C") && $0.contains("has lost endpoint") })
+        let workload = try workload()
+        let lost = try #require(workload.endpoints.first)
+        workload.world.detach(lost.host, lost.attached)
+        workload.settle()
+        #expect(workload.world.violations.contains { $0.hasPrefix("C") && $0.contains("has lost endpoint") })
     }
 
     @Test func anEndpointTooManyIsSeen() throws {
-        let play = try play()
-        play.endpoints.removeFirst()
-        play.settle()
-        #expect(play.world.violations.contains { $0.hasPrefix("C") && $0.contains("which no engine has") })
+        let workload = try workload()
+        workload.endpoints.removeFirst()
+        workload.settle()
+        #expect(workload.world.violations.contains { $0.hasPrefix("C") && $0.contains("which no engine has") })
     }
 }
 
@@ -137,7 +137,7 @@ import Testing
         var quiet = try Visibility(nodes: 5, seed: 1)
         var samples = try quiet.measure(10, on: [0, 1, 2, 3, 4])
         #expect(samples.percentile(1) <= .milliseconds(2))
-        quiet.play.world.network.loss = 0.2
+        quiet.workload.world.network.loss = 0.2
         var lossy = try quiet.measure(10, on: [0, 1, 2, 3, 4])
         #expect(lossy.percentile(1) <= .milliseconds(400))
     }

@@ -61,14 +61,14 @@ enum Detection {
 
     /// T8: how long after the end of a partition all think all reachable, and all kernels are right.
     static func heal(nodes: Int, left: Int, after length: Interval, seed: UInt64) throws -> (members: Interval, tables: Interval) {
-        let play = try Play(nodes: nodes, seed: seed)
-        let world = play.world
-        try play.open("net", on: Array(world.nodes.indices))
+        let workload = try Workload(nodes: nodes, seed: seed)
+        let world = workload.world
+        try workload.open("net", on: Array(world.nodes.indices))
         world.run(for: .seconds(1))
         world.split(left)
         world.run(for: Interval(nanoseconds: length.nanoseconds / 2))
         // Both sides go on meanwhile, on addresses that they have.
-        for host in world.nodes.indices { play.attempt { try play.attach(host, "net") } }
+        for host in world.nodes.indices { workload.attempt { try workload.attach(host, "net") } }
         world.run(for: Interval(nanoseconds: length.nanoseconds / 2))
         world.heal()
         let start = world.now
@@ -140,10 +140,10 @@ enum Detection {
 
     /// T11: bytes a second that a node sends when nothing happens, headers included, with this many endpoints in all.
     static func idle(nodes: Int, endpoints: Int, seed: UInt64) throws -> (mean: Double, worst: Double) {
-        let play = try Play(nodes: nodes, seed: seed)
-        let world = play.world
-        try play.open("net", on: Array(world.nodes.indices), subnet: IPPrefix("10.96.0.0/16"))
-        for index in 0..<max(0, endpoints - nodes) { play.attempt { try play.attach(index % nodes, "net") } }
+        let workload = try Workload(nodes: nodes, seed: seed)
+        let world = workload.world
+        try workload.open("net", on: Array(world.nodes.indices), subnet: IPPrefix("10.96.0.0/16"))
+        for index in 0..<max(0, endpoints - nodes) { workload.attempt { try workload.attach(index % nodes, "net") } }
         world.run(for: .seconds(20))
         world.network.sentBytes = [:]
         let seconds = 120

@@ -16,8 +16,8 @@ public enum Table {
 
     private static func visible(_ name: String, nodes: Int, loss: Double, _ effort: Double) throws -> Measurement {
         var run = try Visibility(nodes: nodes, seed: 1)
-        run.play.world.network.loss = loss
-        var samples = try run.measure(scaled(1000, effort), on: Array(run.play.world.nodes.indices))
+        run.workload.world.network.loss = loss
+        var samples = try run.measure(scaled(1000, effort), on: Array(run.workload.world.nodes.indices))
         let (median, tail, anchor): (Interval, Interval, String) =
             switch (nodes, loss) {
             case (_, 0.05): (.milliseconds(12), .milliseconds(35), "NetworkDB p50 539 ms, max 639")
@@ -35,7 +35,7 @@ public enum Table {
     private static func churned(_ effort: Double) throws -> [Measurement] {
         var run = try Visibility(nodes: 25, seed: 1, without: [24])
         run.churn()
-        run.play.world.run(for: .seconds(2))
+        run.workload.world.run(for: .seconds(2))
         var samples = try run.measure(scaled(300, effort), on: [0, 7, 15])
         return [
             Measurement(

@@ -4,16 +4,16 @@ import OverlayModel
 
 /// How long after an engine's CreateEndpoint every other kernel has the endpoint's row: T1, T2 and T3.
 struct Visibility {
-    let play: Play
+    let workload: Workload
     private let network = "measured"
     /// Hosts whose row is waited for.
     private let observers: Set<Int>
 
     init(nodes: Int, seed: UInt64, without excluded: Set<Int> = []) throws {
-        play = try Play(nodes: nodes, seed: seed)
-        let all = Array(play.world.nodes.indices)
-        try play.open(network, on: all)
-        play.world.run(for: .seconds(2))
+        workload = try Workload(nodes: nodes, seed: seed)
+        let all = Array(workload.world.nodes.indices)
+        try workload.open(network, on: all)
+        workload.world.run(for: .seconds(2))
         observers = Set(all).subtracting(excluded)
     }
 
@@ -21,12 +21,12 @@ struct Visibility {
     ///   - pause: Between two endpoints.
     ///   - hosts: Where endpoints come up.
     mutating func measure(_ count: Int, on hosts: [Int], pause: Interval = .milliseconds(40)) throws -> Samples {
-        let world = play.world
+        let world = workload.world
         var samples = Samples()
         for index in 0..<count {
             let host = hosts[index % hosts.count]
             let watch = Watch(missing: observers.subtracting([host]))
-            guard let created = play.networks[host][network] else { throw World.Failed("no network on host\(host + 1)") }
+            guard let created = workload.networks[host][network] else { throw World.Failed("no network on host\(host + 1)") }
             world.onApply = { node, operations in
                 guard let mac = watch.mac else { return }
                 for case .setForwarding(_, mac, .vtep) in operations
@@ -44,7 +44,7 @@ struct Visibility {
             world.onApply = nil
             samples.add(end - watch.start)
             // Not in step with anything periodic.
-            world.run(for: Interval(nanoseconds: pause.nanoseconds + Int64(play.random.below(Int(pause.nanoseconds)))))
+            world.run(for: Interval(nanoseconds: pause.nanoseconds + Int64(workload.random.below(Int(pause.nanoseconds)))))
             world.detach(host, attached)
         }
         return samples
@@ -61,9 +61,9 @@ struct Visibility {
     /// Others write eight times in 20 ms, and the last node leaves and joins the network all the time.
     @discardableResult
     func churn() -> Churn {
-        let world = play.world
+        let world = workload.world
         let churners = Array(world.nodes.indices.dropLast().dropFirst())
-        let junk = Churn(play: play, hosts: churners, flapper: world.nodes.count - 1, network: network)
+        let junk = Churn(workload: workload, hosts: churners, flapper: world.nodes.count - 1, network: network)
         junk.step()
         return junk
     }
@@ -71,7 +71,7 @@ struct Visibility {
 
 /// Endpoints that come and go without anybody waiting for them.
 final class Churn {
-    private let play: Play
+    private let workload: Workload
     private let hosts: [Int]
     private let flapper: Int
     private let network: String
@@ -83,9 +83,9 @@ final class Churn {
     private var isFlapping = false
     private let subnet: IPPrefix?
 
-    init(play: Play, hosts: [Int], flapper: Int, network: String) {
-        self.play = play
-        subnet = play.networks[hosts[0]][network]?.prefix
+    init(workload: Workload, hosts: [Int], flapper: Int, network: String) {
+        self.workload = workload
+        subnet = workload.networks[hosts[0]][network]?.prefix
         self.hosts = hosts
         self.flapper = flapper
         self.network = network
@@ -99,11 +99,11 @@ final class Churn {
         let host = hosts[steps % hosts.count]
         for index in 0..<8 { write(host, index) }
         if steps % 5 == 0 { flap() }
-        play.world.after(.milliseconds(20)) { [self] _ in step() }
+        workload.world.after(.milliseconds(20)) { [self] _ in step() }
     }
 
     private func write(_ host: Int, _ index: Int) {
-        let world = play.world
+        let world = workload.world
         // As many go as come, so that pools are not used up.
         if index.isMultiple(of: 2), live.count > 60 {
             let (host, attached) = live.removeFirst()
@@ -112,10 +112,10 @@ final class Churn {
             _ = world.begin(host, .releaseAddress(attached.pool, attached.address))
             return
         }
-        guard let created = play.networks[host][network] else { return }
+        guard let created = workload.networks[host][network] else { return }
         serial += 1
         // Nobody keeps a list of what is there when it stops.
-        play.uncertain.insert(World.endpointID("junk \(serial)"))
+        workload.uncertain.insert(World.endpointID("junk \(serial)"))
         world.beginAttach(host, "junk \(serial)", to: created) { [self] attached in
             if let attached { live.append((host, attached)) }
         }
@@ -125,14 +125,14 @@ final class Churn {
     private func flap() {
         guard !isFlapping else { return }
         isFlapping = true
-        let world = play.world
-        if let index = play.endpoints.firstIndex(where: { $0.host == flapper }) {
-            let (_, _, attached) = play.endpoints.remove(at: index)
+        let world = workload.world
+        if let index = workload.endpoints.firstIndex(where: { $0.host == flapper }) {
+            let (_, _, attached) = workload.endpoints.remove(at: index)
             _ = world.begin(flapper, .leave(network: attached.network, endpoint: attached.endpoint))
             _ = world.begin(flapper, .deleteEndpoint(network: attached.network, endpoint: attached.endpoint))
             _ = world.begin(flapper, .releaseAddress(attached.pool, attached.address))
             _ = world.begin(flapper, .releasePool(attached.pool))
-            play.networks[flapper][network] = nil
+            workload.networks[flapper][network] = nil
             world.begin(flapper, .deleteNetwork(attached.network)) { [self] _ in isFlapping = false }
         } else {
             serial += 1
@@ -141,10 +141,10 @@ final class Churn {
                     isFlapping = false
                     return
                 }
-                play.networks[flapper][network] = created
-                play.uncertain.insert(World.endpointID("flap \(serial)"))
+                workload.networks[flapper][network] = created
+                workload.uncertain.insert(World.endpointID("flap \(serial)"))
                 world.beginAttach(flapper, "flap \(serial)", to: created) { [self] attached in
-                    if let attached { play.endpoints.append((flapper, network, attached)) }
+                    if let attached { workload.endpoints.append((flapper, network, attached)) }
                     isFlapping = false
                 }
             }

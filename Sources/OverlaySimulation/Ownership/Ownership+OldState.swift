@@ -23,7 +23,7 @@ extension Ownership {
         let host = world.nodes[node]
         var engine = host.engine
         let life = Incarnation(epoch: engine.spokenEpoch, boot: engine.boot).life
-        return StateMark(life: life, run: host.boot, writes: engine.facts(for: host.engine.identity.id).writes)
+        return StateMark(life: life, run: host.boot, writes: engine.report(for: host.engine.identity.id).writes)
     }
 
     /// What they would hear of it first, were it started now.
@@ -135,7 +135,7 @@ extension Ownership {
 
     /// A node that was given a new epoch without having been removed goes on, with all of its containers: those that it does not know of
     /// any more too.
-    func followRebinds() {
+    func followRollbacks() {
         let newest = world.nodes[0].engine.catalogue
         for index in containers.indices where containers[index].isAdmitted {
             let identity = Identity(node: containers[index].node, epoch: containers[index].epoch)

@@ -171,8 +171,8 @@ final class Ownership {
                 world.handle(node, .restarted(id))
             }
             var engine = world.nodes[peer].engine
-            let facts = engine.facts(for: World.id(node))
-            world.handle(node, .heard(id, catalogue: facts.catalogue, digest: facts.digest, roundTrip: nil))
+            let report = engine.report(for: World.id(node))
+            world.handle(node, .heard(id, catalogue: report.catalogue, digest: report.digest, roundTrip: nil))
         }
     }
 
@@ -292,7 +292,7 @@ final class Ownership {
             indices = now
             world.checkCatalogues()
         }
-        followRebinds()
+        followRollbacks()
         var holders: [IPAddress: Container] = [:]
         for container in containers where container.isAdmitted && counts(container) {
             guard let address = container.prefix?.address else { continue }

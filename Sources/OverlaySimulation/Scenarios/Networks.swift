@@ -5,8 +5,8 @@ import OverlayModel
 /// Engines with an API: networks are made, used and removed anywhere, while daemons, engines and links fail. In the end every engine has what
 /// the cluster has, but for what a user of that engine removed there, and nothing goes on by itself.
 final class NetworkStory {
-    private let play: Play
-    private var world: World { play.world }
+    private let workload: Workload
+    private var world: World { workload.world }
     private var random: SeededGenerator
     private let names: [String]
     /// Names that users removed on a host, and did not make there again.
@@ -15,17 +15,17 @@ final class NetworkStory {
 
     private init(seed: UInt64) throws {
         random = SeededGenerator(seed: seed ^ 0x2E75)
-        play = try Play(nodes: 2 + random.below(4), seed: seed)
+        workload = try Workload(nodes: 2 + random.below(4), seed: seed)
         names = (0...random.below(3)).map { "net\($0)" }
-        play.world.engineWork = .milliseconds(Int64(random.below(100)))
-        for host in play.world.nodes.indices { play.world.startEngine(host) }
+        workload.world.engineWork = .milliseconds(Int64(random.below(100)))
+        for host in workload.world.nodes.indices { workload.world.startEngine(host) }
     }
 
-    static func run(seed: UInt64) throws -> Play {
+    static func run(seed: UInt64) throws -> Workload {
         let story = try NetworkStory(seed: seed)
         for _ in 0..<30 { story.act() }
         story.settle()
-        return story.play
+        return story.workload
     }
 
     // MARK: Acts
@@ -42,7 +42,7 @@ final class NetworkStory {
     }
 
     private func pick() -> (host: Int, name: String)? {
-        guard let host = random.pick(play.upHosts.filter { world.engines[$0]?.isUp == true }), let name = random.pick(names) else {
+        guard let host = random.pick(workload.upHosts.filter { world.engines[$0]?.isUp == true }), let name = random.pick(names) else {
             return nil
         }
         return (host, name)
@@ -80,16 +80,16 @@ final class NetworkStory {
         do {
             let attached = try world.dockerRun(host, container, on: id)
             // There may be two of a name, where one is on its way out.
-            play.endpoints.append((host, "\(name) of \(attached.pool)", attached))
+            workload.endpoints.append((host, "\(name) of \(attached.pool)", attached))
         } catch {
-            play.uncertain.insert(World.endpointID(container))
+            workload.uncertain.insert(World.endpointID(container))
         }
     }
 
     private func stop() {
-        let up = play.upHosts
-        guard let index = random.pick(play.endpoints.indices.filter { up.contains(play.endpoints[$0].host) }) else { return }
-        let (host, _, attached) = play.endpoints.remove(at: index)
+        let up = workload.upHosts
+        guard let index = random.pick(workload.endpoints.indices.filter { up.contains(workload.endpoints[$0].host) }) else { return }
+        let (host, _, attached) = workload.endpoints.remove(at: index)
         world.log("host\(host + 1): docker stop")
         world.dockerStop(host, attached)
     }
@@ -99,7 +99,7 @@ final class NetworkStory {
         let time = Interval.milliseconds(Int64(100 + random.below(random.chance(0.2) ? 20_000 : 3000)))
         switch random.below(7) {
         case 0: world.stall(host, for: time)
-        case 1, 2: play.crashDaemon(host, for: time)
+        case 1, 2: workload.crashDaemon(host, for: time)
         case 3, 4:
             guard world.engines[host]?.isUp == true else { return }
             world.log("host\(host + 1): the engine is killed")
@@ -114,14 +114,14 @@ final class NetworkStory {
     // MARK: The end
 
     private func settle() {
-        play.heal()
+        workload.heal()
         for host in world.nodes.indices where world.engines[host]?.isUp == false { world.startEngine(host) }
         // Pools of which nothing came are given up after ten minutes, and an engine that refused is asked again after one.
         world.run(for: .seconds(700))
         let made = world.engines.mapValues(\.made)
         world.run(for: .seconds(130))
         if made != world.engines.mapValues(\.made) { world.violate("P", "networks are made again and again") }
-        play.settle()
+        workload.settle()
         check()
     }
 
@@ -131,7 +131,7 @@ final class NetworkStory {
                 case .status(let status) = world.control(host, .status)
             else { return world.violate("P", "host\(host + 1) does not answer") }
             let engine = world.dockerNetworks(host)
-            let used = Set(play.endpoints.lazy.filter { $0.host == host }.map(\.attached.network))
+            let used = Set(workload.endpoints.lazy.filter { $0.host == host }.map(\.attached.network))
             for network in engine {
                 guard let id = network.id, reports.contains(where: { $0.engineID == id.text }) || problem(id, of: host, in: status)
                 else {
@@ -143,7 +143,7 @@ final class NetworkStory {
                 let isHere = report.engineID.map { id in engine.contains { $0.id?.text == id } }
                 if isHere == false { world.violate("C", "host\(host + 1) has \(report.name), which its engine has not") }
                 if report.isRemoved {
-                    let isUsed = play.endpoints.contains { endpoint in report.nodes.contains("host\(endpoint.host + 1)") }
+                    let isUsed = workload.endpoints.contains { endpoint in report.nodes.contains("host\(endpoint.host + 1)") }
                     if !isUsed { world.violate("C", "\(report.id) is removed, and \(report.nodes) have it") }
                 } else if isHere == nil, !report.name.isEmpty, declined[host]?.contains(report.name) != true,
                     !engine.contains(where: { $0.name == report.name && problem($0.id, of: host, in: status) })

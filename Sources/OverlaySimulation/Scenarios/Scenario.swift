@@ -4,9 +4,9 @@ public import OverlayModel
 public struct Scenario: Sendable {
     public let name: String
     public let summary: String
-    private let body: @Sendable (UInt64) throws -> Play
+    private let body: @Sendable (UInt64) throws -> Workload
 
-    init(_ name: String, _ summary: String, _ body: @escaping @Sendable (UInt64) throws -> Play) {
+    init(_ name: String, _ summary: String, _ body: @escaping @Sendable (UInt64) throws -> Workload) {
         self.name = name
         self.summary = summary
         self.body = body
@@ -31,10 +31,10 @@ public struct Scenario: Sendable {
     /// - Parameter traces: Whether to tell every message too.
     public func run(seed: UInt64, traces: Bool = false) -> Outcome {
         do {
-            let play = try World.$tracesAll.withValue(traces) { try body(seed) }
+            let workload = try World.$tracesAll.withValue(traces) { try body(seed) }
             return Outcome(
-                violations: play.world.violations, trace: play.world.logs, length: play.world.now - Instant(nanoseconds: 0),
-                effects: play.world.effectTrace)
+                violations: workload.world.violations, trace: workload.world.logs, length: workload.world.now - Instant(nanoseconds: 0),
+                effects: workload.world.effectTrace)
         } catch {
             return Outcome(violations: ["the scenario failed: \(error)"], trace: [], length: Interval(nanoseconds: 0))
         }

@@ -11,48 +11,48 @@ enum Storm {
         var isScarce = false
     }
 
-    static func run(_ weather: Weather, seed: UInt64) throws -> Play {
+    static func run(_ weather: Weather, seed: UInt64) throws -> Workload {
         var random = SeededGenerator(seed: seed ^ 0xACE)
         // Small clusters most of the time: they have the sharper corners.
         let span = weather.nodes.upperBound - weather.nodes.lowerBound + 1
         let nodes = weather.nodes.lowerBound + min(random.below(span), random.below(span))
-        let play = try Play(nodes: nodes, seed: seed)
+        let workload = try Workload(nodes: nodes, seed: seed)
         let names = (0...random.below(4)).map { "net\($0)" }
         if weather.isScarce {
-            play.subnets = Dictionary(
+            workload.subnets = Dictionary(
                 uniqueKeysWithValues: names.enumerated().map { ($1, IPPrefix(IPAddress(v4: 10, 9, UInt8($0), 0), length: 28)) })
         }
-        for _ in 0..<3 { play.createSomewhere(names) }
+        for _ in 0..<3 { workload.createSomewhere(names) }
         for _ in 0..<weather.acts {
-            act(play, names, weather, &random)
-            guard play.world.violations.isEmpty else { return play }
+            act(workload, names, weather, &random)
+            guard workload.world.violations.isEmpty else { return workload }
         }
-        play.heal()
-        play.settle()
-        return play
+        workload.heal()
+        workload.settle()
+        return workload
     }
 
-    private static func act(_ play: Play, _ names: [String], _ weather: Weather, _ random: inout SeededGenerator) {
+    private static func act(_ workload: Workload, _ names: [String], _ weather: Weather, _ random: inout SeededGenerator) {
         switch random.below(weather.hasFaults ? 100 : 70) {
-        case 0..<12: play.createSomewhere(names)
-        case 12..<20 where weather.isScarce: play.attachSomewhere(byName: true)
-        case 12..<34: play.attachSomewhere()
-        case 54..<56 where weather.isScarce: play.world.run(for: .seconds(Int64(60 + random.below(900))))
-        case 34..<48: play.detachSomewhere()
-        case 48..<54: play.removeSomewhere()
-        case 54..<70: play.world.run(for: .milliseconds(Int64(10 + random.below(490))))
-        default: fault(play, &random)
+        case 0..<12: workload.createSomewhere(names)
+        case 12..<20 where weather.isScarce: workload.attachSomewhere(byName: true)
+        case 12..<34: workload.attachSomewhere()
+        case 54..<56 where weather.isScarce: workload.world.run(for: .seconds(Int64(60 + random.below(900))))
+        case 34..<48: workload.detachSomewhere()
+        case 48..<54: workload.removeSomewhere()
+        case 54..<70: workload.world.run(for: .milliseconds(Int64(10 + random.below(490))))
+        default: fault(workload, &random)
         }
     }
 
-    private static func fault(_ play: Play, _ random: inout SeededGenerator) {
-        let world = play.world
+    private static func fault(_ workload: Workload, _ random: inout SeededGenerator) {
+        let world = workload.world
         let host = random.below(world.nodes.count)
         let time = Interval.milliseconds(Int64(100 + random.below(random.chance(0.2) ? 20_000 : 3000)))
         switch random.below(14) {
         case 0, 1: world.stall(host, for: time)
-        case 2, 3: play.crashDaemon(host, for: time)
-        case 4: play.crashHost(host, for: time)
+        case 2, 3: workload.crashDaemon(host, for: time)
+        case 4: workload.crashHost(host, for: time)
         case 5: world.split(random.below(world.nodes.count - 1) + 1, for: time)
         case 6: world.cutOneWay(host, random.below(world.nodes.count), for: time)
         case 7: world.cutDatagrams(of: host, for: time)

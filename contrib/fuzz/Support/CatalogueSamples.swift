@@ -66,7 +66,7 @@ public enum CatalogueSamples {
         var catalogue = Catalogue()
         func add(_ proposer: NodeID, _ command: Command) {
             let index = catalogue.index + 1
-            let entry = Entry(index: index, generation: 1, proposer: proposer, epoch: 1, sequence: index, command: command)
+            let entry = Entry(index: index, termNumber: 1, proposer: proposer, epoch: 1, sequence: index, command: command)
             catalogue.apply(entry)
             entries.append(entry)
         }
@@ -93,7 +93,7 @@ public enum CatalogueSamples {
         ].enumerated()
             .map {
                 Entry(
-                    index: catalogue.index + UInt64($0) + 1, generation: 1, proposer: $1.0, epoch: 1, sequence: 100 + UInt64($0),
+                    index: catalogue.index + UInt64($0) + 1, termNumber: 1, proposer: $1.0, epoch: 1, sequence: 100 + UInt64($0),
                     command: $1.1)
             }
     }

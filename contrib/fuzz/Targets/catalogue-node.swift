@@ -7,14 +7,14 @@ import OverlayModel
 /// A writer and a replica of the samples, and what members say to them.
 @_silgen_name("fuzzTarget") public func target() -> Target {
     let later = CatalogueSamples.endings
-    let reign = CatalogueSamples.catalogue.reign
+    let term = CatalogueSamples.catalogue.term
     var seeds: [[CatalogueMessage]] = (CatalogueSamples.entries + later).map { [.propose(epoch: 1, sequence: 500, $0.command)] }
     seeds += [
-        [.entries(after: reign, later)], [.entries(after: reign, later.reversed()), .entries(after: reign, later)],
-        [1, 15, 99].map { .fetch(after: CataloguePosition(reign: reign, index: $0)) },
+        [.entries(after: term, later)], [.entries(after: term, later.reversed()), .entries(after: term, later)],
+        [1, 15, 99].map { .fetch(after: CataloguePosition(term: term, index: $0)) },
         [.snapshot(CatalogueSamples.catalogue)], [.failed(sequence: 1)],
-        [.reign(Reign(generation: 2, writer: CatalogueSamples.other))],
-        [.outcome(sequence: 1, at: CataloguePosition(reign: reign, index: 16), .accepted)],
+        [.term(Term(number: 2, writer: CatalogueSamples.other))],
+        [.outcome(sequence: 1, at: CataloguePosition(term: term, index: 16), .accepted)],
     ]
     // Who speaks, and whether to the writer or the replica.
     return Target(seeds: seeds.flatMap { messages in (0..<4).map { who in messages.flatMap { [who] + $0.wireBytes } } }, run: run)
@@ -36,7 +36,7 @@ private func run(_ bytes: [UInt8]) {
         var effects: [CatalogueNode.Effect] = []
         try? nodes[index].receive(message.wireBytes, from: peer, now: now, into: &effects)
         if who & 4 != 0 {
-            let position = CataloguePosition(reign: nodes[index].heard, index: UInt64(who) << (who >> 2))
+            let position = CataloguePosition(term: nodes[index].heard, index: UInt64(who) << (who >> 2))
             nodes[index].learn(position, from: peer, now: now, into: &effects)
         }
         if who & 16 != 0 { _ = nodes[index].promote(now: now, into: &effects) }

@@ -19,8 +19,8 @@ import OverlayModel
     var local = LocalNetwork(id: engineNetwork, network: network, subnets: [SubnetID(1), SubnetID(2)])
     local.name = "shop"
     let leases = ["10.0.0.2", "fd00::2"].map { Lease(subnet: SubnetID(1), address: IPAddress($0)!, mac: mac) }
-    let cession = Cession(subnet: SubnetID(1), range: AddressRange(IPAddress("10.0.0.16")!))
-    let seeds = [[0] + local.wireBytes, [1] + endpoint.wireBytes, [3] + cession.wireBytes] + leases.map { [2] + $0.wireBytes }
+    let handover = Handover(subnet: SubnetID(1), range: AddressRange(IPAddress("10.0.0.16")!))
+    let seeds = [[0] + local.wireBytes, [1] + endpoint.wireBytes, [3] + handover.wireBytes] + leases.map { [2] + $0.wireBytes }
     return Target(seeds: seeds) { bytes in
         guard let kind = bytes.first else { return }
         let row = Array(bytes.dropFirst())
@@ -28,7 +28,7 @@ import OverlayModel
         case 0: roundTrip(LocalNetwork.self, row)
         case 1: roundTrip(LocalEndpoint.self, row)
         case 2: _ = roundTrip(Lease.self, row)?.storeKey
-        case 3: _ = roundTrip(Cession.self, row)?.storeKey
+        case 3: _ = roundTrip(Handover.self, row)?.storeKey
         default: break
         }
     }

@@ -7,8 +7,8 @@ private let id = NodeID(bits: 9)
 /// More than one message has updates for.
 private let peers = (100..<140).map { NodeID(bits: UInt128($0)) }
 
-private func facts(_: NodeID) -> Membership.Facts {
-    Membership.Facts(catalogue: CataloguePosition(reign: Reign(generation: 1, writer: NodeID(bits: 1)), index: 5), digest: 6)
+private func report(_: NodeID) -> Membership.PeerReport {
+    Membership.PeerReport(catalogue: CataloguePosition(term: Term(number: 1, writer: NodeID(bits: 1)), index: 5), digest: 6)
 }
 
 /// A cluster is large from so many members on that inputs can reach it.
@@ -40,7 +40,7 @@ private struct Subject {
             guard let said = try? reader.value(MembershipMessage.self) else { return nil }
             let bytes = answering(said, of: peer, kind).wireBytes
             let path: MessagePath = kind & 1 == 0 ? .datagram : .stream
-            try? node.receive(bytes, from: peer, via: path, now: now, facts: facts, into: &effects)
+            try? node.receive(bytes, from: peer, via: path, now: now, report: report, into: &effects)
         case 8: now = now + .milliseconds(Int64(which))
         case 9: now = now + .milliseconds(Int64(which) * 50)
         // Time passes as it does for a daemon, from one deadline to the next.
@@ -60,7 +60,7 @@ private struct Subject {
     }
 
     private mutating func setMembers(_ count: Int, epoch: UInt32, into effects: inout [Membership.Effect]) {
-        node.setMembers(peers.prefix(count) + [id], epoch: epoch, now: now, facts: facts, into: &effects)
+        node.setMembers(peers.prefix(count) + [id], epoch: epoch, now: now, report: report, into: &effects)
     }
 
     private func failure(_ which: UInt8) -> StreamFailure? {
@@ -72,14 +72,14 @@ private struct Subject {
     }
 
     private mutating func advance(into effects: inout [Membership.Effect]) {
-        node.advance(to: now, facts: facts, into: &effects)
+        node.advance(to: now, report: report, into: &effects)
         require(node.nextDeadline.map { $0 >= now } ?? true, "what is due was done")
         // What is due at once after that must come to an end, too.
         var again = 0
         while let next = node.nextDeadline, next <= now {
             again += 1
             require(again < 5, "no timer fires for ever")
-            node.advance(to: now, facts: facts, into: &effects)
+            node.advance(to: now, report: report, into: &effects)
         }
         for case .send(let peer, let bytes, _) in effects {
             switch (try? MembershipMessage(wire: bytes))?.body {
@@ -119,7 +119,7 @@ private struct Subject {
         require(members.isSuperset(of: node.suspicions.keys), "members alone are suspected")
         require(members.isSuperset(of: node.outbox.keys), "members alone are told")
         require(node.probes.values.allSatisfy { members.contains($0.target) }, "members alone are probed")
-        require(node.ailment <= Membership.worst, "an ailment can be told")
+        require(node.healthScore <= Membership.worst, "an healthScore can be told")
     }
 }
 
@@ -140,14 +140,14 @@ private struct Story {
     mutating func start(_ peer: NodeID, boot: UInt32, of count: UInt8) {
         others[peer] = Membership(
             node: peer, incarnation: Incarnation(epoch: 1, boot: boot), seed: UInt64(peer.bits), parameters: parameters)
-        act(peer) { $0.setMembers(peers.prefix(Int(count)) + [id], epoch: 1, now: $1, facts: facts, into: &$2) }
+        act(peer) { $0.setMembers(peers.prefix(Int(count)) + [id], epoch: 1, now: $1, report: report, into: &$2) }
         run()
     }
 
     /// One step of the node itself.
     mutating func step(_ kind: UInt8, _ which: UInt8) {
         take([kind, which])
-        for peer in others.keys.sorted() { act(peer) { $0.advance(to: $1, facts: facts, into: &$2) } }
+        for peer in others.keys.sorted() { act(peer) { $0.advance(to: $1, report: report, into: &$2) } }
         run()
     }
 
@@ -156,7 +156,7 @@ private struct Story {
     /// Says something in the place of a peer.
     mutating func say(_ peer: Int, _ body: MembershipMessage.Body, _ updates: [Update] = [], kind: UInt8 = 0) {
         let message = MembershipMessage(
-            body: body, incarnation: Incarnation(epoch: 1, boot: 1), round: 9, ailment: 1, facts: facts(id), view: 7,
+            body: body, incarnation: Incarnation(epoch: 1, boot: 1), round: 9, healthScore: 1, report: report(id), view: 7,
             updates: updates)
         take([kind, UInt8(peer)] + message.wireBytes)
     }
@@ -174,7 +174,7 @@ private struct Story {
             let next = queue.removeFirst()
             guard silent[next.to]?.contains(next.path) != true, silent[next.from]?.contains(next.path) != true else { continue }
             if next.to != id {
-                act(next.to) { try? $0.receive(next.bytes, from: next.from, via: next.path, now: $1, facts: facts, into: &$2) }
+                act(next.to) { try? $0.receive(next.bytes, from: next.from, via: next.path, now: $1, report: report, into: &$2) }
             } else if let index = peers.firstIndex(of: next.from) {
                 take([next.path == .datagram ? 0 : 1, UInt8(index)] + next.bytes)
             }

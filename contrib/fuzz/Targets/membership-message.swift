@@ -16,9 +16,9 @@ import OverlayModel
     ]
     let seeds = bodies.map {
         MembershipMessage(
-            body: $0, incarnation: incarnation, round: 9, ailment: 1,
-            facts: Membership.Facts(
-                catalogue: CataloguePosition(reign: Reign(generation: 1, writer: NodeID(bits: 1)), index: 5), digest: 6, writes: 3),
+            body: $0, incarnation: incarnation, round: 9, healthScore: 1,
+            report: Membership.PeerReport(
+                catalogue: CataloguePosition(term: Term(number: 1, writer: NodeID(bits: 1)), index: 5), digest: 6, writes: 3),
             view: 7, run: 8, heard: StateMark(life: incarnation.life, run: 9, writes: 2), updates: updates)
     }
     return Target(seeds: seeds.map(\.wireBytes)) { roundTrip(MembershipMessage.self, $0) }

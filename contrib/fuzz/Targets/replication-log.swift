@@ -163,18 +163,18 @@ private struct Subject {
                 require(node.endpoints(of: peer, on: network) == told, "the endpoints were told")
             }
             guard let logs = node.networks[network] else { continue }
-            let view = logs.remotes.reduce(Mixer.position(of: id, logs.own.position)) {
-                $0 ^ ($1.value.log.map { [owner = $1.key] log in Mixer.position(of: owner, log.position) } ?? 0)
+            let view = logs.remotes.reduce(SplitMix.position(of: id, logs.own.position)) {
+                $0 ^ ($1.value.log.map { [owner = $1.key] log in SplitMix.position(of: owner, log.position) } ?? 0)
             }
             require(view == logs.view, "the view is of all logs")
         }
         for peer in peers {
             let digest = node.networks.reduce(0 as UInt64) {
-                $0 ^ ($1.value.subscribers[peer] == nil ? 0 : Mixer.view($1.value.view, of: $1.key))
+                $0 ^ ($1.value.subscribers[peer] == nil ? 0 : SplitMix.view($1.value.view, of: $1.key))
             }
             require(node.digest(with: peer) == digest, "the digest is of all networks shared")
         }
-        let held = node.networks.values.flatMap { $0.remotes.values }.reduce(0) { $0 + ($1.chase?.held.count ?? 0) }
+        let held = node.networks.values.flatMap { $0.remotes.values }.reduce(0) { $0 + ($1.catchUp?.held.count ?? 0) }
         require(node.held == held, "all batches held are counted")
     }
 }

@@ -3,7 +3,7 @@ import OverlayCrypto
 import OverlayModel
 
 /// The member's side of joins: who is in the middle of one, and who tried too often.
-struct JoinDesk {
+struct JoinAcceptor {
     /// What a frame comes to.
     enum Step {
         case answer([UInt8], isLast: Bool)

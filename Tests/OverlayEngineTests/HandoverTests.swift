@@ -6,7 +6,7 @@ import OverlaySimulation
 import Testing
 
 /// How addresses go from host to host.
-@Suite struct CessionTests {
+@Suite struct HandoverTests {
     private static func subnet(_ text: String) throws -> IPPrefix { try #require(IPPrefix(text)) }
 
     /// Hosts with one network of a subnet, nothing attached.
@@ -34,7 +34,7 @@ import Testing
         #expect(Self.blocks(world, of: 2).contains(AddressRange(wanted)))
         #expect(!Self.blocks(world, of: 1).contains { $0.contains(wanted) })
         world.run(for: .seconds(1))
-        #expect(world.nodes[1].rows[.ceded, default: [:]].isEmpty)
+        #expect(world.nodes[1].rows[.handover, default: [:]].isEmpty)
         #expect(Set(world.nodes.map(\.engine.catalogue)).count == 1)
 
         // And back again, once it is free.
@@ -156,7 +156,7 @@ import Testing
         world.run(for: .seconds(13 * 60))
         let blocks = Self.blocks(world, of: 1)
         #expect(blocks.count <= 2 && blocks.contains { $0.contains(all[0].address) }, "\(blocks)")
-        #expect(world.nodes[1].rows[.ceded, default: [:]].isEmpty)
+        #expect(world.nodes[1].rows[.handover, default: [:]].isEmpty)
         #expect(Set(world.nodes.map(\.engine.catalogue)).count == 1)
     }
 
@@ -182,7 +182,7 @@ import Testing
         #expect(answer != nil)
         try world.restart(1)
         world.run(for: .seconds(15))
-        #expect(world.nodes[1].rows[.ceded, default: [:]].isEmpty)
+        #expect(world.nodes[1].rows[.handover, default: [:]].isEmpty)
         var seen: Set<IPAddress> = [first.address]
         if case .address(let prefix) = answer { #expect(seen.insert(prefix.address).inserted) }
         for number in 0..<8 {

@@ -11,7 +11,7 @@ import OverlayReplication
 extension Engine {
     /// For so long after its start a node waits for a word of what others heard of it.
     static let assurancePause = Interval.seconds(1)
-    static let rebindRetry = Interval.seconds(1)
+    static let rollbackRetry = Interval.seconds(1)
     /// More than this above what is known here, nobody has seen: a member made it up.
     static let plausibleBoots: UInt32 = 1 << 16
     static let plausibleEpochs: UInt32 = 1 << 8
@@ -23,10 +23,10 @@ extension Engine {
     static let bootKey = Array("boot".utf8)
     static let writesKey = Array("writes".utf8)
     static let assuredKey = Array("assured".utf8)
-    static let rebindKey = Array("rebind".utf8)
+    static let rollbackKey = Array("rebind".utf8)
     static let interrupted = "it was found so before the last start"
 
-    struct Rebind: Sendable {
+    struct Rollback: Sendable {
         /// The epoch to come.
         var epoch: UInt32
         var boot: UInt32 = 0
@@ -47,7 +47,7 @@ extension Engine {
     }
 
     /// Is the state known to be an old copy?
-    public var isStateOld: Bool { rebind != nil }
+    public var isStateOld: Bool { rollback != nil }
 
     func checkState() throws(DriverError) {
         guard isStateOld else { return }
@@ -100,7 +100,7 @@ extension Engine {
         if writes > toldWrites { closingStores.insert(store([.delete(.node, key: Self.assuredKey)])) }
         if isReady {
             proposeClosing()
-            proposeCessions()
+            proposeHandovers()
         }
         let waiting = assuranceWaiters.sorted { $0.value < $1.value }
         assuranceWaiters = []
@@ -111,32 +111,32 @@ extension Engine {
     mutating func checkOwnLife() {
         guard let known = catalogue.members[identity.id] else { return }
         if catalogueNode.isSessionAhead { stateIsOld("the catalogue has proposals of this node that it did not make") }
-        let isNews = rebind.map { !$0.isAdmitted && known.epoch >= $0.epoch } ?? (known.epoch > epoch)
+        let isNews = rollback.map { !$0.isAdmitted && known.epoch >= $0.epoch } ?? (known.epoch > epoch)
         if isNews { stateIsOld("the catalogue has it in epoch \(known.epoch)") }
     }
 
     mutating func stateIsOld(_ why: String, seen: StateMark = .none) {
-        guard rules.contains(.rebinding), let known = catalogue.members[identity.id] else { return }
+        guard rules.contains(.rollbackDetection), let known = catalogue.members[identity.id] else { return }
         guard seen.boot <= boot + Self.plausibleBoots, seen.epoch <= max(epoch, known.epoch) + Self.plausibleEpochs,
             seen.writes <= writes + Self.plausibleWrites
         else { return }
         let seenBoot = max(boot, seen.boot, catalogueNode.isSessionAhead ? catalogueNode.sessionBoot : 0)
         let seenEpoch = max(epoch, known.epoch, seen.epoch)
-        if let rebind {
-            let isCovered = seenBoot < rebind.boot && seenEpoch < rebind.epoch && seen.writes <= writes
+        if let rollback {
+            let isCovered = seenBoot < rollback.boot && seenEpoch < rollback.epoch && seen.writes <= writes
             // As often as somebody says so, but not at every word.
-            guard !isCovered, rebind.since.map({ now - $0 >= Self.rebindRetry }) ?? true else { return }
+            guard !isCovered, rollback.since.map({ now - $0 >= Self.rollbackRetry }) ?? true else { return }
         }
         log(
             .error,
             "the state of this node is an old copy, restored from a backup or a snapshot; it hands out no address until the "
                 + "catalogue has given it a new epoch", ["reason": why])
-        var new = Rebind(epoch: seenEpoch + 1, why: why)
+        var new = Rollback(epoch: seenEpoch + 1, why: why)
         new.boot = min(seenBoot, Self.lastBoot - 1) + 1
         new.since = now
-        rebind = new
+        rollback = new
         writes = max(writes, seen.writes)
-        storeRebind()
+        storeRollback()
         for (id, request) in requests.sorted(by: { $0.key.value < $1.key.value }) {
             switch request.call {
             case .driver(.requestAddress(let call)):
@@ -153,76 +153,76 @@ extension Engine {
     // MARK: A new epoch
 
     /// First here, durably: whatever happens, no life below this one begins any more.
-    private mutating func storeRebind() {
-        guard let new = rebind else { return }
+    private mutating func storeRollback() {
+        guard let new = rollback else { return }
         let stored = store([
             .put(.node, key: Self.epochKey, value: new.epoch.wireBytes),
             .put(.node, key: Self.bootKey, value: new.boot.wireBytes),
-            .put(.node, key: Self.rebindKey, value: []),
+            .put(.node, key: Self.rollbackKey, value: []),
         ])
-        rebind?.isStored = false
-        rebind?.storing = stored
+        rollback?.isStored = false
+        rollback?.storing = stored
     }
 
-    mutating func rebindStored(_ effect: EffectID, isStored: Bool) {
-        if rebind?.storing == effect {
-            rebind?.storing = nil
-            guard isStored, let new = rebind else {
-                rebind?.proposeAt = now + Self.rebindRetry
+    mutating func rollbackStored(_ effect: EffectID, isStored: Bool) {
+        if rollback?.storing == effect {
+            rollback?.storing = nil
+            guard isStored, let new = rollback else {
+                rollback?.proposeAt = now + Self.rollbackRetry
                 return
             }
-            rebind?.isStored = true
+            rollback?.isStored = true
             boot = max(boot, new.boot)
             // In a lower one nobody would listen.
             spokenEpoch = max(spokenEpoch, new.epoch)
             effects.append(.raiseBoot(boot))
             withCatalogue { [epoch, boot] in $0.setLife(epoch: epoch, boot: boot, into: &$1) }
             beginLife()
-            proposeRebind()
-        } else if rebind?.finishing == effect {
-            rebind?.finishing = nil
-            if isStored { rebound() } else { rebind?.proposeAt = now + Self.rebindRetry }
+            proposeNewEpoch()
+        } else if rollback?.finishing == effect {
+            rollback?.finishing = nil
+            if isStored { endRollback() } else { rollback?.proposeAt = now + Self.rollbackRetry }
         }
     }
 
-    mutating func proposeRebind() {
-        rebind?.proposeAt = nil
-        guard let new = rebind, new.storing == nil, let known = catalogue.members[identity.id] else { return }
-        guard !new.isAdmitted else { return finishRebind() }
+    mutating func proposeNewEpoch() {
+        rollback?.proposeAt = nil
+        guard let new = rollback, new.storing == nil, let known = catalogue.members[identity.id] else { return }
+        guard !new.isAdmitted else { return finishRollback() }
         guard new.isStored, known.epoch < new.epoch else {
             // Begun before the last start, or somebody has this epoch by now.
-            rebind?.epoch = max(new.epoch, known.epoch + 1)
-            rebind?.boot = max(new.boot, min(boot, Self.lastBoot - 1) + 1)
-            rebind?.since = now
-            return storeRebind()
+            rollback?.epoch = max(new.epoch, known.epoch + 1)
+            rollback?.boot = max(new.boot, min(boot, Self.lastBoot - 1) + 1)
+            rollback?.since = now
+            return storeRollback()
         }
-        let isProposed = proposals.values.contains { if case .rebind = $0 { true } else { false } }
+        let isProposed = proposals.values.contains { if case .rollback = $0 { true } else { false } }
         guard !isProposed, !isWriterAway else {
-            rebind?.proposeAt = now + Self.rebindRetry
+            rollback?.proposeAt = now + Self.rollbackRetry
             return
         }
         var member = member
         member.epoch = new.epoch
         // In the name of whoever the catalogue knows; what the old epoch has under way is void from then on.
         withCatalogue { [boot] in $0.setLife(epoch: known.epoch, boot: boot, into: &$1) }
-        propose(.admit(member), for: .rebind, deadline: now + Self.proposalBudget)
+        propose(.admit(member), for: .rollback, deadline: now + Self.proposalBudget)
     }
 
-    mutating func rebindSettled(_ outcome: CatalogueNode.Outcome) {
-        guard let new = rebind else { return }
+    mutating func rollbackSettled(_ outcome: CatalogueNode.Outcome) {
+        guard let new = rollback else { return }
         if case .decided(.accepted) = outcome, catalogue.members[identity.id]?.epoch == new.epoch {
-            rebind?.isAdmitted = true
-            return finishRebind()
+            rollback?.isAdmitted = true
+            return finishRollback()
         }
         if case .decided(.refused(let refusal)) = outcome {
             log(.error, "the cluster gives this node no new epoch", ["reason": refusal.message])
         }
-        rebind?.proposeAt = now + Self.rebindRetry
+        rollback?.proposeAt = now + Self.rollbackRetry
     }
 
     /// The blocks are this node's as before, in the new epoch. What of them no known container has is nobody's to hand out.
-    mutating func finishRebind() {
-        guard let new = rebind, new.isAdmitted, new.finishing == nil, isReady else { return }
+    mutating func finishRollback() {
+        guard let new = rollback, new.isAdmitted, new.finishing == nil, isReady else { return }
         for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where !endpoint.hasPort || !isOwn(endpoint) {
             if endpoint.hasPort {
                 log(
@@ -232,16 +232,16 @@ extension Engine {
             _ = removeEndpoint(endpoint)
         }
         // Given up long ago perhaps, and taken again since.
-        for cession in cessions.keys { pools[cession.subnet]?.endCession(cession.range) }
-        cessions = [:]
-        cessionStores = [:]
-        var rows: [StoreWrite] = [.clear(.lease), .clear(.ceded), .clear(.setAside), .delete(.node, key: Self.rebindKey)]
+        for handover in handovers.keys { pools[handover.subnet]?.endHandover(handover.range) }
+        handovers = [:]
+        handoverStores = [:]
+        var rows: [StoreWrite] = [.clear(.lease), .clear(.handover), .clear(.quarantine), .delete(.node, key: Self.rollbackKey)]
         rows += inheritedClosing.sorted().map { .delete(.closing, key: $0.wireBytes) }
         closing.subtract(inheritedClosing)
         removing.subtract(inheritedClosing)
         inheritedClosing = []
         followSubnets()
-        setAside = [:]
+        quarantined = [:]
         for id in pools.keys.sorted() {
             let network = catalogue.network(holding: id)?.id
             let used = Set(endpoints.values.lazy.filter { $0.network == network }.flatMap(\.addresses))
@@ -253,14 +253,14 @@ extension Engine {
             let leased = leases.map { AddressRange($0.address) }
             let blocks = catalogue.subnet(id)?.blocks(of: identity.id) ?? []
             for range in blocks.flatMap({ $0.subtracting(leased) }) {
-                let addresses = Cession(subnet: id, range: range)
-                setAside[id, default: []].insert(range)
-                pools[id]?.cede(range)
-                rows.append(.put(.setAside, key: addresses.storeKey, value: addresses.wireBytes))
+                let addresses = Handover(subnet: id, range: range)
+                quarantined[id, default: []].insert(range)
+                pools[id]?.handOver(range)
+                rows.append(.put(.quarantine, key: addresses.storeKey, value: addresses.wireBytes))
             }
         }
         let stored = store(rows)
-        rebind?.finishing = stored
+        rollback?.finishing = stored
     }
 
     /// Are its addresses of this node's blocks? One that came back with its machine's snapshot may have ended long ago, and its address be
@@ -272,15 +272,15 @@ extension Engine {
         }
     }
 
-    private mutating func rebound() {
-        guard let new = rebind else { return }
-        rebind = nil
+    private mutating func endRollback() {
+        guard let new = rollback else { return }
+        rollback = nil
         epoch = new.epoch
         withCatalogue { [boot] in $0.setLife(epoch: new.epoch, boot: boot, into: &$1) }
         if Incarnation(epoch: spokenEpoch, boot: boot).life != replication.life { beginLife() }
         log(
             .warning, "this node goes on in a new epoch; addresses that may be in use by containers it does not know are set aside",
-            ["epoch": "\(epoch)", "addresses": setAsideText.joined(separator: "; ")])
+            ["epoch": "\(epoch)", "addresses": quarantineText.joined(separator: "; ")])
         assure()
         proposeClosing()
         for id in pools.keys.sorted() where networks.values.contains(where: { $0.subnets.contains(id) }) { prefetchBlock(of: id) }
@@ -309,24 +309,24 @@ extension Engine {
     // MARK: Set aside
 
     /// Whoever gives such an address back knows that nobody has it.
-    mutating func endSettingAside(_ address: IPAddress, of id: SubnetID) -> Set<EffectID> {
-        guard let range = setAside[id]?.first(where: { $0.contains(address) }) else { return [] }
+    mutating func endQuarantine(_ address: IPAddress, of id: SubnetID) -> Set<EffectID> {
+        guard let range = quarantined[id]?.first(where: { $0.contains(address) }) else { return [] }
         let rest = range.subtracting([AddressRange(address)])
-        setAside[id]?.remove(range)
-        setAside[id]?.formUnion(rest)
-        if setAside[id]?.isEmpty == true { setAside[id] = nil }
-        pools[id]?.endCession(range)
-        for part in rest { pools[id]?.cede(part) }
-        var rows: [StoreWrite] = [.delete(.setAside, key: Cession(subnet: id, range: range).storeKey)]
-        for part in rest.map({ Cession(subnet: id, range: $0) }) {
-            rows.append(.put(.setAside, key: part.storeKey, value: part.wireBytes))
+        quarantined[id]?.remove(range)
+        quarantined[id]?.formUnion(rest)
+        if quarantined[id]?.isEmpty == true { quarantined[id] = nil }
+        pools[id]?.endHandover(range)
+        for part in rest { pools[id]?.handOver(part) }
+        var rows: [StoreWrite] = [.delete(.quarantine, key: Handover(subnet: id, range: range).storeKey)]
+        for part in rest.map({ Handover(subnet: id, range: $0) }) {
+            rows.append(.put(.quarantine, key: part.storeKey, value: part.wireBytes))
         }
         return [store(rows)]
     }
 
     /// How many addresses, and of which networks.
-    var setAsideText: [String] {
-        setAside.sorted { $0.key < $1.key }.map { id, ranges in
+    var quarantineText: [String] {
+        quarantined.sorted { $0.key < $1.key }.map { id, ranges in
             let count = ranges.reduce(UInt128(0)) { $0 + $1.count }
             return "\(count) of network \(catalogue.network(holding: id)?.title ?? "\(id)")"
         }

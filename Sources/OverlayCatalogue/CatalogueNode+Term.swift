@@ -2,8 +2,8 @@ public import OverlayModel
 
 /// How a node becomes the writer, and how all others come to follow it.
 extension CatalogueNode {
-    /// How far ahead of what is known a generation may be. Nobody promotes that often; no liar is to use up the numbers.
-    static let generationsAhead: UInt64 = 1 << 20
+    /// How far ahead of what is known a term may be. Nobody promotes that often; no liar is to use up the numbers.
+    static let termsAhead: UInt64 = 1 << 20
 
     // MARK: Promotion
 
@@ -24,8 +24,8 @@ extension CatalogueNode {
         // Of a writer whose state was of the past.
         abandon(into: &effects)
         let entry = Entry(
-            index: catalogue.index + 1, generation: heard.generation < Limits.counter ? heard.generation + 1 : heard.generation,
-            proposer: node, epoch: epoch, sequence: takeSequence(), command: .promote(after: catalogue.reign))
+            index: catalogue.index + 1, termNumber: heard.number < Limits.counter ? heard.number + 1 : heard.number,
+            proposer: node, epoch: epoch, sequence: takeSequence(), command: .promote(after: catalogue.term))
         var next = catalogue
         let result = next.apply(entry)
         guard case .accepted = result else {
@@ -56,10 +56,10 @@ extension CatalogueNode {
 
     // MARK: Hearing of it
 
-    /// Somebody knows of this reign. Where it is greater than what this node knows, it commits nothing in its own any more.
-    mutating func hear(_ reign: Reign, from peer: NodeID, now: Instant, into effects: inout [Effect]) {
-        guard catalogue.cluster != nil, reign > heard, reign.generation - heard.generation <= Self.generationsAhead else { return }
-        heard = reign
+    /// Somebody knows of this term. Where it is greater than what this node knows, it commits nothing in its own any more.
+    mutating func hear(_ term: Term, from peer: NodeID, now: Instant, into effects: inout [Effect]) {
+        guard catalogue.cluster != nil, term > heard, term.number - heard.number <= Self.termsAhead else { return }
+        heard = term
         known = 0
         isBehind = false
         abandon(into: &effects)
@@ -68,8 +68,8 @@ extension CatalogueNode {
             let refusal = Refusal(.conflict, "another node was promoted at the same time; this one follows it")
             effects.append(.outcome(id, .decided(.refused(refusal))))
         }
-        effects.append(.store(token: nil, [.put(.catalogueSnapshot, key: Self.heardKey, value: reign.wireBytes)]))
-        effects.append(.heard(reign))
+        effects.append(.store(token: nil, [.put(.catalogueSnapshot, key: Self.heardKey, value: term.wireBytes)]))
+        effects.append(.heard(term))
         source = canAskWriter ? nil : peer
         // A follower that has missed nothing gets the promotion itself, pushed to all; where that is what told it, it is applied next.
         fetchAt = now + Self.firstRetry
@@ -97,30 +97,30 @@ extension CatalogueNode {
     /// Asks a peer for what it has more than this node: the writer, whose task that is, is away.
     public mutating func catchUp(with peer: NodeID, at position: CataloguePosition, now: Instant, into effects: inout [Effect]) {
         guard catalogue.cluster != nil, peer != node, position > catalogue.position, promotion == nil else { return }
-        hear(position.reign, from: peer, now: now, into: &effects)
+        hear(position.term, from: peer, now: now, into: &effects)
         source = peer
-        if position.reign == heard { known = max(known, min(position.index, Limits.counter)) }
+        if position.term == heard { known = max(known, min(position.index, Limits.counter)) }
         fetch(now: now, into: &effects)
     }
 
-    /// The reign of the entry at an index that ``log`` has the next one of.
-    func reign(at index: UInt64) -> Reign {
+    /// The term of the entry at an index that ``log`` has the next one of.
+    func term(at index: UInt64) -> Term {
         for entry in log where entry.index > index {
             if case .promote(let last) = entry.command { return last }
         }
-        return catalogue.reign
+        return catalogue.term
     }
 
     mutating func take(_ snapshot: Catalogue, from peer: NodeID, now: Instant, into effects: inout [Effect]) {
         guard let cluster = catalogue.cluster, snapshot.cluster?.id == cluster.id, snapshot.position > catalogue.position,
-            promotion == nil, !isWriter || isBehind || snapshot.reign > heard
+            promotion == nil, !isWriter || isBehind || snapshot.term > heard
         else { return }
-        let reign = snapshot.reign
-        let isWriters = reign >= heard && (peer == reign.writer || catalogue.members[reign.writer] == nil)
+        let term = snapshot.term
+        let isWriters = term >= heard && (peer == term.writer || catalogue.members[term.writer] == nil)
         guard isWriters || peer == source else { return }
-        hear(reign, from: peer, now: now, into: &effects)
-        guard reign <= heard else { return }
-        let isOther = reign != catalogue.reign
+        hear(term, from: peer, now: now, into: &effects)
+        guard term <= heard else { return }
+        let isOther = term != catalogue.term
         replace(snapshot, into: &effects)
         markOwnPast()
         fetchAt = nil
@@ -131,9 +131,9 @@ extension CatalogueNode {
 }
 
 extension Entry {
-    /// The reign that it is of, when it follows one of that reign; nil when it cannot follow such a one.
-    func reign(after last: Reign) -> Reign? {
-        guard case .promote(last) = command else { return generation == last.generation ? last : nil }
-        return generation > last.generation ? Reign(generation: generation, writer: proposer) : nil
+    /// The term that it is of, when it follows one of that term; nil when it cannot follow such a one.
+    func term(after last: Term) -> Term? {
+        guard case .promote(last) = command else { return termNumber == last.number ? last : nil }
+        return termNumber > last.number ? Term(number: termNumber, writer: proposer) : nil
     }
 }

@@ -4,7 +4,7 @@ import OverlayEngine
 public import OverlayModel
 
 /// A world with what its engines made in it: the networks and endpoints that are to be found again at the end.
-public final class Play {
+public final class Workload {
     public let world: World
     /// What each node's engine has: networks by name.
     var networks: [[String: World.Created]]

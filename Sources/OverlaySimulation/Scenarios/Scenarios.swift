@@ -39,68 +39,68 @@ extension Scenario {
         Scenario("large", "10 000 endpoints on one host, one reader stopped, loss (§7.2.20)", large),
     ]
 
-    private static func nodes(_ play: Play) -> [Int] { Array(play.world.nodes.indices) }
+    private static func nodes(_ workload: Workload) -> [Int] { Array(workload.world.nodes.indices) }
 
-    private static func make(_ seed: UInt64, _ sizes: ClosedRange<Int>, networks: [String] = ["net"]) throws -> Play {
+    private static func make(_ seed: UInt64, _ sizes: ClosedRange<Int>, networks: [String] = ["net"]) throws -> Workload {
         var random = SeededGenerator(seed: seed ^ 0xBEEF)
-        let play = try Play(nodes: sizes.lowerBound + random.below(sizes.count), seed: seed)
-        for name in networks { try play.open(name, on: nodes(play)) }
-        play.world.run(for: .milliseconds(500))
-        return play
+        let workload = try Workload(nodes: sizes.lowerBound + random.below(sizes.count), seed: seed)
+        for name in networks { try workload.open(name, on: nodes(workload)) }
+        workload.world.run(for: .milliseconds(500))
+        return workload
     }
 
     // MARK: moby's
 
-    private static func convergence(seed: UInt64) throws -> Play {
+    private static func convergence(seed: UInt64) throws -> Workload {
         var random = SeededGenerator(seed: seed)
         let size = [2, 3, 5, 10, 25][random.below(5)]
-        let play = try Play(nodes: size, seed: seed)
-        let world = play.world
+        let workload = try Workload(nodes: size, seed: seed)
+        let world = workload.world
         let last = size - 1
-        try play.open("net", on: 0..<last)
-        play.world.run(for: .seconds(1))
+        try workload.open("net", on: 0..<last)
+        workload.world.run(for: .seconds(1))
         // One network hop, with what the disk and the kernel take.
         let bound = Interval.milliseconds(5)
         let host = random.below(last)
-        try play.attach(host, "net")
+        try workload.attach(host, "net")
         world.expectConvergence(within: bound, "create")
-        play.detach(at: random.below(play.endpoints.count))
+        workload.detach(at: random.below(workload.endpoints.count))
         world.expectConvergence(within: bound, "delete")
         // The last one joins, and writes in the same instant.
-        play.networks[last]["net"] = try world.createNetwork(last, "net")
-        try play.attach(last, "net")
+        workload.networks[last]["net"] = try world.createNetwork(last, "net")
+        try workload.attach(last, "net")
         world.expectConvergence(within: .milliseconds(50), "write after join")
-        while let index = play.endpoints.firstIndex(where: { $0.host == last }) { play.detach(at: index) }
+        while let index = workload.endpoints.firstIndex(where: { $0.host == last }) { workload.detach(at: index) }
         world.expectConvergence(within: bound, "leave")
-        if let created = play.networks[last].removeValue(forKey: "net") { world.removeNetwork(last, created) }
+        if let created = workload.networks[last].removeValue(forKey: "net") { world.removeNetwork(last, created) }
         world.expectConvergence(within: .milliseconds(50), "removal")
-        return play
+        return workload
     }
 
-    private static func churn(seed: UInt64) throws -> Play {
+    private static func churn(seed: UInt64) throws -> Workload {
         var random = SeededGenerator(seed: seed)
         let size = [3, 5, 10, 25][random.below(4)]
         let run = try Visibility(nodes: size, seed: seed, without: [size - 1])
         let churn = run.churn()
-        run.play.world.network.loss = [0, 0.02][random.below(2)]
-        run.play.world.run(for: .seconds(10))
+        run.workload.world.network.loss = [0, 0.02][random.below(2)]
+        run.workload.world.run(for: .seconds(10))
         churn.stop()
-        run.play.world.heal()
-        run.play.world.run(for: .milliseconds(100))
-        run.play.settle(within: .seconds(2))
-        return run.play
+        run.workload.world.heal()
+        run.workload.world.run(for: .milliseconds(100))
+        run.workload.settle(within: .seconds(2))
+        return run.workload
     }
 
-    private static func islands(seed: UInt64) throws -> Play {
-        let play = try make(seed, 3...8)
-        let world = play.world
+    private static func islands(seed: UInt64) throws -> Workload {
+        let workload = try make(seed, 3...8)
+        let world = workload.world
         var random = SeededGenerator(seed: seed)
-        let down = Array(nodes(play).prefix(nodes(play).count - 2))
+        let down = Array(nodes(workload).prefix(nodes(workload).count - 2))
         for host in down {
             if random.chance(0.5) {
-                play.crashDaemon(host, for: .seconds(100_000))
+                workload.crashDaemon(host, for: .seconds(100_000))
             } else {
-                play.crashHost(host, for: .seconds(100_000))
+                workload.crashHost(host, for: .seconds(100_000))
             }
             world.run(for: .milliseconds(Int64(random.below(2000))))
         }
@@ -109,61 +109,61 @@ extension Scenario {
             try world.restart(host)
             world.run(for: .milliseconds(Int64(random.below(300))))
         }
-        play.settle(within: .seconds(5))
-        return play
+        workload.settle(within: .seconds(5))
+        return workload
     }
 
-    private static func failedNodeRestored(seed: UInt64) throws -> Play {
-        let play = try make(seed, 2...8)
-        let world = play.world
+    private static func failedNodeRestored(seed: UInt64) throws -> Workload {
+        let workload = try make(seed, 2...8)
+        let world = workload.world
         var random = SeededGenerator(seed: seed)
-        let owner = random.below(nodes(play).count)
-        for _ in 0..<5 { try play.attach(owner, "net") }
+        let owner = random.below(nodes(workload).count)
+        for _ in 0..<5 { try workload.attach(owner, "net") }
         world.expectConvergence(within: .milliseconds(50), "before")
-        let rows = nodes(play).map { world.kernel($0)?.forwarding }
-        world.split([owner], nodes(play).filter { $0 != owner })
+        let rows = nodes(workload).map { world.kernel($0)?.forwarding }
+        world.split([owner], nodes(workload).filter { $0 != owner })
         world.run(for: .seconds(Int64(5 + random.below(600))))
         // Time passes, and nothing of it is withdrawn.
-        for host in nodes(play) where world.kernel(host)?.forwarding != rows[host] {
+        for host in nodes(workload) where world.kernel(host)?.forwarding != rows[host] {
             world.violate("C", "host\(host + 1) lost rows while host\(owner + 1) was away")
         }
-        for _ in 0..<random.below(5) { play.attempt { try play.attach(owner, "net") } }
-        if let index = play.endpoints.firstIndex(where: { $0.host == owner }) { play.detach(at: index) }
+        for _ in 0..<random.below(5) { workload.attempt { try workload.attach(owner, "net") } }
+        if let index = workload.endpoints.firstIndex(where: { $0.host == owner }) { workload.detach(at: index) }
         world.heal()
-        play.settle(within: .milliseconds(2500))
-        return play
+        workload.settle(within: .milliseconds(2500))
+        return workload
     }
 
-    private static func leaveRejoin(seed: UInt64) throws -> Play {
-        let play = try make(seed, 3...10, networks: ["a", "b"])
-        let world = play.world
+    private static func leaveRejoin(seed: UInt64) throws -> Workload {
+        let workload = try make(seed, 3...10, networks: ["a", "b"])
+        let world = workload.world
         var random = SeededGenerator(seed: seed)
         world.network.jitter = .milliseconds(Int64(1 + random.below(100)))
         world.network.duplication = 0.1
         world.network.loss = [0, 0.05, 0.2][random.below(3)]
         for _ in 0..<15 {
-            let host = random.below(nodes(play).count)
+            let host = random.below(nodes(workload).count)
             let name = ["a", "b"][random.below(2)]
-            while let index = play.endpoints.firstIndex(where: { $0.host == host && $0.network == name }) { play.detach(at: index) }
-            if let created = play.networks[host].removeValue(forKey: name) { world.removeNetwork(host, created) }
+            while let index = workload.endpoints.firstIndex(where: { $0.host == host && $0.network == name }) { workload.detach(at: index) }
+            if let created = workload.networks[host].removeValue(forKey: name) { world.removeNetwork(host, created) }
             if random.chance(0.5) { world.run(for: .milliseconds(Int64(random.below(100)))) }
-            play.attempt {
-                play.networks[host][name] = try world.createNetwork(host, name)
-                try play.attach(host, name)
+            workload.attempt {
+                workload.networks[host][name] = try world.createNetwork(host, name)
+                try workload.attach(host, name)
             }
         }
-        play.heal()
-        play.settle()
-        return play
+        workload.heal()
+        workload.settle()
+        return workload
     }
 
     // MARK: The fault list
 
-    private static func split(seed: UInt64) throws -> Play {
-        let play = try make(seed, 2...12)
-        let world = play.world
+    private static func split(seed: UInt64) throws -> Workload {
+        let workload = try make(seed, 2...12)
+        let world = workload.world
         var random = SeededGenerator(seed: seed)
-        let count = nodes(play).count
+        let count = nodes(workload).count
         let length = Interval.seconds([1, 3, 10, 60, 600][random.below(5)])
         switch random.below(3) {
         case 0: world.split(1)
@@ -173,23 +173,23 @@ extension Scenario {
         let end = world.now + length
         for _ in 0..<8 where world.now < end {
             switch random.below(4) {
-            case 0, 1: play.attachSomewhere()
-            case 2: play.detachSomewhere()
-            default: play.createSomewhere(["other", "third"])
+            case 0, 1: workload.attachSomewhere()
+            case 2: workload.detachSomewhere()
+            default: workload.createSomewhere(["other", "third"])
             }
             world.run(for: .milliseconds(Int64(random.below(300))))
         }
         if world.now < end { world.run(until: end) }
         world.heal()
-        play.settle()
-        return play
+        workload.settle()
+        return workload
     }
 
-    private static func oneWay(seed: UInt64) throws -> Play {
-        let play = try make(seed, 3...8)
-        let world = play.world
+    private static func oneWay(seed: UInt64) throws -> Workload {
+        let workload = try make(seed, 3...8)
+        let world = workload.world
         var random = SeededGenerator(seed: seed)
-        let count = nodes(play).count
+        let count = nodes(workload).count
         switch random.below(3) {
         case 0:
             world.cutOneWay(random.below(count), random.below(count))
@@ -197,7 +197,7 @@ extension Scenario {
         case 1:
             let host = random.below(count)
             for _ in 0..<3 {
-                for other in nodes(play) where other != host { world.cutOneWay(other, host, for: .seconds(20)) }
+                for other in nodes(workload) where other != host { world.cutOneWay(other, host, for: .seconds(20)) }
                 world.run(for: .seconds(40))
             }
         default:
@@ -205,42 +205,42 @@ extension Scenario {
             world.split([0], [1])
             world.run(for: .seconds(5))
             for _ in 0..<6 {
-                play.attachSomewhere()
+                workload.attachSomewhere()
                 world.run(for: .milliseconds(500))
             }
             // What the one makes, the other learns through the rest.
             world.expectConvergence(within: .seconds(5), letter: "C", "with a node in the middle")
-            if !world.agree(nodes(play)) { world.violate("F", "views differ although each is reached by somebody") }
+            if !world.agree(nodes(workload)) { world.violate("F", "views differ although each is reached by somebody") }
         }
         world.heal()
-        play.settle()
-        return play
+        workload.settle()
+        return workload
     }
 
-    private static func loss(seed: UInt64) throws -> Play {
-        let play = try make(seed, 2...12)
-        let world = play.world
+    private static func loss(seed: UInt64) throws -> Workload {
+        let workload = try make(seed, 2...12)
+        let world = workload.world
         var random = SeededGenerator(seed: seed)
         world.network.loss = 0.01 + 0.39 * Double(random.below(100)) / 100
         world.network.streamLoss = world.network.loss / 10
         world.network.duplication = 0.1
         world.network.jitter = .milliseconds(100)
         for _ in 0..<20 {
-            if random.chance(0.6) { play.attachSomewhere() } else { play.detachSomewhere() }
+            if random.chance(0.6) { workload.attachSomewhere() } else { workload.detachSomewhere() }
             world.run(for: .milliseconds(Int64(random.below(500))))
         }
         // All of it arrives in spite of the loss.
         world.expectConvergence(within: .seconds(5), letter: "C", "under loss")
         world.heal()
-        play.settle()
-        return play
+        workload.settle()
+        return workload
     }
 
-    private static func blocked(seed: UInt64) throws -> Play {
-        let play = try make(seed, 2...8)
-        let world = play.world
+    private static func blocked(seed: UInt64) throws -> Workload {
+        let workload = try make(seed, 2...8)
+        let world = workload.world
         var random = SeededGenerator(seed: seed)
-        let host = random.below(nodes(play).count)
+        let host = random.below(nodes(workload).count)
         let isUDP = random.chance(0.5)
         if isUDP {
             world.cutDatagrams(of: host, for: .seconds(100_000))
@@ -248,7 +248,7 @@ extension Scenario {
             world.cutStreams(of: host, for: .seconds(100_000))
         }
         world.run(for: .seconds(20))
-        for other in nodes(play) where other != host {
+        for other in nodes(workload) where other != host {
             let state = world.nodes[other].core.membership.status(of: World.id(host))?.state
             if state != (isUDP ? .udpBlocked : .alive) {
                 world.violate(
@@ -256,64 +256,64 @@ extension Scenario {
             }
         }
         for _ in 0..<10 {
-            play.attachSomewhere()
+            workload.attachSomewhere()
             world.run(for: .milliseconds(200))
         }
         world.expectConvergence(within: .seconds(2), letter: "C", "blocked")
         world.heal()
         world.run(for: .seconds(5))
-        for other in nodes(play) where other != host {
+        for other in nodes(workload) where other != host {
             let state = world.nodes[other].core.membership.status(of: World.id(host))?.state
             if state != .alive { world.violate("F", "host\(other + 1) says host\(host + 1) is \(state?.word ?? "?") afterwards") }
         }
-        play.settle()
-        return play
+        workload.settle()
+        return workload
     }
 
-    private static func stalls(seed: UInt64) throws -> Play {
-        let play = try make(seed, 3...12)
-        let world = play.world
+    private static func stalls(seed: UInt64) throws -> Workload {
+        let workload = try make(seed, 3...12)
+        let world = workload.world
         var random = SeededGenerator(seed: seed)
         for _ in 0..<6 {
-            let host = random.chance(0.3) ? 0 : random.below(nodes(play).count)
+            let host = random.chance(0.3) ? 0 : random.below(nodes(workload).count)
             world.stall(host, for: .milliseconds(Int64(1000 + random.below(random.chance(0.2) ? 59_000 : 8000))))
-            play.attachSomewhere()
+            workload.attachSomewhere()
             world.run(for: .milliseconds(Int64(random.below(4000))))
-            if random.chance(0.4) { play.detachSomewhere() }
+            if random.chance(0.4) { workload.detachSomewhere() }
         }
-        play.settle()
-        return play
+        workload.settle()
+        return workload
     }
 
-    private static func clocks(seed: UInt64) throws -> Play {
-        let play = try make(seed, 2...8)
-        let world = play.world
+    private static func clocks(seed: UInt64) throws -> Workload {
+        let workload = try make(seed, 2...8)
+        let world = workload.world
         var random = SeededGenerator(seed: seed)
         for _ in 0..<12 {
-            let host = random.below(nodes(play).count)
+            let host = random.below(nodes(workload).count)
             switch random.below(3) {
             case 0: world.jumpClock(host, by: .seconds(Int64(random.below(172_800)) - 86_400))
             case 1: world.setClockRate(host, [0.9, 1.1][random.below(2)])
-            default: play.attachSomewhere()
+            default: workload.attachSomewhere()
             }
             world.run(for: .milliseconds(Int64(random.below(2000))))
         }
-        let away = nodes(play).filter { !world.nodes[$0].core.membership.away.isEmpty }
+        let away = nodes(workload).filter { !world.nodes[$0].core.membership.away.isEmpty }
         if !away.isEmpty { world.violate("F", "after jumps of clocks hosts \(away.map { $0 + 1 }) miss others") }
         world.expectConvergence(within: .seconds(1), "clocks")
         world.heal()
-        play.settle()
-        return play
+        workload.settle()
+        return workload
     }
 
-    private static func addresses(seed: UInt64) throws -> Play {
-        let play = try make(seed, 3...6)
-        let world = play.world
+    private static func addresses(seed: UInt64) throws -> Workload {
+        let workload = try make(seed, 3...6)
+        let world = workload.world
         var random = SeededGenerator(seed: seed)
-        let first = random.below(nodes(play).count)
-        let second = (first + 1 + random.below(nodes(play).count - 1)) % nodes(play).count
+        let first = random.below(nodes(workload).count)
+        let second = (first + 1 + random.below(nodes(workload).count - 1)) % nodes(workload).count
         // The machines start with each other's address; containers are gone with them.
-        for host in [first, second] { play.crashHost(host, for: .seconds(100_000)) }
+        for host in [first, second] { workload.crashHost(host, for: .seconds(100_000)) }
         let old = world.nodes[first].vtep
         world.nodes[first].vtep = world.nodes[second].vtep
         world.nodes[second].vtep = old
@@ -322,118 +322,118 @@ extension Scenario {
             try world.restart(host)
             world.run(for: .milliseconds(Int64(random.below(1500))))
         }
-        play.settle()
-        return play
+        workload.settle()
+        return workload
     }
 
-    private static func interrupted(seed: UInt64) throws -> Play {
-        let play = try make(seed, 2...6)
-        let world = play.world
+    private static func interrupted(seed: UInt64) throws -> Workload {
+        let workload = try make(seed, 2...6)
+        let world = workload.world
         var random = SeededGenerator(seed: seed)
         for round in 0..<40 {
             world.storeTime = .microseconds(Int64(50 + random.below(random.chance(0.3) ? 20_000 : 500)))
             let host = random.below(world.nodes.count)
-            if world.nodes[host].isUp, let network = play.networks[host]["net"] {
+            if world.nodes[host].isUp, let network = workload.networks[host]["net"] {
                 let name = "call \(round)"
-                play.uncertain.insert(World.endpointID(name))
+                workload.uncertain.insert(World.endpointID(name))
                 world.beginAttach(host, name, to: network) { attached in
                     guard let attached else { return }
-                    play.endpoints.append((host, "net", attached))
-                    play.uncertain.remove(attached.endpoint)
+                    workload.endpoints.append((host, "net", attached))
+                    workload.uncertain.remove(attached.endpoint)
                 }
             }
             world.run(for: .microseconds(Int64(random.below(random.chance(0.5) ? 1000 : 20_000))))
-            if random.chance(0.4) { play.crashDaemon(host, for: .milliseconds(Int64(random.below(500)))) }
+            if random.chance(0.4) { workload.crashDaemon(host, for: .milliseconds(Int64(random.below(500)))) }
             if random.chance(0.2) { world.run(for: .milliseconds(Int64(random.below(300)))) }
         }
         world.storeTime = .microseconds(100)
-        play.heal()
-        play.settle()
-        return play
+        workload.heal()
+        workload.settle()
+        return workload
     }
 
     /// Not the writer's: there is one history, and it is the only one who has it.
-    private static func rolledBack(seed: UInt64) throws -> Play {
+    private static func rolledBack(seed: UInt64) throws -> Workload {
         var random = SeededGenerator(seed: seed ^ 0xBAC)
-        let play = try Play(nodes: 3 + random.below(2), seed: seed)
-        let world = play.world
+        let workload = try Workload(nodes: 3 + random.below(2), seed: seed)
+        let world = workload.world
         // Each time all that is free of a node's blocks is set aside.
-        try play.open("net", on: nodes(play), subnet: IPPrefix("10.96.0.0/16"))
-        var copies: [Play.Copy] = []
+        try workload.open("net", on: nodes(workload), subnet: IPPrefix("10.96.0.0/16"))
+        var copies: [Workload.Copy] = []
         for _ in 0..<60 {
             switch random.below(14) {
-            case 0..<5: play.attachSomewhere()
-            case 5..<7: play.detachSomewhere()
-            case 7: play.endStranger()
-            case 8: copies.append(play.copy(of: 1 + random.below(nodes(play).count - 1)))
-            case 9: play.crashDaemon(random.below(nodes(play).count), for: .milliseconds(Int64(random.below(2000))))
+            case 0..<5: workload.attachSomewhere()
+            case 5..<7: workload.detachSomewhere()
+            case 7: workload.endStranger()
+            case 8: copies.append(workload.copy(of: 1 + random.below(nodes(workload).count - 1)))
+            case 9: workload.crashDaemon(random.below(nodes(workload).count), for: .milliseconds(Int64(random.below(2000))))
             case 10: world.split(1, for: .milliseconds(Int64(100 + random.below(8000))))
             default:
                 guard let copy = random.pick(copies) else { continue }
                 // Whoever heard nothing of what was lost cannot tell of it.
-                play.heal()
+                workload.heal()
                 world.run(for: .seconds(3))
                 if random.chance(0.5) { world.split(1, for: .milliseconds(Int64(100 + random.below(8000)))) }
                 let delay = Int64(random.below(1000))
-                play.restore(copy, after: .milliseconds(delay))
+                workload.restore(copy, after: .milliseconds(delay))
                 // Whoever can tell is still there when it starts.
                 world.run(for: .milliseconds(delay + 20 + Int64(random.below(1000))))
             }
             world.run(for: .milliseconds(Int64(random.below(400))))
             world.checkCatalogues()
         }
-        play.heal()
+        workload.heal()
         // Who has just started is to be told first.
         world.run(for: .seconds(1))
         if !world.run(atMost: .seconds(10), step: .milliseconds(10), until: { !world.nodes.contains(where: \.engine.isStateOld) }) {
             world.violate("P", "a node has an old copy of its state 10 s after the heal")
         }
-        play.settle()
-        return play
+        workload.settle()
+        return workload
     }
 
-    private static func restartAll(seed: UInt64) throws -> Play {
-        let play = try make(seed, 2...8, networks: ["net", "other"])
-        let world = play.world
+    private static func restartAll(seed: UInt64) throws -> Workload {
+        let workload = try make(seed, 2...8, networks: ["net", "other"])
+        let world = workload.world
         var random = SeededGenerator(seed: seed)
-        for _ in 0..<5 { play.attachSomewhere() }
+        for _ in 0..<5 { workload.attachSomewhere() }
         let hostsToo = random.chance(0.5)
-        for host in nodes(play) {
-            if hostsToo { play.crashHost(host, for: .seconds(100_000)) } else { play.crashDaemon(host, for: .seconds(100_000)) }
+        for host in nodes(workload) {
+            if hostsToo { workload.crashHost(host, for: .seconds(100_000)) } else { workload.crashDaemon(host, for: .seconds(100_000)) }
         }
         world.run(for: .seconds(Int64(random.below(60))))
-        var order = nodes(play)
+        var order = nodes(workload)
         while let host = random.pick(order) {
             order.removeAll { $0 == host }
             try world.restart(host)
             world.run(for: .milliseconds(Int64(random.below(random.chance(0.3) ? 10_000 : 200))))
         }
-        play.settle()
-        return play
+        workload.settle()
+        return workload
     }
 
-    private static func large(seed: UInt64) throws -> Play {
+    private static func large(seed: UInt64) throws -> Workload {
         var random = SeededGenerator(seed: seed)
-        let play = try Play(nodes: 4, seed: seed)
-        let world = play.world
+        let workload = try Workload(nodes: 4, seed: seed)
+        let world = workload.world
         let subnet = IPPrefix("10.64.0.0/15")
-        for host in nodes(play) { play.networks[host]["large"] = try world.createNetwork(host, "large", subnet: subnet) }
-        for host in nodes(play) { try play.attach(host, "large") }
+        for host in nodes(workload) { workload.networks[host]["large"] = try world.createNetwork(host, "large", subnet: subnet) }
+        for host in nodes(workload) { try workload.attach(host, "large") }
         world.stall(3, for: .seconds(20))
         world.network.loss = [0, 0.05][random.below(2)]
-        guard let created = play.networks[0]["large"] else { return play }
+        guard let created = workload.networks[0]["large"] else { return workload }
         var done = 0
         for index in 0..<10_000 {
             world.beginAttach(0, "one of many \(index)", to: created) { attached in
                 done += 1
-                if let attached { play.endpoints.append((0, "large", attached)) }
+                if let attached { workload.endpoints.append((0, "large", attached)) }
             }
             if index % 50 == 49 { world.run(for: .milliseconds(20)) }
         }
         world.run(atMost: .seconds(30)) { done == 10_000 }
         if done < 10_000 { world.violate("P", "\(done) of 10 000 endpoints after 30 s") }
         world.heal()
-        play.settle(within: .seconds(30))
-        return play
+        workload.settle(within: .seconds(30))
+        return workload
     }
 }

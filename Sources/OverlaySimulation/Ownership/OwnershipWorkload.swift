@@ -1,22 +1,22 @@
 import OverlayModel
 
 /// Plays of ownership by seed.
-public struct OwnershipPlay: Sendable {
+public struct OwnershipWorkload: Sendable {
     /// A rule that can be left out (control-plane notes §3.6).
     public enum Rule: String, CaseIterable, Sendable {
         case durableAnswers = "R1"
-        case durableCessions = "R2"
+        case durableHandovers = "R2"
         case epochs = "R3"
-        case rebinding = "R4"
+        case rollbackDetection = "R4"
         case fencing = "R5"
         case appliedBlocks = "R7"
 
         public var summary: String {
             switch self {
             case .durableAnswers: "what is answered is on the disk"
-            case .durableCessions: "given up here, durably, before it is proposed"
+            case .durableHandovers: "given up here, durably, before it is proposed"
             case .epochs: "proposals of an earlier life count for nothing"
-            case .rebinding: "no address is handed out of a state of old"
+            case .rollbackDetection: "no address is handed out of a state of old"
             case .fencing: "a removed node forgets, and is forgotten"
             case .appliedBlocks: "given out of what the catalogue says, applied"
             }
@@ -25,9 +25,9 @@ public struct OwnershipPlay: Sendable {
         var safety: SafetyRules {
             switch self {
             case .durableAnswers: .durableAnswers
-            case .durableCessions: .durableCessions
+            case .durableHandovers: .durableHandovers
             case .epochs: .epochs
-            case .rebinding: .rebinding
+            case .rollbackDetection: .rollbackDetection
             case .fencing: .fencing
             case .appliedBlocks: .appliedBlocks
             }

@@ -9,7 +9,7 @@ import Synchronization
 
 /// A node whose core has blocks in hand, with a store on a real disk. The core lives on the thread that calls, as it does on the daemon's
 /// event loop; the store has its own.
-struct Hall {
+struct BenchNode {
     struct Outcome {
         /// Of each call, from the question to the answer, in nanoseconds.
         var times: [Double]
@@ -120,7 +120,7 @@ private final class Inbox: Sendable {
 
     init() throws {
         var pair: [Int32] = [0, 0]
-        guard pipe(&pair) == 0 else { throw Hall.Failed(description: "pipe: \(SystemError.text(of: errno))") }
+        guard pipe(&pair) == 0 else { throw BenchNode.Failed(description: "pipe: \(SystemError.text(of: errno))") }
         ends = (pair[0], pair[1])
     }
 
