@@ -28,7 +28,6 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
 let cores: [Target.Dependency] = [
     "OverlayModel", "OverlayMembership", "OverlayReplication", "OverlayCatalogue", "OverlayIPAM", "OverlayDatapath",
     "OverlayDriver", "OverlayDNS",
-    "OverlayEngine",
 ]
 
 let log = Target.Dependency.product(name: "Logging", package: "swift-log")
@@ -67,17 +66,7 @@ let package = Package(
         core("OverlayDriver"),
         core("OverlayDNS"),
 
-        // Level 2: one node as one value.
-        core(
-            "OverlayEngine",
-            [
-                "OverlayModel", "OverlayDriver", "OverlayIPAM", "OverlayCatalogue", "OverlayReplication", "OverlayDatapath",
-                "OverlayDNS",
-            ]
-        ),
-
-        // Level 3: with its membership, as it ships. From here on all cores are named, imported or not: values of theirs are part of a
-        // node's layout, and what is not named is not compiled again when they change.
+        // Level 2: one node as one value, as it ships.
         core("OverlayNode", cores),
 
         // Leaves: system libraries and what has no policy.
@@ -110,7 +99,7 @@ let package = Package(
         core(
             "OverlaySimulation",
             [
-                "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath", "OverlayMembership", "OverlayEngine",
+                "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath", "OverlayMembership",
                 "OverlayIPAM", "OverlayReplication", "OverlayNode", "OverlayDNS",
             ]
         ),
@@ -119,7 +108,7 @@ let package = Package(
         shell(
             "OverlayDaemon",
             [
-                "OverlayModel", "OverlayEngine", "OverlayNode", "OverlayDriver", "OverlayCatalogue", "OverlayReplication",
+                "OverlayModel", "OverlayNode", "OverlayDriver", "OverlayCatalogue", "OverlayReplication",
                 "OverlayMembership", "OverlayIPAM", "OverlayDatapath", "OverlayCrypto", "OverlayLinux", "OverlayNetlink",
                 "OverlayGossip", "OverlayStore", "OverlayDNS", "OverlayDNSServer", "OverlayDocker",
                 "OverlayPluginServer", log, nioCore, nioPosix, lifecycle,
@@ -131,7 +120,7 @@ let package = Package(
             name: "swift-overlay",
             dependencies: [
                 "OverlayDaemon",
-                "OverlayEngine",
+                "OverlayNode",
                 log,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
@@ -150,7 +139,7 @@ let package = Package(
         .executableTarget(
             name: "swift-overlay-bench",
             dependencies: [
-                "OverlaySimulation", "OverlayEngine", "OverlayDriver", "OverlayStore", "OverlayLinux", "OverlayModel",
+                "OverlaySimulation", "OverlayNode", "OverlayDriver", "OverlayStore", "OverlayLinux", "OverlayModel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings
@@ -168,9 +157,9 @@ package.targets += [
     tests("OverlayDatapathTests", ["OverlayDatapath", "OverlayModel"]),
     tests("OverlayDNSTests", ["OverlayDNS", "OverlayModel"]),
     tests(
-        "OverlayEngineTests",
+        "OverlayNodeTests",
         [
-            "OverlayEngine", "OverlaySimulation", "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath",
+            "OverlayNode", "OverlaySimulation", "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath", "OverlayMembership",
             "OverlayDNS",
         ]),
     tests("OverlaySimulationTests", ["OverlaySimulation", "OverlayDatapath", "OverlayModel"]),
@@ -188,7 +177,7 @@ package.targets += [
     tests(
         "OverlayPluginServerTests",
         [
-            "OverlayPluginServer", "OverlayDriver", "OverlayModel", "OverlayEngine", "OverlayCatalogue", "OverlayDatapath",
+            "OverlayPluginServer", "OverlayDriver", "OverlayModel", "OverlayNode", "OverlayCatalogue", "OverlayDatapath",
             "OverlaySimulation", log, lifecycle,
         ],
         resources: [.copy("Resources/transcripts")]),

@@ -2,7 +2,7 @@ import FoundationEssentials
 import OverlayCatalogue
 import OverlayCrypto
 import OverlayDriver
-import OverlayEngine
+import OverlayNode
 import OverlayGossip
 import OverlayLinux
 import OverlayModel
@@ -15,7 +15,7 @@ struct ControlAPI: Sendable {
     let dataPathPort: UInt16
 
     func answer(_ call: OverlayPluginServer.ControlRequest) async -> OverlayPluginServer.ControlResponse {
-        let request: OverlayEngine.ControlRequest
+        let request: OverlayNode.ControlRequest
         do {
             guard let decoded = try decode(call) else { return Self.error(404, "no such path: \(call.method) \(call.path)") }
             request = decoded
@@ -40,7 +40,7 @@ struct ControlAPI: Sendable {
         var reason: String
     }
 
-    private func decode(_ call: OverlayPluginServer.ControlRequest) throws -> OverlayEngine.ControlRequest? {
+    private func decode(_ call: OverlayPluginServer.ControlRequest) throws -> OverlayNode.ControlRequest? {
         func body<T: Decodable>(_ type: T.Type) throws -> T {
             try JSONDecoder().decode(type, from: Data(call.body.isEmpty ? Array("{}".utf8) : call.body))
         }

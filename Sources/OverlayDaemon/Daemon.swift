@@ -7,7 +7,7 @@ import OverlayDNSServer
 import OverlayDatapath
 import OverlayDocker
 import OverlayDriver
-import OverlayEngine
+import OverlayNode
 import OverlayGossip
 import OverlayLinux
 import OverlayModel
@@ -57,9 +57,9 @@ public enum Daemon {
                 joinEnded: { connection in box.controller?.assumeIsolated { $0.joinEnded(connection) } }))
         let port = try await bind(transport, configuration, logger)
         let node = try await describe(configuration, kernel, key: key, boot: boot, epoch: epoch, port: port)
-        let engine: Engine
+        let core: Node
         do {
-            engine = try Engine(
+            core = try Node(
                 identity: node, rows: rows, signing: key.signing, seed: systemRandom64(),
                 mirrors: !configuration.isGlobalScope)
         } catch {
@@ -74,7 +74,7 @@ public enum Daemon {
             }
         }
         let controller = NodeController(
-            loop: loop, key: key, engine: engine, seed: systemRandom64(), store: store, kernel: kernel, link: link, dns: dns,
+            loop: loop, key: key, node: core, store: store, kernel: kernel, link: link, dns: dns,
             ttl: configuration.dnsTTL, logger: logger)
         box.set(controller)
         await controller.start(transport)

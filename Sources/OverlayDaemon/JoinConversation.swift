@@ -1,5 +1,5 @@
 import OverlayCrypto
-import OverlayEngine
+import OverlayNode
 import OverlayGossip
 import OverlayLinux
 import OverlayModel

@@ -7,7 +7,6 @@ import OverlayDNSServer
 import OverlayDatapath
 import OverlayDocker
 import OverlayDriver
-import OverlayEngine
 import OverlayGossip
 import OverlayLinux
 import OverlayModel
@@ -25,7 +24,7 @@ actor NodeController {
     private var transport: GossipTransport?
     private var nextRequest: UInt64 = 1
     private var calls: [RequestID: CheckedContinuation<DriverResponse, Never>] = [:]
-    private var controls: [RequestID: CheckedContinuation<OverlayEngine.ControlResponse, Never>] = [:]
+    private var controls: [RequestID: CheckedContinuation<OverlayNode.ControlResponse, Never>] = [:]
     private let key: NodeKey
     private var acceptor: JoinAcceptor
     private var admissions: [RequestID: GossipTransport.JoinConnection] = [:]
@@ -39,7 +38,7 @@ actor NodeController {
     private var isStopped = false
 
     init(
-        loop: any EventLoop, key: NodeKey, engine: Engine, seed: UInt64, store: StateStore, kernel: KernelNetlink,
+        loop: any EventLoop, key: NodeKey, node: Node, store: StateStore, kernel: KernelNetlink,
         link: EngineAPIClient?, dns: DNSServer?, ttl: UInt32, logger: Logger
     ) {
         self.link = link
@@ -50,7 +49,7 @@ actor NodeController {
         acceptor = JoinAcceptor(key: key)
         unownedExecutor = loop.executor.asUnownedSerialExecutor()
         self.logger = logger
-        node = Node(engine: engine, seed: seed)
+        self.node = node
         self.store = store
         self.kernel = kernel
     }
@@ -82,7 +81,7 @@ actor NodeController {
         }
     }
 
-    func control(_ request: OverlayEngine.ControlRequest) async -> OverlayEngine.ControlResponse {
+    func control(_ request: OverlayNode.ControlRequest) async -> OverlayNode.ControlResponse {
         let id = newRequest()
         return await withCheckedContinuation { continuation in
             controls[id] = continuation
@@ -103,9 +102,9 @@ actor NodeController {
 
     func earlierLife(of peer: NodeID) { process(.earlierLife(of: peer), flush: false) }
 
-    func stranger(_ node: NodeID, _ source: SocketEndpoint) { process(.engine(.stranger(node, source)), flush: false) }
+    func stranger(_ node: NodeID, _ source: SocketEndpoint) { process(.stranger(node, source), flush: false) }
 
-    func notice(_ bytes: [UInt8]) { process(.engine(.notice(bytes)), flush: false) }
+    func notice(_ bytes: [UInt8]) { process(.notice(bytes), flush: false) }
 
     func stream(_ peer: NodeID, _ failure: StreamFailure?) { process(.stream(peer, failure), flush: false) }
 
@@ -119,8 +118,8 @@ actor NodeController {
     func join(_ connection: GossipTransport.JoinConnection, _ frame: [UInt8]) {
         do throws(JoinFailure) {
             let step = try acceptor.take(
-                frame, on: connection.number, from: connection.source, cluster: node.engine.catalogue.cluster,
-                name: node.engine.identity.name, now: now(), clock: UnixClock.now())
+                frame, on: connection.number, from: connection.source, cluster: node.catalogue.cluster,
+                name: node.identity.name, now: now(), clock: UnixClock.now())
             switch step {
             case .answer(let frame, let isLast): connection.answer(frame, isLast: isLast)
             case .admit(let member):
@@ -181,21 +180,14 @@ actor NodeController {
 
     private func now() -> Instant { Instant(nanoseconds: MonotonicClock.now()) }
 
-    private func process(_ event: EngineEvent) { process(.engine(event), flush: true) }
-
-    private func process(_ event: NodeEvent, flush: Bool) {
+    private func process(_ event: NodeEvent, flush: Bool = true) {
         guard !isStopped else { return }
         let effects = node.handle(event, at: now())
         // Whoever asked goes on while the rest is done.
-        for case .engine(.respond(let id, let response)) in effects { calls.removeValue(forKey: id)?.resume(returning: response) }
+        for case .respond(let id, let response) in effects { calls.removeValue(forKey: id)?.resume(returning: response) }
         publishNames(effects)
-        for effect in effects {
-            switch effect {
-            case .send(let peer, let bytes, let path): transport?.assumeIsolated { $0.send(bytes, to: peer, by: path) }
-            case .engine(let effect): carryOut(effect)
-            }
-        }
-        if node.engine.isReady, !starters.isEmpty {
+        for effect in effects { carryOut(effect) }
+        if node.isReady, !starters.isEmpty {
             for starter in starters { starter.resume() }
             starters = []
         }
@@ -206,8 +198,8 @@ actor NodeController {
         var isChanged = false
         for effect in effects {
             switch effect {
-            case .engine(.names(let network, let names)): tables.networks[network] = names
-            case .engine(.subnets(let subnets)): tables.setSubnets(subnets)
+            case .names(let network, let names): tables.networks[network] = names
+            case .subnets(let subnets): tables.setSubnets(subnets)
             default: continue
             }
             isChanged = true
@@ -215,7 +207,7 @@ actor NodeController {
         if isChanged { dns?.publish(tables) }
     }
 
-    private func carryOut(_ effect: EngineEffect) {
+    private func carryOut(_ effect: NodeEffect) {
         switch effect {
         // Done already.
         case .names, .subnets: break
@@ -227,8 +219,7 @@ actor NodeController {
         // Done already.
         case .respond: break
         case .answer(let id, let response): controls.removeValue(forKey: id)?.resume(returning: response)
-        // Comes out of the node with its path.
-        case .send: break
+        case .send(let peer, let bytes, let path): transport?.assumeIsolated { $0.send(bytes, to: peer, by: path) }
         case .store(let id, let writes):
             store.submit(writes) { error in self.come(.stored(id, error.map { .failed("\($0)") } ?? .stored)) }
         case .apply(let id, let operations): kernel.submit { self.come(.applied(id, $0.apply(operations))) }
@@ -262,7 +253,7 @@ actor NodeController {
     }
 
     /// What the store and the kernel answer comes from their threads; all queues are bounded by the calls that are open.
-    private nonisolated func come(_ event: EngineEvent) {
+    private nonisolated func come(_ event: NodeEvent) {
         loop.execute { self.assumeIsolated { $0.process(event) } }
     }
 

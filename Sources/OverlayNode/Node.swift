@@ -1,131 +1,636 @@
-import OverlayCatalogue
-public import OverlayEngine
+public import OverlayCatalogue
+public import OverlayDNS
+import OverlayDatapath
+import OverlayDriver
+import OverlayIPAM
 public import OverlayMembership
 public import OverlayModel
+import OverlayReplication
 
-/// Everything that can happen to a node, with what only its membership sees.
-public enum NodeEvent: Sendable {
-    case engine(EngineEvent)
-    /// A message of an authenticated member.
-    case message(from: NodeID, [UInt8], MessagePath)
-    /// What became of a stream to a member: nil when it was opened.
-    case stream(NodeID, StreamFailure?)
-    /// An authentic packet of a member came from a life of it that is over.
-    case earlierLife(of: NodeID)
-}
-
-/// Everything a node does to the outside.
-public enum NodeEffect: Sendable {
-    /// ``EngineEffect/send(_:_:)`` comes out as ``send(_:_:_:)``, with the path it takes.
-    case engine(EngineEffect)
-    case send(NodeID, [UInt8], MessagePath)
-}
-
-/// The node core and its membership, and the clock that both go by: what the daemon runs and what the simulation runs.
+/// One node as one value: the engine's networks and endpoints, the addresses it hands out, what it knows of its peers, and what its
+/// kernel should hold. An event and the time go in, effects come out. It is driven by the daemon and by the simulation alike.
 ///
-/// Times that go in and come out are the monotonic clock's; inside, stalls of the process do not exist (``RunningClock``).
+/// A call of the engine is worked on in rounds: a round either answers, or asks for effects and answers when they are done, or needs a
+/// change of the catalogue, and starts over when that is decided. Each round looks at the state afresh, so a repeated call finds what the
+/// first one made, and is answered when that is durable.
 public struct Node: Sendable {
-    public private(set) var engine: Engine
+    /// Of a call, from its arrival. Engines themselves wait without end, and hold locks meanwhile.
+    static let requestBudget = Interval.seconds(8)
+    /// Of the catalogue writer's answer, within the above.
+    static let proposalBudget = Interval.seconds(6)
+    static let repairPeriod = Interval.seconds(60)
+    static let repairDelay = Interval.milliseconds(200)
+    static let closingRetry = Interval.seconds(5)
+    static let storeRetry = Interval.seconds(1)
+    static let orphanAge = Interval.seconds(600)
+    /// For each member, between changes of the members that are followed.
+    static let followPause = Interval.microseconds(10)
+    /// Of gossip keys, and after a rotation that came to nothing.
+    static let rotationPeriod = Interval.seconds(12 * 3600)
+    static let rotationRetry = Interval.seconds(60)
+    static let rounds = 8
+    static let openRequests = 10_000
+
+    public let identity: NodeIdentity
+    let signing: any RecordSigning
+    /// Of the ownership of addresses. The daemon never sets it.
+    package var rules = SafetyRules.all { didSet { catalogueNode.rules = rules } }
+    var epoch: UInt32
+    /// In which membership and replication speak: above ``epoch`` while the catalogue has not given the next one yet.
+    public internal(set) var spokenEpoch: UInt32
+    /// Above the identity's where peers have seen a later life of this node.
+    public internal(set) var boot: UInt32
+    /// Changes of what this node handed out, and those of them that others are told of: that are durable, and not from a time when the
+    /// state may have been an old copy.
+    var writes: UInt64
+    var toldWrites: UInt64
+    var countedStores: [EffectID: UInt64] = [:]
+    /// Is the store to know which were told?
+    var keepsUntold = false
+    /// Set while the state is known to be an old copy.
+    var rollback: Rollback?
+    /// Has a peer told what it heard of this node, or has none for long enough? Until then nothing is handed out or given up.
+    var isAssured = false
+    var assureAt: Instant?
+    /// Calls that wait for that.
+    var assuranceWaiters: Set<RequestID> = []
+    /// When the last notice of a removal was sent, and when one was checked.
+    var noticeSent: Instant?
+    var noticeChecked: Instant?
+    /// Addresses of this host's blocks that may be in use by containers of which an old copy of the state knew nothing.
+    var quarantined: [SubnetID: Set<AddressRange>] = [:]
+    /// Of ``closing``, what this life has not given up itself.
+    var inheritedClosing: Set<SubnetID> = []
+    var catalogueNode: CatalogueNode
+    var replication: Replication
     public private(set) var membership: Membership
     private var clock = RunningClock()
     /// The next deadline in running time.
     private var appointment: Instant?
-    private var now = Instant(nanoseconds: 0)
-    private var effects: [NodeEffect] = []
+    /// Time of the monotonic clock at which ``handle(_:at:)`` wants to be called with a tick at the latest; nil for never.
+    public private(set) var nextDeadline: Instant?
+    var datapath = Datapath()
+    var pools: [SubnetID: AddressPool] = [:]
+    var networks: [EngineNetworkID: LocalNetwork] = [:]
+    var endpoints: [EndpointID: LocalEndpoint] = [:]
+    /// Subnets given up here that the catalogue does not know of yet (rule R2: first here, durably, then there).
+    var closing: Set<SubnetID> = []
+    /// Those of ``closing`` whose network a user removed, and nobody was on it.
+    var removing: Set<SubnetID> = []
+    /// Networks that are not to be made here by themselves.
+    var declined: Set<NetworkID> = []
+    /// The engine's own API.
+    var link = EngineLink()
+    /// Names of the networks that this node takes part in.
+    public internal(set) var names: [NetworkID: NetworkNames] = [:]
+    /// Those whose names the shell does not know as they are now.
+    var changedNames: Set<NetworkID> = []
+    /// What others were told of this host's endpoints.
+    var announced: [EndpointID: NamedEndpoint] = [:]
+    /// What sandboxes see, as the shell knows it.
+    public internal(set) var scopes: [String: SandboxScope] = [:]
+    /// Why questions of a sandbox are not answered here.
+    var sandboxFailures: [String: String] = [:]
+    var toldSubnets: [IPPrefix] = []
+    /// Calls that want such a subnet back.
+    var closeWaiters: [SubnetID: Set<RequestID>] = [:]
+    /// Writes of such subnets that are not durable yet.
+    var closingStores: Set<EffectID> = []
+    /// Addresses given up here that the catalogue does not know of yet, and for whom.
+    var handovers: [Handover: Recipient] = [:]
+    /// Writes of such that are not durable yet.
+    var handoverStores: [EffectID: Handover] = [:]
+    /// Calls that wait for other hosts to give up addresses.
+    var addressWaits: [RequestID: AddressWait] = [:]
+    var prefetchPaused: [SubnetID: Instant] = [:]
+    /// Since when a subnet of this host has had no network.
+    var unbound: [SubnetID: Instant] = [:]
+    /// RequestPools that no CreateNetwork or ReleasePool has followed: several creates may mean one subnet at the same time.
+    var poolRequests: [SubnetID: Int] = [:]
+    /// Networks whose owner logs this node takes part in.
+    var subscribed: Set<NetworkID> = []
+    /// What the last repair spared for want of knowledge.
+    var keptRowsTo: [VNI: Set<IPAddress>] = [:]
+    /// Since when an endpoint has been without a Join.
+    var unjoined: [EndpointID: Instant] = [:]
+    /// Refusals of the kernel since it was last found right.
+    var kernelFailures = 0
+    /// What membership thinks of the other nodes.
+    var peers: [NodeID: PeerStatus] = [:]
+    /// Where their catalogues are, as they told last.
+    var positions: [NodeID: CataloguePosition] = [:]
+    var history = NodeHistory()
+    /// Whose catalogue was last logged as followed.
+    var termLogged = Term.none
+    /// Calls that wait for the next change of a node's state.
+    var watchers: Set<RequestID> = []
+    var generator: SeededGenerator
+    /// False until the first observation of the kernel after start.
+    public internal(set) var isReady = false
 
-    public init(engine: Engine, seed: UInt64, parameters: MembershipParameters = .init()) {
-        self.engine = engine
-        let identity = engine.identity
-        membership = Membership(
-            node: identity.id, incarnation: Incarnation(epoch: engine.member.epoch, boot: identity.boot), seed: seed,
-            parameters: parameters)
+    var now = Instant(nanoseconds: 0)
+    var effects: [NodeEffect] = []
+    private var delivered: [NodeEffect] = []
+    var nextEffect: UInt64 = 1
+    var requests: [RequestID: OpenRequest] = [:]
+    var proposals: [CatalogueNode.ProposalID: Purpose] = [:]
+    /// The last unfinished effect of an object: whoever finds the object waits for it too.
+    var inFlight: [ObjectKey: EffectID] = [:]
+    var objectsOfEffect: [EffectID: [ObjectKey]] = [:]
+    /// When a proposal was last not answered in time; nil when one was decided since.
+    var unansweredAt: Instant?
+    var catalogueStores: [EffectID: UInt64] = [:]
+    var ledger = StoreLedger()
+    /// When what the store refused is tried again, should nothing else be stored before.
+    var storeAt: Instant?
+    var claiming: Set<SubnetID> = []
+    var observing: EffectID?
+    /// When members, and all that hangs on them, are to be brought in line with the catalogue, and when they last were.
+    var followAt: Instant?
+    var followed: Instant?
+    /// When the writer makes the next gossip key.
+    var rotateAt: Instant?
+    /// When the writer frees the addresses of nodes that were removed. It counts from when this process first heard of the removal.
+    var restEnds: [NodeID: Instant] = [:]
+    var repairAt: Instant?
+    var closeAt: Instant?
+    var handoverAt: Instant?
+    /// When a peer's word on an owner's log was last logged as not believed.
+    var rejectionLogged: [NodeID: Instant] = [:]
+    /// What the kernel or the disk refused last, for `status`.
+    var lastKernelFailure: String?
+    var lastStoreFailure: String?
+
+    struct OpenRequest: Sendable {
+        var call: Call
+        var deadline: Instant
+        var awaiting: Set<EffectID> = []
+        var reply: Reply?
+        var undo: Undo?
+        var rounds = 0
+        /// Set when no block is to be had.
+        var scarcity: Scarcity?
     }
 
+    enum Call: Sendable {
+        case driver(DriverRequest)
+        case control(ControlRequest)
+        case admission(Member)
+    }
+
+    enum Reply: Sendable {
+        case driver(DriverResponse)
+        case control(ControlResponse)
+        case admission(JoinAnswer)
+        /// Not yet one: another node is asked first.
+        case contact(JoinContact)
+    }
+
+    /// What a call that failed half-way takes back.
+    enum Undo: Sendable {
+        case lease(SubnetID, IPAddress)
+        case network(EngineNetworkID)
+        case endpoint(EndpointID)
+        case join(EndpointID)
+        /// init or join
+        case cluster
+    }
+
+    enum ObjectKey: Hashable, Sendable {
+        case lease(SubnetID, IPAddress)
+        case network(EngineNetworkID)
+        case endpoint(EndpointID)
+    }
+
+    /// What a proposal is for.
+    enum Purpose: Sendable {
+        case request(RequestID)
+        case claim(SubnetID)
+        case close(SubnetID)
+        case handOver(Handover)
+        /// This host's own entry.
+        case own
+        /// What engines call a network.
+        case description(EngineNetworkID)
+        case rotation
+        /// The addresses of nodes that were removed.
+        case rest
+        /// This node becomes the writer.
+        case promotion(RequestID)
+        /// The same, with a new epoch.
+        case rollback
+    }
+
+    /// What a round of a call comes to.
+    enum Step: Sendable {
+        case reply(Reply)
+        case after(Set<EffectID>, Reply, undo: Undo?)
+        case propose(Command)
+        /// The answer comes with an event.
+        case wait
+    }
+
+    /// - Parameters:
+    ///   - rows: The store's content.
+    ///   - signing: With this node's key.
+    ///   - seed: Of everything random that need not be secret.
+    ///   - mirrors: Networks of others are made on this engine, too. Not so in Swarm, which does that itself.
+    public init(
+        identity: NodeIdentity, rows: StoredRows, signing: any RecordSigning, seed: UInt64, mirrors: Bool = true,
+        parameters: MembershipParameters = .init()
+    ) throws(DecodeError) {
+        link.mirrors = mirrors
+        self.identity = identity
+        self.signing = signing
+        epoch = identity.epoch
+        spokenEpoch = identity.epoch
+        boot = identity.boot
+        writes = try (rows[.node]?[Self.writesKey]).map { bytes throws(DecodeError) in try UInt64(wire: bytes) } ?? 0
+        toldWrites = try (rows[.node]?[Self.assuredKey]).map { bytes throws(DecodeError) in try UInt64(wire: bytes) } ?? writes
+        keepsUntold = toldWrites != writes
+        if rows[.node]?[Self.rollbackKey] != nil { rollback = Rollback(epoch: identity.epoch, why: Self.interrupted) }
+        generator = SeededGenerator(seed: seed)
+        catalogueNode = try CatalogueNode(node: identity.id, epoch: identity.epoch, boot: identity.boot, rows: rows)
+        replication = Replication(
+            node: identity.id, life: Incarnation(epoch: identity.epoch, boot: identity.boot).life, signing: signing)
+        membership = Membership(
+            node: identity.id, incarnation: Incarnation(epoch: identity.epoch, boot: identity.boot), seed: seed,
+            parameters: parameters)
+        for bytes in (rows[.network] ?? [:]).values {
+            let network = try LocalNetwork(wire: bytes)
+            networks[network.id] = network
+        }
+        for bytes in (rows[.endpoint] ?? [:]).values {
+            let endpoint = try LocalEndpoint(wire: bytes)
+            endpoints[endpoint.id] = endpoint
+        }
+        var leases: [SubnetID: [Lease]] = [:]
+        for bytes in (rows[.lease] ?? [:]).values {
+            let lease = try Lease(wire: bytes)
+            leases[lease.subnet, default: []].append(lease)
+        }
+        for (key, value) in rows[.closing] ?? [:] {
+            let subnet = try SubnetID(wire: key)
+            closing.insert(subnet)
+            if !value.isEmpty { removing.insert(subnet) }
+        }
+        for bytes in (rows[.declined] ?? [:]).keys { declined.insert(try NetworkID(wire: bytes)) }
+        inheritedClosing = closing
+        for bytes in (rows[.quarantine] ?? [:]).values {
+            let addresses = try Handover(wire: bytes)
+            quarantined[addresses.subnet, default: []].insert(addresses.range)
+        }
+        for bytes in (rows[.handover] ?? [:]).values {
+            let handover = try Handover(wire: bytes)
+            // Both rows are there where a disk refused to delete one. A container's address is in use; a lease without one is of old.
+            let network = catalogueNode.catalogue.network(holding: handover.subnet)?.id
+            let isUsed = endpoints.values.contains { endpoint in
+                endpoint.network == network && endpoint.addresses.contains { handover.range.contains($0) }
+            }
+            guard !isUsed else { continue }
+            leases[handover.subnet]?.removeAll { handover.range.contains($0.address) }
+            handovers[handover] = .anybody
+        }
+        for (subnet, leases) in leases { pools[subnet] = AddressPool(subnet: subnet, leases: leases) }
+    }
+
+    public var catalogue: Catalogue { catalogueNode.catalogue }
+    public var member: Member {
+        var member = Member(
+            id: identity.id, name: identity.name, address: identity.address, port: identity.port, vtep: identity.vtep,
+            publicKey: identity.publicKey, agreementKey: identity.agreementKey, epoch: epoch, routes: identity.routes)
+        if let cluster = catalogue.cluster { return member.limited(to: cluster.addressPool) }
+        // Which of them concern the cluster that it joins is not known yet.
+        member.routes = Array(identity.routes.filter { $0.family == .v4 }.prefix(Limits.routesPerMember))
+        return member
+    }
+
+    // MARK: The one entrance
+
+    /// Handles an event.
+    ///
+    /// - Parameter raw: Time of the monotonic clock. Inside, stalls of the process do not exist (``RunningClock``).
     public mutating func handle(_ event: NodeEvent, at raw: Instant) -> [NodeEffect] {
         let reading = clock.read(raw, appointment: appointment)
         now = reading.now
         if reading.stall != nil { membership.stalled(now: now) }
         switch event {
-        case .engine(let event): pass(event)
-        case .stream(let peer, let failure):
-            member { [now] in $0.stream(peer, failure, now: now, into: &$2) }
-        case .earlierLife(let peer):
-            member { [now] in $0.heardEarlierLife(of: peer, now: now, report: $1, into: &$2) }
-        case .message(let peer, let bytes, let path):
-            if bytes.first == Engine.MessageKind.membership.rawValue {
-                receive(Array(bytes.dropFirst()), from: peer, path)
-            } else {
-                pass(.received(from: peer, bytes))
-            }
+        case .stream(let peer, let failure): withMembership { [now] in $0.stream(peer, failure, now: now, into: &$2) }
+        case .earlierLife(let peer): withMembership { [now] in $0.heardEarlierLife(of: peer, now: now, report: $1, into: &$2) }
+        case .message(let peer, let bytes, let path) where bytes.first == MessageKind.membership.rawValue:
+            receive(membership: Array(bytes.dropFirst()), from: peer, path)
+        case .membership(let effect): carryOut(effect)
+        default: turn { $0.dispatch(event) }
         }
-        if let at = membership.nextDeadline, at <= now { member { [now] in $0.advance(to: now, report: $1, into: &$2) } }
-        if let at = engine.nextDeadline, at <= now { pass(.tick) }
-        appointment = [engine.nextDeadline, membership.nextDeadline].compactMap { $0 }.min()
+        if let at = membership.nextDeadline, at <= now {
+            withMembership { [now] in $0.advance(to: now, report: $1, into: &$2) }
+        }
+        if let at = nextTimer, at <= now { turn { _ in } }
+        appointment = [nextTimer, membership.nextDeadline].compactMap { $0 }.min()
         nextDeadline = appointment.map { clock.raw($0) }
-        defer { effects = [] }
-        return effects
+        defer { delivered = [] }
+        return delivered
     }
 
-    /// When ``handle(_:at:)`` wants to be called with a tick of the engine at the latest, by the monotonic clock. Kept, as it is asked for
-    /// more often than it changes.
-    public private(set) var nextDeadline: Instant?
+    /// Everything that follows from one thing that happened, with the timers that are due by then; its effects are delivered.
+    private mutating func turn(_ body: (inout Node) -> Void) {
+        body(&self)
+        advance()
+        tellNames()
+        let effects = effects
+        self.effects = []
+        for effect in effects {
+            switch effect {
+            case .send(let peer, let bytes, _): delivered.append(.send(peer, bytes, membership.path(to: peer)))
+            case .peers(let members, _):
+                // First: messages to new members follow.
+                delivered.append(effect)
+                withMembership { [now, spokenEpoch, boot] in
+                    $0.setMembers(
+                        members.map(\.id), epoch: spokenEpoch, boot: boot, now: now, report: $1, into: &$2)
+                }
+            default: delivered.append(effect)
+            }
+        }
+    }
 
-    private mutating func receive(_ bytes: [UInt8], from peer: NodeID, _ path: MessagePath) {
+    private mutating func dispatch(_ event: NodeEvent) {
+        switch event {
+        case .start: start()
+        case .driver(let id, let request): open(id, .driver(request))
+        case .control(let id, let request): open(id, .control(request))
+        case .joinRequest(let id, let member): open(id, .admission(member))
+        case .joinAnswer(let id, let answer): joined(id, answer)
+        case .message(let peer, let bytes, _): receive(bytes, from: peer)
+        case .stream, .earlierLife, .membership: break
+        case .stranger(let node, let source): heard(stranger: node, from: source)
+        case .notice(let bytes): noticed(bytes)
+        case .applied(let id, let outcome): applied(id, outcome)
+        case .stored(let id, let outcome): stored(id, outcome)
+        case .observed(let id, let state): observed(id, state)
+        case .notObserved(let id, let reason):
+            if observing == id {
+                observing = nil
+                if !isReady { repairAt = now + .seconds(1) }
+            }
+            lastKernelFailure = reason
+            log(.error, "kernel state could not be read", ["reason": reason])
+        case .keyMade(let key): rotate(to: key)
+        case .engineNews(let news): heard(news)
+        case .engineAnswer(let id, let answer): answered(id, answer)
+        case .served(let id): ended(id, error: nil)
+        case .sandbox(let path, let failure): sandbox(path, failure: failure)
+        case .sandboxGone(let path):
+            // Its container is gone, and with what held its namespace the interfaces in it go now.
+            log(.warning, "a container's network namespace is gone", ["sandbox": path])
+            repairSoon()
+        case .foreignChange: repairSoon()
+        case .tick: break
+        }
+    }
+
+    // MARK: Membership
+
+    private mutating func receive(membership bytes: [UInt8], from peer: NodeID, _ path: MessagePath) {
         var failure: DecodeError?
-        member { [now] membership, report, effects in
+        withMembership { [now] membership, report, effects in
             do throws(DecodeError) {
                 try membership.receive(bytes, from: peer, via: path, now: now, report: report, into: &effects)
             } catch {
                 failure = error
             }
         }
-        if let failure {
-            let metadata = ["peer": peer.short, "error": "\(failure)"]
-            effects.append(.engine(.log(.warning, "membership message of a member does not decode", metadata)))
+        guard let failure else { return }
+        let metadata = ["peer": peer.short, "error": "\(failure)"]
+        delivered.append(.log(.warning, "membership message of a member does not decode", metadata))
+    }
+
+    private mutating func withMembership(
+        _ body: (inout Membership, (NodeID) -> Membership.PeerReport, inout [Membership.Effect]) -> Void
+    ) {
+        var out: [Membership.Effect] = []
+        Self.with(&membership, &replication, position: catalogue.position, writes: toldWrites, &out, body)
+        for effect in out { carryOut(effect) }
+    }
+
+    private mutating func carryOut(_ effect: Membership.Effect) {
+        switch effect {
+        case .send(let peer, let bytes, let path):
+            delivered.append(.send(peer, [MessageKind.membership.rawValue] + bytes, path))
+        case .status(let peer, let status): turn { $0.peer(peer, is: status) }
+        case .restarted(let peer): turn { node in node.withReplication { [now = node.now] in $0.reset(peer, now: now, into: &$1) } }
+        case .echo(let peer, let mark, let isAhead): turn { $0.echo(of: peer, mark, isAhead: isAhead) }
+        case .heard(let peer, let report, let roundTrip): turn { $0.heard(report, from: peer, roundTrip) }
         }
     }
 
-    private mutating func member(_ body: (inout Membership, (NodeID) -> Membership.PeerReport, inout [Membership.Effect]) -> Void) {
-        var out: [Membership.Effect] = []
-        Self.with(&membership, &engine, &out, body)
-        for effect in out {
-            switch effect {
-            case .send(let peer, let bytes, let path):
-                effects.append(.send(peer, [Engine.MessageKind.membership.rawValue] + bytes, path))
-            case .status(let peer, let status): pass(.peer(peer, status))
-            case .restarted(let peer): pass(.restarted(peer))
-            case .echo(let peer, let mark, let isAhead): pass(.echo(of: peer, mark, isAhead: isAhead))
-            case .heard(let peer, let report, let roundTrip):
-                pass(.heard(peer, catalogue: report.catalogue, digest: report.digest, roundTrip: roundTrip))
-            }
-        }
+    /// What this node tells a peer with a probe.
+    package mutating func report(for peer: NodeID) -> Membership.PeerReport {
+        Membership.PeerReport(catalogue: catalogue.position, digest: replication.digest(with: peer), writes: toldWrites)
     }
 
     /// Static, so that the two change in place.
     private static func with(
-        _ membership: inout Membership, _ engine: inout Engine, _ out: inout [Membership.Effect],
+        _ membership: inout Membership, _ replication: inout Replication, position: CataloguePosition, writes: UInt64,
+        _ out: inout [Membership.Effect],
         _ body: (inout Membership, (NodeID) -> Membership.PeerReport, inout [Membership.Effect]) -> Void
     ) {
         body(
             &membership,
-            { peer in
-                let report = engine.report(for: peer)
-                return Membership.PeerReport(catalogue: report.catalogue, digest: report.digest, writes: report.writes)
-            }, &out)
+            { Membership.PeerReport(catalogue: position, digest: replication.digest(with: $0), writes: writes) }, &out)
     }
 
-    private mutating func pass(_ event: EngineEvent) {
-        for effect in engine.handle(event, now: now) {
-            switch effect {
-            case .send(let peer, let bytes): effects.append(.send(peer, bytes, membership.path(to: peer)))
-            case .peers(let members, _):
-                // First: messages to new members follow.
-                effects.append(.engine(effect))
-                let epoch = engine.spokenEpoch
-                let boot = engine.boot
-                member { [now] in $0.setMembers(members.map(\.id), epoch: epoch, boot: boot, now: now, report: $1, into: &$2) }
-            default: effects.append(.engine(effect))
+    private mutating func heard(_ report: Membership.PeerReport, from peer: NodeID, _ roundTrip: Interval?) {
+        positions[peer] = report.catalogue
+        peers[peer]?.roundTrip = roundTrip
+        if let roundTrip { replication.setRoundTrip(peer, roundTrip) }
+        withCatalogue { [now] in $0.learn(report.catalogue, from: peer, now: now, into: &$1) }
+        withReplication { [now] in $0.compare(report.digest, with: peer, now: now, into: &$1) }
+    }
+
+    private var nextTimer: Instant? {
+        var next = [
+            followAt, storeAt, rotateAt, isWriter ? restEnds.values.min() : nil, repairAt, closeAt, handoverAt, assureAt,
+            rollback?.proposeAt, nextAddressWait, writerAwayAt, catalogueNode.nextDeadline, link.mirrorAt,
+            link.askAt,
+            replication.nextDeadline,
+        ].compactMap { $0 }
+        if let first = requests.values.lazy.map(\.deadline).min() { next.append(first) }
+        return next.min()
+    }
+
+    private mutating func advance() {
+        withCatalogue { [now] in $0.advance(to: now, into: &$1) }
+        withReplication { [now] in $0.advance(to: now, into: &$1) }
+        if let at = followAt, at <= now { followAll() }
+        if let at = storeAt, at <= now {
+            storeAt = now + Self.storeRetry
+            if ledger.isIdle { store([]) }
+        }
+        if let at = rotateAt, at <= now { askForKey() }
+        if let at = restEnds.values.min(), at <= now { endRests() }
+        if let at = repairAt, at <= now { repair() }
+        if let at = closeAt, at <= now { proposeClosing() }
+        if let at = handoverAt, at <= now { proposeHandovers() }
+        if let at = assureAt, at <= now { assure() }
+        if let at = link.askAt, at <= now { askAgain() }
+        if let at = link.mirrorAt, at <= now { mirror() }
+        if let at = rollback?.proposeAt, at <= now { proposeNewEpoch() }
+        if !proposals.isEmpty || !closeWaiters.isEmpty { refuseOpenCalls() }
+        advanceAddressWaits()
+        for (id, request) in requests where request.deadline <= now { expire(id) }
+    }
+
+    private mutating func expire(_ id: RequestID) {
+        guard let request = requests[id] else { return }
+        // Nothing changed; who watches asks again.
+        if watchers.remove(id) != nil { return finish(id, .control(.nodeChanges(history.none(now: now)))) }
+        if let undo = request.undo { takeBack(undo) }
+        fail(
+            id, DriverError(.unavailable, "timed out: \(request.awaiting.isEmpty ? writerText : "the disk or the kernel is slow")"))
+    }
+
+    // MARK: Effects and their ends
+
+    @discardableResult
+    mutating func store(_ writes: [StoreWrite], for objects: [ObjectKey] = [], isProposal: Bool = false) -> EffectID {
+        let id = newEffect(for: objects)
+        give(ledger.submit(.init(id: id, rows: counted(writes, by: id), isProposal: isProposal)))
+        return id
+    }
+
+    private mutating func give(_ submissions: [StoreLedger.Submission]) {
+        for submission in submissions { effects.append(.store(submission.id, submission.rows)) }
+    }
+
+    /// nil where there is nothing to do.
+    @discardableResult
+    mutating func apply(_ operations: [KernelOperation], for objects: [ObjectKey] = []) -> EffectID? {
+        guard !operations.isEmpty else { return nil }
+        let id = newEffect(for: objects)
+        effects.append(.apply(id, operations))
+        return id
+    }
+
+    mutating func newEffect(for objects: [ObjectKey] = []) -> EffectID {
+        let id = EffectID(value: nextEffect)
+        nextEffect += 1
+        for object in objects { inFlight[object] = id }
+        if !objects.isEmpty { objectsOfEffect[id] = objects }
+        return id
+    }
+
+    /// The path is chosen when the turn is over.
+    mutating func send(_ kind: MessageKind, _ bytes: [UInt8], to peer: NodeID) {
+        effects.append(.send(peer, [kind.rawValue] + bytes, .datagram))
+    }
+
+    mutating func log(_ level: LogLevel, _ message: String, _ metadata: [String: String] = [:]) {
+        effects.append(.log(level, message, metadata))
+    }
+
+    private mutating func applied(_ id: EffectID, _ outcome: KernelOutcome) {
+        switch outcome {
+        case .applied:
+            lastKernelFailure = nil
+            ended(id, error: nil)
+        case .failed(_, let failure):
+            lastKernelFailure = failure.description
+            log(.error, "kernel refused an operation", ["operation": failure.operation, "reason": failure.reason])
+            ended(id, error: DriverError(.system, failure.description))
+            // What it refuses for good is tried less and less often.
+            kernelFailures = min(kernelFailures + 1, 9)
+            repairSoon(after: min(Self.repairPeriod, Self.repairDelay * (1 << (kernelFailures - 1))))
+        }
+    }
+
+    private mutating func stored(_ id: EffectID, _ outcome: StoreOutcome) {
+        let token = catalogueStores.removeValue(forKey: id)
+        give(ledger.ended(id, isStored: outcome == .stored))
+        storeAt = ledger.isWhole ? nil : storeAt ?? now + Self.storeRetry
+        switch outcome {
+        case .stored:
+            if ledger.isWhole, lastStoreFailure != nil {
+                lastStoreFailure = nil
+                log(.info, "state is written again")
+            }
+            countedStored(id)
+            if let token { withCatalogue { [now] in $0.stored(token, succeeded: true, now: now, into: &$1) } }
+            if closingStores.remove(id) != nil { proposeClosing() }
+            handedOver(id, isStored: true)
+            rollbackStored(id, isStored: true)
+            ended(id, error: nil)
+        case .failed(let reason):
+            // It goes on failing alike, once a second.
+            if lastStoreFailure != reason { log(.error, "state could not be written", ["reason": reason]) }
+            lastStoreFailure = reason
+            countedStores[id] = nil
+            if let token { withCatalogue { [now] in $0.stored(token, succeeded: false, now: now, into: &$1) } }
+            if closingStores.remove(id) != nil { closeAt = now + Self.closingRetry }
+            handedOver(id, isStored: false)
+            rollbackStored(id, isStored: false)
+            ended(id, error: DriverError(.system, "state could not be written: \(reason)"))
+        }
+    }
+
+    private mutating func ended(_ id: EffectID, error: DriverError?) {
+        for object in objectsOfEffect.removeValue(forKey: id) ?? [] where inFlight[object] == id { inFlight[object] = nil }
+        for (request, open) in requests where open.awaiting.contains(id) {
+            if let error {
+                if let undo = open.undo { takeBack(undo) }
+                fail(request, error)
+            } else {
+                requests[request]?.awaiting.remove(id)
+                if requests[request]?.awaiting.isEmpty == true, let reply = open.reply { finish(request, reply) }
             }
         }
     }
+
+    /// The unfinished effects of objects, to be waited for by a call that finds them done already.
+    func unfinished(_ objects: ObjectKey...) -> Set<EffectID> { Set(objects.compactMap { inFlight[$0] }) }
+
+    // MARK: Messages
+
+    /// First byte of a message: the core that it is for.
+    public enum MessageKind: UInt8, Sendable {
+        case membership = 1
+        case replication = 2
+        case catalogue = 3
+        case addresses = 4
+    }
+
+    private mutating func receive(_ bytes: [UInt8], from peer: NodeID) {
+        guard let kind = bytes.first.flatMap(MessageKind.init(rawValue:)) else { return }
+        let body = Array(bytes.dropFirst())
+        do throws(DecodeError) {
+            switch kind {
+            case .membership: break
+            case .replication:
+                var out: [Replication.Effect] = []
+                try replication.receive(body, from: peer, now: now, into: &out)
+                run(out)
+            case .catalogue:
+                var out: [CatalogueNode.Effect] = []
+                try catalogueNode.receive(body, from: peer, now: now, into: &out)
+                run(out)
+            case .addresses: receive(try AddressMessage(wire: body), from: peer)
+            }
+        } catch {
+            log(.warning, "message of a member does not decode", ["peer": name(of: peer), "error": "\(error)"])
+        }
+    }
+
+    mutating func withCatalogue(_ body: (inout CatalogueNode, inout [CatalogueNode.Effect]) -> Void) {
+        var out: [CatalogueNode.Effect] = []
+        body(&catalogueNode, &out)
+        run(out)
+    }
+
+    mutating func withReplication(_ body: (inout Replication, inout [Replication.Effect]) -> Void) {
+        var out: [Replication.Effect] = []
+        body(&replication, &out)
+        run(out)
+    }
+
+    func name(of node: NodeID) -> String { catalogue.name(node) }
 }

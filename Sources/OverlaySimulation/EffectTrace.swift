@@ -1,6 +1,5 @@
 import OverlayDNS
 import OverlayDriver
-import OverlayEngine
 import OverlayModel
 import OverlayNode
 
@@ -65,13 +64,6 @@ public struct EffectTrace: Sendable {
         case .send(let peer, let bytes, let path):
             write("send \(path)")
             write(peer.wireBytes + bytes)
-        case .engine(let effect): write(effect)
-        }
-    }
-
-    private mutating func write(_ effect: EngineEffect) {
-        switch effect {
-        case .send: break
         case .respond(let id, let response):
             write("respond \(id.value)")
             text += Self.bytes(of: response)

@@ -1,7 +1,6 @@
 import OverlayCatalogue
 import OverlayDNS
 import OverlayDatapath
-import OverlayEngine
 import OverlayMembership
 public import OverlayModel
 import OverlayNode
@@ -47,18 +46,18 @@ extension World {
     ///
     /// - Returns: The first difference; nil when there is none.
     public func difference() -> String? {
-        let up = nodes.indices.filter { nodes[$0].isUp && nodes[$0].core.engine.catalogue.cluster != nil }
-        guard let newest = up.map({ nodes[$0].core.engine.catalogue.position }).max() else { return nil }
-        for index in up where nodes[index].core.engine.catalogue.position != newest {
-            let position = nodes[index].core.engine.catalogue.position
+        let up = nodes.indices.filter { nodes[$0].isUp && nodes[$0].core.catalogue.cluster != nil }
+        guard let newest = up.map({ nodes[$0].core.catalogue.position }).max() else { return nil }
+        for index in up where nodes[index].core.catalogue.position != newest {
+            let position = nodes[index].core.catalogue.position
             return "host\(index + 1) is at catalogue index \(position.index) of generation \(position.term.number), not at "
                 + "\(newest.index) of \(newest.term.number)"
         }
         // Endpoints by network, with where they are.
-        var live: [VNI: [(host: Int, records: [Engine.LocalRecord])]] = [:]
+        var live: [VNI: [(host: Int, records: [Node.LocalRecord])]] = [:]
         // Where the network is not in the kernel, an endpoint was created and never joined: nobody forwards to it.
         for index in up {
-            for (vni, records) in Dictionary(grouping: nodes[index].core.engine.localRecords, by: \.vni)
+            for (vni, records) in Dictionary(grouping: nodes[index].core.localRecords, by: \.vni)
             where nodes[index].kernel.state.networks[vni] != nil {
                 live[vni, default: []].append((index, records))
             }
@@ -85,7 +84,7 @@ extension World {
     private func toldNames(by up: [Int]) -> [VNI: ToldNames] {
         var told: [VNI: ToldNames] = [:]
         for index in up {
-            for record in nodes[index].core.engine.localRecords {
+            for record in nodes[index].core.localRecords {
                 for name in record.names {
                     told[record.vni, default: ToldNames()].byHost[index, default: [:]][name, default: []] += record.addresses
                     told[record.vni, default: ToldNames()].all[name, default: []] += record.addresses
@@ -99,7 +98,7 @@ extension World {
 
     /// Are a node's names those of the containers of all nodes that it thinks are there?
     private func nameDifference(_ index: Int, among up: [Int], _ told: [VNI: ToldNames]) -> String? {
-        let engine = nodes[index].core.engine
+        let engine = nodes[index].core
         let away = up.filter { $0 != index && engine.state(of: nodeID($0)) == .unreachable }
         for (id, table) in engine.names.sorted(by: { $0.key < $1.key }) {
             let all = engine.catalogue.networks[id].flatMap { told[$0.vni] } ?? ToldNames()
@@ -121,7 +120,7 @@ extension World {
     }
 
     private func difference(
-        _ index: Int, _ vni: VNI, _ state: NetworkState, _ live: [(host: Int, records: [Engine.LocalRecord])]
+        _ index: Int, _ vni: VNI, _ state: NetworkState, _ live: [(host: Int, records: [Node.LocalRecord])]
     ) -> String? {
         var forwarding: [MACAddress: IPAddress] = [:]
         var neighbours: [IPAddress: MACAddress] = [:]
@@ -168,7 +167,7 @@ extension World {
     public func checkCatalogues() {
         var byPosition: [CataloguePosition: (host: Int, catalogue: Catalogue)] = [:]
         for index in nodes.indices where nodes[index].isUp {
-            let catalogue = nodes[index].core.engine.catalogue
+            let catalogue = nodes[index].core.catalogue
             if let other = byPosition[catalogue.position] {
                 if other.catalogue != catalogue {
                     violate("L", "host\(index + 1) and host\(other.host + 1) know different things at index \(catalogue.index)")

@@ -1,6 +1,5 @@
 import OverlayCatalogue
 public import OverlayDriver
-import OverlayEngine
 public import OverlayModel
 import OverlayNode
 
@@ -66,7 +65,7 @@ extension World {
     public func wipeEngine(_ index: Int) { engines[index]?.networks = [:] }
 
     private func tell(_ index: Int, _ news: EngineAPINews) {
-        schedule(.event(index, boot: nodes[index].boot, .engine(.engineNews(news))), in: Self.apiTime)
+        schedule(.event(index, boot: nodes[index].boot, .engineNews(news)), in: Self.apiTime)
     }
 
     public func dockerNetworks(_ index: Int) -> [EngineNetwork] {
@@ -76,7 +75,7 @@ extension World {
     func engineCall(_ index: Int, _ id: EffectID, _ call: EngineAPICall) {
         let boot = nodes[index].boot
         engines[index]?.asked[id] = { [unowned self] answer in
-            schedule(.event(index, boot: boot, .engine(.engineAnswer(id, answer))), in: Self.apiTime)
+            schedule(.event(index, boot: boot, .engineAnswer(id, answer)), in: Self.apiTime)
         }
         let answer: (EngineAPIAnswer) -> Void = { [unowned self] in engines[index]?.asked.removeValue(forKey: id)?($0) }
         schedule(

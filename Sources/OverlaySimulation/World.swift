@@ -1,7 +1,6 @@
 import OverlayCatalogue
 public import OverlayDatapath
 public import OverlayDriver
-public import OverlayEngine
 public import OverlayMembership
 public import OverlayModel
 public import OverlayNode
@@ -46,8 +45,6 @@ public final class World {
         var trouble = Instant(nanoseconds: Int64.min / 2)
         var declared = 0
 
-        public var engine: Engine { core.engine }
-        public var membership: Membership { core.membership }
     }
 
     enum Happening {
@@ -178,26 +175,24 @@ public final class World {
         _ rules: SafetyRules, start: UInt32
     ) throws -> Node {
         let own = seed &+ UInt64(truncatingIfNeeded: identity.id.bits) &* 7919 &+ UInt64(start)
-        var engine = try Engine(
-            identity: identity, rows: rows, signing: VirtualSigning(key: identity.publicKey), seed: own)
-        engine.rules = rules
-        return Node(engine: engine, seed: own, parameters: parameters)
+        var node = try Node(
+            identity: identity, rows: rows, signing: VirtualSigning(key: identity.publicKey), seed: own, parameters: parameters)
+        node.rules = rules
+        return node
     }
 
     // MARK: Events
 
     public func index(of node: NodeID) -> Int { Int(UInt32(truncatingIfNeeded: node.bits)) - 1 }
 
-    func nodeID(_ index: Int) -> NodeID { nodes[index].core.engine.identity.id }
+    func nodeID(_ index: Int) -> NodeID { nodes[index].core.identity.id }
 
     func schedule(_ happening: Happening, in delay: Interval) { queue.insert(happening, at: now + delay) }
 
     /// Does something at a time of the future.
     public func after(_ delay: Interval, _ action: @escaping (World) -> Void) { schedule(.action(action), in: delay) }
 
-    public func handle(_ index: Int, _ event: EngineEvent) { handle(index, .engine(event)) }
-
-    func handle(_ index: Int, _ event: NodeEvent) {
+    public func handle(_ index: Int, _ event: NodeEvent) {
         guard nodes[index].isUp else { return }
         guard nodes[index].stalledUntil == nil else {
             // As much as a socket's buffer keeps.
@@ -221,19 +216,12 @@ public final class World {
     }
 
     private func carryOut(_ index: Int, _ effect: NodeEffect) {
-        switch effect {
-        case .send(let node, let bytes, let path): send(index, self.index(of: node), bytes, path)
-        case .engine(let effect): carryOut(index, effect)
-        }
-    }
-
-    private func carryOut(_ index: Int, _ effect: EngineEffect) {
         let boot = nodes[index].boot
         switch effect {
         case .respond(let id, let response):
             if let next = continuations.removeValue(forKey: id) { next(response) } else { responses[id] = response }
         case .answer(let id, let response): answers[id] = response
-        case .send: break
+        case .send(let node, let bytes, let path): send(index, self.index(of: node), bytes, path)
         case .store(let id, let writes):
             nodes[index].unsynced.append((id, writes))
             nodes[index].storedAt = max(now, nodes[index].storedAt) + (nodes[index].storeTime ?? storeTime)
@@ -241,50 +229,50 @@ public final class World {
         case .apply(let id, let operations):
             let outcome = nodes[index].kernel.apply(operations)
             onApply?(index, operations)
-            schedule(.event(index, boot: boot, .engine(.applied(id, outcome))), in: .microseconds(100))
+            schedule(.event(index, boot: boot, .applied(id, outcome)), in: .microseconds(100))
         case .observe(let id):
-            schedule(.event(index, boot: boot, .engine(.observed(id, nodes[index].kernel.state))), in: .microseconds(100))
+            schedule(.event(index, boot: boot, .observed(id, nodes[index].kernel.state)), in: .microseconds(100))
         case .notify(let target, let bytes):
-            guard let other = nodes.firstIndex(where: { $0.engine.identity.endpoint == target }) else { return }
+            guard let other = nodes.firstIndex(where: { $0.core.identity.endpoint == target }) else { return }
             for delay in network.datagram(.init(index, other), bytes: bytes.count, &random) {
-                schedule(.event(other, boot: nodes[other].boot, .engine(.notice(bytes))), in: delay)
+                schedule(.event(other, boot: nodes[other].boot, .notice(bytes)), in: delay)
             }
         case .raiseBoot(let boot): nodes[index].seal = max(nodes[index].seal, boot)
         case .peers(let members, _): nodes[index].peers = Set(members.map(\.id))
         case .engineCall(let id, let call): engineCall(index, id, call)
-        case .serve(let id, _, _): schedule(.event(index, boot: nodes[index].boot, .engine(.served(id))), in: .microseconds(100))
+        case .serve(let id, _, _): schedule(.event(index, boot: nodes[index].boot, .served(id)), in: .microseconds(100))
         case .names, .subnets, .unserve: break
         case .makeKey:
             let key = (0..<32).map { _ in UInt8(truncatingIfNeeded: random.next()) }
-            schedule(.event(index, boot: nodes[index].boot, .engine(.keyMade(key))), in: .milliseconds(1))
+            schedule(.event(index, boot: nodes[index].boot, .keyMade(key)), in: .milliseconds(1))
         case .contact(let id, let contact): self.contact(index, id, contact)
         case .admit(let id, let answer):
             guard let (node, original) = contacts.removeValue(forKey: id) else { return }
-            let event = EngineEvent.joinAnswer(RequestID(UInt64(original)), answer)
-            schedule(.event(node, boot: nodes[node].boot, .engine(event)), in: network.delay)
+            let event = NodeEvent.joinAnswer(RequestID(UInt64(original)), answer)
+            schedule(.event(node, boot: nodes[node].boot, event), in: network.delay)
         case .log(let level, let message, let metadata):
             log("host\(index + 1) \(level): \(message) \(metadata.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" })")
         }
     }
 
     private func contact(_ index: Int, _ id: RequestID, _ contact: JoinContact) {
-        guard let target = nodes.firstIndex(where: { "\($0.engine.identity.address)" == contact.host }), nodes[target].isUp,
+        guard let target = nodes.firstIndex(where: { "\($0.core.identity.address)" == contact.host }), nodes[target].isUp,
             !network.cuts.contains(.init(index, target)), !network.cuts.contains(.init(target, index))
         else {
-            let answer = EngineEvent.joinAnswer(id, .refused("not reached"))
-            return schedule(.event(index, boot: nodes[index].boot, .engine(answer)), in: .seconds(2))
+            let answer = NodeEvent.joinAnswer(id, .refused("not reached"))
+            return schedule(.event(index, boot: nodes[index].boot, answer), in: .seconds(2))
         }
         let request = newRequest()
         contacts[request] = (index, Int(id.value))
-        let event = EngineEvent.joinRequest(request, contact.member)
-        schedule(.event(target, boot: nodes[target].boot, .engine(event)), in: network.delay)
+        let event = NodeEvent.joinRequest(request, contact.member)
+        schedule(.event(target, boot: nodes[target].boot, event), in: network.delay)
     }
 
     private func send(_ from: Int, _ to: Int, _ bytes: [UInt8], _ path: MessagePath) {
-        guard nodes.indices.contains(to), nodes[from].peers.contains(nodes[to].core.engine.identity.id) else { return }
+        guard nodes.indices.contains(to), nodes[from].peers.contains(nodes[to].core.identity.id) else { return }
         let link = VirtualNetwork.Link(from, to)
-        guard hasMembership || bytes.first != Engine.MessageKind.membership.rawValue else { return }
-        let kinds: [Engine.MessageKind] = [.catalogue, .addresses]
+        guard hasMembership || bytes.first != Node.MessageKind.membership.rawValue else { return }
+        let kinds: [Node.MessageKind] = [.catalogue, .addresses]
         guard !lateLinks.contains(link) || !kinds.contains(where: { $0.rawValue == bytes.first }) else {
             if lateMessages.count < 64 { lateMessages.append((link, bytes, path)) }
             return
@@ -365,7 +353,7 @@ public final class World {
         case .message(let from, let to, let boot, let seal, let bytes, let path):
             guard nodes[to].isUp, nodes[to].boot == boot else { return }
             guard nodes[to].peers.contains(nodeID(from)) else {
-                return handle(to, .stranger(nodeID(from), nodes[from].engine.identity.endpoint))
+                return handle(to, .stranger(nodeID(from), nodes[from].core.identity.endpoint))
             }
             guard seal >= nodes[to].opened[from, default: 0] else { return handle(to, .earlierLife(of: nodeID(from))) }
             nodes[to].opened[from] = seal

@@ -3,7 +3,7 @@ import FoundationEssentials
 import Glibc
 import NIOHTTP1
 import OverlayDaemon
-import OverlayEngine
+import OverlayNode
 
 struct InitCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

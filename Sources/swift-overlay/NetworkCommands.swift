@@ -2,7 +2,7 @@ import ArgumentParser
 import FoundationEssentials
 import NIOHTTP1
 import OverlayDaemon
-import OverlayEngine
+import OverlayNode
 
 struct NetworkCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

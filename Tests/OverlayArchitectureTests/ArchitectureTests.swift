@@ -7,7 +7,7 @@ import Testing
         "OverlayMembership", "OverlayReplication", "OverlayCatalogue", "OverlayIPAM", "OverlayDatapath", "OverlayESP", "OverlayDNS",
         "OverlayDriver",
     ]
-    private static let cores = levelOne.union(["OverlayModel", "OverlayEngine", "OverlayNode", "OverlaySimulation"])
+    private static let cores = levelOne.union(["OverlayModel", "OverlayNode", "OverlaySimulation"])
     private static let leaves: Set = ["OverlayLinux", "OverlayCrypto", "OverlayTelemetry"]
     private static let shells: Set = [
         "OverlayNetlink", "OverlayGossip", "OverlayDNSServer", "OverlayStore", "OverlayPluginServer", "OverlayDocker",
@@ -22,8 +22,7 @@ import Testing
     private static func allowed(_ target: String) -> Set<String> {
         if target == "OverlayModel" { return [] }
         if levelOne.contains(target) { return ["OverlayModel"] }
-        if target == "OverlayEngine" { return levelOne.subtracting(["OverlayMembership"]).union(["OverlayModel"]) }
-        if target == "OverlayNode" { return ["OverlayModel", "OverlayCatalogue", "OverlayEngine", "OverlayMembership"] }
+        if target == "OverlayNode" { return levelOne.union(["OverlayModel"]) }
         if target == "OverlaySimulation" { return cores }
         if target == "swift-overlay-bench" { return cores.union(leaves).union(["OverlayStore"]) }
         if target == "swift-overlay-sim" { return ["OverlaySimulation", "OverlayModel"] }
@@ -32,7 +31,7 @@ import Testing
         // A shell knows the words of the core it serves, and leaves.
         if shells.contains(target) { return levelOne.union(leaves).union(["OverlayModel"]) }
         if target == "OverlayDaemon" { return cores.union(leaves).union(shells).subtracting(["OverlaySimulation"]) }
-        return ["OverlayDaemon", "OverlayEngine", "OverlayModel"]
+        return ["OverlayDaemon", "OverlayNode", "OverlayModel"]
     }
 
     private static var overlayTargets: [String] {

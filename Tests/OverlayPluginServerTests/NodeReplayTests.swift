@@ -2,7 +2,7 @@ import Foundation
 import OverlayCatalogue
 import OverlayDatapath
 import OverlayDriver
-import OverlayEngine
+import OverlayNode
 import OverlayModel
 import OverlaySimulation
 import Testing
@@ -37,7 +37,7 @@ import Testing
             world.run(for: .seconds(10))
             let node = world.nodes[0]
             var left = node.kernel.state.networks.keys.map { "kernel: \($0)" }
-            left += node.engine.catalogue.networks.values.map { "catalogue: \($0.vni) \($0.subnets.map(\.prefix))" }
+            left += node.core.catalogue.networks.values.map { "catalogue: \($0.vni) \($0.subnets.map(\.prefix))" }
             for space in [StoreSpace.lease, .endpoint, .network, .closing] {
                 left += node.rows[space, default: [:]].keys.map { "\(space): \(String(decoding: $0, as: UTF8.self))" }
             }

@@ -41,7 +41,7 @@ let package = Package(
         product("OverlayDriver"),
         product("OverlayDNS"),
         product(
-            "OverlayEngine",
+            "OverlayNode",
             [
                 "OverlayModel", "OverlayDriver", "OverlayIPAM", "OverlayCatalogue", "OverlayReplication", "OverlayDatapath", "OverlayDNS",
             ]),
@@ -78,7 +78,7 @@ let package = Package(
             swiftSettings: fuzzed))
 }
 
-fuzz("address-message", ["OverlayEngine"])
+fuzz("address-message", ["OverlayNode"])
 fuzz("address-text", [])
 fuzz("catalogue-entry", ["OverlayCatalogue", "CatalogueSamples"])
 fuzz("catalogue-log", ["OverlayCatalogue", "CatalogueSamples"])
@@ -87,17 +87,17 @@ fuzz("catalogue-node", ["OverlayCatalogue", "CatalogueSamples"])
 fuzz("catalogue-snapshot", ["OverlayCatalogue", "CatalogueSamples"])
 fuzz("dns-query", ["OverlayDNS"])
 fuzz("engine-answer", ["OverlayDriver", "OverlayDocker", .product(name: "NIOCore", package: "swift-nio")])
-fuzz("join-answer", ["OverlayEngine", "OverlayCatalogue", "CatalogueSamples"])
+fuzz("join-answer", ["OverlayNode", "OverlayCatalogue", "CatalogueSamples"])
 fuzz("join-handshake", ["OverlayCrypto"])
-fuzz("join-token", ["OverlayEngine"])
-fuzz("local-rows", ["OverlayEngine", "OverlayIPAM"])
+fuzz("join-token", ["OverlayNode"])
+fuzz("local-rows", ["OverlayNode", "OverlayIPAM"])
 fuzz("member", ["OverlayCatalogue", "CatalogueSamples"])
 fuzz("membership-core", ["OverlayMembership"])
 fuzz("membership-message", ["OverlayMembership"])
 fuzz("packet-opener", ["OverlayCrypto"])
 fuzz("plugin-call", ["OverlayDriver", "OverlayPluginServer"])
 fuzz("plugin-json", ["OverlayDriver", "OverlayPluginServer"])
-fuzz("removal-notice", ["OverlayEngine"])
+fuzz("removal-notice", ["OverlayNode"])
 fuzz("replication-log", ["OverlayReplication"])
 fuzz("replication-message", ["OverlayReplication"])
 fuzz(

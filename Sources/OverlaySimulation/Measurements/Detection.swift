@@ -1,5 +1,4 @@
 import OverlayCatalogue
-import OverlayEngine
 import OverlayMembership
 import OverlayModel
 import OverlayNode
@@ -129,8 +128,8 @@ enum Detection {
             sizes.insert(world.nodes[0].core.membership.count)
             guard world.nodes[0].core.membership.count == nodes, world.agree(world.nodes.indices) else { return false }
             return world.nodes.allSatisfy { host in
-                host.core.engine.catalogue.members.keys.allSatisfy {
-                    $0 == host.core.engine.identity.id || host.core.membership.status(of: $0)?.state == .alive
+                host.core.catalogue.members.keys.allSatisfy {
+                    $0 == host.core.identity.id || host.core.membership.status(of: $0)?.state == .alive
                 }
             }
         }

@@ -1,5 +1,6 @@
 import OverlayCatalogue
-import OverlayEngine
+import OverlayNode
+import OverlayMembership
 import OverlayModel
 
 /// States that are put back to what they once were, and what of it the others tell (rule R4).
@@ -21,9 +22,9 @@ extension Ownership {
     /// What the others hear of a node that runs.
     func mark(of node: Int) -> StateMark {
         let host = world.nodes[node]
-        var engine = host.engine
-        let life = Incarnation(epoch: engine.spokenEpoch, boot: engine.boot).life
-        return StateMark(life: life, run: host.boot, writes: engine.report(for: host.engine.identity.id).writes)
+        var core = host.core
+        let life = Incarnation(epoch: core.spokenEpoch, boot: core.boot).life
+        return StateMark(life: life, run: host.boot, writes: core.report(for: host.core.identity.id).writes)
     }
 
     /// What they would hear of it first, were it started now.
@@ -80,7 +81,7 @@ extension Ownership {
             } else {
                 container.isBack = true
                 // Of whatever life it was: it is this one's that the node will know itself in.
-                container.epoch = world.nodes[0].engine.catalogue.members[World.id(node)]?.epoch ?? container.epoch
+                container.epoch = world.nodes[0].core.catalogue.members[World.id(node)]?.epoch ?? container.epoch
             }
             containers.append(container)
         }
@@ -102,7 +103,7 @@ extension Ownership {
 
     /// Does it start with a state of old, as a member that others know better? One that was removed is rule R5's to deal with.
     private func isOld(_ node: Int) throws -> Bool {
-        try lost[node].exceeds(markOfStart(node)) && world.nodes[0].engine.catalogue.members[World.id(node)] != nil
+        try lost[node].exceeds(markOfStart(node)) && world.nodes[0].core.catalogue.members[World.id(node)] != nil
             && !membersAtStart(node).isEmpty
     }
 
@@ -127,7 +128,7 @@ extension Ownership {
         let echoes = world.nodes.indices.filter { reach(node, $0) && heard[$0][node] != .none }
             .map { (peer: World.id($0), mark: heard[$0][node], isAhead: heard[$0][node].exceeds(own)) }
         for echo in echoes.filter(\.isAhead) + echoes.filter({ !$0.isAhead }) {
-            world.handle(node, .echo(of: echo.peer, echo.mark, isAhead: echo.isAhead))
+            world.handle(node, .membership(.echo(echo.peer, echo.mark, isAhead: echo.isAhead)))
         }
     }
 
@@ -136,7 +137,7 @@ extension Ownership {
     /// A node that was given a new epoch without having been removed goes on, with all of its containers: those that it does not know of
     /// any more too.
     func followRollbacks() {
-        let newest = world.nodes[0].engine.catalogue
+        let newest = world.nodes[0].core.catalogue
         for index in containers.indices where containers[index].isAdmitted {
             let identity = Identity(node: containers[index].node, epoch: containers[index].epoch)
             guard ends[identity] == nil, let epoch = newest.members[World.id(identity.node)]?.epoch, epoch > identity.epoch else {
@@ -148,7 +149,7 @@ extension Ownership {
 
     /// Has its node, which knows by now that its state was of old, let it keep its address?
     func isKept(_ container: Container) -> Bool {
-        let engine = world.nodes[container.node].engine
+        let engine = world.nodes[container.node].core
         return !engine.isStateOld && engine.localRecords.contains { $0.endpoint == container.endpoint }
     }
 }

@@ -1,7 +1,6 @@
 import OverlayCatalogue
 import OverlayDatapath
 import OverlayDriver
-import OverlayEngine
 import OverlayMembership
 import OverlayModel
 import OverlayNode
@@ -162,17 +161,17 @@ final class Ownership {
             let id = World.id(peer)
             let isReached = reach(node, peer)
             let status = PeerStatus(state: isReached ? .alive : .unreachable, since: world.now)
-            world.handle(node, .peer(id, status))
+            world.handle(node, .membership(.status(id, status)))
             guard isReached else { continue }
             let mark = mark(of: peer)
             heard[node][peer].take(mark)
             if lives[node][peer] != mark.process {
                 lives[node][peer] = mark.process
-                world.handle(node, .restarted(id))
+                world.handle(node, .membership(.restarted(id)))
             }
-            var engine = world.nodes[peer].engine
-            let report = engine.report(for: World.id(node))
-            world.handle(node, .heard(id, catalogue: report.catalogue, digest: report.digest, roundTrip: nil))
+            var core = world.nodes[peer].core
+            let report = core.report(for: World.id(node))
+            world.handle(node, .membership(.heard(id, report, roundTrip: nil)))
         }
     }
 
@@ -234,7 +233,7 @@ final class Ownership {
                 _ = world.begin(node, .releaseAddress(network.pool, prefix.address))
                 return end(id, answer)
             }
-            let epoch = world.nodes[node].engine.member.epoch
+            let epoch = world.nodes[node].core.member.epoch
             change(id) {
                 $0.epoch = epoch
                 $0.isAdmitted = true
@@ -274,7 +273,7 @@ final class Ownership {
 
     /// A node that forgot the cluster has taken its containers' links down.
     private func forgetLost() {
-        for node in world.nodes.indices where world.nodes[node].isUp && world.nodes[node].engine.catalogue.cluster == nil {
+        for node in world.nodes.indices where world.nodes[node].isUp && world.nodes[node].core.catalogue.cluster == nil {
             networks[node] = [:]
             containers.removeAll { $0.node == node }
             lost[node] = .none
@@ -287,7 +286,7 @@ final class Ownership {
     // MARK: What must hold
 
     private func check() {
-        let now = world.nodes.map { $0.isUp ? $0.engine.catalogue.index : 0 }
+        let now = world.nodes.map { $0.isUp ? $0.core.catalogue.index : 0 }
         if now != indices {
             indices = now
             world.checkCatalogues()
@@ -310,16 +309,16 @@ final class Ownership {
         let id = World.id(container.node)
         if container.isBack, !isKept(container) { return false }
         // The writer's catalogue is the newest.
-        let newest = world.nodes[0].engine.catalogue
+        let newest = world.nodes[0].core.catalogue
         if newest.members[id]?.epoch == container.epoch { return true }
         let identity = Identity(node: container.node, epoch: container.epoch)
         let end = ends[identity] ?? newest.index
         ends[identity] = end
         let vtep = world.nodes[container.node].vtep
-        for index in world.nodes.indices where world.nodes[index].isUp && world.nodes[index].engine.catalogue.index >= end {
+        for index in world.nodes.indices where world.nodes[index].isUp && world.nodes[index].core.catalogue.index >= end {
             let host = world.nodes[index]
             if index == container.node {
-                if host.engine.localRecords.contains(where: { $0.endpoint == container.endpoint }) { return true }
+                if host.core.localRecords.contains(where: { $0.endpoint == container.endpoint }) { return true }
                 continue
             }
             let knowledge = Knowledge(identity: identity, observer: index, boot: host.boot)

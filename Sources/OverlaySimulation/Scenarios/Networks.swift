@@ -1,5 +1,5 @@
 import OverlayDriver
-import OverlayEngine
+import OverlayNode
 import OverlayModel
 
 /// Engines with an API: networks are made, used and removed anywhere, while daemons, engines and links fail. In the end every engine has what

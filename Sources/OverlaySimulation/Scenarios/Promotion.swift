@@ -1,5 +1,5 @@
 import OverlayDriver
-import OverlayEngine
+import OverlayNode
 import OverlayModel
 
 /// The catalogue gets another writer.
@@ -52,7 +52,7 @@ extension Scenario {
         }
         world.run(for: .milliseconds(Int64(random.below(5000))))
         // A second time, sometimes, before the first writer is back.
-        if random.chance(0.3), others.count > 2, let writer = others.first(where: { world.nodes[$0].engine.isCatalogueWriter }) {
+        if random.chance(0.3), others.count > 2, let writer = others.first(where: { world.nodes[$0].core.isCatalogueWriter }) {
             workload.crashDaemon(writer, for: .seconds(100_000))
             world.run(for: .seconds(10))
             workload.promote(others.first { $0 != writer } ?? 1, force: true)
@@ -68,7 +68,7 @@ extension Scenario {
             }
         }
         workload.settle()
-        let writers = world.nodes.indices.filter { world.nodes[$0].engine.isCatalogueWriter }
+        let writers = world.nodes.indices.filter { world.nodes[$0].core.isCatalogueWriter }
         if writers.count != 1 { world.violate("L", "the catalogue is written by hosts \(writers.map { $0 + 1 })") }
         return workload
     }

@@ -1,5 +1,4 @@
 import OverlayDatapath
-import OverlayEngine
 import OverlayMembership
 import OverlayModel
 import OverlayNode
@@ -385,7 +384,7 @@ extension Scenario {
         workload.heal()
         // Who has just started is to be told first.
         world.run(for: .seconds(1))
-        if !world.run(atMost: .seconds(10), step: .milliseconds(10), until: { !world.nodes.contains(where: \.engine.isStateOld) }) {
+        if !world.run(atMost: .seconds(10), step: .milliseconds(10), until: { !world.nodes.contains(where: \.core.isStateOld) }) {
             world.violate("P", "a node has an old copy of its state 10 s after the heal")
         }
         workload.settle()

@@ -1,6 +1,6 @@
 import OverlayDatapath
 import OverlayDriver
-import OverlayEngine
+import OverlayNode
 public import OverlayModel
 
 /// A world with what its engines made in it: the networks and endpoints that are to be found again at the end.
@@ -191,7 +191,7 @@ public final class Workload {
         // Restarts that were still to come.
         for index in world.nodes.indices { restart(index) }
         let end = world.now + limit
-        if !world.run(atMost: .seconds(1), until: { world.nodes.allSatisfy(\.engine.isReady) }) {
+        if !world.run(atMost: .seconds(1), until: { world.nodes.allSatisfy(\.core.isReady) }) {
             world.violate("P", "a daemon has not looked at its kernel a second after its start")
         }
         world.expectConvergence(within: max(end - world.now, .milliseconds(1)), letter: "P", "heal")
@@ -218,7 +218,7 @@ public final class Workload {
     private func checkEndpoints() {
         for host in world.nodes.indices where world.nodes[host].isUp {
             let records = Dictionary(
-                uniqueKeysWithValues: world.nodes[host].engine.localRecords.map { ($0.endpoint, $0) })
+                uniqueKeysWithValues: world.nodes[host].core.localRecords.map { ($0.endpoint, $0) })
             let mine = endpoints.filter { $0.host == host }
             for (_, name, attached) in mine {
                 guard let record = records[attached.endpoint], record.mac == attached.mac, record.addresses == [attached.address]

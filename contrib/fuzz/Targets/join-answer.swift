@@ -1,7 +1,7 @@
 import CatalogueSamples
 public import Fuzzing
 import OverlayCatalogue
-import OverlayEngine
+import OverlayNode
 import OverlayModel
 
 @_silgen_name("fuzzTarget") public func target() -> Target {

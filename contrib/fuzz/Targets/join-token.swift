@@ -1,5 +1,5 @@
 public import Fuzzing
-import OverlayEngine
+import OverlayNode
 import OverlayModel
 
 @_silgen_name("fuzzTarget") public func target() -> Target {

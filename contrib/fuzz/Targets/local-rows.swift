@@ -2,7 +2,7 @@ public import Fuzzing
 import OverlayIPAM
 import OverlayModel
 
-@testable import OverlayEngine
+@testable import OverlayNode
 
 /// Rows of the node's own store; the first byte tells of which kind.
 @_silgen_name("fuzzTarget") public func target() -> Target {

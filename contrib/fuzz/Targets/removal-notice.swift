@@ -1,7 +1,7 @@
 public import Fuzzing
 import OverlayModel
 
-@testable import OverlayEngine
+@testable import OverlayNode
 
 @_silgen_name("fuzzTarget") public func target() -> Target {
     var notice = RemovalNotice(

@@ -1,0 +1,282 @@
+import OverlayCatalogue
+import OverlayDriver
+import OverlayIPAM
+import OverlayModel
+
+/// Addresses of one subnet that this host gave up but the catalogue does not know of yet.
+struct Handover: Hashable, Sendable {
+    var subnet: SubnetID
+    var range: AddressRange
+
+    /// The key of its row in the store. What it was for is not kept: after a restart it is given back, which is always right.
+    var storeKey: [UInt8] { subnet.wireBytes + range.wireBytes }
+}
+
+extension Handover: Wire {
+    init(from reader: inout ByteReader) throws(DecodeError) {
+        self.init(subnet: try reader.value(), range: try reader.value())
+    }
+
+    func encode(to writer: inout ByteWriter) {
+        writer.value(subnet)
+        writer.value(range)
+    }
+}
+
+/// How addresses come to this host and leave it again. Rule R2: what is given up leaves the free addresses here first, durably; then it is
+/// proposed; and it comes back only when the catalogue has refused it.
+extension Node {
+    static let idleAge = Interval.seconds(600)
+    /// For how long a host that was told that there is no further block does not ask for one in advance.
+    static let prefetchPause = Interval.seconds(10)
+    /// What a call waits for others to give back addresses, all in all; and for the owner of an address that `--ip` names.
+    static let pressureBudget = Interval.milliseconds(800)
+    static let wantBudget = Interval.seconds(3)
+    static let askAgain = Interval.milliseconds(200)
+    static let handoversPerPressure = 64
+
+    /// A call for an address that waits for other hosts.
+    struct AddressWait: Sendable {
+        var subnet: SubnetID
+        /// nil: any.
+        var wanted: IPAddress?
+        var asked: Instant
+        var until: Instant
+        /// What it fails with in the end.
+        var error: DriverError
+    }
+
+    /// What a call for any address was told when it asked for a block.
+    struct Scarcity: Sendable {
+        var error: DriverError
+        /// How long others may be asked; nil when nobody who could decide is there.
+        var until: Instant?
+        var asked: Instant?
+    }
+
+    enum Recipient: Sendable {
+        case anybody
+        case node(NodeID, epoch: UInt32)
+    }
+
+    // MARK: More
+
+    /// Asks for a further block without anybody waiting for it.
+    mutating func prefetchBlock(of id: SubnetID) {
+        guard !isStateOld, !claiming.contains(id), !closing.contains(id), !isWriterAway, let pool = pools[id],
+            prefetchPaused[id].map({ $0 <= now }) ?? true
+        else { return }
+        let free = pool.free
+        guard pool.owned == 0 || (free - min(free, pool.resting(now: now))) * 4 < pool.owned else { return }
+        claiming.insert(id)
+        propose(.claimBlock(id, count: 16), for: .claim(id), deadline: now + Self.proposalBudget)
+    }
+
+    // MARK: Waiting
+
+    /// Others may have free addresses, and are asked to give them back.
+    mutating func waitForAddresses(_ id: RequestID, _ subnet: SubnetID, _ scarcity: Scarcity) throws(DriverError) -> Step {
+        guard let until = scarcity.until, now < until else { throw scarcity.error }
+        let wait = AddressWait(subnet: subnet, wanted: nil, asked: scarcity.asked ?? now, until: until, error: scarcity.error)
+        addressWaits[id] = wait
+        if scarcity.asked == nil {
+            requests[id]?.scarcity?.asked = now
+            ask(wait)
+        }
+        return .wait
+    }
+
+    /// `--ip` names an address that another host hands out.
+    mutating func want(_ address: IPAddress, from owner: NodeID, _ id: RequestID, on subnet: Subnet, _ network: Network)
+        throws(DriverError)
+        -> Step
+    {
+        let title = "address \(address) of network \(network.title) is among those that node \(name(of: owner)) hands out"
+        if let name = catalogue.departed[owner] {
+            throw DriverError(.conflict, "address \(address) of network \(network.title) \(Catalogue.restText(of: name))")
+        }
+        if let peer = peers[owner], !peer.state.isReachable {
+            throw DriverError(
+                .unavailable, "\(title), which is unreachable since \((now - peer.since).wholeSeconds) s; take another one")
+        }
+        let wait = AddressWait(
+            subnet: subnet.id, wanted: address, asked: now, until: now + Self.wantBudget,
+            error: DriverError(.unavailable, "\(title), and that did not give it up in time; try again, or take another one"))
+        addressWaits[id] = wait
+        ask(wait)
+        return .wait
+    }
+
+    private mutating func ask(_ wait: AddressWait) {
+        guard let subnet = catalogue.subnet(wait.subnet) else { return }
+        if let wanted = wait.wanted {
+            guard let owner = subnet.block(holding: wanted)?.owner, owner != identity.id else { return }
+            send(.want(wait.subnet, wanted, epoch: epoch), to: owner)
+        } else {
+            for owner in Set(subnet.blocks.map(\.owner)).sorted() where owner != identity.id && catalogue.members[owner] != nil {
+                send(.pressure(wait.subnet), to: owner)
+            }
+        }
+    }
+
+    private mutating func send(_ message: AddressMessage, to peer: NodeID) {
+        send(.addresses, message.wireBytes, to: peer)
+    }
+
+    /// When the next waiting call is to be looked at.
+    var nextAddressWait: Instant? { addressWaits.values.lazy.map { min($0.until, $0.asked + Self.askAgain) }.min() }
+
+    mutating func advanceAddressWaits() {
+        for (id, wait) in addressWaits.sorted(by: { $0.key.value < $1.key.value }) {
+            if wait.until <= now {
+                addressWaits[id] = nil
+                fail(id, wait.error)
+            } else if wait.asked + Self.askAgain <= now {
+                addressWaits[id]?.asked = now
+                ask(wait)
+            }
+        }
+    }
+
+    /// Blocks of a subnet changed: who waited for that goes on.
+    mutating func wakeAddressWaits(_ id: SubnetID) {
+        for (request, wait) in addressWaits.sorted(by: { $0.key.value < $1.key.value }) where wait.subnet == id {
+            guard let open = requests[request] else {
+                addressWaits[request] = nil
+                continue
+            }
+            if let wanted = wait.wanted {
+                let owner = catalogue.subnet(id)?.block(holding: wanted)?.owner
+                if owner != nil, owner != identity.id { continue }
+                addressWaits[request] = nil
+                // As long as others move is no endless loop.
+                requests[request]?.rounds = 0
+                perform(request)
+            } else {
+                addressWaits[request] = nil
+                requests[request]?.rounds = 0
+                requests[request]?.scarcity?.asked = wait.asked
+                propose(
+                    .claimBlock(id, count: 16), for: .request(request), deadline: min(open.deadline, now + Self.proposalBudget))
+            }
+        }
+    }
+
+    // MARK: What others say
+
+    mutating func receive(_ message: AddressMessage, from peer: NodeID) {
+        switch message {
+        case .pressure, .want:
+            // What is free is not known yet. It is asked again.
+            guard isAssured, !isStateOld else { return }
+        case .inUse: break
+        }
+        switch message {
+        case .pressure(let id):
+            guard catalogue.subnet(id)?.users.contains(peer) == true, let pool = pools[id], !closing.contains(id),
+                !handovers.keys.contains(where: { $0.subnet == id })
+            else { return }
+            for range in pool.freeRanges(limit: Self.handoversPerPressure) { handOver(Handover(subnet: id, range: range), to: .anybody) }
+        case .want(let id, let address, let peerEpoch):
+            guard let member = catalogue.members[peer], member.epoch == peerEpoch,
+                catalogue.subnet(id)?.users.contains(peer) == true,
+                let pool = pools[id], !closing.contains(id)
+            else { return }
+            if let lease = pool.lease(at: address) {
+                send(.inUse(id, address, by: String(holder(of: lease).prefix(64))), to: peer)
+            } else if pool.isFree(address) {
+                handOver(Handover(subnet: id, range: AddressRange(address)), to: .node(peer, epoch: peerEpoch))
+            }
+        case .inUse(let id, let address, let holder):
+            guard catalogue.subnet(id)?.block(holding: address)?.owner == peer else { return }
+            for (request, wait) in addressWaits where wait.subnet == id && wait.wanted == address {
+                addressWaits[request] = nil
+                let network = catalogue.network(holding: id)?.title ?? "\(id)"
+                fail(
+                    request,
+                    DriverError(
+                        .conflict, "address \(address) of network \(network) is in use by \(holder) on node \(name(of: peer))"))
+            }
+        }
+    }
+
+    // MARK: Less
+
+    /// Blocks that nobody has used for long go back to the cluster.
+    mutating func giveBackIdleBlocks() {
+        guard !isWriterAway, isAssured, !isStateOld else { return }
+        for (id, pool) in pools.sorted(by: { $0.key < $1.key }) where !closing.contains(id) {
+            for range in pool.idleBlocks(since: Instant(nanoseconds: now.nanoseconds - Self.idleAge.nanoseconds)) {
+                handOver(Handover(subnet: id, range: range), to: .anybody)
+            }
+        }
+    }
+
+    private mutating func handOver(_ handover: Handover, to recipient: Recipient) {
+        // A release that is not durable yet may still fail, and is of the address's old life then.
+        let isBusy = inFlight.keys.contains { object in
+            if case .lease(handover.subnet, let address) = object { handover.range.contains(address) } else { false }
+        }
+        guard handovers[handover] == nil, !isBusy else { return }
+        pools[handover.subnet]?.handOver(handover.range)
+        handovers[handover] = recipient
+        let stored = store([.put(.handover, key: handover.storeKey, value: handover.wireBytes)])
+        guard rules.contains(.durableHandovers) else { return propose(handover) }
+        handoverStores[stored] = handover
+    }
+
+    /// The disk has taken a handover, or has not.
+    mutating func handedOver(_ effect: EffectID, isStored: Bool) {
+        guard let handover = handoverStores.removeValue(forKey: effect) else { return }
+        guard isStored else {
+            // Nothing was proposed, so they are this host's as before.
+            return end(handover)
+        }
+        propose(handover)
+    }
+
+    private mutating func propose(_ handover: Handover) {
+        guard let recipient = handovers[handover], !isStateOld else { return }
+        let command: Command =
+            switch recipient {
+            case .anybody: .giveBack(handover.subnet, handover.range)
+            case .node(let node, let epoch): .move(handover.subnet, handover.range.first, to: node, epoch: epoch)
+            }
+        propose(command, for: .handOver(handover), deadline: now + Self.proposalBudget)
+    }
+
+    /// All that is durable and undecided.
+    mutating func proposeHandovers() {
+        handoverAt = nil
+        guard catalogue.cluster != nil, !handovers.isEmpty, isAssured, !isStateOld else { return }
+        guard !isWriterAway else {
+            handoverAt = now + Self.closingRetry
+            return
+        }
+        var busy = Set(handoverStores.values)
+        for case .handOver(let handover) in proposals.values { busy.insert(handover) }
+        for handover in handovers.keys.filter({ !busy.contains($0) }).sorted(by: {
+            $0.storeKey.lexicographicallyPrecedes($1.storeKey)
+        }) {
+            propose(handover)
+        }
+    }
+
+    mutating func settle(_ handover: Handover, _ outcome: CatalogueNode.Outcome) {
+        guard handovers[handover] != nil else { return }
+        switch outcome {
+        case .decided: end(handover)
+        default:
+            // Nobody knows what became of it. To give back what went to another node meanwhile changes nothing there.
+            handovers[handover] = .anybody
+            handoverAt = handoverAt ?? now + Self.closingRetry
+        }
+    }
+
+    /// The addresses are others' now, or after all this host's.
+    private mutating func end(_ handover: Handover) {
+        handovers[handover] = nil
+        store([.delete(.handover, key: handover.storeKey)])
+        pools[handover.subnet]?.endHandover(handover.range)
+    }
+}

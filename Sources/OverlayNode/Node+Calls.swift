@@ -1,0 +1,114 @@
+import OverlayCatalogue
+import OverlayDriver
+import OverlayIPAM
+import OverlayModel
+
+/// Calls of the engine, the command line and joining nodes, in rounds.
+extension Node {
+    mutating func open(_ id: RequestID, _ call: Call) {
+        requests[id] = OpenRequest(call: call, deadline: now + Self.requestBudget)
+        if case .driver(let request) = call, let response = request.constantResponse { return finish(id, .driver(response)) }
+        if case .driver(.activate) = call { return perform(id) }
+        guard isReady else { return fail(id, DriverError(.unavailable, "swift-overlay is still starting")) }
+        guard requests.count <= Self.openRequests else { return fail(id, DriverError(.unavailable, "too many calls at once")) }
+        perform(id)
+    }
+
+    mutating func perform(_ id: RequestID) {
+        guard var request = requests[id] else { return }
+        request.rounds += 1
+        requests[id] = request
+        guard request.rounds <= Self.rounds else {
+            return fail(id, DriverError(.unavailable, "other hosts change the same network at the same time; try again"))
+        }
+        let step: Step
+        do throws(DriverError) {
+            switch request.call {
+            case .driver(let call): step = try perform(call, id)
+            case .control(let call): step = try perform(call, id)
+            case .admission(let member): step = try perform(admission: member)
+            }
+        } catch {
+            return fail(id, error)
+        }
+        switch step {
+        case .reply(let reply): finish(id, reply)
+        case .wait: break
+        case .after(let effects, let reply, let undo):
+            let awaited = rules.contains(.durableAnswers) ? effects : []
+            guard !awaited.isEmpty else { return finish(id, reply) }
+            requests[id]?.awaiting = awaited
+            requests[id]?.reply = reply
+            requests[id]?.undo = undo
+        case .propose(let command):
+            guard !isWriterAway else { return fail(id, DriverError(.unavailable, writerText(wanting: command))) }
+            if !rules.contains(.appliedBlocks), let subnet = anticipate(command) {
+                propose(command, for: .claim(subnet), deadline: now + Self.proposalBudget)
+                return perform(id)
+            }
+            propose(command, for: .request(id), deadline: min(request.deadline, now + Self.proposalBudget))
+        }
+    }
+
+    private mutating func perform(_ call: DriverRequest, _ id: RequestID) throws(DriverError) -> Step {
+        switch call {
+        case .activate:
+            // An engine that asks who we are has just started: its containers may be gone without a word.
+            repairSoon()
+            return .reply(.driver(.activated))
+        case .createNetwork(let call): return try createNetwork(call)
+        case .deleteNetwork(let network): return deleteNetwork(network)
+        case .createEndpoint(let call): return try createEndpoint(call)
+        case .deleteEndpoint(_, let endpoint): return deleteEndpoint(endpoint)
+        case .join(let call): return try join(call)
+        case .leave(_, let endpoint): return leave(endpoint)
+        case .requestPool(let call): return try requestPool(call, id)
+        case .releasePool(let subnet): return releasePool(subnet)
+        case .requestAddress(let call): return try requestAddress(call, id)
+        case .releaseAddress(let subnet, let address): return releaseAddress(subnet, address)
+        default: return .reply(.driver(call.constantResponse ?? .done))
+        }
+    }
+
+    mutating func finish(_ id: RequestID, _ reply: Reply) {
+        if case .contact(let contact) = reply {
+            requests[id]?.reply = nil
+            return effects.append(.contact(id, contact))
+        }
+        guard requests.removeValue(forKey: id) != nil else { return }
+        addressWaits[id] = nil
+        assuranceWaiters.remove(id)
+        switch reply {
+        case .driver(let response): effects.append(.respond(id, response))
+        case .control(let response): effects.append(.answer(id, response))
+        case .admission(let answer): effects.append(.admit(id, answer))
+        case .contact: break
+        }
+    }
+
+    mutating func fail(_ id: RequestID, _ error: DriverError) {
+        guard let request = requests[id] else { return }
+        switch request.call {
+        case .driver: finish(id, .driver(.failed(error)))
+        case .control: finish(id, .control(.refused(error.message)))
+        case .admission: finish(id, .admission(.refused(error.message)))
+        }
+    }
+
+    mutating func takeBack(_ undo: Undo) {
+        switch undo {
+        case .lease(let subnet, let address):
+            guard let lease = pools[subnet]?.release(address, now: now) else { return }
+            store([.delete(.lease, key: lease.storeKey)])
+        case .network(let id):
+            guard networks.removeValue(forKey: id) != nil else { return }
+            store([.delete(.network, key: id.wireBytes)])
+        case .endpoint(let id):
+            guard let endpoint = endpoints.removeValue(forKey: id) else { return }
+            withdraw(endpoint)
+            store([.delete(.endpoint, key: id.wireBytes)])
+        case .join(let id): undoJoin(id)
+        case .cluster: forgetCluster()
+        }
+    }
+}

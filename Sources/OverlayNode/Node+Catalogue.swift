@@ -1,0 +1,462 @@
+import OverlayCatalogue
+import OverlayDriver
+import OverlayIPAM
+import OverlayModel
+import OverlayReplication
+
+/// How the node follows the catalogue, and asks for changes of it.
+extension Node {
+    mutating func run(_ catalogueEffects: [CatalogueNode.Effect]) {
+        for effect in catalogueEffects {
+            if case .applied(let entry, let result) = effect {
+                follow(entry, result)
+                continue
+            }
+            // Many entries come at once where many hosts join: all of them are followed in one go.
+            if let at = followAt, at <= now { followAll() }
+            switch effect {
+            case .applied: break
+            case .send(let peer, let bytes): send(.catalogue, bytes, to: peer)
+            case .store(let token, let writes):
+                let id = store(writes, isProposal: token != nil)
+                if let token { catalogueStores[id] = token }
+            case .replaced:
+                followAll()
+                endLosses()
+            case .heard(let term):
+                unansweredAt = nil
+                let writer = name(of: term.writer)
+                log(.warning, "catalogue generation \(term.number) is written by \(writer); this node asks for it")
+            case .outcome(let proposal, let outcome): settle(proposal, outcome)
+            }
+        }
+        if let at = followAt, at <= now { followAll() }
+        checkOwnLife()
+    }
+
+    mutating func propose(_ command: Command, for purpose: Purpose, deadline: Instant) {
+        var out: [CatalogueNode.Effect] = []
+        let id = catalogueNode.propose(command, now: now, deadline: deadline, into: &out)
+        proposals[id] = purpose
+        run(out)
+    }
+
+    private mutating func settle(_ id: CatalogueNode.ProposalID, _ outcome: CatalogueNode.Outcome) {
+        if case .timedOut = outcome { unansweredAt = now } else { unansweredAt = nil }
+        guard let purpose = proposals.removeValue(forKey: id) else { return }
+        switch purpose {
+        case .request(let request): settle(request, outcome)
+        case .claim(let subnet):
+            claiming.remove(subnet)
+            if case .decided(.refused) = outcome { prefetchPaused[subnet] = now + Self.prefetchPause }
+        case .handOver(let handover): settle(handover, outcome)
+        case .description(let network): described(network, outcome)
+        case .rotation:
+            if case .decided(.accepted) = outcome { break }
+            rotateAt = now + Self.rotationRetry
+        case .rest: break
+        case .promotion(let request): settle(promotion: request, outcome)
+        case .own:
+            if case .decided(.refused(let refusal)) = outcome {
+                log(.error, "the cluster does not accept this host's new address or name", ["reason": refusal.message])
+            }
+        case .rollback: rollbackSettled(outcome)
+        case .close(let subnet):
+            if case .decided = outcome {
+                closing.remove(subnet)
+                removing.remove(subnet)
+                inheritedClosing.remove(subnet)
+                store([.delete(.closing, key: subnet.wireBytes)])
+                for request in (closeWaiters.removeValue(forKey: subnet) ?? []).sorted(by: { $0.value < $1.value }) {
+                    perform(request)
+                }
+                mirrorSoon()
+            } else if closeAt == nil {
+                closeAt = now + Self.closingRetry
+            }
+        }
+    }
+
+    private mutating func settle(_ id: RequestID, _ outcome: CatalogueNode.Outcome) {
+        guard let request = requests[id] else { return }
+        if case .driver(.requestAddress(let call)) = request.call, call.address == nil, let scarcity = scarcity(outcome, request) {
+            // What rests will do then, and what others give back.
+            requests[id]?.scarcity = scarcity
+            return perform(id)
+        }
+        switch outcome {
+        case .decided(.refused(let refusal)): fail(id, DriverError(refusal))
+        case .decided(let result):
+            switch request.call {
+            case .driver(.requestPool):
+                // A pool without name and subnet is found by the result alone.
+                if case .opened(let subnet) = result, let response = opened(subnet) {
+                    poolRequests[subnet, default: 0] += 1
+                    return finish(id, .driver(response))
+                }
+                perform(id)
+            case .control(let call): decided(call, id)
+            default: perform(id)
+            }
+        case .timedOut: fail(id, DriverError(.unavailable, writerText))
+        case .writerFailed:
+            fail(id, DriverError(.system, "catalogue writer \(writerName) cannot write its state; see its log"))
+        case .noCluster: fail(id, Self.noCluster)
+        }
+    }
+
+    /// Why there is no block for a call; nil when there is one, or something else is wrong.
+    private func scarcity(_ outcome: CatalogueNode.Outcome, _ request: OpenRequest) -> Scarcity? {
+        switch outcome {
+        case .decided(.refused(let refusal)) where refusal.code == .exhausted:
+            Scarcity(
+                error: DriverError(refusal), until: request.scarcity?.until ?? now + Self.pressureBudget,
+                asked: request.scarcity?.asked)
+        case .timedOut:
+            if case .driver(.requestAddress(let call)) = request.call {
+                Scarcity(error: DriverError(.unavailable, writerText(wanting: .claimBlock(call.pool, count: 1))), until: nil)
+            } else {
+                nil
+            }
+        default: nil
+        }
+    }
+
+    static let noCluster = DriverError(
+        .unavailable,
+        "this node is in no cluster: run `swift-overlay init` on the first host, and on each other one the join command that it prints"
+    )
+
+    var writerName: String { catalogueNode.writer.map { name(of: $0) } ?? "?" }
+
+    /// For so long the writer may answer others alone before it counts as away: that many packets are not lost by chance.
+    static let silencePatience = Interval.seconds(2)
+    /// For so long a proposal that was not answered tells how the writer is.
+    static let unansweredAge = Interval.seconds(60)
+
+    /// Is the writer known to be away? Then what needs agreement is refused at once.
+    var isWriterAway: Bool { writerAwaySince != nil }
+
+    /// Where others reach it and this node does not, it is as good as away: what it decides does not come here.
+    private var writerAwaySince: Instant? {
+        guard let peer = writerStatus else { return nil }
+        guard peer.state.isReachable else { return peer.since }
+        return peer.silentSince.flatMap { now - $0 >= Self.silencePatience ? $0 : nil }
+    }
+
+    private var writerStatus: PeerStatus? {
+        guard let writer = catalogueNode.writer, writer != identity.id else { return nil }
+        return peers[writer]
+    }
+
+    /// When it is to be taken for away, should nothing come of it.
+    var writerAwayAt: Instant? {
+        guard let peer = writerStatus, peer.state.isReachable, let silent = peer.silentSince else { return nil }
+        let at = silent + Self.silencePatience
+        return at > now ? at : nil
+    }
+
+    /// Does the writer answer what this node proposes, as far as is known?
+    var isWriterSilent: Bool { isWriterAway || unansweredAt.map { now - $0 < Self.unansweredAge } ?? false }
+
+    var writerText: String { writerText(unaffected: "running containers, names and starts from owned blocks") }
+
+    private func writerText(unaffected: String) -> String {
+        guard let writer = catalogueNode.writer else { return Self.noCluster.message }
+        if catalogueNode.isBehind { return behindText }
+        guard let since = writerAwaySince, let peer = writerStatus else {
+            return "catalogue writer \(writerName) did not answer in time; \(unaffected) are unaffected"
+        }
+        let isCut = peer.state.isReachable
+        let reason = isCut ? PeerStatus.silentReason : peer.reason
+        let why = reason.isEmpty ? "" : " (\(reason))"
+        let member = catalogue.members[writer]
+        let advice =
+            isCut
+            ? "see to the way \(member.map { "to \($0.address):\($0.port)" } ?? "there"), UDP and TCP"
+            : "if it is gone for good, `swift-overlay promote` makes this node the writer"
+        return
+            "catalogue writer \(writerName) unreachable since \((now - since).wholeSeconds) s\(why); \(unaffected) are unaffected; "
+            + advice
+    }
+
+    /// Why a change of the catalogue cannot be had.
+    func writerText(wanting command: Command) -> String {
+        switch command {
+        case .claimBlock(let id, _):
+            let owned = pools[id]?.owned ?? 0
+            let network = catalogue.network(holding: id)?.title ?? "\(id)"
+            let lack =
+                owned == 0
+                ? "node \(identity.name) owns no addresses of network \(network) yet"
+                : "the addresses of network \(network) that node \(identity.name) owns, \(owned), are used up"
+            return "\(lack), and only the catalogue gives it more: "
+                + writerText(unaffected: "running containers, names and starts where this node owns free addresses")
+        case .claimAddress(let id, let address):
+            let network = catalogue.network(holding: id)?.title ?? "\(id)"
+            return "address \(address) of network \(network) is none of those that node \(identity.name) owns: \(writerText)"
+        default: return writerText
+        }
+    }
+
+    /// Calls that are open when the writer is found away end like those that come after. What they proposed may still be decided, as
+    /// when it is answered too late.
+    mutating func refuseOpenCalls() {
+        guard isWriterAway, let writer = catalogueNode.writer else { return }
+        for (proposal, purpose) in proposals.sorted(by: { $0.key.value < $1.key.value }) {
+            guard case .request(let request) = purpose else { continue }
+            proposals[proposal] = nil
+            settle(request, .timedOut(writer: writer))
+        }
+        for request in Set(closeWaiters.values.joined()).sorted(by: { $0.value < $1.value }) {
+            fail(request, DriverError(.unavailable, writerText))
+        }
+        closeWaiters = [:]
+    }
+
+    // MARK: Following
+
+    private mutating func follow(_ entry: Entry, _ result: CommandResult) {
+        if case .refused = result { return }
+        let isOwn = entry.proposer == identity.id
+        switch entry.command {
+        case .initialise: followAt = now
+        case .remove:
+            if rules.contains(.fencing) { followAt = now }
+            // Who is gone knows the present key.
+            if isWriter { rotateAt = now }
+            followRests()
+        case .endRest:
+            followRests()
+            for id in Set(addressWaits.values.map(\.subnet)).sorted() { wakeAddressWaits(id) }
+        case .rotateKey:
+            followAt = now
+            if isWriter { rotateAt = now + Self.rotationPeriod }
+        case .admit:
+            // Each change of the members costs as much as there are members: where a thousand join, a few of them at a time.
+            let pause = Self.followPause * Int64(catalogue.members.count)
+            followAt = followAt ?? max(now, followed.map { $0 + pause } ?? now)
+        case .openSubnet:
+            guard case .opened(let subnet) = result else { return }
+            if isOwn || concerns(subnet) { followSubnets() }
+        case .configure(let network, let adopted, _):
+            if isOwn || subscribed.contains(network) || adopted.contains(where: { concerns($0) }) { followSubnets() }
+            mirrorSoon()
+        case .closeSubnet(let subnet, let removing):
+            if isOwn || concerns(subnet) { followSubnets() }
+            if removing { mirrorSoon() }
+            wakeAddressWaits(subnet)
+        case .describe(let network, _):
+            rename(network)
+            mirrorSoon()
+        case .setJoinSecret: break
+        case .promote: logTerm(since: entry.index)
+        case .setGateway(let subnet, _), .reserve(let subnet, _), .claimBlock(let subnet, _), .claimAddress(let subnet, _):
+            follow(subnet)
+        case .giveBack(let subnet, _), .move(let subnet, _, _, _):
+            follow(subnet)
+            wakeAddressWaits(subnet)
+        }
+    }
+
+    /// Does this host use the subnet, or its network? Of others' networks there may be thousands.
+    private func concerns(_ subnet: SubnetID) -> Bool {
+        pools[subnet] != nil || catalogue.networkOfSubnet[subnet].map { subscribed.contains($0) } ?? false
+    }
+
+    /// Members and everything else may be others than before.
+    mutating func followAll() {
+        followAt = nil
+        followed = now
+        if catalogue.cluster != nil, catalogue.members[identity.id] == nil, rules.contains(.fencing) {
+            log(.warning, "this node was removed from the cluster; its overlay links go down, and it must join again", [:])
+            return forgetCluster()
+        }
+        followTerm()
+        tellPeers()
+        // A member's tunnel may end elsewhere now.
+        repairSoon()
+        for peer in peers.keys where catalogue.members[peer] == nil {
+            peers[peer] = nil
+            positions[peer] = nil
+            rejectionLogged[peer] = nil
+        }
+        followSubnets()
+        mirrorSoon()
+        for id in Set(addressWaits.values.map(\.subnet)).sorted() { wakeAddressWaits(id) }
+    }
+
+    mutating func tellPeers() {
+        let others = catalogue.members.values.filter { $0.id != identity.id }.sorted { $0.id < $1.id }
+        replication.setKeys(catalogue.members.mapValues(\.publicKey))
+        effects.append(.peers(others, keys: catalogue.cluster?.gossipKeys ?? []))
+    }
+
+    /// Brings pools and subscriptions in line with the catalogue. Before the first observation nothing is told to others: an empty log
+    /// would make them drop the rows of containers that run.
+    mutating func followSubnets() {
+        guard isReady else { return }
+        var used: Set<NetworkID> = []
+        for network in catalogue.networks.values.sorted(by: { $0.id < $1.id }) {
+            for subnet in network.subnets where subnet.users.contains(identity.id) {
+                used.insert(network.id)
+                follow(subnet.id)
+            }
+        }
+        for id in pools.keys where catalogue.subnet(id)?.users.contains(identity.id) != true { pools[id] = nil }
+        for id in subscribed.subtracting(used).sorted() { withReplication { $0.unsubscribe(id, into: &$1) } }
+        for id in used.sorted() {
+            let users = catalogue.networks[id]?.users ?? []
+            withReplication { [now] in $0.subscribe(id, to: users, now: now, into: &$1) }
+        }
+        subscribed = used
+        followNames()
+        // Who left a network has nothing more to tell of it: what was kept of theirs meanwhile may go.
+        let unknown = unknownVTEPs
+        if keptRowsTo.contains(where: { !$0.value.isSubset(of: unknown[$0.key] ?? []) }) { repairSoon() }
+    }
+
+    private mutating func follow(_ id: SubnetID) {
+        guard let subnet = catalogue.subnet(id) else { return }
+        follow(subnet)
+    }
+
+    private mutating func follow(_ subnet: Subnet) {
+        let id = subnet.id
+        guard isReady, subnet.users.contains(identity.id) else { return }
+        // Until the catalogue knows that the pool was given up, its addresses are not handed out.
+        let blocks = closing.contains(id) ? [] : subnet.blocks(of: identity.id)
+        var pool = pools.removeValue(forKey: id) ?? AddressPool(subnet: id)
+        var reserved = subnet.auxiliary.union([subnet.gateway])
+        for edge in [subnet.prefix.first, subnet.prefix.last] where subnet.isReserved(edge) { reserved.insert(edge) }
+        pool.setBlocks(blocks, reserved: reserved, now: now)
+        for handover in handovers.keys where handover.subnet == id { pool.handOver(handover.range) }
+        for range in quarantined[id] ?? [] { pool.handOver(range) }
+        pools[id] = pool
+    }
+
+    // MARK: Gossip keys
+
+    var isWriter: Bool { catalogue.cluster?.writer == identity.id }
+
+    /// What the writer does in the course of time.
+    mutating func followTerm() {
+        rotateAt = isWriter ? rotateAt ?? now + Self.rotationPeriod : nil
+        followRests()
+    }
+
+    mutating func askForKey() {
+        rotateAt = nil
+        guard isWriter else { return }
+        // Should the proposal come to nothing.
+        rotateAt = now + Self.rotationRetry
+        effects.append(.makeKey)
+    }
+
+    mutating func rotate(to key: [UInt8]) {
+        guard isWriter, !proposals.values.contains(where: { if case .rotation = $0 { true } else { false } }) else { return }
+        propose(.rotateKey(key), for: .rotation, deadline: now + Self.proposalBudget)
+    }
+
+    /// Without rule R7: what is claimed is handed out before it is given.
+    ///
+    /// - Returns: The subnet, where the claim is one of addresses and would be granted now.
+    mutating func anticipate(_ command: Command) -> SubnetID? {
+        let id: SubnetID
+        switch command {
+        case .claimBlock(let subnet, _), .claimAddress(let subnet, _): id = subnet
+        default: return nil
+        }
+        var ahead = catalogue
+        let entry = Entry(
+            index: ahead.index + 1, termNumber: ahead.cluster?.termNumber ?? 0, proposer: identity.id, epoch: epoch,
+            sequence: .max, command: command)
+        guard case .accepted = ahead.apply(entry), let subnet = ahead.subnet(id) else { return nil }
+        follow(subnet)
+        return id
+    }
+
+    // MARK: Giving up
+
+    /// Gives subnets up: durably here, then in the catalogue, however long that takes.
+    ///
+    /// - Parameters:
+    ///   - isRemoval: Of a network that nobody is on, by a user.
+    ///   - with: What is to be durable at the same time.
+    /// - Returns: When it is durable.
+    mutating func close(
+        _ subnets: [SubnetID], isRemoval: Bool = false, with others: [StoreWrite] = [], for objects: [ObjectKey] = []
+    ) -> Set<EffectID> {
+        var writes = others
+        for id in subnets where catalogue.subnet(id)?.users.contains(identity.id) == true && !closing.contains(id) {
+            for lease in (pools[id]?.leases ?? [:]).values { writes.append(.delete(.lease, key: lease.storeKey)) }
+            for handover in handovers.keys where handover.subnet == id {
+                writes.append(.delete(.handover, key: handover.storeKey))
+                handovers[handover] = nil
+            }
+            for range in quarantined.removeValue(forKey: id) ?? [] {
+                writes.append(.delete(.quarantine, key: Handover(subnet: id, range: range).storeKey))
+            }
+            writes.append(.put(.closing, key: id.wireBytes, value: isRemoval ? [1] : []))
+            closing.insert(id)
+            if isRemoval { removing.insert(id) }
+            pools[id] = nil
+            prefetchPaused[id] = nil
+        }
+        guard !writes.isEmpty else { return [] }
+        let stored = store(writes, for: objects)
+        // Proposed when it is durable: were it forgotten, addresses that others own by then would be handed out.
+        if rules.contains(.durableHandovers) { closingStores.insert(stored) } else { proposeClosing() }
+        return [stored]
+    }
+
+    /// A host that was given another address or name tells the cluster.
+    mutating func proposeOwnChange() {
+        guard !isStateOld, let known = catalogue.members[identity.id], known != member, !isWriterAway,
+            !proposals.values.contains(where: { if case .own = $0 { true } else { false } })
+        else { return }
+        propose(.admit(member), for: .own, deadline: now + Self.proposalBudget)
+    }
+
+    /// Pools that no network came for: the engine died in between, or had lost patience.
+    mutating func closeOrphans() {
+        let bound = Set(networks.values.flatMap(\.subnets))
+        let mine = catalogue.networks.values.flatMap(\.subnets).filter { $0.users.contains(identity.id) }.map(\.id)
+        // Of those with addresses set aside it is not known whether the engine has a network.
+        let orphans = Set(mine).subtracting(bound).subtracting(closing).subtracting(quarantined.keys)
+        unbound = unbound.filter { orphans.contains($0.key) }
+        for id in orphans where unbound[id] == nil { unbound[id] = now }
+        let old = orphans.filter { unbound[$0].map { now - $0 >= Self.orphanAge } ?? false }
+        guard !old.isEmpty, !isStateOld else { return }
+        log(.warning, "pools without a network are given up", ["pools": old.sorted().map(\.description).joined(separator: " ")])
+        _ = close(old.sorted())
+    }
+
+    mutating func proposeClosing() {
+        closeAt = nil
+        guard catalogue.cluster != nil, closingStores.isEmpty, isAssured, !isStateOld else { return }
+        // What is not durable is not proposed.
+        guard !isWriterAway, ledger.isWhole else {
+            if !closing.isEmpty { closeAt = now + Self.closingRetry }
+            return
+        }
+        let proposed = Set(proposals.values.compactMap { if case .close(let id) = $0 { id } else { nil } })
+        for id in closing.subtracting(proposed).sorted() {
+            confirmRemoval(of: id)
+            propose(.closeSubnet(id, removing: removing.contains(id)), for: .close(id), deadline: now + Self.proposalBudget)
+        }
+    }
+}
+
+extension DriverError {
+    init(_ refusal: Refusal) {
+        let code: Code =
+            switch refusal.code {
+            case .conflict: .conflict
+            case .notFound: .notFound
+            case .exhausted: .exhausted
+            case .invalid: .invalid
+            }
+        self.init(code, refusal.message)
+    }
+}

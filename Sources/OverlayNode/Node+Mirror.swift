@@ -1,0 +1,257 @@
+import OverlayCatalogue
+import OverlayDriver
+import OverlayModel
+import OverlayReplication
+
+/// A network that one engine has, the others get (design §5.6).
+extension Node {
+    static let mirrorDelay = Interval.milliseconds(1)
+    /// So long a container may take from its end to its next start. An engine does not start one whose network is gone.
+    static let restartTime = Interval.seconds(10)
+
+    /// How a network of this engine ends.
+    enum NetworkEnd: Sendable {
+        /// Here, and that is all.
+        case closed
+        /// A user removed it here; others go on using it.
+        case declined
+        /// A user removed it, and nobody is on it anywhere.
+        case removed
+    }
+
+    func end(of local: LocalNetwork) -> NetworkEnd {
+        // What the engine never told of is a create that failed. What goes by our own call is no user's doing, nor what goes from an
+        // engine that Swarm rules.
+        let isOwnDoing = link.calls.contains { $0.value == .removeNetwork(local.id) && link.waiting[$0.key] == nil }
+        guard local.name != nil, !isOwnDoing, link.mirrors, link.conflicts[local.id] == nil,
+            let network = catalogue.networks[local.network], !network.isRemoved
+        else { return .closed }
+        return isEmpty(network) ? .removed : .declined
+    }
+
+    private func isEmpty(_ network: Network) -> Bool {
+        !endpoints.values.contains { $0.network == network.id } && keepers(of: network).isEmpty
+    }
+
+    /// The other hosts that have containers on it, or may have: of one that was not heard of, or cannot be reached, it is not known.
+    func keepers(of network: Network) -> Set<NodeID> {
+        let unknown = network.users.filter { user in
+            let state = peers[user]?.state ?? .unknown
+            return state == .unknown || state == .unreachable || !replication.isSynchronised(with: user, on: network.id)
+        }
+        return Set(replication.endpoints(on: network.id).map(\.owner)).union(unknown).subtracting([identity.id])
+    }
+
+    /// A removal that had to wait for the writer: is it still one?
+    mutating func confirmRemoval(of subnet: SubnetID) {
+        guard removing.contains(subnet), let network = catalogue.network(holding: subnet), !network.isRemoved, !isEmpty(network)
+        else { return }
+        log(
+            .warning, "a network is not removed from other hosts, as containers are on it by now, or may be",
+            ["network": network.title, "hosts": keepers(of: network).map { name(of: $0) }.sorted().joined(separator: " ")])
+        var writes: [StoreWrite] = [.put(.declined, key: network.id.wireBytes, value: [])]
+        declined.insert(network.id)
+        for subnet in network.subnets where removing.remove(subnet.id) != nil {
+            writes.append(.put(.closing, key: subnet.id.wireBytes, value: []))
+        }
+        store(writes)
+    }
+
+    func mirrorDue(at time: Instant) -> Instant { min(link.mirrorAt ?? time, time) }
+
+    mutating func mirrorSoon() {
+        guard link.isConnected else { return }
+        link.mirrorAt = mirrorDue(at: now + Self.mirrorDelay)
+    }
+
+    /// An endpoint of the network is gone: what waited for that may go on, unless its container only starts anew.
+    mutating func mirrorLater(for id: EngineNetworkID) {
+        let isRemoved = networks[id].flatMap { catalogue.networks[$0.network]?.isRemoved } ?? false
+        guard link.isConnected, isRemoved || link.conflicts[id] != nil else { return }
+        if let network = networks[id]?.network { link.failures[network] = nil }
+        link.keptUntil[id] = now + Self.restartTime
+        link.mirrorAt = mirrorDue(at: now + Self.restartTime)
+    }
+
+    /// Brings the engine's networks in line with the cluster's, and tells the cluster of the engine's.
+    mutating func mirror() {
+        link.mirrorAt = nil
+        guard link.isConnected, link.isComplete, link.mirrors, isReady, catalogue.cluster != nil else { return }
+        let present = Set(networks.values.map(\.network))
+        // What is neither here nor to be made here waits for nothing.
+        link.failures = link.failures.filter { id, _ in
+            present.contains(id) || catalogue.networks[id]?.isRemoved == false && !declined.contains(id)
+        }
+        for (id, shown) in link.networks.sorted(by: { $0.key < $1.key }) {
+            guard let local = networks[id], let network = catalogue.networks[local.network] else { continue }
+            // The other one may be gone.
+            if link.conflicts[id] != nil, catalogue.network(named: shown.name).map({ $0.id == network.id }) ?? true {
+                link.conflicts[id] = nil
+            }
+            if network.isRemoved || link.conflicts[id] != nil {
+                remove(id, network)
+            } else if network.description != nil {
+                link.failures[network.id] = nil
+            } else if network.settings != nil {
+                describe(id, shown, network)
+            }
+        }
+        let gone = declined.filter { catalogue.networks[$0] == nil }
+        if !gone.isEmpty {
+            declined.subtract(gone)
+            store(gone.sorted().map { .delete(.declined, key: $0.wireBytes) })
+        }
+        for network in catalogue.networks.values.sorted(by: { $0.id < $1.id })
+        where !present.contains(network.id) && !declined.contains(network.id) {
+            make(network)
+        }
+        link.keptUntil = link.keptUntil.filter { networks[$0.key] != nil && $0.value > now }
+        let pauses = (link.failures.values.map(\.until) + link.keptUntil.values).filter { $0 > now }
+        if let next = pauses.min() { link.mirrorAt = mirrorDue(at: next) }
+    }
+
+    private func isPaused(_ network: NetworkID) -> Bool { link.failures[network].map { $0.until > now } ?? false }
+
+    // MARK: This engine's, told to the cluster
+
+    private mutating func describe(_ id: EngineNetworkID, _ shown: EngineNetwork, _ network: Network) {
+        let isProposed = proposals.values.contains { if case .description(id) = $0 { true } else { false } }
+        guard !isProposed, !isWriterAway, !isStateOld, !isPaused(network.id) else { return }
+        let auxiliary = shown.subnets.reduce(into: [String: String]()) { all, subnet in
+            for (name, address) in subnet.auxiliary { all[name] = "\(address)" }
+        }
+        guard
+            let description = NetworkDescription(
+                name: shown.name, labels: shown.labels, options: shown.options, ipamOptions: shown.ipamOptions,
+                auxiliary: auxiliary, isIPv6: shown.isIPv6, isAttachable: shown.isAttachable)
+        else {
+            return fail(
+                network.id,
+                "it has more labels and options than the cluster takes (\(Limits.descriptionPairs) of a kind, "
+                    + "\(Limits.descriptionBytes) bytes), and is not made on other engines")
+        }
+        propose(.describe(network.id, description), for: .description(id), deadline: now + Self.proposalBudget)
+    }
+
+    mutating func described(_ id: EngineNetworkID, _ outcome: CatalogueNode.Outcome) {
+        switch outcome {
+        case .decided(.refused(let refusal)) where refusal.code == .conflict:
+            // It may be gone meanwhile.
+            guard let local = networks[id] else { break }
+            log(.warning, "a network has the name of another one", ["network": local.name ?? "", "reason": refusal.message])
+            link.conflicts[id] = refusal.message
+            // Who makes one of this name here wants that one here.
+            if let name = local.name, let other = catalogue.network(named: name) { want(other) }
+        case .decided:
+            if let network = networks[id]?.network { link.failures[network] = nil }
+        case .timedOut, .writerFailed, .noCluster:
+            if let network = networks[id]?.network { fail(network, "its name could not be told to the cluster: \(writerText)") }
+        }
+        mirrorSoon()
+    }
+
+    // MARK: The cluster's, made on this engine
+
+    private mutating func make(_ network: Network) {
+        guard let request = mirrorRequest(of: network), !network.subnets.contains(where: { closing.contains($0.id) }),
+            !isWriterAway, !isStateOld, !isPaused(network.id),
+            !link.making.values.contains(network.id)
+        else { return }
+        guard let id = ask(.createNetwork(request)) else { return }
+        link.making[id] = network.id
+    }
+
+    /// What an engine makes the same network of; nil while that is not known.
+    func mirrorRequest(of network: Network) -> EngineNetwork? {
+        guard let description = network.description, let settings = network.settings, !network.isRemoved else { return nil }
+        let auxiliary = description.auxiliary.map
+        let subnets = network.subnets.sorted { ($0.prefix.family == .v4 ? 0 : 1, $0.id) < ($1.prefix.family == .v4 ? 0 : 1, $1.id) }
+        return EngineNetwork(
+            name: description.name, labels: description.labels.map, options: description.options.map,
+            ipamOptions: description.ipamOptions.map,
+            subnets: subnets.map { subnet in
+                EngineNetwork.Subnet(
+                    subnet: subnet.prefix, range: subnet.range, gateway: subnet.gateway,
+                    auxiliary: auxiliary.compactMapValues { IPAddress($0) }.filter { subnet.prefix.contains($0.value) })
+            },
+            isInternal: settings.isInternal, isIPv6: description.isIPv6, isAttachable: description.isAttachable)
+    }
+
+    /// The network that is being made here and has this subnet: a call that asks for it means that one and no other.
+    func networkBeingMade(with prefix: IPPrefix?) -> NetworkID? {
+        guard let prefix else { return nil }
+        return link.making.values.first { id in catalogue.networks[id]?.subnets.contains { $0.prefix == prefix } ?? false }
+    }
+
+    /// A user of this host wants it here, whoever wanted it gone.
+    mutating func want(_ network: Network) {
+        var writes: [StoreWrite] = []
+        if declined.remove(network.id) != nil { writes.append(.delete(.declined, key: network.id.wireBytes)) }
+        for subnet in network.subnets where removing.remove(subnet.id) != nil {
+            writes.append(.put(.closing, key: subnet.id.wireBytes, value: []))
+        }
+        if !writes.isEmpty { store(writes) }
+    }
+
+    // MARK: What is removed
+
+    private mutating func remove(_ id: EngineNetworkID, _ network: Network) {
+        guard !isPaused(network.id), (link.keptUntil[id] ?? now) <= now,
+            !endpoints.values.contains(where: { $0.engineNetwork == id })
+        else { return }
+        guard ask(.removeNetwork(id)) != nil else { return }
+        if link.conflicts[id] != nil {
+            log(.warning, "a network of this engine gives way to the cluster's of that name", ["network": networks[id]?.name ?? ""])
+        }
+    }
+
+    // MARK: Ends of calls
+
+    mutating func ended(_ id: EffectID, _ call: EngineAPICall, _ answer: EngineAPIAnswer) {
+        let made = link.making.removeValue(forKey: id)
+        let request = link.waiting.removeValue(forKey: id)
+        if let request { finish(request, answer) }
+        switch (call, answer) {
+        case (.createNetwork, .created(let id)):
+            if let made { link.failures[made] = nil }
+            ask(.network(id))
+        case (.createNetwork(let network), .refused(let reason)), (.createNetwork(let network), .unavailable(let reason)):
+            // What is in the way may be this driver's own, of a cluster that the node has left since. While containers are on it the
+            // engine keeps it.
+            if made != nil, let stale = link.stale[network.name] { ask(.removeNetwork(stale)) }
+            if let made { fail(made, "this host's engine does not make it: \(reason)") }
+        case (.removeNetwork(let id), .refused(let reason)), (.removeNetwork(let id), .unavailable(let reason)):
+            // To the user it was said already; a container that came in between keeps it.
+            guard request == nil, let network = networks[id]?.network,
+                !endpoints.values.contains(where: { $0.engineNetwork == id })
+            else { break }
+            fail(network, "this host's engine does not remove it: \(reason)")
+        case (.removeNetwork(let id), .removed): isGone(id)
+        case (.removeNetwork(let id), .notFound):
+            // The engine knows nothing of it, so nothing of it will come.
+            isGone(id)
+            if networks[id] != nil { _ = deleteNetwork(id) }
+        default: break
+        }
+    }
+
+    /// The engine has it no more.
+    mutating func isGone(_ id: EngineNetworkID) {
+        link.networks[id] = nil
+        link.conflicts[id] = nil
+        link.stale = link.stale.filter { $0.value != id }
+        // A name may be free now.
+        for network in link.failures.keys { link.failures[network]?.until = now }
+        mirrorSoon()
+    }
+
+    private mutating func fail(_ network: NetworkID, _ reason: String) {
+        let old = link.failures[network]
+        let pause = old.map { min($0.pause + $0.pause, Self.longestMirrorPause) } ?? Self.retryPause
+        if old?.reason != reason {
+            log(.warning, "a network waits", ["network": catalogue.networks[network]?.title ?? "", "reason": reason])
+        }
+        link.failures[network] = EngineLink.Failure(reason: reason, pause: pause, until: now + pause)
+        link.mirrorAt = mirrorDue(at: now + pause)
+    }
+}

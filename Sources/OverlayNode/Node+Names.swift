@@ -1,0 +1,182 @@
+import OverlayCatalogue
+import OverlayDNS
+import OverlayDriver
+import OverlayModel
+import OverlayReplication
+
+/// Who is called what, and who sees it: what the owner logs say, as tables that the DNS shell answers from.
+extension Node {
+    private func named(_ record: EndpointRecord) -> NamedEndpoint {
+        NamedEndpoint(
+            endpoint: record.endpoint, names: record.names.names, addresses: record.addresses, ports: record.names.ports)
+    }
+
+    // MARK: Tables
+
+    /// Does what an owner has count? The containers of a host that cannot be reached are of no use to anybody; those of one whose daemon
+    /// is down are.
+    private func counts(_ owner: NodeID) -> Bool { peers[owner]?.state != .unreachable }
+
+    mutating func setOwnNames(_ record: EndpointRecord, on network: NetworkID) {
+        let new = named(record)
+        let old = announced[record.endpoint]
+        announced[record.endpoint] = new
+        change(network, from: old, to: new)
+    }
+
+    mutating func dropOwnNames(_ endpoint: EndpointID, on network: NetworkID) {
+        guard let old = announced.removeValue(forKey: endpoint) else { return }
+        change(network, from: old, to: nil)
+    }
+
+    private mutating func change(_ network: NetworkID, from old: NamedEndpoint?, to new: NamedEndpoint?) {
+        guard old != new, names[network] != nil else { return }
+        if let old { names[network]?.remove(old) }
+        if let new { names[network]?.insert(new) }
+        changedNames.insert(network)
+    }
+
+    mutating func follow(namesOf effect: Replication.Effect) {
+        switch effect {
+        case .changed(let owner, let id, let record, let old):
+            if counts(owner) { change(id, from: old.map { named($0) }, to: named(record)) }
+        case .gone(let owner, let id, let record):
+            if counts(owner) { change(id, from: named(record), to: nil) }
+        default: break
+        }
+    }
+
+    /// The tables of those networks that this node takes part in, and no others.
+    mutating func followNames() {
+        for id in names.keys where !subscribed.contains(id) {
+            names[id] = nil
+            changedNames.insert(id)
+        }
+        for id in subscribed where names[id] == nil { rebuildNames(id) }
+        let subnets = catalogue.networks.values.flatMap { $0.subnets.map(\.prefix) }.sorted()
+        guard subnets != toldSubnets else { return }
+        toldSubnets = subnets
+        effects.append(.subnets(subnets))
+    }
+
+    mutating func followNames(of peer: NodeID, was old: PeerState) {
+        let state = peers[peer]?.state ?? .unknown
+        guard (old == .unreachable) != (state == .unreachable) else { return }
+        for id in subscribed where !replication.endpoints(of: peer, on: id).isEmpty { rebuildNames(id) }
+    }
+
+    /// It is called something else.
+    mutating func rename(_ network: NetworkID) {
+        guard let known = names[network], let new = catalogue.networks[network], known.title != new.zone.lowercased() else {
+            return
+        }
+        rebuildNames(network)
+    }
+
+    /// What is right by the records, from the beginning.
+    private func expectedNames(on id: NetworkID) -> [NamedEndpoint] {
+        let others = replication.endpoints(on: id).filter { $0.owner != identity.id && counts($0.owner) }.map { named($0.record) }
+        let own = endpoints.values.filter { $0.network == id }.compactMap { announced[$0.id] }
+        return others + own.sorted { $0.endpoint < $1.endpoint }
+    }
+
+    private mutating func rebuildNames(_ id: NetworkID) {
+        var table = NetworkNames(title: catalogue.networks[id]?.zone ?? "")
+        for endpoint in expectedNames(on: id) { table.insert(endpoint) }
+        names[id] = table
+        changedNames.insert(id)
+    }
+
+    /// Names that were missed, or kept too long, are found at the latest now.
+    mutating func checkNames() {
+        followNames()
+        for id in subscribed.sorted() {
+            let expected = expectedNames(on: id).reduce(0) { $0 &+ NetworkNames.checksum(of: $1) }
+            guard names[id]?.checksum != expected else { continue }
+            log(
+                .warning, "names were not what the records say; they are made anew",
+                ["network": catalogue.networks[id]?.title ?? ""])
+            rebuildNames(id)
+        }
+    }
+
+    mutating func tellNames() {
+        guard !changedNames.isEmpty else { return }
+        // Before whatever asks for them.
+        effects.insert(contentsOf: changedNames.sorted().map { .names($0, names[$0]) }, at: 0)
+        changedNames = []
+    }
+
+    // MARK: Sandboxes
+
+    /// Brings what a sandbox sees in line with the networks that it is on.
+    ///
+    /// - Returns: The effect that ends when it does; nil where nothing is to be done.
+    @discardableResult
+    mutating func followSandbox(_ path: String) -> EffectID? {
+        guard !path.isEmpty else { return nil }
+        let joined = endpoints.values.filter { $0.sandbox == path && $0.isJoined }
+        let networks = Set(joined.map(\.network)).compactMap { catalogue.networks[$0] }.sorted {
+            ($0.zone, $0.id) < ($1.zone, $1.id)
+        }
+        guard !networks.isEmpty else {
+            sandboxFailures[path] = nil
+            if scopes.removeValue(forKey: path) != nil { effects.append(.unserve(path)) }
+            return nil
+        }
+        let forwards = joined.contains(where: \.isElsewhere) || networks.contains { $0.settings?.isInternal != true }
+        let scope = SandboxScope(networks: networks.map(\.id), forwards: forwards)
+        guard scopes[path] != scope else { return nil }
+        scopes[path] = scope
+        let id = newEffect()
+        effects.append(.serve(id, path, scope))
+        return id
+    }
+
+    mutating func sandbox(_ path: String, failure: String?) {
+        guard scopes[path] != nil, sandboxFailures[path] != failure else { return }
+        sandboxFailures[path] = failure
+        if let failure { log(.error, "names cannot be answered in a container", ["sandbox": path, "reason": failure]) }
+    }
+
+    // MARK: What the engine tells of containers
+
+    mutating func learn(_ container: EngineContainer, isWhole: Bool) {
+        let isElsewhere = container.attachments.contains { networks[$0.network] == nil }
+        let services = ["com.docker.swarm.service.name", "com.docker.compose.service"].compactMap { container.labels[$0] }
+        let short = String(container.id.text.prefix(12))
+        for attachment in container.attachments {
+            guard let id = attachment.endpoint, let known = endpoints[id], known.engineNetwork == attachment.network else {
+                continue
+            }
+            var endpoint = known
+            let learned = EndpointNames(
+                names: [container.name] + attachment.aliases + [container.hostname, short] + services
+                    + services.map { "tasks.\($0)" },
+                ports: container.ports)
+            // A list tells less than is known of one that was inspected.
+            if isWhole || known.learned.names.isEmpty { endpoint.learned = learned }
+            if isWhole {
+                endpoint.isElsewhere = isElsewhere
+                link.inspected[id] = container.id
+            }
+            update(endpoint, from: known)
+        }
+    }
+
+    /// An endpoint has its container's name.
+    mutating func learn(_ name: String, of id: EndpointID) {
+        guard let known = endpoints[id], known.learned.names.isEmpty else { return }
+        var endpoint = known
+        endpoint.learned = EndpointNames(names: [name])
+        update(endpoint, from: known)
+    }
+
+    private mutating func update(_ endpoint: LocalEndpoint, from known: LocalEndpoint) {
+        guard endpoint != known else { return }
+        endpoints[endpoint.id] = endpoint
+        store([row(endpoint)])
+        if endpoint.isAnnounced, endpoint.names != known.names { announce(endpoint) }
+        if endpoint.isElsewhere != known.isElsewhere { followSandbox(endpoint.sandbox) }
+    }
+}

@@ -1,0 +1,249 @@
+import OverlayCatalogue
+import OverlayDriver
+import OverlayIPAM
+import OverlayModel
+import OverlayReplication
+
+/// The network and endpoint calls.
+extension Node {
+    // MARK: Networks
+
+    mutating func createNetwork(_ call: CreateNetwork) throws(DriverError) -> Step {
+        try checkCluster()
+        if networks[call.network] != nil { return .after(unfinished(.network(call.network)), .driver(.done), undo: nil) }
+        let subnets = try subnets(of: call)
+        guard let first = subnets.first, let network = catalogue.network(holding: first) else {
+            throw DriverError(.invalid, "network \(call.network.short) has no subnet; swift-overlay needs an IPv4 or IPv6 one")
+        }
+        if let other = networks.values.first(where: { $0.network == network.id }) {
+            throw DriverError(
+                .conflict,
+                "network \(network.title) is on this engine already, as \(other.id.short); remove that one first, or use it")
+        }
+        let settings = try settings(of: call)
+        let foreign = subnets.filter { catalogue.networkOfSubnet[$0] != network.id }
+        guard network.settings == settings, foreign.isEmpty else {
+            return .propose(.configure(network.id, adopting: foreign, settings))
+        }
+        let local = LocalNetwork(id: call.network, network: network.id, subnets: subnets)
+        networks[local.id] = local
+        for subnet in subnets { poolRequests[subnet] = poolRequests[subnet].flatMap { $0 > 1 ? $0 - 1 : nil } }
+        var writes: [StoreWrite] = [.put(.network, key: local.id.wireBytes, value: local.wireBytes)]
+        if declined.remove(network.id) != nil { writes.append(.delete(.declined, key: network.id.wireBytes)) }
+        let stored = store(writes, for: [.network(local.id)])
+        // The first container should not wait for the writer.
+        for subnet in subnets { prefetchBlock(of: subnet) }
+        return .after([stored], .driver(.done), undo: .network(local.id))
+    }
+
+    private func subnets(of call: CreateNetwork) throws(DriverError) -> [SubnetID] {
+        var subnets: [SubnetID] = []
+        for data in call.v4 + call.v6 {
+            guard let prefix = data.pool else { continue }
+            let found = catalogue.networks.values.lazy.filter { !$0.isRemoved }.flatMap(\.subnets).first {
+                $0.prefix == prefix.network && $0.users.contains(identity.id) && !closing.contains($0.id)
+            }
+            guard data.addressSpace == DriverRequest.addressSpace, let found else {
+                throw DriverError(
+                    .invalid,
+                    "subnet \(prefix) of network \(call.network.short) was not given out by swift-overlay: the engine's own IPAM works per "
+                        + "host and would give the same addresses on several. Create the network with "
+                        + "`docker network create -d swift-overlay --ipam-driver swift-overlay …`")
+            }
+            subnets.append(found.id)
+        }
+        return subnets
+    }
+
+    private func settings(of call: CreateNetwork) throws(DriverError) -> NetworkSettings {
+        let generic = call.options[OptionName.generic]?.object ?? [:]
+        var settings = NetworkSettings()
+        settings.isInternal = call.options[OptionName.isInternal]?.bool ?? false
+        // The mere presence of the key counts, as with the built-in overlay. Fail closed: never clear where encryption was asked for.
+        if generic[OptionName.encrypted] != nil {
+            throw DriverError(.invalid, "encrypted networks are not available in this version of swift-overlay")
+        }
+        // IPv6 does not work below 1280 bytes (RFC 8200 §5).
+        let most = identity.fittingMTU
+        let least: UInt32 = call.v6.isEmpty ? 68 : 1280
+        guard most >= least else {
+            throw DriverError(
+                .invalid,
+                "the link of \(identity.vtep) carries \(identity.underlayMTU) bytes, which leaves \(most) to containers; "
+                    + (call.v6.isEmpty ? "that is too little" : "IPv6 needs 1280, so leave out --ipv6, or raise the link's MTU"))
+        }
+        if let value = generic[OptionName.mtu] {
+            guard let mtu = value.string.flatMap({ UInt32($0) }) else {
+                throw DriverError(.invalid, "\(OptionName.mtu) is not a number of bytes")
+            }
+            guard mtu >= least, mtu <= most else {
+                throw DriverError(
+                    .invalid,
+                    "an MTU of \(mtu) is not possible: \(least) to \(most) bytes fit, as the link of \(identity.vtep) carries "
+                        + "\(identity.underlayMTU) and VXLAN takes \(identity.encapsulation) of them")
+            }
+            settings.mtu = mtu
+        }
+        return settings
+    }
+
+    mutating func deleteNetwork(_ id: EngineNetworkID) -> Step {
+        guard let network = networks[id] else { return .after(unfinished(.network(id)), .driver(.done), undo: nil) }
+        var awaited: Set<EffectID> = []
+        // Engines refuse to remove a network with endpoints; what is left here is of an engine that was killed.
+        for endpoint in endpoints.values where endpoint.engineNetwork == id { awaited.formUnion(removeEndpoint(endpoint)) }
+        let end = end(of: network)
+        networks[id] = nil
+        link.networks[id] = nil
+        var writes: [StoreWrite] = [.delete(.network, key: id.wireBytes)]
+        if end == .declined {
+            declined.insert(network.network)
+            writes.append(.put(.declined, key: network.network.wireBytes, value: []))
+        }
+        link.conflicts[id] = nil
+        awaited.formUnion(close(network.subnets, isRemoval: end == .removed, with: writes, for: [.network(id)]))
+        return .after(awaited, .driver(.done), undo: nil)
+    }
+
+    // MARK: Endpoints
+
+    mutating func createEndpoint(_ call: CreateEndpoint) throws(DriverError) -> Step {
+        guard let local = networks[call.network], let network = catalogue.networks[local.network] else {
+            throw DriverError(
+                .notFound,
+                "network \(call.network.short) of endpoint \(call.endpoint.short) is not known to swift-overlay on this node")
+        }
+        if let known = endpoints[call.endpoint] {
+            guard known.engineNetwork == call.network, known.v4 == call.v4, known.v6 == call.v6,
+                call.mac == nil || call.mac == known.mac
+            else { throw DriverError(.conflict, "endpoint \(call.endpoint.short) exists with other addresses") }
+            return .after(
+                unfinished(.endpoint(known.id)), .driver(.endpoint(mac: call.mac == nil ? known.mac : nil)), undo: nil)
+        }
+        // Its address may have been handed out before it was known.
+        try checkState()
+        guard call.v4 != nil || call.v6 != nil else {
+            throw DriverError(.invalid, "endpoint \(call.endpoint.short) of network \(network.title) has no address")
+        }
+        let mac = call.mac ?? .random(using: &generator)
+        guard !mac.isMulticast, mac != .zero else {
+            throw DriverError(.invalid, "\(mac) is not the MAC of an interface")
+        }
+        for prefix in [call.v4, call.v6].compactMap({ $0 }) { try check(prefix, mac: call.mac, for: call, on: network) }
+        try checkUnused(mac, for: call, on: network)
+        var endpoint = LocalEndpoint(
+            id: call.endpoint, engineNetwork: call.network, network: network.id, mac: mac, v4: call.v4, v6: call.v6)
+        endpoint.givenName = call.options[OptionName.endpointName]?.string.flatMap { EndpointNames.isName($0) ? $0 : nil }
+        endpoints[endpoint.id] = endpoint
+        // Others are told now: by the Join that follows, which takes the kernel a while, their rows are there. Leave or DeleteEndpoint takes
+        // it back.
+        announce(endpoint)
+        let stored = store([row(endpoint)], for: [.endpoint(endpoint.id)])
+        return .after([stored], .driver(.endpoint(mac: call.mac == nil ? mac : nil)), undo: .endpoint(endpoint.id))
+    }
+
+    /// Was this address handed out here, to this endpoint?
+    private func check(
+        _ prefix: IPPrefix, mac: MACAddress?, for call: CreateEndpoint, on network: Network
+    ) throws(DriverError) {
+        let lease = network.subnets.lazy.compactMap { [pools] in pools[$0.id]?.lease(at: prefix.address) }.first
+        guard let lease, mac == nil || lease.mac == mac else {
+            throw DriverError(
+                .invalid,
+                "address \(prefix.address) of endpoint \(call.endpoint.short) was not given out by swift-overlay on this node for network "
+                    + network.title)
+        }
+        if let other = endpoints.values.first(where: { $0.network == network.id && $0.addresses.contains(prefix.address) }) {
+            throw DriverError(
+                .conflict,
+                "address \(prefix.address) of network \(network.title) is in use by endpoint \(other.id.short) on node \(identity.name)"
+            )
+        }
+    }
+
+    private func checkUnused(_ mac: MACAddress, for call: CreateEndpoint, on network: Network) throws(DriverError) {
+        let holder: String
+        if let other = endpoints.values.first(where: { $0.network == network.id && $0.mac == mac }) {
+            holder = "endpoint \(other.id.short) on node \(identity.name)"
+        } else if let (owner, record) = replication.endpoints(on: network.id).first(where: { $0.record.mac == mac }) {
+            holder = "endpoint \(record.endpoint.short) on node \(name(of: owner))"
+        } else {
+            return
+        }
+        throw DriverError(
+            .conflict, "MAC \(mac) of endpoint \(call.endpoint.short) is in use on network \(network.title) by \(holder)")
+    }
+
+    func row(_ endpoint: LocalEndpoint) -> StoreWrite {
+        .put(.endpoint, key: endpoint.id.wireBytes, value: endpoint.wireBytes)
+    }
+
+    mutating func join(_ call: Join) throws(DriverError) -> Step {
+        guard var endpoint = endpoints[call.endpoint], endpoint.engineNetwork == call.network else {
+            throw DriverError(
+                .notFound,
+                "endpoint \(call.endpoint.short) of network \(call.network.short) is not known to swift-overlay on this node")
+        }
+        guard let network = catalogue.networks[endpoint.network] else {
+            throw DriverError(.notFound, "network \(call.network.short) is no more in the cluster; remove it and create it again")
+        }
+        let response = DriverResponse.joined(sourceName: containerLink(of: endpoint), destinationPrefix: "eth")
+        if endpoint.isJoined, endpoint.hasPort {
+            return .after(unfinished(.endpoint(endpoint.id)), .driver(response), undo: nil)
+        }
+        endpoint.isJoined = true
+        endpoint.hasPort = true
+        endpoint.sandbox = call.sandboxKey.utf8.count <= Limits.stringBytes ? call.sandboxKey : ""
+        let stored = store([row(endpoint)], for: [.endpoint(endpoint.id)])
+        let raised = raise(network)
+        announce(endpoint)
+        let applied = apply(raised + addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])
+        endpoint.portEffect = applied
+        endpoints[endpoint.id] = endpoint
+        // Where the namespace is there already, its questions are answered before its process can ask any.
+        let served = followSandbox(endpoint.sandbox)
+        return .after(Set([stored, applied, served].compactMap { $0 }), .driver(response), undo: .join(endpoint.id))
+    }
+
+    /// Takes back a Join that the kernel or the disk refused. The engine sends no Leave then.
+    mutating func undoJoin(_ id: EndpointID) {
+        guard var endpoint = endpoints[id] else { return }
+        apply(removePort(of: endpoint))
+        endpoint.isJoined = false
+        endpoint.hasPort = false
+        endpoints[id] = endpoint
+        followSandbox(endpoint.sandbox)
+        store([row(endpoint)])
+        lowerIfUnused(endpoint.network)
+    }
+
+    /// The interface is still in the container: the pair goes with DeleteEndpoint.
+    mutating func leave(_ id: EndpointID) -> Step {
+        guard var endpoint = endpoints[id], endpoint.isJoined else { return .reply(.driver(.done)) }
+        endpoint.isJoined = false
+        endpoints[id] = endpoint
+        withdraw(endpoint)
+        followSandbox(endpoint.sandbox)
+        store([row(endpoint)])
+        return .reply(.driver(.done))
+    }
+
+    mutating func deleteEndpoint(_ id: EndpointID) -> Step {
+        guard let endpoint = endpoints[id] else { return .after(unfinished(.endpoint(id)), .driver(.done), undo: nil) }
+        return .after(removeEndpoint(endpoint), .driver(.done), undo: nil)
+    }
+
+    /// Ends an endpoint, whatever state it is in. Its address stays with whoever asked for it until that is released.
+    mutating func removeEndpoint(_ endpoint: LocalEndpoint) -> Set<EffectID> {
+        endpoints[endpoint.id] = nil
+        withdraw(endpoint)
+        link.inspected[endpoint.id] = nil
+        followSandbox(endpoint.sandbox)
+        mirrorLater(for: endpoint.engineNetwork)
+        var awaited: Set<EffectID> = [store([.delete(.endpoint, key: endpoint.id.wireBytes)], for: [.endpoint(endpoint.id)])]
+        if let applied = apply(removePort(of: endpoint) + lowering(endpoint.network), for: [.endpoint(endpoint.id)]) {
+            awaited.insert(applied)
+        }
+        return awaited
+    }
+}

@@ -1,0 +1,334 @@
+import OverlayCatalogue
+import OverlayDatapath
+import OverlayDriver
+import OverlayIPAM
+import OverlayModel
+import OverlayReplication
+
+/// A state that is older than what others have seen of this node: its directory was restored from a backup, or its machine from a snapshot
+/// (rule R4). What it has handed out since is not known, so it hands out nothing, until the catalogue has given it a new epoch; and what it
+/// might have handed out it sets aside. Whoever heard this node tells it how far it was; the catalogue and the own log tell too.
+extension Node {
+    /// For so long after its start a node waits for a word of what others heard of it.
+    static let assurancePause = Interval.seconds(1)
+    static let rollbackRetry = Interval.seconds(1)
+    /// More than this above what is known here, nobody has seen: a member made it up.
+    static let plausibleBoots: UInt32 = 1 << 16
+    static let plausibleEpochs: UInt32 = 1 << 8
+    static let plausibleWrites: UInt64 = 1 << 40
+    /// The daemon starts with no higher one.
+    static let lastBoot: UInt32 = 0xFF_FFFE
+
+    static let epochKey = Array("epoch".utf8)
+    static let bootKey = Array("boot".utf8)
+    static let writesKey = Array("writes".utf8)
+    static let assuredKey = Array("assured".utf8)
+    static let rollbackKey = Array("rebind".utf8)
+    static let interrupted = "it was found so before the last start"
+
+    struct Rollback: Sendable {
+        /// The epoch to come.
+        var epoch: UInt32
+        var boot: UInt32 = 0
+        var why: String
+        var since: Instant?
+        /// Both are durable, and so is that the state is old.
+        var isStored = false
+        var storing: EffectID?
+        var proposeAt: Instant?
+        var isAdmitted = false
+        /// The write that ends it.
+        var finishing: EffectID?
+
+        init(epoch: UInt32, why: String) {
+            self.epoch = epoch
+            self.why = why
+        }
+    }
+
+    /// Is the state known to be an old copy?
+    public var isStateOld: Bool { rollback != nil }
+
+    func checkState() throws(DriverError) {
+        guard isStateOld else { return }
+        throw DriverError(
+            .unavailable,
+            "the state of this node is older than what its peers have seen (restored from a backup or a snapshot?); it waits for the "
+                + "catalogue to give it a new epoch" + (isWriterAway ? ": \(writerText)" : ""))
+    }
+
+    // MARK: Counting
+
+    /// Every change of what is durable has a number that others are told when it is: whoever restores what was before cannot hide it.
+    ///
+    /// Changes from before it is known that the state is no old copy are not told: they would count up to what others heard of those that
+    /// an old copy lacks. They are told with the next one after that; what was told last is kept for starts in between.
+    mutating func counted(_ rows: [StoreWrite], by id: EffectID) -> [StoreWrite] {
+        guard rows.contains(where: { $0.space != .catalogueEntry && $0.space != .catalogueSnapshot }) else { return rows }
+        writes = min(writes + 1, Limits.counter - 1)
+        var rows = rows + [.put(.node, key: Self.writesKey, value: writes.wireBytes)]
+        if isAssured {
+            countedStores[id] = writes
+            if keepsUntold { rows.append(.delete(.node, key: Self.assuredKey)) }
+        } else {
+            keepsUntold = true
+            rows.append(.put(.node, key: Self.assuredKey, value: toldWrites.wireBytes))
+        }
+        return rows
+    }
+
+    mutating func countedStored(_ id: EffectID) {
+        guard let count = countedStores.removeValue(forKey: id) else { return }
+        toldWrites = max(toldWrites, count)
+        keepsUntold = false
+    }
+
+    // MARK: Proof
+
+    /// What a peer heard of this node.
+    mutating func echo(of peer: NodeID, _ mark: StateMark, isAhead: Bool) {
+        if isAhead { stateIsOld("node \(name(of: peer)) has heard it in a later state", seen: mark) }
+        assure()
+    }
+
+    /// Others have told what they know of this node, or nobody is there to tell.
+    mutating func assure() {
+        guard !isAssured else { return }
+        isAssured = true
+        assureAt = nil
+        // Subnets that were given up meanwhile are proposed when others can tell that they were.
+        if writes > toldWrites { closingStores.insert(store([.delete(.node, key: Self.assuredKey)])) }
+        if isReady {
+            proposeClosing()
+            proposeHandovers()
+        }
+        let waiting = assuranceWaiters.sorted { $0.value < $1.value }
+        assuranceWaiters = []
+        for id in waiting { perform(id) }
+    }
+
+    /// Does the catalogue know of a later life of this node?
+    mutating func checkOwnLife() {
+        guard let known = catalogue.members[identity.id] else { return }
+        if catalogueNode.isSessionAhead { stateIsOld("the catalogue has proposals of this node that it did not make") }
+        let isNews = rollback.map { !$0.isAdmitted && known.epoch >= $0.epoch } ?? (known.epoch > epoch)
+        if isNews { stateIsOld("the catalogue has it in epoch \(known.epoch)") }
+    }
+
+    mutating func stateIsOld(_ why: String, seen: StateMark = .none) {
+        guard rules.contains(.rollbackDetection), let known = catalogue.members[identity.id] else { return }
+        guard seen.boot <= boot + Self.plausibleBoots, seen.epoch <= max(epoch, known.epoch) + Self.plausibleEpochs,
+            seen.writes <= writes + Self.plausibleWrites
+        else { return }
+        let seenBoot = max(boot, seen.boot, catalogueNode.isSessionAhead ? catalogueNode.sessionBoot : 0)
+        let seenEpoch = max(epoch, known.epoch, seen.epoch)
+        if let rollback {
+            let isCovered = seenBoot < rollback.boot && seenEpoch < rollback.epoch && seen.writes <= writes
+            // As often as somebody says so, but not at every word.
+            guard !isCovered, rollback.since.map({ now - $0 >= Self.rollbackRetry }) ?? true else { return }
+        }
+        log(
+            .error,
+            "the state of this node is an old copy, restored from a backup or a snapshot; it hands out no address until the "
+                + "catalogue has given it a new epoch", ["reason": why])
+        var new = Rollback(epoch: seenEpoch + 1, why: why)
+        new.boot = min(seenBoot, Self.lastBoot - 1) + 1
+        new.since = now
+        rollback = new
+        writes = max(writes, seen.writes)
+        storeRollback()
+        for (id, request) in requests.sorted(by: { $0.key.value < $1.key.value }) {
+            switch request.call {
+            case .driver(.requestAddress(let call)):
+                guard case .endpoint = call.purpose else { continue }
+            case .driver(.createEndpoint): break
+            default: continue
+            }
+            // What it was about to be given may be in use.
+            if let undo = request.undo { takeBack(undo) }
+            do throws(DriverError) { try checkState() } catch { fail(id, error) }
+        }
+    }
+
+    // MARK: A new epoch
+
+    /// First here, durably: whatever happens, no life below this one begins any more.
+    private mutating func storeRollback() {
+        guard let new = rollback else { return }
+        let stored = store([
+            .put(.node, key: Self.epochKey, value: new.epoch.wireBytes),
+            .put(.node, key: Self.bootKey, value: new.boot.wireBytes),
+            .put(.node, key: Self.rollbackKey, value: []),
+        ])
+        rollback?.isStored = false
+        rollback?.storing = stored
+    }
+
+    mutating func rollbackStored(_ effect: EffectID, isStored: Bool) {
+        if rollback?.storing == effect {
+            rollback?.storing = nil
+            guard isStored, let new = rollback else {
+                rollback?.proposeAt = now + Self.rollbackRetry
+                return
+            }
+            rollback?.isStored = true
+            boot = max(boot, new.boot)
+            // In a lower one nobody would listen.
+            spokenEpoch = max(spokenEpoch, new.epoch)
+            effects.append(.raiseBoot(boot))
+            withCatalogue { [epoch, boot] in $0.setLife(epoch: epoch, boot: boot, into: &$1) }
+            beginLife()
+            proposeNewEpoch()
+        } else if rollback?.finishing == effect {
+            rollback?.finishing = nil
+            if isStored { endRollback() } else { rollback?.proposeAt = now + Self.rollbackRetry }
+        }
+    }
+
+    mutating func proposeNewEpoch() {
+        rollback?.proposeAt = nil
+        guard let new = rollback, new.storing == nil, let known = catalogue.members[identity.id] else { return }
+        guard !new.isAdmitted else { return finishRollback() }
+        guard new.isStored, known.epoch < new.epoch else {
+            // Begun before the last start, or somebody has this epoch by now.
+            rollback?.epoch = max(new.epoch, known.epoch + 1)
+            rollback?.boot = max(new.boot, min(boot, Self.lastBoot - 1) + 1)
+            rollback?.since = now
+            return storeRollback()
+        }
+        let isProposed = proposals.values.contains { if case .rollback = $0 { true } else { false } }
+        guard !isProposed, !isWriterAway else {
+            rollback?.proposeAt = now + Self.rollbackRetry
+            return
+        }
+        var member = member
+        member.epoch = new.epoch
+        // In the name of whoever the catalogue knows; what the old epoch has under way is void from then on.
+        withCatalogue { [boot] in $0.setLife(epoch: known.epoch, boot: boot, into: &$1) }
+        propose(.admit(member), for: .rollback, deadline: now + Self.proposalBudget)
+    }
+
+    mutating func rollbackSettled(_ outcome: CatalogueNode.Outcome) {
+        guard let new = rollback else { return }
+        if case .decided(.accepted) = outcome, catalogue.members[identity.id]?.epoch == new.epoch {
+            rollback?.isAdmitted = true
+            return finishRollback()
+        }
+        if case .decided(.refused(let refusal)) = outcome {
+            log(.error, "the cluster gives this node no new epoch", ["reason": refusal.message])
+        }
+        rollback?.proposeAt = now + Self.rollbackRetry
+    }
+
+    /// The blocks are this node's as before, in the new epoch. What of them no known container has is nobody's to hand out.
+    mutating func finishRollback() {
+        guard let new = rollback, new.isAdmitted, new.finishing == nil, isReady else { return }
+        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where !endpoint.hasPort || !isOwn(endpoint) {
+            if endpoint.hasPort {
+                log(
+                    .error, "an endpoint of the old copy has an address that is not this node's any more; it is cut off",
+                    ["endpoint": endpoint.id.short, "addresses": endpoint.addresses.map { "\($0)" }.joined(separator: " ")])
+            }
+            _ = removeEndpoint(endpoint)
+        }
+        // Given up long ago perhaps, and taken again since.
+        for handover in handovers.keys { pools[handover.subnet]?.endHandover(handover.range) }
+        handovers = [:]
+        handoverStores = [:]
+        var rows: [StoreWrite] = [.clear(.lease), .clear(.handover), .clear(.quarantine), .delete(.node, key: Self.rollbackKey)]
+        rows += inheritedClosing.sorted().map { .delete(.closing, key: $0.wireBytes) }
+        closing.subtract(inheritedClosing)
+        removing.subtract(inheritedClosing)
+        inheritedClosing = []
+        followSubnets()
+        quarantined = [:]
+        for id in pools.keys.sorted() {
+            let network = catalogue.network(holding: id)?.id
+            let used = Set(endpoints.values.lazy.filter { $0.network == network }.flatMap(\.addresses))
+            for lease in (pools[id]?.leases ?? [:]).values where !used.contains(lease.address) {
+                pools[id]?.release(lease.address, now: now)
+            }
+            let leases = (pools[id]?.leases ?? [:]).values
+            rows += leases.map { .put(.lease, key: $0.storeKey, value: $0.wireBytes) }
+            let leased = leases.map { AddressRange($0.address) }
+            let blocks = catalogue.subnet(id)?.blocks(of: identity.id) ?? []
+            for range in blocks.flatMap({ $0.subtracting(leased) }) {
+                let addresses = Handover(subnet: id, range: range)
+                quarantined[id, default: []].insert(range)
+                pools[id]?.handOver(range)
+                rows.append(.put(.quarantine, key: addresses.storeKey, value: addresses.wireBytes))
+            }
+        }
+        let stored = store(rows)
+        rollback?.finishing = stored
+    }
+
+    /// Are its addresses of this node's blocks? One that came back with its machine's snapshot may have ended long ago, and its address be
+    /// somebody else's: two that have it would be worse than one that is cut off.
+    private func isOwn(_ endpoint: LocalEndpoint) -> Bool {
+        let subnets = catalogue.networks[endpoint.network]?.subnets ?? []
+        return endpoint.addresses.allSatisfy { address in
+            subnets.contains { $0.block(holding: address)?.owner == identity.id }
+        }
+    }
+
+    private mutating func endRollback() {
+        guard let new = rollback else { return }
+        rollback = nil
+        epoch = new.epoch
+        withCatalogue { [boot] in $0.setLife(epoch: new.epoch, boot: boot, into: &$1) }
+        if Incarnation(epoch: spokenEpoch, boot: boot).life != replication.life { beginLife() }
+        log(
+            .warning, "this node goes on in a new epoch; addresses that may be in use by containers it does not know are set aside",
+            ["epoch": "\(epoch)", "addresses": quarantineText.joined(separator: "; ")])
+        assure()
+        proposeClosing()
+        for id in pools.keys.sorted() where networks.values.contains(where: { $0.subnets.contains(id) }) { prefetchBlock(of: id) }
+    }
+
+    /// Membership and replication start over in the present epoch and boot; the kernel's rows stay as after a restart.
+    private mutating func beginLife() {
+        // What is known of others is forgotten and learned anew. None of it is gone.
+        var forgotten: [Replication.Effect] = []
+        replication.leaveAll(into: &forgotten)
+        replication.setLife(Incarnation(epoch: spokenEpoch, boot: boot).life)
+        subscribed = []
+        tellPeers()
+        guard isReady else { return }
+        for network in catalogue.networks.values.sorted(by: { $0.id < $1.id }) {
+            guard let base = datapath.networks[network.vni]?.base, let attachment = Attachment(vtep: base.local, mtu: base.mtu)
+            else { continue }
+            withReplication { [now] in $0.attach(attachment, to: network.id, now: now, into: &$1) }
+        }
+        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where endpoint.isAnnounced { announce(endpoint) }
+        followSubnets()
+        keptRowsTo = unknownVTEPs
+        repairSoon()
+    }
+
+    // MARK: Set aside
+
+    /// Whoever gives such an address back knows that nobody has it.
+    mutating func endQuarantine(_ address: IPAddress, of id: SubnetID) -> Set<EffectID> {
+        guard let range = quarantined[id]?.first(where: { $0.contains(address) }) else { return [] }
+        let rest = range.subtracting([AddressRange(address)])
+        quarantined[id]?.remove(range)
+        quarantined[id]?.formUnion(rest)
+        if quarantined[id]?.isEmpty == true { quarantined[id] = nil }
+        pools[id]?.endHandover(range)
+        for part in rest { pools[id]?.handOver(part) }
+        var rows: [StoreWrite] = [.delete(.quarantine, key: Handover(subnet: id, range: range).storeKey)]
+        for part in rest.map({ Handover(subnet: id, range: $0) }) {
+            rows.append(.put(.quarantine, key: part.storeKey, value: part.wireBytes))
+        }
+        return [store(rows)]
+    }
+
+    /// How many addresses, and of which networks.
+    var quarantineText: [String] {
+        quarantined.sorted { $0.key < $1.key }.map { id, ranges in
+            let count = ranges.reduce(UInt128(0)) { $0 + $1.count }
+            return "\(count) of network \(catalogue.network(holding: id)?.title ?? "\(id)")"
+        }
+    }
+}
