@@ -105,7 +105,7 @@ import Testing
             if round % 100 == 0 { network.run(for: .milliseconds(500)) }
         }
         network.run(for: .seconds(10))
-        #expect(network.nodes[0].catalogue.index > UInt64(2 * CatalogueNode.tail))
+        #expect(network.nodes[0].catalogue.index > UInt64(2 * CatalogueLog.tail))
         #expect(network.nodes[2].catalogue.index < 10)
         let snapshots = network.sentTypes[6, default: 0]
         network.cut = []
@@ -136,9 +136,9 @@ import Testing
         network.run(for: .seconds(30))
         for index in 0..<2 {
             #expect(try network.isDurable(index), "node \(index)")
-            #expect(network.rows[index][.catalogueEntry, default: [:]].count < 2 * CatalogueNode.entriesPerSnapshot)
+            #expect(network.rows[index][.catalogueEntry, default: [:]].count < 2 * CatalogueLog.entriesPerSnapshot)
             // A replica has the snapshot it joined with; the writer makes one of every 256 entries.
-            let isDue = network.nodes[index].catalogue.index >= UInt64(CatalogueNode.entriesPerSnapshot)
+            let isDue = network.nodes[index].catalogue.index >= UInt64(CatalogueLog.entriesPerSnapshot)
             #expect((network.rows[index][.catalogueSnapshot] != nil) == (isDue || index > 0))
             try network.restart(index)
         }

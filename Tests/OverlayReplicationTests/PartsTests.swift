@@ -3,7 +3,7 @@ import Testing
 
 @testable import OverlayReplication
 
-/// The pieces by themselves: contents, timers, assembly.
+/// The pieces by themselves: contents and assembly.
 @Suite struct PartsTests {
     private static let signing = TestSigning(node: LogNetwork.id(0))
 
@@ -91,36 +91,6 @@ import Testing
         #expect(thrown == .badSignature)
         #expect(log.root == before.0 && log.contents.records == before.1 && log.position == before.2)
         #expect(log.contents.root(Self.signing) == before.0)
-    }
-
-    @Test(arguments: 1...5 as ClosedRange<UInt64>)
-    func deadlinesAreThoseOfAList(seed: UInt64) {
-        var generator = SeededGenerator(seed: seed)
-        var deadlines = Deadlines<Int>()
-        var model: [Int: Instant] = [:]
-        for step in 0..<3000 {
-            let key = Int.random(in: 0..<50, using: &generator)
-            let at = Instant(nanoseconds: Int64(step / 4) + Int64.random(in: 0..<200, using: &generator))
-            switch Int.random(in: 0..<8, using: &generator) {
-            case 0...3:
-                deadlines.set(key, at: at)
-                model[key] = at
-            case 4:
-                deadlines.set(key, noLaterThan: at)
-                model[key] = min(model[key] ?? at, at)
-            case 5:
-                deadlines.clear(key)
-                model[key] = nil
-            default:
-                let now = Instant(nanoseconds: Int64(step / 4))
-                while let due = deadlines.takeDue(at: now) {
-                    let at = model.removeValue(forKey: due)
-                    #expect(at.map { $0 <= now } == true && model.values.allSatisfy { $0 >= at ?? now })
-                }
-                #expect(model.values.allSatisfy { $0 > now })
-            }
-            #expect(deadlines.next == model.values.min() && deadlines[key] == model[key])
-        }
     }
 
     /// Never more than a window is under way, and all is asked for.

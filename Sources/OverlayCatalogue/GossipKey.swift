@@ -1,0 +1,21 @@
+public import OverlayModel
+
+public struct GossipKey: Hashable, Sendable {
+    /// On the wire with each packet; never 0.
+    public var id: UInt8
+    /// 32. Never logged.
+    public var bytes: [UInt8]
+}
+
+extension GossipKey: Wire {
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        id = try reader.byte()
+        bytes = try reader.sized(limit: 32)
+        guard id != 0, bytes.count == 32 else { throw .invalid("gossip key") }
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.byte(id)
+        writer.sized(bytes)
+    }
+}

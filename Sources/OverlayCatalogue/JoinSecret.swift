@@ -1,0 +1,28 @@
+public import OverlayModel
+
+/// What a joining node must know.
+public struct JoinSecret: Hashable, Sendable {
+    /// 16 bytes. Never logged.
+    public var secret: [UInt8]
+    /// Unix seconds; 0 is never.
+    public var expires: UInt64
+
+    public init(secret: [UInt8], expires: UInt64) {
+        self.secret = secret
+        self.expires = expires
+    }
+}
+
+extension JoinSecret: Wire {
+    static let bytes = 16
+
+    public init(from reader: inout ByteReader) throws(DecodeError) {
+        secret = try reader.sized(limit: Self.bytes)
+        expires = try reader.integer()
+    }
+
+    public func encode(to writer: inout ByteWriter) {
+        writer.sized(secret)
+        writer.integer(expires)
+    }
+}
