@@ -10,10 +10,7 @@ extension World {
         network.duplication = 0
         network.jitter = Interval(nanoseconds: 0)
         network.ingressLoss = [:]
-        era += 1
-        holds = [:]
-        refusals = [:]
-        linkTrouble = linkTrouble.mapValues { min($0, now) }
+        faults.endAll(at: now)
         for index in nodes.indices {
             setClockRate(index, 1)
             nodes[index].failsStores = false
@@ -43,7 +40,7 @@ extension World {
 
     private func cut(_ links: Set<VirtualNetwork.Link>, for interval: Interval?) {
         hold(links, in: \.cuts, for: interval)
-        excuse(links, until: now + (interval ?? .seconds(1_000_000)))
+        faults.excuse(links, until: now + (interval ?? .seconds(1_000_000)))
         guard let interval else { return }
         after(interval) { $0.log("passes again: \(links.count) links") }
     }
@@ -52,14 +49,14 @@ extension World {
         let links = links(of: host)
         log("UDP of host\(host + 1) is blocked")
         // Deaf and dumb when TCP is blocked, too.
-        if !network.streamCuts.isDisjoint(with: links) { excuse(links, until: now + interval) }
+        if !network.streamCuts.isDisjoint(with: links) { faults.excuse(links, until: now + interval) }
         hold(links, in: \.datagramCuts, for: interval)
     }
 
     public func cutStreams(of host: Int, for interval: Interval) {
         let links = links(of: host)
         log("TCP of host\(host + 1) is blocked")
-        if !network.datagramCuts.isDisjoint(with: links) || network.loss > 0.3 { excuse(links, until: now + interval) }
+        if !network.datagramCuts.isDisjoint(with: links) || network.loss > 0.3 { faults.excuse(links, until: now + interval) }
         hold(links, in: \.streamCuts, for: interval)
     }
 
@@ -69,17 +66,13 @@ extension World {
         for interval: Interval?
     ) {
         network[keyPath: kind].formUnion(links)
-        for link in links { holds[kind, default: [:]][link, default: 0] += 1 }
+        faults.hold(links, in: kind)
         guard let interval else { return }
-        let era = era
+        let era = faults.era
         after(interval) { world in
             // All faults have ended meanwhile.
-            guard world.era == era else { return }
-            for link in links {
-                let left = (world.holds[kind]?[link] ?? 1) - 1
-                world.holds[kind]?[link] = left
-                if left == 0 { world.network[keyPath: kind].remove(link) }
-            }
+            guard world.faults.era == era else { return }
+            world.network[keyPath: kind].subtract(world.faults.release(links, in: kind))
         }
     }
 
@@ -92,9 +85,9 @@ extension World {
         log("loss \(share)")
         network.loss = share
         network.streamLoss = share / 10
-        lossEnds = now + interval
+        faults.lossEnds = now + interval
         after(interval) { world in
-            guard world.now >= world.lossEnds else { return }
+            guard world.now >= world.faults.lossEnds else { return }
             world.network.loss = 0
             world.network.streamLoss = 0
         }
@@ -105,9 +98,9 @@ extension World {
         log("duplicates and disorder")
         network.duplication = 0.1
         network.jitter = .milliseconds(100)
-        disorderEnds = max(disorderEnds, now + interval)
+        faults.disorderEnds = max(faults.disorderEnds, now + interval)
         after(interval) { world in
-            guard world.now >= world.disorderEnds else { return }
+            guard world.now >= world.faults.disorderEnds else { return }
             world.network.duplication = 0
             world.network.jitter = Interval(nanoseconds: 0)
         }
@@ -117,17 +110,11 @@ extension World {
     public func refuseWrites(_ host: Int, for interval: Interval) {
         log("the disk of host\(host + 1) takes no more")
         nodes[host].failsStores = true
-        refusals[host, default: 0] += 1
-        let era = era
+        faults.refuseWrites(host)
+        let era = faults.era
         after(interval) { world in
-            guard world.era == era else { return }
-            world.refusals[host, default: 1] -= 1
-            if world.refusals[host] == 0 { world.nodes[host].failsStores = false }
+            guard world.faults.era == era else { return }
+            if world.faults.acceptWrites(host) { world.nodes[host].failsStores = false }
         }
-    }
-
-    /// The nodes at the two ends of a cut link may be wrong about one another; nobody else may.
-    private func excuse(_ links: Set<VirtualNetwork.Link>, until: Instant) {
-        for link in links { linkTrouble[link] = max(linkTrouble[link] ?? until, until) }
     }
 }

@@ -8,11 +8,6 @@ import OverlayNode
 
 /// What must hold (design §6): C after quiet, F always, P after every heal; U, N and L along the way.
 extension World {
-    public func violate(_ letter: String, _ text: String) {
-        log("VIOLATION of \(letter): \(text)")
-        violations.append("\(letter): \(text)")
-    }
-
     // MARK: F
 
     /// For how long after trouble of a node or a link others may still be wrong about it.
@@ -38,15 +33,50 @@ extension World {
 
     /// Is, or was until a moment ago, the way between two nodes cut?
     private func wasCut(_ a: Int, _ b: Int) -> Bool {
-        [VirtualNetwork.Link(a, b), .init(b, a)].contains { linkTrouble[$0].map { now - $0 <= Self.leniency } ?? false }
+        [VirtualNetwork.Link(a, b), .init(b, a)].contains { faults.trouble(of: $0).map { now - $0 <= Self.leniency } ?? false }
     }
+
+    // MARK: C, N and L
+
+    private var invariants: Invariants { Invariants(nodes: nodes) }
+
+    /// First difference between a running node's kernel or names and the live endpoints; nil if there is none.
+    public func difference() -> String? { invariants.difference() }
+
+    /// Checks U, N and L in the catalogues of all running nodes.
+    public func checkCatalogues() { invariants.checkCatalogues { violate($0, $1) } }
+
+    /// Lets time pass until all kernels are right; a violation of `letter` if that takes longer than the limit.
+    @discardableResult
+    public func expectConvergence(within limit: Interval, letter: String = "C", _ context: String = "") -> Interval {
+        let start = now
+        if !run(atMost: limit, step: .milliseconds(5), until: { difference() == nil }) {
+            violate(letter, "\(context) after \(limit.nanoseconds / 1_000_000) ms: \(difference() ?? "")")
+        }
+        return now - start
+    }
+
+    // MARK: Views
+
+    /// Do these nodes think the same of who is reachable?
+    public func agree(_ indices: some Collection<Int>) -> Bool {
+        guard let first = indices.first else { return true }
+        return indices.allSatisfy { nodes[$0].core.membership.view == nodes[first].core.membership.view }
+    }
+}
+
+/// Invariants C, U, N and L, checked over the nodes of a world as they are at one moment.
+struct Invariants {
+    let nodes: [VirtualHost]
+
+    private func nodeID(_ index: Int) -> NodeID { nodes[index].core.engine.identity.id }
 
     // MARK: C
 
     /// Do all running nodes' kernels hold what the live endpoints are, and nothing else?
     ///
     /// - Returns: The first difference; nil when there is none.
-    public func difference() -> String? {
+    func difference() -> String? {
         let up = nodes.indices.filter { nodes[$0].isUp && nodes[$0].core.engine.catalogue.cluster != nil }
         guard let newest = up.map({ nodes[$0].core.engine.catalogue.position }).max() else { return nil }
         for index in up where nodes[index].core.engine.catalogue.position != newest {
@@ -151,21 +181,13 @@ extension World {
         return nil
     }
 
-    /// Lets time pass until all kernels are right; a violation of `letter` if that takes longer than the limit.
-    @discardableResult
-    public func expectConvergence(within limit: Interval, letter: String = "C", _ context: String = "") -> Interval {
-        let start = now
-        if !run(atMost: limit, step: .milliseconds(5), until: { difference() == nil }) {
-            violate(letter, "\(context) after \(limit.nanoseconds / 1_000_000) ms: \(difference() ?? "")")
-        }
-        return now - start
-    }
-
     // MARK: N and L
 
     /// Names, VNIs and subnets are unique in every catalogue, no address has two owners, and what two nodes know of at one index of
     /// one writer's term is equal.
-    public func checkCatalogues() {
+    ///
+    /// - Parameter violate: Called with the letter of each broken invariant, and what broke it.
+    func checkCatalogues(_ violate: (_ letter: String, _ text: String) -> Void) {
         var byPosition: [CataloguePosition: (host: Int, catalogue: Catalogue)] = [:]
         for index in nodes.indices where nodes[index].isUp {
             let catalogue = nodes[index].core.engine.catalogue
@@ -190,13 +212,5 @@ extension World {
                 }
             }
         }
-    }
-
-    // MARK: Views
-
-    /// Do these nodes think the same of who is reachable?
-    public func agree(_ indices: some Collection<Int>) -> Bool {
-        guard let first = indices.first else { return true }
-        return indices.allSatisfy { nodes[$0].core.membership.view == nodes[first].core.membership.view }
     }
 }

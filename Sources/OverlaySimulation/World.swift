@@ -4,51 +4,12 @@ public import OverlayDriver
 public import OverlayEngine
 public import OverlayMembership
 public import OverlayModel
-public import OverlayNode
+import OverlayNode
 
 /// Several nodes in virtual time: the shipped cores, with a network, disks and kernels that are values. One seed decides everything, so a
 /// run can be had again.
 public final class World {
-    public struct Host {
-        public internal(set) var core: Node
-        /// What a crash leaves.
-        public var rows: StoredRows = [:]
-        public var kernel = VirtualKernel()
-        public internal(set) var isUp = true
-        /// Whether the machine itself runs; without it nothing even refuses a connection.
-        public internal(set) var isHostUp = true
-        /// Starts of the daemon, whatever its state says of them.
-        public internal(set) var boot: UInt32 = 1
-        /// Keys that the host has had before the present one.
-        var lostKeys: UInt32 = 0
-        /// What counts its packets: the boot counter of its state.
-        var seal: UInt32 = 1
-        /// The newest that was opened of each other node's in this life; what is older is taken for a replay.
-        var opened: [Int: UInt32] = [:]
-        /// Refuse whatever is to be stored.
-        public var failsStores = false
-        public var underlayMTU: UInt32
-        public var vtep: IPAddress
-        /// Whom its transport speaks with.
-        var peers: Set<NodeID> = []
-        /// Written, but not synced yet: a crash loses it, or the end of it.
-        var unsynced: [(EffectID, [StoreWrite])] = []
-        var storedAt = Instant(nanoseconds: 0)
-        /// Of its own disk; nil for one like the others'.
-        public var storeTime: Interval?
-        var timer: Instant?
-        var stalledUntil: Instant?
-        /// What arrives while the process is stopped.
-        var inbox: [NodeEvent] = []
-        /// The node's clock beside the world's.
-        var clock = VirtualClock()
-        /// Until when something was wrong with the node.
-        var trouble = Instant(nanoseconds: Int64.min / 2)
-        var declared = 0
-
-        public var engine: Engine { core.engine }
-        public var membership: Membership { core.membership }
-    }
+    public typealias Host = VirtualHost
 
     enum Happening {
         case message(from: Int, to: Int, boot: UInt32, seal: UInt32, [UInt8], MessagePath)
@@ -59,22 +20,13 @@ public final class World {
         case action((World) -> Void)
     }
 
-    // MARK: Faults that last
-
-    /// How many faults hold a link.
-    var holds: [WritableKeyPath<VirtualNetwork, Set<VirtualNetwork.Link>>: [VirtualNetwork.Link: Int]] = [:]
-    /// How many faults have a node's disk refuse writes.
-    var refusals: [Int: Int] = [:]
-    /// Until when a link was cut.
-    var linkTrouble: [VirtualNetwork.Link: Instant] = [:]
-    /// Counts the ends of all faults.
-    var era = 0
-    var lossEnds = Instant(nanoseconds: 0)
-    var disorderEnds = Instant(nanoseconds: 0)
-
     public internal(set) var now = Instant(nanoseconds: 0)
     public var nodes: [Host] = []
     public var network = VirtualNetwork()
+    /// Faults that are under way.
+    var faults = FaultLedger()
+    /// Messages about addresses that are held back.
+    var late = LateMessages()
     var queue = EventQueue<Happening>()
     /// How much has happened at this moment, and how much is never meant to.
     private var happeningsNow = 0
@@ -83,11 +35,8 @@ public final class World {
     /// A write to disk takes as long.
     public var storeTime = Interval.microseconds(100)
     public var parameters: MembershipParameters
-    public private(set) var responses: [RequestID: DriverResponse] = [:]
-    public private(set) var answers: [RequestID: ControlResponse] = [:]
-    /// The last lines of what happened; the whole story where `traces`.
-    public private(set) var logs: [String] = []
-    public var traces = World.tracesAll
+    private var calls = PendingCalls()
+    private var journal = Journal(isWhole: World.tracesAll)
     /// Whether new worlds tell everything.
     @TaskLocal static var tracesAll = false
     /// Hash of what the nodes do, where it is wanted.
@@ -98,24 +47,12 @@ public final class World {
     public var onApply: ((Int, [KernelOperation]) -> Void)?
     /// Called when a node declared another one down.
     public var onDeclaration: ((_ observer: Int, _ subject: Int) -> Void)?
-    /// Broken invariants.
-    public internal(set) var violations: [String] = []
-    /// Engines with an API, by node.
-    var engines: [Int: VirtualEngine] = [:]
-    /// How long an engine may take between two calls of the plugin.
-    var engineWork = Interval(nanoseconds: 0)
-    private var contacts: [RequestID: (node: Int, from: Int)] = [:]
-    /// What goes on with an answer.
-    private var continuations: [RequestID: (DriverResponse) -> Void] = [:]
-    private var nextRequest: UInt64 = 1
+    private(set) lazy var docker = VirtualDocker(self)
     let seed: UInt64
     /// What the cores keep to; all of it, but where a simulation shows what a rule is for.
     let rules: SafetyRules
     /// Without it nobody probes anybody, and nodes know of one another what they are told by hand.
     let hasMembership: Bool
-    /// What is said of addresses on these links is kept, to arrive late.
-    var lateLinks: Set<VirtualNetwork.Link> = []
-    var lateMessages: [(link: VirtualNetwork.Link, bytes: [UInt8], path: MessagePath)] = []
 
     public convenience init(
         count: Int, seed: UInt64 = 1, underlayMTU: UInt32 = 1500, parameters: MembershipParameters = .init()
@@ -231,8 +168,8 @@ public final class World {
         let boot = nodes[index].boot
         switch effect {
         case .respond(let id, let response):
-            if let next = continuations.removeValue(forKey: id) { next(response) } else { responses[id] = response }
-        case .answer(let id, let response): answers[id] = response
+            if let next = calls.removeContinuation(id) { next(response) } else { calls.keep(response, of: id) }
+        case .answer(let id, let response): calls.keep(response, of: id)
         case .send: break
         case .store(let id, let writes):
             nodes[index].unsynced.append((id, writes))
@@ -251,7 +188,7 @@ public final class World {
             }
         case .raiseBoot(let boot): nodes[index].seal = max(nodes[index].seal, boot)
         case .peers(let members, _): nodes[index].peers = Set(members.map(\.id))
-        case .engineCall(let id, let call): engineCall(index, id, call)
+        case .engineCall(let id, let call): docker.answer(index, id, call)
         case .serve(let id, _, _): schedule(.event(index, boot: nodes[index].boot, .engine(.served(id))), in: .microseconds(100))
         case .names, .subnets, .unserve: break
         case .makeKey:
@@ -259,8 +196,8 @@ public final class World {
             schedule(.event(index, boot: nodes[index].boot, .engine(.keyMade(key))), in: .milliseconds(1))
         case .contact(let id, let contact): self.contact(index, id, contact)
         case .admit(let id, let answer):
-            guard let (node, original) = contacts.removeValue(forKey: id) else { return }
-            let event = EngineEvent.joinAnswer(RequestID(UInt64(original)), answer)
+            guard let (node, original) = calls.removeContact(id) else { return }
+            let event = EngineEvent.joinAnswer(original, answer)
             schedule(.event(node, boot: nodes[node].boot, .engine(event)), in: network.delay)
         case .log(let level, let message, let metadata):
             log("host\(index + 1) \(level): \(message) \(metadata.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" })")
@@ -274,8 +211,7 @@ public final class World {
             let answer = EngineEvent.joinAnswer(id, .refused("not reached"))
             return schedule(.event(index, boot: nodes[index].boot, .engine(answer)), in: .seconds(2))
         }
-        let request = newRequest()
-        contacts[request] = (index, Int(id.value))
+        let request = calls.newContact(from: index, id)
         let event = EngineEvent.joinRequest(request, contact.member)
         schedule(.event(target, boot: nodes[target].boot, .engine(event)), in: network.delay)
     }
@@ -285,9 +221,8 @@ public final class World {
         let link = VirtualNetwork.Link(from, to)
         guard hasMembership || bytes.first != Engine.MessageKind.membership.rawValue else { return }
         let kinds: [Engine.MessageKind] = [.catalogue, .addresses]
-        guard !lateLinks.contains(link) || !kinds.contains(where: { $0.rawValue == bytes.first }) else {
-            if lateMessages.count < 64 { lateMessages.append((link, bytes, path)) }
-            return
+        guard !late.links.contains(link) || !kinds.contains(where: { $0.rawValue == bytes.first }) else {
+            return late.hold(link, bytes, path)
         }
         // What does not fit a datagram goes by stream.
         guard path == .datagram, bytes.count + Limits.sealBytes <= Limits.datagramBytes else { return stream(link, bytes) }
@@ -401,7 +336,7 @@ public final class World {
         network.forgetStreams(of: index)
         trouble(index, until: now)
         log("host\(index + 1) crashes")
-        endCalls(index)
+        docker.endCalls(index)
     }
 
     /// - Precondition: It is down.
@@ -429,7 +364,7 @@ public final class World {
         trouble(index, until: now)
         log("host\(index + 1) starts")
         handle(index, .start)
-        if engines[index]?.isUp == true { startEngine(index) }
+        docker.nodeStarted(index)
     }
 
     /// Puts an earlier copy of a node's rows in the place of its present ones; its kernel and what its engine runs are as they are.
@@ -476,9 +411,26 @@ public final class World {
     /// Something is wrong with the node; what others say of it meanwhile, or shortly after, is no error.
     func trouble(_ index: Int, until: Instant) { nodes[index].trouble = max(nodes[index].trouble, until) }
 
+    /// Last lines about what happened; all of them if `traces`.
+    public var logs: [String] { journal.lines }
+
+    /// True if the log is kept whole and has a line for each message.
+    public var traces: Bool {
+        get { journal.isWhole }
+        set { journal.isWhole = newValue }
+    }
+
+    /// Broken invariants, each with its letter.
+    public var violations: [String] { journal.violations }
+
     func log(_ line: @autoclosure () -> String) {
-        if !traces, logs.count >= 10_000 { logs.removeFirst(5000) }
-        logs.append("\(now.nanoseconds / 1_000_000).\(String(now.nanoseconds / 1000 % 1000 + 1000).dropFirst()) ms \(line())")
+        let text = line()
+        journal.add(text, at: now)
+    }
+
+    public func violate(_ letter: String, _ text: String) {
+        log("VIOLATION of \(letter): \(text)")
+        journal.add(violation: "\(letter): \(text)")
     }
 
     private func trace(_ index: Int, _ event: NodeEvent) {
@@ -489,10 +441,12 @@ public final class World {
 
     // MARK: Calls
 
-    func newRequest() -> RequestID {
-        defer { nextRequest += 1 }
-        return RequestID(nextRequest)
-    }
+    /// Answers to calls of engines that nobody has taken.
+    public var responses: [RequestID: DriverResponse] { calls.responses }
+    /// Answers to calls of command lines that nobody has taken.
+    public var answers: [RequestID: ControlResponse] { calls.answers }
+
+    func newRequest() -> RequestID { calls.newID() }
 
     /// Starts a call of a node's engine.
     public func begin(_ index: Int, _ request: DriverRequest) -> RequestID {
@@ -507,7 +461,7 @@ public final class World {
     }
 
     func begin(_ index: Int, _ id: RequestID, _ request: DriverRequest, then next: @escaping (DriverResponse) -> Void) {
-        continuations[id] = next
+        calls.expect(id, then: next)
         handle(index, .driver(id, request))
     }
 
@@ -522,13 +476,13 @@ public final class World {
     public func call(_ index: Int, _ request: DriverRequest) -> DriverResponse {
         let id = begin(index, request)
         run(atMost: .seconds(10), step: .microseconds(100)) { responses[id] != nil }
-        return responses.removeValue(forKey: id) ?? .failed(DriverError(.system, "never answered"))
+        return calls.removeResponse(id) ?? .failed(DriverError(.system, "never answered"))
     }
 
     public func control(_ index: Int, _ request: ControlRequest) -> ControlResponse {
         let id = beginControl(index, request)
         run(atMost: .seconds(10), step: .microseconds(100)) { answers[id] != nil }
-        return answers.removeValue(forKey: id) ?? .refused("never answered")
+        return calls.removeAnswer(id) ?? .refused("never answered")
     }
 
     /// `init` on the first node.
@@ -551,38 +505,9 @@ public final class World {
         let joins = nodes.indices.dropFirst().map { beginControl($0, .join(token: token, host: "192.0.2.1", port: 7946)) }
         let haveJoined = run(atMost: .seconds(30)) { joins.allSatisfy { answers[$0] != nil } }
         for join in joins {
-            guard case .done? = answers.removeValue(forKey: join) else { return false }
+            guard case .done? = calls.removeAnswer(join) else { return false }
         }
         run(for: .seconds(2))
         return haveJoined
-    }
-}
-
-/// A node's clock: runs faster or slower than the world's, and jumps.
-struct VirtualClock {
-    private var base = Instant(nanoseconds: 0)
-    private var since = Instant(nanoseconds: 0)
-    private var rate = 1.0
-
-    func read(_ now: Instant) -> Instant {
-        let passed = (now - since).nanoseconds
-        return base + Interval(nanoseconds: rate == 1 ? passed : Int64(Double(passed) * rate))
-    }
-
-    /// When the clock will show this.
-    func time(of raw: Instant) -> Instant {
-        let left = (raw - base).nanoseconds
-        return since + Interval(nanoseconds: rate == 1 ? left : Int64((Double(left) / rate).rounded(.up)))
-    }
-
-    mutating func jump(by interval: Interval, now: Instant) {
-        base = read(now) + interval
-        since = now
-    }
-
-    mutating func setRate(_ new: Double, now: Instant) {
-        base = read(now)
-        since = now
-        rate = new
     }
 }

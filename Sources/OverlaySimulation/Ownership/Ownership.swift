@@ -118,13 +118,13 @@ final class Ownership {
             world.network.split(sides[0] ?? [], sides[1] ?? [])
         case .cut(let from, let to): if nodes.indices.contains(to) { world.network.cuts.insert(.init(from, to)) }
         case .heal: world.network.heal()
-        case .hold(let from, let to): world.lateLinks.insert(.init(from, to))
-        case .holdNothing: world.lateLinks = []
+        case .hold(let from, let to): world.late.links.insert(.init(from, to))
+        case .holdNothing: world.late.links = []
         case .deliver(let choice): deliver(choice)
         case .notice(let node): notice(node)
         case .rest:
             world.network.heal()
-            world.lateLinks = []
+            world.late.links = []
             for node in nodes.indices {
                 world.nodes[node].failsStores = false
                 notice(node)
@@ -140,8 +140,7 @@ final class Ownership {
     private func control(_ node: Int, _ request: ControlRequest) { _ = world.beginControl(node, request) }
 
     private func deliver(_ choice: Int) {
-        guard !world.lateMessages.isEmpty else { return }
-        let (link, bytes, path) = world.lateMessages.remove(at: choice % world.lateMessages.count)
+        guard let (link, bytes, path) = world.late.remove(choice) else { return }
         guard world.nodes[link.to].isUp, world.nodes[link.to].peers.contains(World.id(link.from)) else { return }
         world.handle(link.to, .message(from: World.id(link.from), bytes, path))
     }

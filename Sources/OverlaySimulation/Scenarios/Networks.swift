@@ -17,7 +17,7 @@ final class NetworkStory {
         random = SeededGenerator(seed: seed ^ 0x2E75)
         workload = try Workload(nodes: 2 + random.below(4), seed: seed)
         names = (0...random.below(3)).map { "net\($0)" }
-        workload.world.engineWork = .milliseconds(Int64(random.below(100)))
+        workload.world.docker.workTime = .milliseconds(Int64(random.below(100)))
         for host in workload.world.nodes.indices { workload.world.startEngine(host) }
     }
 
@@ -42,7 +42,7 @@ final class NetworkStory {
     }
 
     private func pick() -> (host: Int, name: String)? {
-        guard let host = random.pick(workload.upHosts.filter { world.engines[$0]?.isUp == true }), let name = random.pick(names) else {
+        guard let host = random.pick(workload.upHosts.filter { world.docker.engines[$0]?.isUp == true }), let name = random.pick(names) else {
             return nil
         }
         return (host, name)
@@ -101,10 +101,10 @@ final class NetworkStory {
         case 0: world.stall(host, for: time)
         case 1, 2: workload.crashDaemon(host, for: time)
         case 3, 4:
-            guard world.engines[host]?.isUp == true else { return }
+            guard world.docker.engines[host]?.isUp == true else { return }
             world.log("host\(host + 1): the engine is killed")
             world.stopEngine(host)
-            world.after(time) { if $0.engines[host]?.isUp == false { $0.startEngine(host) } }
+            world.after(time) { if $0.docker.engines[host]?.isUp == false { $0.startEngine(host) } }
         case 5: world.split(random.below(world.nodes.count - 1) + 1, for: time)
         default: world.refuseWrites(host, for: time)
         }
@@ -115,12 +115,12 @@ final class NetworkStory {
 
     private func settle() {
         workload.heal()
-        for host in world.nodes.indices where world.engines[host]?.isUp == false { world.startEngine(host) }
+        for host in world.nodes.indices where world.docker.engines[host]?.isUp == false { world.startEngine(host) }
         // Pools of which nothing came are given up after ten minutes, and an engine that refused is asked again after one.
         world.run(for: .seconds(700))
-        let made = world.engines.mapValues(\.made)
+        let made = world.docker.engines.mapValues(\.created)
         world.run(for: .seconds(130))
-        if made != world.engines.mapValues(\.made) { world.violate("P", "networks are made again and again") }
+        if made != world.docker.engines.mapValues(\.created) { world.violate("P", "networks are made again and again") }
         workload.settle()
         check()
     }
