@@ -1,8 +1,8 @@
 public import OverlayModel
 
-/// Faults of the network that end by themselves, and what they excuse.
+/// Faults of the network that end by themselves.
 extension World {
-    /// Everything passes again, at full quality. Stalled and crashed nodes stay so.
+    /// Ends all faults of the network, of clocks and of disks. Stalled and crashed nodes stay so.
     public func heal() {
         network.heal()
         network.loss = 0
@@ -19,7 +19,7 @@ extension World {
         log("all is well again")
     }
 
-    /// The first `count` nodes hear nothing of the others.
+    /// Cuts the first `count` nodes off from the others, both ways.
     public func split(_ count: Int, for interval: Interval? = nil) {
         split(Array(nodes.indices.prefix(count)), Array(nodes.indices.dropFirst(count)), for: interval)
     }
@@ -31,7 +31,7 @@ extension World {
         cut(links, for: interval)
     }
 
-    /// Nothing passes from one node to another; what goes the other way does.
+    /// Cuts the way from one node to another. The way back stays open.
     public func cutOneWay(_ from: Int, _ to: Int, for interval: Interval? = nil) {
         guard from != to else { return }
         log("cut: host\(from + 1) → host\(to + 1)")
@@ -48,7 +48,7 @@ extension World {
     public func cutDatagrams(of host: Int, for interval: Interval) {
         let links = links(of: host)
         log("UDP of host\(host + 1) is blocked")
-        // Deaf and dumb when TCP is blocked, too.
+        // With TCP blocked too, the host can neither hear nor be heard.
         if !network.streamCuts.isDisjoint(with: links) { faults.excuse(links, until: now + interval) }
         hold(links, in: \.datagramCuts, for: interval)
     }
@@ -70,7 +70,7 @@ extension World {
         guard let interval else { return }
         let era = faults.era
         after(interval) { world in
-            // All faults have ended meanwhile.
+            // All faults have ended meanwhile, this one included.
             guard world.faults.era == era else { return }
             world.network[keyPath: kind].subtract(world.faults.release(links, in: kind))
         }
@@ -80,7 +80,7 @@ extension World {
         Set(nodes.indices.filter { $0 != host }.flatMap { [VirtualNetwork.Link($0, host), .init(host, $0)] })
     }
 
-    /// Of all datagrams, and a tenth of it of segments.
+    /// Loses this share of all datagrams, and a tenth of it of stream segments.
     public func setLoss(_ share: Double, for interval: Interval) {
         log("loss \(share)")
         network.loss = share
@@ -93,7 +93,7 @@ extension World {
         }
     }
 
-    /// Duplicates, and datagrams that overtake one another.
+    /// Duplicates datagrams and lets later ones overtake earlier ones.
     public func setDisorder(for interval: Interval) {
         log("duplicates and disorder")
         network.duplication = 0.1
@@ -106,7 +106,7 @@ extension World {
         }
     }
 
-    /// The disk of a node is full.
+    /// Makes the disk of a node refuse writes.
     public func refuseWrites(_ host: Int, for interval: Interval) {
         log("the disk of host\(host + 1) takes no more")
         nodes[host].failsStores = true

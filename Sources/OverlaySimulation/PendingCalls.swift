@@ -2,13 +2,13 @@ import OverlayDriver
 import OverlayEngine
 import OverlayModel
 
-/// Calls of engines, command lines and joining nodes: which wait for an answer, and the answers that nobody has taken.
+/// Calls of engines, command lines and joining nodes that wait for an answer, and answers that nobody has taken.
 struct PendingCalls {
     private(set) var responses: [RequestID: DriverResponse] = [:]
     private(set) var answers: [RequestID: ControlResponse] = [:]
-    /// Code that goes on with an answer, by call.
+    /// Continuations by call.
     private var continuations: [RequestID: (DriverResponse) -> Void] = [:]
-    /// Joining nodes and their own request, by the request of the node that they contacted.
+    /// Joining nodes with their own request, by the request that the contacted node got.
     private var contacts: [RequestID: (node: Int, request: RequestID)] = [:]
     private var next: UInt64 = 1
 

@@ -2,7 +2,7 @@ public import OverlayDriver
 public import OverlayEngine
 public import OverlayModel
 
-/// Something that calls the plugins of nodes, by their index, as their engines do.
+/// A caller of the nodes' plugins, which takes the place of their engines. Nodes are meant by index.
 public protocol PluginCaller: AnyObject {
     /// Calls, and waits for the answer.
     func call(_ index: Int, _ request: DriverRequest) -> DriverResponse
@@ -59,16 +59,21 @@ extension PluginCaller {
         }
     }
 
+    /// Creates an endpoint and joins it, as `docker run` does.
+    ///
     /// - Parameters:
-    ///   - isNamed: With the driver-opt `name`.
-    ///   - willAnnounce: Called before CreateEndpoint, the call that others learn of the endpoint by.
+    ///   - isNamed: True to pass the name as driver option `name`.
+    ///   - willAnnounce: Called before CreateEndpoint, the call by which other nodes learn of the endpoint.
+    /// - Throws: The first refusal, after what was made was taken back.
     public func attach(
         _ index: Int, _ name: String, to network: World.Created, address: IPAddress? = nil, isNamed: Bool = true,
         willAnnounce: (MACAddress) -> Void = { _ in }
     ) throws -> World.Attached {
         let mac = Self.mac(name)
         let request = RequestAddress(pool: network.pool, address: address, purpose: .endpoint(mac))
-        guard case .address(let prefix) = try checked(call(index, .requestAddress(request))) else { throw World.Failed("no address") }
+        guard case .address(let prefix) = try checked(call(index, .requestAddress(request))) else {
+            throw World.Failed("no address")
+        }
         let endpoint = Self.endpointID(name)
         do {
             willAnnounce(mac)
@@ -93,9 +98,11 @@ extension PluginCaller {
         return World.Attached(endpoint: endpoint, network: network.network, pool: network.pool, address: prefix.address, mac: mac)
     }
 
-    /// The same without waiting: the calls follow one another as the answers come. nil where one was refused; then what was made is
-    /// taken back.
-    public func beginAttach(_ index: Int, _ name: String, to network: World.Created, then done: @escaping (World.Attached?) -> Void) {
+    /// Creates an endpoint and joins it without waiting: each call is made when the answer to the one before comes.
+    ///
+    /// - Parameter done: Called with the endpoint; with nil if a call was refused, after what was made was taken back.
+    public func beginAttach(_ index: Int, _ name: String, to network: World.Created, then done: @escaping (World.Attached?) -> Void)
+    {
         let mac = Self.mac(name)
         let endpoint = Self.endpointID(name)
         begin(index, .requestAddress(RequestAddress(pool: network.pool, address: nil, purpose: .endpoint(mac)))) {
@@ -122,7 +129,9 @@ extension PluginCaller {
         }
     }
 
-    /// The same for a network. nil where a call was refused.
+    /// Creates a network without waiting.
+    ///
+    /// - Parameter done: Called with the network; with nil if a call was refused.
     public func beginCreateNetwork(_ index: Int, _ name: String, subnet: IPPrefix?, then done: @escaping (World.Created?) -> Void) {
         let request = RequestPool(
             addressSpace: "swift-overlay", pool: subnet, subPool: nil, networkName: name, family: .v4)

@@ -1,6 +1,6 @@
 import OverlayModel
 
-/// A node's clock: runs faster or slower than the world's, and jumps.
+/// Clock of a node, which may run faster or slower than the world's and may jump.
 struct VirtualClock {
     private var base = Instant(nanoseconds: 0)
     private var since = Instant(nanoseconds: 0)
@@ -11,7 +11,7 @@ struct VirtualClock {
         return base + Interval(nanoseconds: rate == 1 ? passed : Int64(Double(passed) * rate))
     }
 
-    /// When the clock will show this.
+    /// World's time at which the clock shows a time.
     func time(of raw: Instant) -> Instant {
         let left = (raw - base).nanoseconds
         return since + Interval(nanoseconds: rate == 1 ? left : Int64((Double(left) / rate).rounded(.up)))

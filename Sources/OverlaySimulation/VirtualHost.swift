@@ -6,38 +6,38 @@ public import OverlayNode
 /// A machine of the simulation: a node with its disk, its kernel and its clock.
 public struct VirtualHost {
     public internal(set) var core: Node
-    /// What a crash leaves.
+    /// Rows on the disk, which survive a crash.
     public var rows: StoredRows = [:]
     public var kernel = VirtualKernel()
     public internal(set) var isUp = true
-    /// Whether the machine itself runs; without it nothing even refuses a connection.
+    /// True if the machine runs. If not, connections to it time out instead of being refused.
     public internal(set) var isHostUp = true
-    /// Starts of the daemon, whatever its state says of them.
+    /// Number of starts of the daemon, whatever its state says.
     public internal(set) var boot: UInt32 = 1
-    /// Keys that the host has had before the present one.
+    /// Number of keys that the host had before the present one.
     var lostKeys: UInt32 = 0
-    /// What counts its packets: the boot counter of its state.
+    /// Boot counter of its state, which starts the counters of its packets.
     var seal: UInt32 = 1
-    /// The newest that was opened of each other node's in this life; what is older is taken for a replay.
+    /// Newest boot counter heard from each other node in this life. A lower one is taken for a replay.
     var opened: [Int: UInt32] = [:]
-    /// Refuse whatever is to be stored.
+    /// True if the disk refuses writes.
     public var failsStores = false
     public var underlayMTU: UInt32
     public var vtep: IPAddress
-    /// Whom its transport speaks with.
+    /// Nodes that its transport accepts.
     var peers: Set<NodeID> = []
-    /// Written, but not synced yet: a crash loses it, or the end of it.
+    /// Writes that are not synced yet. A crash loses some or all of them, from the last.
     var unsynced: [(EffectID, [StoreWrite])] = []
     var storedAt = Instant(nanoseconds: 0)
-    /// Of its own disk; nil for one like the others'.
+    /// Time of a write to this disk; nil for the world's default.
     public var storeTime: Interval?
     var timer: Instant?
     var stalledUntil: Instant?
-    /// What arrives while the process is stopped.
+    /// Events that arrive while the process is stopped.
     var inbox: [NodeEvent] = []
-    /// The node's clock beside the world's.
+    /// Clock of the node.
     var clock = VirtualClock()
-    /// Until when something was wrong with the node.
+    /// Time until which something was wrong with the node.
     var trouble = Instant(nanoseconds: Int64.min / 2)
     var declared = 0
 

@@ -23,7 +23,7 @@ extension World: PluginCaller {
 
     public func endPair(_ index: Int, of endpoint: EndpointID) { nodes[index].kernel.endPair(KernelName.port(endpoint)) }
 
-    /// The one network of a node's kernel.
+    /// State of the only network in a node's kernel; nil if there is none, or more than one.
     public func kernel(_ index: Int) -> NetworkState? {
         let networks = nodes[index].kernel.state.networks
         return networks.count == 1 ? networks.values.first : nil

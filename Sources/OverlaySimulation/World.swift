@@ -6,8 +6,9 @@ public import OverlayMembership
 public import OverlayModel
 import OverlayNode
 
-/// Several nodes in virtual time: the shipped cores, with a network, disks and kernels that are values. One seed decides everything, so a
-/// run can be had again.
+/// Several nodes in virtual time: the shipped cores, with a network, disks and kernels that are values.
+///
+/// A run depends on its seed alone, so it can be repeated.
 public final class World {
     public typealias Host = VirtualHost
 
@@ -28,30 +29,30 @@ public final class World {
     /// Messages about addresses that are held back.
     var late = LateMessages()
     var queue = EventQueue<Happening>()
-    /// How much has happened at this moment, and how much is never meant to.
+    /// Number of events at the present time, and the number at which the run is given up.
     private var happeningsNow = 0
     private static let mostAtOnce = 200_000
     var random: SeededGenerator
-    /// A write to disk takes as long.
+    /// Time that a write to disk takes, on hosts that have none of their own.
     public var storeTime = Interval.microseconds(100)
     public var parameters: MembershipParameters
     private var calls = PendingCalls()
     private var journal = Journal(isWhole: World.tracesAll)
-    /// Whether new worlds tell everything.
+    /// True if new worlds keep the whole log, with a line for each message.
     @TaskLocal static var tracesAll = false
-    /// Hash of what the nodes do, where it is wanted.
+    /// Hash of the nodes' effects; nil unless it was asked for.
     public internal(set) var effectTrace = World.newEffectTrace
-    /// What new worlds begin with.
+    /// Trace that new worlds begin with.
     @TaskLocal static var newEffectTrace: EffectTrace?
-    /// Called with what a kernel is told.
+    /// Called with the operations that a node's kernel is given.
     public var onApply: ((Int, [KernelOperation]) -> Void)?
-    /// Called when a node declared another one down.
+    /// Called when a node declares another one down.
     public var onDeclaration: ((_ observer: Int, _ subject: Int) -> Void)?
     private(set) lazy var docker = VirtualDocker(self)
     let seed: UInt64
-    /// What the cores keep to; all of it, but where a simulation shows what a rule is for.
+    /// Rules that the cores keep. All of them, except where a simulation shows what one is for.
     let rules: SafetyRules
-    /// Without it nobody probes anybody, and nodes know of one another what they are told by hand.
+    /// False if nodes do not probe one another. They then know only what they are told by hand.
     let hasMembership: Bool
 
     public convenience init(
@@ -84,7 +85,7 @@ public final class World {
 
     static let addressPool = IPPrefix(IPAddress(v4: 10, 32, 0, 0), length: 12) ?? IPAddress(v4: 0, 0, 0, 0).hostPrefix
 
-    /// 198.18.0.0/15 is for tests of networks (RFC 2544).
+    /// Address of a node's underlay: 192.0.2.0/24 for documentation (RFC 5737), then 198.18.0.0/15 for network tests (RFC 2544).
     public static func address(_ index: Int) -> IPAddress {
         index < 250
             ? IPAddress(v4: 192, 0, 2, UInt8(index + 1)) : IPAddress(v4: 198, 18, UInt8(index / 250), UInt8(index % 250 + 1))
@@ -99,7 +100,7 @@ public final class World {
             address: address(index), port: 7946, vtep: vtep, underlayMTU: underlayMTU, routes: routes(index))
     }
 
-    /// One at the end of the pool, and others that do not concern it.
+    /// Routes of the host: one at the end of the address pool, and two outside of it.
     private static func routes(_ index: Int) -> [IPPrefix] {
         [
             IPPrefix(IPAddress(v4: 10, 47, UInt8(truncatingIfNeeded: index), 0), length: 24),
@@ -129,7 +130,7 @@ public final class World {
 
     func schedule(_ happening: Happening, in delay: Interval) { queue.insert(happening, at: now + delay) }
 
-    /// Does something at a time of the future.
+    /// Schedules an action.
     public func after(_ delay: Interval, _ action: @escaping (World) -> Void) { schedule(.action(action), in: delay) }
 
     public func handle(_ index: Int, _ event: EngineEvent) { handle(index, .engine(event)) }
@@ -137,7 +138,7 @@ public final class World {
     func handle(_ index: Int, _ event: NodeEvent) {
         guard nodes[index].isUp else { return }
         guard nodes[index].stalledUntil == nil else {
-            // As much as a socket's buffer keeps.
+            // Limit of a socket's buffer.
             if nodes[index].inbox.count < 4096 { nodes[index].inbox.append(event) }
             return
         }
@@ -224,7 +225,7 @@ public final class World {
         guard !late.links.contains(link) || !kinds.contains(where: { $0.rawValue == bytes.first }) else {
             return late.hold(link, bytes, path)
         }
-        // What does not fit a datagram goes by stream.
+        // A message that does not fit a datagram goes by stream.
         guard path == .datagram, bytes.count + Limits.sealBytes <= Limits.datagramBytes else { return stream(link, bytes) }
         for delay in network.datagram(link, bytes: bytes.count, &random) {
             schedule(.message(from: from, to: to, boot: nodes[to].boot, seal: nodes[from].seal, bytes, .datagram), in: delay)
@@ -265,16 +266,16 @@ public final class World {
         now = max(now, end)
     }
 
-    /// Time stands still: what a core asks for is due as soon as it has been done.
+    /// Stops a run in which time stands still, because a core asks again and again for something that is due at once.
     private func giveUp(_ last: Happening) {
         violate("P", "no end of things to do at one moment, the last: \(String(describing: last).prefix(200))")
         queue = EventQueue()
         happeningsNow = 0
     }
 
-    /// Lets time pass until something holds.
+    /// Lets time pass until a condition holds.
     ///
-    /// - Returns: Whether it came to hold within the time.
+    /// - Returns: True if it came to hold within the time.
     @discardableResult
     public func run(atMost limit: Interval, step: Interval = .milliseconds(1), until isDone: () -> Bool) -> Bool {
         let end = now + limit
@@ -306,7 +307,7 @@ public final class World {
             nodes[to].opened[from] = seal
             handle(to, .message(from: nodeID(from), bytes, path))
         case .timer(let index, let boot):
-            // One that was overtaken by another is void, or each would be set anew for ever.
+            // A timer that was replaced is void. Otherwise each of them would be set again for ever.
             guard nodes[index].boot == boot, nodes[index].isUp, nodes[index].stalledUntil == nil, nodes[index].timer == now
             else { return }
             nodes[index].timer = nil
@@ -318,9 +319,9 @@ public final class World {
 
     // MARK: Faults
 
-    /// Ends the process of a node: what is not on its disk or in its kernel is gone; of what was being written, the beginning may be there.
+    /// Ends the process of a node. Its disk and its kernel stay; of the writes under way, only the first may be on the disk.
     ///
-    /// - Parameter kept: How many of those writes are there, where it is not left to chance.
+    /// - Parameter kept: Number of those writes that are on the disk; nil leaves it to chance.
     public func crash(_ index: Int, hostToo: Bool = false, keeping kept: Int? = nil) {
         for (_, writes) in nodes[index].unsynced.prefix(kept ?? random.below(nodes[index].unsynced.count + 1))
         where !nodes[index].failsStores {
@@ -339,7 +340,9 @@ public final class World {
         docker.endCalls(index)
     }
 
-    /// - Precondition: It is down.
+    /// Starts the process of a node with what its disk holds.
+    ///
+    /// - Precondition: The node is down.
     public func restart(_ index: Int) throws {
         precondition(!nodes[index].isUp, "host\(index + 1) runs")
         func number(_ name: String) -> UInt32? {
@@ -356,7 +359,7 @@ public final class World {
         nodes[index].core = try Self.core(identity, nodes[index].rows, seed, parameters, rules, start: nodes[index].boot)
         nodes[index].isUp = true
         nodes[index].isHostUp = true
-        // Where a start cannot be counted there is none.
+        // A start that cannot be counted durably is no start.
         nodes[index].failsStores = false
         nodes[index].storedAt = now
         nodes[index].declared = 0
@@ -367,16 +370,16 @@ public final class World {
         docker.nodeStarted(index)
     }
 
-    /// Puts an earlier copy of a node's rows in the place of its present ones; its kernel and what its engine runs are as they are.
-    /// - Precondition: It is down.
+    /// Replaces a node's rows by an earlier copy. Its kernel and its engine stay as they are.
+    /// - Precondition: The node is down.
     public func rollBack(_ index: Int, to rows: StoredRows) {
         precondition(!nodes[index].isUp, "host\(index + 1) runs")
         nodes[index].rows = rows
         log("host\(index + 1) has its state of earlier back")
     }
 
-    /// Takes a node's rows away, and its key with them; its kernel and what its engine runs are as they are.
-    /// - Precondition: It is down.
+    /// Removes a node's rows and its key. Its kernel and its engine stay as they are.
+    /// - Precondition: The node is down.
     public func loseState(_ index: Int) {
         rollBack(index, to: [:])
         nodes[index].lostKeys += 1
@@ -399,7 +402,7 @@ public final class World {
         log("host\(index + 1) goes on")
         let waiting = nodes[index].inbox
         nodes[index].inbox = []
-        // Timers may be looked at before the sockets, or after.
+        // A process that goes on may look at its timers before or after its sockets.
         if random.chance(0.5) { handle(index, .tick) }
         for event in waiting { handle(index, event) }
         handle(index, .tick)
@@ -408,7 +411,7 @@ public final class World {
     public func jumpClock(_ index: Int, by interval: Interval) { nodes[index].clock.jump(by: interval, now: now) }
     public func setClockRate(_ index: Int, _ rate: Double) { nodes[index].clock.setRate(rate, now: now) }
 
-    /// Something is wrong with the node; what others say of it meanwhile, or shortly after, is no error.
+    /// Notes that something is wrong with the node. What others say of it until shortly after that is no error.
     func trouble(_ index: Int, until: Instant) { nodes[index].trouble = max(nodes[index].trouble, until) }
 
     /// Last lines about what happened; all of them if `traces`.
@@ -455,7 +458,7 @@ public final class World {
         return id
     }
 
-    /// Starts a call; what follows is done with the answer, when it comes.
+    /// Starts a call, and runs `next` with its answer.
     public func begin(_ index: Int, _ request: DriverRequest, then next: @escaping (DriverResponse) -> Void) {
         begin(index, newRequest(), request, then: next)
     }
@@ -472,7 +475,7 @@ public final class World {
         return id
     }
 
-    /// Calls, and lets time pass until there is an answer.
+    /// Calls, and lets time pass until the answer is there.
     public func call(_ index: Int, _ request: DriverRequest) -> DriverResponse {
         let id = begin(index, request)
         run(atMost: .seconds(10), step: .microseconds(100)) { responses[id] != nil }
@@ -485,9 +488,9 @@ public final class World {
         return calls.removeAnswer(id) ?? .refused("never answered")
     }
 
-    /// `init` on the first node.
+    /// Runs `init` on the first node.
     ///
-    /// - Returns: The join token.
+    /// - Returns: The join token; nil if it was refused.
     func initialise() -> String? {
         let initialise = Initialise(
             cluster: ClusterID(bits: 42), addressPool: Self.addressPool, subnetLength: 24, dataPathPort: 4789,
@@ -498,7 +501,9 @@ public final class World {
         return report.token
     }
 
-    /// `init` on the first node, `join` on all others.
+    /// Runs `init` on the first node and `join` on all others.
+    ///
+    /// - Returns: True if all have joined.
     public func makeCluster() -> Bool {
         run(for: .milliseconds(2))
         guard let token = initialise() else { return false }
