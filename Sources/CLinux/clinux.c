@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/// One piece of work for a throwaway thread, which dies with the namespace it entered.
+/// Work for a throwaway thread, which ends after it, together with its change of namespace.
 struct job {
     int (*work)(struct job *);
     int ns, domain, type, protocol;
@@ -61,7 +61,7 @@ int overlay_netns_create(const char *path) {
 }
 
 int overlay_netns_remove(const char *path) {
-    // EINVAL: not a mount point, only the file is left.
+    // EINVAL: not a mount point, so only the file is left.
     if (umount2(path, MNT_DETACH) != 0 && errno != EINVAL && errno != ENOENT) return -errno;
     if (unlink(path) != 0 && errno != ENOENT) return -errno;
     return 0;
@@ -96,7 +96,7 @@ int overlay_packet_send(int fd, int link, const void *frame, size_t length) {
     enum { type_offset = 12, header_length = 14 };
     if (length < header_length) return -EINVAL;
     struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = link};
-    // What the frame says it is: filters on the way look at the socket's word, not at the frame's.
+    // Protocol as in the frame, as filters on the way read the socket's value instead of the frame's.
     memcpy(&to.sll_protocol, (const unsigned char *)frame + type_offset, sizeof to.sll_protocol);
     ssize_t sent = sendto(fd, frame, length, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof to);
     return sent < 0 ? -errno : (size_t)sent == length ? 0 : -EIO;
@@ -156,7 +156,7 @@ int overlay_random(void *bytes, size_t count) {
     return 0;
 }
 
-// The first object is the program. Only what cannot be written is let go: such pages are as they are in the file.
+// The first object is the program. Only code that is not writable is released, as it is the same in the file.
 static int release_code(struct dl_phdr_info *object, size_t size, void *result) {
     (void)size;
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
@@ -296,7 +296,7 @@ int overlay_batch_send(struct overlay_batch *batch, int fd) {
     int sent = 0;
     while (done < batch->answers) {
         int count = sendmmsg(fd, batch->out + done, batch->answers - done, MSG_DONTWAIT);
-        // One that cannot be sent stops no other.
+        // A datagram that cannot be sent does not stop the others.
         if (count <= 0) {
             done++;
             continue;

@@ -7,19 +7,20 @@ public import OverlayModel
     import Foundation
 #endif
 
-/// How a node that holds a token and a member of the cluster make sure of each other, over one connection:
+/// Frames by which a joining node with a token and a member of the cluster authenticate each other, over one connection:
 ///
 /// 1. hello: the joiner's ephemeral X25519 key.
-/// 2. proof: the member's ephemeral key, and sealed: the cluster's root key, the member's certificate and its signature over all of this.
-/// 3. request: sealed: the joiner's record, its signature, and an HMAC under the token's secret, over all of this.
-/// 4. result: sealed: the answer.
+/// 2. proof: the member's ephemeral key; sealed: the cluster's root key, the member's certificate and its signature over all of
+/// this.
+/// 3. request; sealed: the joiner's record, its signature, and an HMAC under the token's secret over all of this.
+/// 4. result; sealed: the answer.
 ///
-/// The secret does not travel, and what was recorded is of no use: each key comes from two ephemeral ones. Whoever does not have the
-/// root key learns nothing that a secret could be tried out on.
+/// The secret never travels, and a recording is useless, as each key comes from two ephemeral keys. A node without the root key
+/// learns nothing on which it could try out secrets.
 public enum JoinFrame {
-    /// First byte of every frame; the second is the kind.
+    /// Protocol version, the first byte of every frame. The second byte is the kind.
     public static let version: UInt8 = 2
-    /// Frames of strangers are no longer than this, in bytes.
+    /// Largest frame of an unauthenticated node, in bytes.
     public static let limit = 4096
 
     enum Kind: UInt8 {
@@ -30,7 +31,7 @@ public enum JoinFrame {
         case failure = 7
     }
 
-    /// Is it one that a stranger may send? Of whatever version: the answer to another one says so.
+    /// True if an unauthenticated node may send the frame. Any version passes, as another version is answered with an error.
     public static func isFromJoiner(_ frame: [UInt8]) -> Bool {
         frame.count >= 2 && frame.count <= limit && (frame[1] == Kind.hello.rawValue || frame[1] == Kind.request.rawValue)
     }
@@ -41,40 +42,41 @@ public enum JoinFrame {
     static func isOf(_ kind: Kind, _ frame: [UInt8]) -> Bool { frame.starts(with: header(kind)) }
 }
 
-/// Why a member says no before it knows whom it speaks to. Nobody vouches for it on the way, so it decides nothing but what is printed.
+/// Reason why a member refuses before it knows the other side. It is not authenticated, so it decides only which message is
+/// printed.
 public enum JoinFailure: UInt8, Error, Sendable {
-    /// Another version of the protocol.
+    /// The version of the protocol differs.
     case version = 1
     case noCluster = 2
-    /// The proof is not of the secret that holds now.
+    /// The proof was not made with the current secret.
     case wrongSecret = 3
     case expired = 4
     case tooManyAttempts = 5
     case malformed = 6
-    /// The member cannot take part itself, now.
+    /// The member cannot admit nodes at present.
     case unable = 7
 }
 
-/// Why a joiner does not go on.
+/// Reason why a joiner gives up.
 public enum JoinError: Error, Hashable, Sendable {
     /// The other side speaks this version.
     case version(UInt8)
     case refused(JoinFailure)
-    /// What came is not what the protocol has there.
+    /// The frame is not what the protocol expects at this point.
     case malformed
-    /// The member is of another cluster than the token.
+    /// The member belongs to another cluster than the token.
     case wrongPin
-    /// It is not who it says it is.
+    /// The member cannot prove its identity.
     case notAuthentic
-    /// Seconds by which this host's clock is ahead of the member's (negative: behind).
+    /// Seconds by which this host's clock is ahead of the member's; negative if it is behind.
     case clock(Int64, member: String)
     case expiredCertificate(member: String)
 }
 
-/// The keys of one handshake: each is used once.
+/// Keys of one handshake, each of which is used once.
 private struct JoinKeys {
     private let secret: SharedSecret
-    /// Of all that was said.
+    /// Hash of the transcript.
     private(set) var hash: [UInt8]
 
     init?(_ own: Curve25519.KeyAgreement.PrivateKey, _ other: ArraySlice<UInt8>, hello: [UInt8], answer: [UInt8]) {
@@ -91,7 +93,7 @@ private struct JoinKeys {
             outputByteCount: 32)
     }
 
-    /// The transcript goes on with the sealed bytes.
+    /// Seals a plaintext and adds the sealed bytes to the transcript.
     mutating func seal(_ plaintext: [UInt8], _ kind: JoinFrame.Kind) -> [UInt8]? {
         guard let nonce = try? AES.GCM.Nonce(data: [UInt8](repeating: 0, count: 12)),
             let box = try? AES.GCM.seal(plaintext, using: key(kind), nonce: nonce)
@@ -115,11 +117,11 @@ private struct JoinKeys {
     }
 }
 
-/// What a member tells of itself, and a joiner of its clock.
+/// What a member says about itself, and a joiner about its clock.
 private struct Introduction: Wire {
     var root: [UInt8]
     var certificate: NodeCertificate
-    /// Unix seconds.
+    /// Unix time in seconds.
     var clock: UInt64
 
     init(root: [UInt8], certificate: NodeCertificate, clock: UInt64) {
@@ -141,9 +143,9 @@ private struct Introduction: Wire {
     }
 }
 
-/// The side that has a token.
+/// Side of the handshake that has a token.
 public struct Joiner: Sendable {
-    /// Clocks that differ by more are nobody's: tokens and certificates would expire at any time. In seconds.
+    /// Largest difference of clocks in seconds. With more, tokens and certificates would expire at any time.
     static let clockTolerance: UInt64 = 3600
 
     private let node: NodeKey
@@ -163,11 +165,11 @@ public struct Joiner: Sendable {
         hello = JoinFrame.header(.hello) + Array(ephemeral.publicKey.rawRepresentation)
     }
 
-    /// Takes the member's proof.
+    /// Checks the member's proof.
     ///
     /// - Parameters:
-    ///   - record: What the member is to know of this node.
-    ///   - now: Unix seconds.
+    ///   - record: Record of this node for the member.
+    ///   - now: Unix time in seconds.
     /// - Returns: The request.
     public mutating func request(_ record: [UInt8], to frame: [UInt8], now: UInt64) throws(JoinError) -> [UInt8] {
         try Self.check(frame, .proof)
@@ -193,7 +195,7 @@ public struct Joiner: Sendable {
         return JoinFrame.header(.request) + sealed
     }
 
-    /// Takes the result.
+    /// Opens the result.
     public mutating func result(_ frame: [UInt8]) throws(JoinError) -> [UInt8] {
         try Self.check(frame, .result)
         guard let plaintext = keys?.open(frame[2...], .result) else { throw .malformed }
@@ -214,13 +216,13 @@ public struct Joiner: Sendable {
     }
 }
 
-/// The side of a member.
+/// Side of the handshake that is a member.
 public struct JoinResponder: Sendable {
     private var keys: JoinKeys?
 
     public init() {}
 
-    /// Takes a hello.
+    /// Answers a hello.
     ///
     /// - Returns: The proof.
     public mutating func proof(
@@ -237,11 +239,11 @@ public struct JoinResponder: Sendable {
         return answer + sealed
     }
 
-    /// Takes a request. Nothing of it is parsed before its proof is found right.
+    /// Checks a request. Nothing in it is parsed before its proof is verified.
     ///
     /// - Parameters:
-    ///   - secret: The token's, that holds now.
-    ///   - publicKey: Of the record, which must have signed it.
+    ///   - secret: Current secret of the token.
+    ///   - publicKey: Key in the record, which must have signed the request.
     /// - Returns: The joiner's record.
     public mutating func record<Record>(
         of frame: [UInt8], secret: [UInt8], decode: ([UInt8]) -> (record: Record, publicKey: [UInt8])?
@@ -249,7 +251,7 @@ public struct JoinResponder: Sendable {
         guard JoinFrame.isOf(.request, frame), var keys else { throw .malformed }
         let (proof, hash) = (keys.proof(of: secret), keys.hash)
         guard let plaintext = keys.open(frame[2...], .request), plaintext.count > 64 + 32 else { throw .malformed }
-        // In constant time.
+        // Comparison in constant time.
         guard proof == Array(plaintext.suffix(32)) else { throw .wrongSecret }
         let body = Array(plaintext.dropLast(64 + 32))
         guard let (record, publicKey) = decode(body),
@@ -259,7 +261,7 @@ public struct JoinResponder: Sendable {
         return record
     }
 
-    /// nil before the request was taken.
+    /// Seals the result; nil before the request was accepted.
     public mutating func result(_ plaintext: [UInt8]) -> [UInt8]? {
         keys?.seal(plaintext, .result).map { JoinFrame.header(.result) + $0 }
     }
@@ -268,6 +270,6 @@ public struct JoinResponder: Sendable {
 }
 
 extension NodeKey {
-    /// Is this key of the node of this id?
+    /// True if the key belongs to the node with this id.
     public static func isKey(_ publicKey: [UInt8], of node: NodeID) -> Bool { id(of: publicKey) == node }
 }

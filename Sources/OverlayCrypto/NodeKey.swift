@@ -7,14 +7,14 @@ public import OverlayModel
     import Foundation
 #endif
 
-/// The node's identity: an Ed25519 key to sign with, and an X25519 key, made from the same secret, to agree on keys with others.
+/// Identity of a node: an Ed25519 key to sign with and, derived from the same secret, an X25519 key for key agreement.
 public struct NodeKey: Sendable {
     private let key: Curve25519.Signing.PrivateKey
     private let agreement: Curve25519.KeyAgreement.PrivateKey?
 
     public init() { self.init(key: Curve25519.Signing.PrivateKey()) }
 
-    /// - Parameter bytes: 32, as ``privateBytes`` gave them; nil for anything else.
+    /// - Parameter bytes: 32 bytes from ``privateBytes``. The result is nil for anything else.
     public init?(privateBytes bytes: [UInt8]) {
         guard let key = try? Curve25519.Signing.PrivateKey(rawRepresentation: bytes) else { return nil }
         self.init(key: key)
@@ -29,23 +29,23 @@ public struct NodeKey: Sendable {
         agreement = secret.withUnsafeBytes { try? Curve25519.KeyAgreement.PrivateKey(rawRepresentation: $0) }
     }
 
-    /// For the state directory only. Never logged.
+    /// Private key, for the state directory only. Never logged.
     public var privateBytes: [UInt8] { Array(key.rawRepresentation) }
     public var publicBytes: [UInt8] { Array(key.publicKey.rawRepresentation) }
-    /// X25519, 32 bytes.
+    /// Public X25519 key, 32 bytes.
     public var agreementBytes: [UInt8] { agreement.map { Array($0.publicKey.rawRepresentation) } ?? [] }
 
-    /// Signs and checks records with this key.
+    /// Signs and verifies records with this key.
     public var signing: any RecordSigning { RecordSigner(key: key) }
 
-    /// The node's name in the cluster: the first 128 bits of SHA-256 of the public key.
+    /// Id of the node in the cluster: the first 128 bits of SHA-256 of the public key.
     public var id: NodeID { Self.id(of: publicBytes) }
 
     static func id(of publicKey: [UInt8]) -> NodeID {
         NodeID(bits: Array(SHA256.hash(data: publicKey)).prefix(16).reduce(0) { $0 << 8 | UInt128($1) })
     }
 
-    /// What only this node and the other know.
+    /// Shared secret of this node and the other.
     func secret(with agreementKey: [UInt8]) -> SharedSecret? { agreement?.secret(with: agreementKey) }
 }
 
@@ -55,7 +55,7 @@ private struct RecordSigner: RecordSigning {
 
     func hash(_ bytes: [UInt8]) -> [UInt8] { Array(SHA256.hash(data: bytes)) }
 
-    /// Empty if the library refuses, which no input makes it do; it verifies for nobody.
+    /// Signature; empty if the library refuses, which no input causes. An empty signature is never valid.
     func sign(_ bytes: [UInt8]) -> [UInt8] { (try? key.signature(for: bytes)).map { Array($0) } ?? [] }
 
     func verify(_ signature: [UInt8], of bytes: [UInt8], by publicKey: [UInt8]) -> Bool {
@@ -64,7 +64,7 @@ private struct RecordSigner: RecordSigning {
 }
 
 extension Curve25519.KeyAgreement.PrivateKey {
-    /// nil for a key that is none. One of low order would make the same secret, all zeros, with everybody (RFC 7748 §6.1).
+    /// Shared secret; nil for an invalid key. A key of low order would give everybody the same secret, all zeros (RFC 7748 §6.1).
     func secret(with publicKey: some Collection<UInt8>) -> SharedSecret? {
         guard let other = try? Curve25519.KeyAgreement.PublicKey(rawRepresentation: Array(publicKey)),
             let secret = try? sharedSecretFromKeyAgreement(with: other),

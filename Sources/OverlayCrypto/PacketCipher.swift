@@ -7,64 +7,67 @@ public import OverlayModel
     import Foundation
 #endif
 
-/// Which way a packet travels; each has keys and counters of its own.
+/// Transport of a packet. Each has its own keys and counters.
 public enum PacketChannel: UInt8, Sendable, CaseIterable {
     case datagram = 1
     case stream = 2
 }
 
-/// Why a packet was not opened. All are dropped without an answer; the counters of the transport tell how many.
+/// Reason why a packet was not opened. Such packets are dropped without an answer and counted by the transport.
 public enum OpenError: Error, Hashable, Sendable {
-    /// Too short, or of another version.
+    /// The packet is too short, or of another version.
     case malformed
-    /// The sender is no member that we know of.
+    /// The sender is no known member.
     case unknownSender(NodeID)
-    /// Sealed with a gossip key that is not here: older than all that are kept, or not here yet.
+    /// The gossip key is unknown: too old, or not received yet.
     case unknownKey
-    /// The seal is wrong: another key, or altered on the way.
+    /// Authentication failed: another key, or altered on the way.
     case notAuthentic
-    /// Seen before, or older than the window.
+    /// The packet was seen before, or is older than the window.
     case replayed
-    /// Authentic, and of a life of the sender below one that was heard: late, or the sender's state is an old copy.
+    /// The packet is authentic, but of an earlier life of the sender than was heard before. It is late, or the sender's state is an
+    /// old copy.
     case earlierLife(NodeID)
 }
 
-/// The form of a sealed packet: version, channel, the gossip key it is sealed with, the newest that the sender has, sender (16 bytes),
-/// salt (4), counter (8), all authenticated; then AES-256-GCM ciphertext and tag.
+/// Form of a sealed packet: version, channel, gossip key that it is sealed with, newest gossip key of the sender, sender (16
+/// bytes), salt (4), counter (8), all authenticated; then AES-256-GCM ciphertext and tag.
 ///
-/// The key of a packet is one that only its sender and its receiver can make: from their X25519 keys and the gossip key. So no member
-/// can speak as another, and who was removed can read nothing. Gossip key 0 stands for none at all: by it a member that was away for more
-/// than all the keys that are kept comes back. The nonce is salt and counter: the counter starts above those of all
-/// earlier lives, and the salt is random in each, for the day when a restored backup counts a life twice.
+/// Only the sender and the receiver can make the key of a packet, from their X25519 keys and the gossip key. So no member can speak
+/// as another, and a removed node can read nothing. Gossip key 0 stands for none: with it a member comes back that was away for
+/// longer than keys are kept.
+///
+/// The nonce is salt and counter. The counter starts above those of all earlier lives, and the salt is random in each life, for the
+/// case that a restored backup counts a life twice.
 public enum PacketFormat {
     static let version: UInt8 = 2
     static let headerBytes = 32
     static let tagBytes = 16
-    /// What sealing adds, in bytes.
+    /// Bytes that sealing adds.
     public static let overhead = Limits.sealBytes
 
-    /// What is said to nodes that are no members, and have no key to open it with: version, 0, what is said.
+    /// Notice to nodes that are no members and so have no key: version, 0, notice.
     public static func packet(notice: [UInt8]) -> [UInt8] { [version, 0] + notice }
 
-    /// What was said so.
+    /// Notice in a packet; nil if it is none.
     public static func notice(in packet: [UInt8]) -> [UInt8]? {
         guard packet.count > 2, packet.count <= noticeBytes, packet[0] == version, packet[1] == 0 else { return nil }
         return Array(packet[2...])
     }
 
-    /// Notices are no longer, in bytes.
+    /// Largest notice, in bytes.
     static let noticeBytes = 256
 
-    /// Who a packet claims to be from.
+    /// Node that a packet claims to be from, unauthenticated.
     public static func sender(of packet: [UInt8], on channel: PacketChannel) -> NodeID? {
         guard packet.count >= overhead, packet[0] == version, packet[1] == channel.rawValue else { return nil }
         return NodeID(bytes: packet[4..<20])
     }
 }
 
-/// Seals what this node sends to members, and opens what they send: authentication first, parsing after.
+/// Seals packets to members and opens theirs. Packets are authenticated before they are parsed.
 public struct PacketCipher: Sendable {
-    /// A key of the ring; the newest is the first.
+    /// Key of the ring, in which the newest is the first.
     public struct RingKey: Hashable, Sendable {
         public var id: UInt8
         /// 32 bytes. Never logged.
@@ -82,24 +85,24 @@ public struct PacketCipher: Sendable {
     private var counters: [PacketChannel: UInt64] = [:]
     private var ring: [RingKey] = []
     private var peers: [NodeID: Peer] = [:]
-    /// Of all that ever were peers: what one sent before it was removed stays seen.
+    /// Replay windows of all nodes that ever were peers. They outlive a removal, so that old packets are not accepted after it.
     private var windows: [NodeID: [PacketChannel: ReplayWindow]] = [:]
-    /// Of the latest life of each that was heard.
+    /// Salt of the latest life that was heard of each node.
     private var salts: [NodeID: [UInt8]] = [:]
 
     private struct Peer: Sendable {
         let agreementKey: [UInt8]
-        /// Made when first needed: it costs as much as a hundred packets.
+        /// Shared secret, made when first needed, as it costs as much as a hundred packets.
         var secret: SharedSecret??
         var sealing: [Purpose: SymmetricKey] = [:]
         var opening: [Purpose: SymmetricKey] = [:]
-        /// The newest key that it has, by its own word.
+        /// Newest key of the peer, as it says.
         var newest: UInt8?
-        /// It has none of the keys that are kept here.
+        /// True if the peer has none of the keys that are kept here.
         var isFarBehind = false
     }
 
-    /// No gossip key.
+    /// Stands for no gossip key.
     private static let base = RingKey(id: 0, bytes: [])
 
     private struct Purpose: Hashable, Sendable {
@@ -108,7 +111,7 @@ public struct PacketCipher: Sendable {
     }
 
     /// - Parameters:
-    ///   - boot: The node's boot counter: the high 24 bits of each packet counter, so that none is ever used twice.
+    ///   - boot: Boot counter of the node. It is the high 24 bits of each packet counter, so that no counter is used twice.
     ///   - salt: 4 random bytes.
     public init(identity: NodeKey, boot: UInt32, salt: [UInt8]) {
         node = identity.id
@@ -117,7 +120,7 @@ public struct PacketCipher: Sendable {
         for channel in PacketChannel.allCases { counters[channel] = UInt64(boot & 0xFF_FFFF) << 40 }
     }
 
-    /// Goes on above everything that lives below this one have sent.
+    /// Continues above all counters of lives below this boot counter.
     public mutating func raise(boot: UInt32) {
         for (channel, counter) in counters { counters[channel] = max(counter, UInt64(boot & 0xFF_FFFF) << 40) }
     }
@@ -125,7 +128,8 @@ public struct PacketCipher: Sendable {
     public var hasKey: Bool { !ring.isEmpty }
     public func isPeer(_ node: NodeID) -> Bool { peers[node] != nil }
 
-    /// - Parameter keys: The newest first; none outside a cluster. A new one is used towards each peer as soon as that has it.
+    /// - Parameter keys: Gossip keys, the newest first; empty outside of a cluster. A new key is used towards each peer as soon as
+    ///   the peer has it.
     public mutating func setKeys(_ keys: [RingKey]) {
         guard keys != ring else { return }
         let gone = Set(ring).subtracting(keys).map(\.id)
@@ -138,13 +142,13 @@ public struct PacketCipher: Sendable {
         ring = keys
     }
 
-    /// Whose packets are opened, with their X25519 keys.
+    /// Sets the nodes whose packets are opened, with their X25519 keys.
     public mutating func setPeers(_ nodes: [NodeID: [UInt8]]) {
         for (node, peer) in peers where nodes[node] != peer.agreementKey { peers[node] = nil }
         for (node, key) in nodes where peers[node] == nil { peers[node] = Peer(agreementKey: key) }
     }
 
-    /// nil when the receiver is no peer.
+    /// Seals a packet; nil if the receiver is no peer.
     public mutating func seal(_ plaintext: [UInt8], to receiver: NodeID, on channel: PacketChannel) -> [UInt8]? {
         guard let counter = counters[channel], let ringKey = sealingKey(for: receiver), let newest = ring.first else { return nil }
         let purpose = Purpose(key: ringKey.id, channel: channel)
@@ -165,7 +169,7 @@ public struct PacketCipher: Sendable {
     private func sealingKey(for receiver: NodeID) -> RingKey? {
         guard let peer = peers[receiver] else { return nil }
         if peer.isFarBehind { return Self.base }
-        // One that it has and this node does not yet is newer: it has this node's newest as well.
+        // A key that only the peer has is newer than all here, so the peer has this node's newest as well.
         return ring.first { $0.id == peer.newest } ?? ring.first
     }
 
@@ -179,7 +183,8 @@ public struct PacketCipher: Sendable {
         guard let sender = PacketFormat.sender(of: packet, on: channel) else { throw .malformed }
         guard let peer = peers[sender] else { throw .unknownSender(sender) }
         guard let ringKey = key(packet[2]) else {
-            // Perhaps it was away for long. That anybody can make this node think so costs nothing: the key is still theirs alone.
+            // The peer may have been away for long. Anybody can make this node think so, at no cost: the key is still known to the
+            // two alone.
             peers[sender]?.isFarBehind = true
             throw .unknownKey
         }

@@ -1,4 +1,4 @@
-/// Which counters of a sender were seen (RFC 4303 §3.4.3), for the last 1024.
+/// Anti-replay window (RFC 4303 §3.4.3) over the last 1024 counters of a sender.
 public struct ReplayWindow: Hashable, Sendable {
     static let size: UInt64 = 1024
     private var highest: UInt64 = 0
@@ -13,7 +13,7 @@ public struct ReplayWindow: Hashable, Sendable {
         return seen[word(counter)] & bit(counter) == 0
     }
 
-    /// Marks a counter as seen, after its packet was found authentic.
+    /// Marks a counter as seen. Only for authenticated packets.
     public mutating func insert(_ counter: UInt64) {
         if isEmpty {
             highest = counter

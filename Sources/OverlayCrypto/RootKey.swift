@@ -1,52 +1,52 @@
 import Crypto
 public import OverlayModel
 
-/// The cluster's own key: a node that joins knows the cluster by it. Every member holds it, as every member may let others in.
+/// Root key of the cluster, by which a joining node recognises it. Every member holds it, as every member may admit nodes.
 public struct RootKey: Sendable {
     private let key: Curve25519.Signing.PrivateKey
 
     public init() { key = Curve25519.Signing.PrivateKey() }
 
-    /// - Parameter bytes: 32, as ``privateBytes`` gave them; nil for anything else.
+    /// - Parameter bytes: 32 bytes from ``privateBytes``. The result is nil for anything else.
     public init?(privateBytes bytes: [UInt8]) {
         guard let key = try? Curve25519.Signing.PrivateKey(rawRepresentation: bytes) else { return nil }
         self.key = key
     }
 
-    /// For the catalogue only. Never logged.
+    /// Private key, for the catalogue only. Never logged.
     public var privateBytes: [UInt8] { Array(key.rawRepresentation) }
     public var publicBytes: [UInt8] { Array(key.publicKey.rawRepresentation) }
     public var pin: [UInt8] { Self.pin(of: publicBytes) }
-    /// The first 128 bits of SHA-256 of the public key.
+    /// Id of the cluster: the first 128 bits of SHA-256 of the public key.
     public var cluster: ClusterID { ClusterID(bits: pin.prefix(16).reduce(0) { $0 << 8 | UInt128($1) }) }
 
-    /// What a token carries: the first 160 bits of SHA-256 of the public key.
+    /// Pin in a token: the first 160 bits of SHA-256 of the public key.
     static func pin(of publicKey: [UInt8]) -> [UInt8] { Array(Array(SHA256.hash(data: publicKey)).prefix(20)) }
 
     func sign(_ bytes: [UInt8]) -> [UInt8] { (try? key.signature(for: bytes)).map { Array($0) } ?? [] }
 }
 
-/// That a node is of the cluster, signed with the root key.
+/// Certificate, signed with the root key, that a node belongs to the cluster.
 public struct NodeCertificate: Hashable, Sendable, Wire {
-    /// Seconds from issue to expiry, and what is left when it is renewed.
+    /// Seconds from issue to expiry, and the seconds left at which it is renewed.
     static let lifetime: UInt64 = 30 * 86400
     static let renewal: UInt64 = 20 * 86400
 
     public var cluster: ClusterID
-    /// Ed25519, 32 bytes.
+    /// Public Ed25519 key of the node, 32 bytes.
     public var publicKey: [UInt8]
     public var name: String
-    /// Unix seconds.
+    /// Validity, in Unix seconds.
     public var notBefore: UInt64
     public var notAfter: UInt64
     private var signature: [UInt8]
 
-    /// - Parameter now: Unix seconds.
+    /// - Parameter now: Unix time in seconds.
     public init(of node: NodeKey, name: String, root: RootKey, now: UInt64) {
         cluster = root.cluster
         publicKey = node.publicBytes
         self.name = name
-        // Clocks may differ a little.
+        // Clocks may differ by up to an hour.
         notBefore = now > 3600 ? now - 3600 : 0
         notAfter = now + Self.lifetime
         signature = []
@@ -83,6 +83,6 @@ public struct NodeCertificate: Hashable, Sendable, Wire {
 
     func isSigned(by root: [UInt8]) -> Bool { Ed25519.verify(signature, of: signed, by: root) }
     public func isValid(at now: UInt64) -> Bool { notBefore <= now && now < notAfter }
-    /// Is it time for the next one?
+    /// True if it is time to renew the certificate.
     public func isOld(at now: UInt64) -> Bool { now + Self.renewal > notAfter || now < notBefore }
 }

@@ -1,18 +1,20 @@
 public import OverlayModel
 
-/// The desired state of all networks on this host, and how to get the kernel there.
+/// Desired state of all networks on this host, and the operations that bring the kernel there.
 ///
-/// Two ways lead there and agree: each change returns the operations that bring it about, and ``repair(_:keepingRowsTo:)`` compares the
-/// whole with what the kernel really holds.
+/// There are two ways, which agree: each change returns its own operations, and ``repair(_:keepingRowsTo:)`` compares the whole
+/// with what the kernel really holds.
 public struct Datapath: Sendable {
     public private(set) var networks: [VNI: NetworkState] = [:]
-    /// The last MAC of addresses, also of those that are gone: what containers may have in their neighbour caches.
+    /// Last MAC of each address, including addresses that are gone: what containers may still have in their neighbour caches.
     private var remembered: [VNI: [IPAddress: MACAddress]] = [:]
-    /// Addresses remembered per network; when there are more, all are forgotten, which costs an announcement at most.
+    /// Number of addresses remembered per network. When there are more, all are forgotten, which costs an announcement at most.
     static let rememberedAddresses = 65_536
 
-    /// Who has an address too, the last one that was told of last: two may for a while, when one takes up what another gave back and the
-    /// news of that is on its way. When the one with the row goes, the next has it.
+    /// Other MACs of an address, in the order in which they were heard.
+    ///
+    /// Two endpoints may have one address for a while, when one takes it and the news that the other released it is on its way.
+    /// When the endpoint with the row goes, the next one gets the row.
     private var shadowed: [VNI: [IPAddress: [MACAddress]]] = [:]
 
     public init() {}
@@ -50,7 +52,7 @@ public struct Datapath: Sendable {
         return forget(port.mac, .port(name), addresses: addresses, on: vni) + [.deletePort(vni, name: name)]
     }
 
-    /// A MAC and its addresses are at a destination. What is on this host is not elsewhere, whoever says so.
+    /// Places a MAC and its addresses at a destination. An endpoint on this host is never moved elsewhere, whoever says so.
     public mutating func locate(
         _ mac: MACAddress, _ destination: Destination, addresses: [IPAddress], on vni: VNI
     ) -> [KernelOperation] {
@@ -89,8 +91,8 @@ public struct Datapath: Sendable {
         shadowed[vni]?[address] = macs.isEmpty ? nil : macs
     }
 
-    /// A MAC and its addresses are no more at a destination. Rows that meanwhile belong to another endpoint, or to the same one at another
-    /// place, stay.
+    /// Removes a MAC and its addresses from a destination. Rows that belong by now to another endpoint, or to the same one at
+    /// another place, stay.
     public mutating func forget(
         _ mac: MACAddress, _ destination: Destination, addresses: [IPAddress], on vni: VNI
     ) -> [KernelOperation] {
@@ -122,11 +124,13 @@ public struct Datapath: Sendable {
 
     // MARK: Repair
 
-    /// What has to be done so that the kernel holds what it should.
+    /// Operations that bring the kernel from the observed to the desired state.
     ///
-    /// - Parameter unknown: By network the VTEPs of members whose endpoints on it are not known yet in this life of the daemon. Rows that
-    ///   lead to them stay: they carry the traffic of running containers, and a peer that is silent is no reason to cut it.
-    /// - Returns: Operations of one network after those of another.
+    /// - Parameters:
+    ///   - observed: What the kernel holds.
+    /// - unknown: VTEPs, by network, of members whose endpoints on it are not known yet in this life of the daemon. Rows that lead
+    ///     to them stay: they carry the traffic of running containers, and a silent peer is no reason to cut it.
+    /// - Returns: Operations, one network after the other.
     public func repair(_ observed: ObservedState, keepingRowsTo unknown: [VNI: Set<IPAddress>]) -> [KernelOperation] {
         var operations: [KernelOperation] = []
         for vni in observed.broken.sorted() where networks[vni] == nil { operations.append(.deleteNetwork(vni)) }
@@ -138,14 +142,14 @@ public struct Datapath: Sendable {
         return operations
     }
 
-    /// The operations that turn one network's state into another.
+    /// Operations that turn one network's state into another.
     static func difference(
         from observed: NetworkState?, to wanted: NetworkState, keepingRowsTo unknown: Set<IPAddress>
     ) -> [KernelOperation] {
         let vni = wanted.base.vni
         var operations: [KernelOperation] = []
-        // What may be there and has to go, and what is there for certain. Devices that are not as wanted are mended by `createNetwork`, which
-        // keeps ports, and what else is left after it nobody knows: all is set again.
+        // `present` is what may exist and has to go; `current` is what certainly exists. Devices that differ are mended by
+        // `createNetwork`, which keeps ports. What else survives that is unknown, so everything is set again.
         let present = observed ?? NetworkState(base: wanted.base)
         var current = present
         if observed == nil || present.base != wanted.base {
@@ -157,14 +161,14 @@ public struct Datapath: Sendable {
         for gateway in present.gateways.subtracting(wanted.gateways).sorted() {
             operations.append(.deleteGateway(vni, gateway))
         }
-        // Ports are never made anew here: an endpoint whose port is gone lost its container, and that is for the node core to see.
+        // Ports are never recreated here: an endpoint without its port has lost its container, which the node core has to notice.
         for name in current.ports.keys.sorted() where wanted.ports[name] == nil {
             operations.append(.deletePort(vni, name: name))
         }
         func isKept(_ mac: MACAddress) -> Bool {
             if case .vtep(let vtep) = present.forwarding[mac] { unknown.contains(vtep) } else { false }
         }
-        /// Rows to a port that is not there fail; the endpoint is about to be found dead.
+        /// True unless the row leads to a port that does not exist. Such a row fails, and its endpoint is about to be found dead.
         func leadsSomewhere(_ mac: MACAddress) -> Bool {
             if case .port(let name) = wanted.forwarding[mac] { current.ports[name] != nil } else { true }
         }
@@ -193,7 +197,7 @@ public struct Datapath: Sendable {
 }
 
 extension Datapath {
-    /// Takes a network's desired state as a whole; the kernel follows with the next ``repair(_:keepingRowsTo:)``.
+    /// Takes over a network's desired state from another value. The kernel follows with the next ``repair(_:keepingRowsTo:)``.
     public mutating func adopt(_ vni: VNI, of other: Datapath) {
         networks[vni] = other.networks[vni]
         shadowed[vni] = other.shadowed[vni]
@@ -206,7 +210,7 @@ extension Datapath {
 }
 
 extension NetworkState {
-    /// Is it the MAC of a container here?
+    /// True if the MAC belongs to a container on this host.
     fileprivate func isLocal(_ mac: MACAddress) -> Bool {
         if case .port = forwarding[mac] { true } else { false }
     }

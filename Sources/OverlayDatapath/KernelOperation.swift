@@ -1,31 +1,34 @@
 public import OverlayModel
 
-/// One step of programming the kernel. The shell carries out a list of them in order and knows nothing of why. Every removal of what
-/// is not there succeeds, and every `set` replaces what is there: a list can be repeated.
+/// One step of programming the kernel. The shell carries out a list of them in order, without knowing why.
+///
+/// Removing something that does not exist succeeds, and every `set` replaces what exists, so a list can be repeated.
 public enum KernelOperation: Hashable, Sendable {
-    /// Makes the network's namespace, bridge and VXLAN device where they are missing, and adopts them where they are as wanted.
+    /// Creates the network's namespace, bridge and VXLAN device where they are missing, and adopts those that are as wanted.
     case createNetwork(NetworkState.Base)
-    /// Deletes VXLAN device, bridge and namespace, the device first: a namespace dies late and its device would hold the VNI.
+    /// Deletes the VXLAN device, the bridge and the namespace. The device goes first, as a namespace dies late and would hold the
+    /// VNI.
     case deleteNetwork(VNI)
     case addGateway(VNI, IPPrefix)
     case deleteGateway(VNI, IPPrefix)
-    /// Makes the veth pair: `name` on the bridge, the container's side in the host's namespace, both with the MTU, up on the bridge.
+    /// Creates a veth pair: `name` as a port of the bridge, up, and the container's side in the host's namespace, both with the
+    /// MTU.
     case createPort(VNI, name: String, Port, mtu: UInt32)
-    /// Deletes the port; its other end goes with it, wherever it is.
+    /// Deletes a port, and with it its other end, wherever that is.
     case deletePort(VNI, name: String)
-    /// A permanent FDB row. For a VTEP: on the VXLAN device, and on the bridge towards it.
+    /// Sets a static FDB row. For a VTEP it is set on the VXLAN device, and on the bridge towards that device.
     case setForwarding(VNI, MACAddress, Destination)
     case deleteForwarding(VNI, MACAddress, Destination)
     case setNeighbour(VNI, IPAddress, MACAddress)
     case deleteNeighbour(VNI, IPAddress)
-    /// Tells the containers behind the local ports that an address has another MAC than before: a gratuitous ARP (RFC 5227 §3) or an
-    /// unsolicited neighbour advertisement (RFC 4861 §7.2.6) to each port. Without it they go on sending to the old one for as long as
-    /// their neighbour cache pleases.
+    /// Tells the containers behind the local ports that the MAC of an address changed, by an ARP announcement (RFC 5227 §3) or an
+    /// unsolicited neighbour advertisement (RFC 4861 §7.2.6) to each port. Otherwise they would send to the old MAC until their
+    /// neighbour cache expires.
     case announce(VNI, IPAddress, MACAddress)
     case addFlood(VNI, IPAddress)
     case deleteFlood(VNI, IPAddress)
 
-    /// The network it belongs to.
+    /// Network that the operation belongs to.
     public var vni: VNI {
         switch self {
         case .createNetwork(let base): base.vni
@@ -38,20 +41,20 @@ public enum KernelOperation: Hashable, Sendable {
     }
 }
 
-/// What became of a batch of operations.
+/// Result of a batch of operations.
 public enum KernelOutcome: Hashable, Sendable {
     case applied
-    /// The operation at `index` failed. Those before it are in the kernel; rows go in batches, so a few behind it may be too.
+    /// The operation at `index` failed. Those before it are in the kernel. Rows go in batches, so some after it may be too.
     case failed(index: Int, KernelFailure)
 }
 
-/// A refusal of the kernel.
+/// Refusal of the kernel.
 public struct KernelFailure: Error, Hashable, Sendable, CustomStringConvertible {
-    /// The call, in the words of iproute2 (`link add vxlan0`).
+    /// Operation in the words of iproute2, such as `link add vxlan0`.
     public var operation: String
-    /// errno, positive; 0 where none applies.
+    /// errno, positive; 0 if none applies.
     public var errno: Int32
-    /// What it means and what the user can do.
+    /// Meaning of the error, and what the user can do.
     public var reason: String
 
     public init(operation: String, errno: Int32, reason: String) {
@@ -63,10 +66,9 @@ public struct KernelFailure: Error, Hashable, Sendable, CustomStringConvertible 
     public var description: String { "\(operation): \(reason)" }
 }
 
-/// What was found in the kernel: our networks' namespaces, and the container sides that still lie in the host's namespace.
+/// State found in the kernel: our networks' namespaces, and the container sides that are still in the host's namespace.
 public struct ObservedState: Hashable, Sendable {
-    /// nil `base` values of a network whose devices are missing or not as expected are told by its absence in `networks` and its
-    /// presence in `broken`.
+    /// Networks with usable devices. One whose devices are missing or not as expected is in `broken` instead.
     public var networks: [VNI: NetworkState]
     /// Namespaces of ours without a usable bridge and VXLAN device.
     public var broken: Set<VNI>

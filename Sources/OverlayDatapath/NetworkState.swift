@@ -1,15 +1,16 @@
 public import OverlayModel
 
-/// What the kernel holds, or should hold, for one network on this host: a namespace with a bridge, a VXLAN device that was created in
-/// the host's namespace (so that its socket and routing stay there), one port per local endpoint, and the rows that say where the
-/// remote ones are.
+/// What the kernel holds, or should hold, for one network on this host.
+///
+/// A namespace with a bridge, a VXLAN device that was created in the host's namespace (so that its socket and its routing stay
+/// there), one port per local endpoint, and the rows that lead to remote endpoints.
 public struct NetworkState: Hashable, Sendable {
-    /// The device pair bridge + VXLAN. A change of any field means making the network anew.
+    /// Bridge and VXLAN device. If any field changes, the network has to be created anew.
     public struct Base: Hashable, Sendable {
         public var vni: VNI
-        /// This node's VTEP address.
+        /// VTEP address of this node.
         public var local: IPAddress
-        /// Destination UDP port of VXLAN (IANA: 4789).
+        /// UDP destination port of VXLAN (IANA: 4789).
         public var port: UInt16
         /// MTU of bridge, VXLAN device and veth pairs, in bytes.
         public var mtu: UInt32
@@ -23,15 +24,15 @@ public struct NetworkState: Hashable, Sendable {
     }
 
     public var base: Base
-    /// Gateway addresses on the bridge, the same on every host (anycast), with the subnet's length.
+    /// Gateway addresses on the bridge, the same on every host (anycast), with the length of their subnet.
     public var gateways: Set<IPPrefix>
     /// Local endpoints by the name of their bridge port.
     public var ports: [String: Port]
-    /// Where frames for a MAC go: the permanent FDB.
+    /// Destinations of MACs: the static FDB rows.
     public var forwarding: [MACAddress: Destination]
-    /// Permanent neighbours on the bridge, from which it answers ARP and ND at the edge, for local and remote endpoints.
+    /// Permanent neighbours on the bridge, from which it answers ARP and ND for local and remote endpoints.
     public var neighbours: [IPAddress: MACAddress]
-    /// VTEPs that get broadcast, unknown unicast and multicast: nodes with an endpoint on the network.
+    /// VTEPs that get broadcast, unknown unicast and multicast: those of nodes with an endpoint on the network.
     public var flood: Set<IPAddress>
 
     public init(base: Base) {
@@ -44,7 +45,7 @@ public struct NetworkState: Hashable, Sendable {
     }
 }
 
-/// Where a MAC is.
+/// Place of a MAC.
 public enum Destination: Hashable, Sendable {
     /// Behind a port of the bridge.
     case port(String)
@@ -52,7 +53,7 @@ public enum Destination: Hashable, Sendable {
     case vtep(IPAddress)
 }
 
-/// The veth pair of one local endpoint.
+/// Veth pair of one local endpoint.
 public struct Port: Hashable, Sendable {
     /// Name of the container's side, which the engine moves into the sandbox.
     public var containerLink: String
@@ -65,9 +66,9 @@ public struct Port: Hashable, Sendable {
     }
 }
 
-/// The names under which kernel objects of a network are known to an operator.
+/// Names by which an operator finds the kernel objects of a network.
 public enum KernelName {
-    /// Prefix of our namespaces under /run/netns; `ip -n swov-1048576 …` reaches one.
+    /// Prefix of our namespaces under /run/netns, as in `ip -n swov-1048576 link`.
     public static let namespacePrefix = "swov-"
     public static let bridge = "br0"
     public static let vxlan = "vxlan0"
@@ -76,7 +77,7 @@ public enum KernelName {
 
     public static func namespace(_ vni: VNI) -> String { namespacePrefix + String(vni.value) }
 
-    /// The VNI a namespace name stands for, nil when it is not one of ours.
+    /// VNI of a namespace, by its name; nil if it is not one of ours.
     public static func vni(namespace name: String) -> VNI? {
         guard name.hasPrefix(namespacePrefix), let value = UInt32(name.dropFirst(namespacePrefix.count)), let vni = VNI(value),
             namespace(vni) == name
@@ -84,13 +85,14 @@ public enum KernelName {
         return vni
     }
 
-    /// Bridge side of an endpoint's veth pair, 14 characters (IFNAMSIZ allows 15).
+    /// Name of the bridge side of an endpoint's veth pair: 14 characters, of the 15 that IFNAMSIZ allows.
     public static func port(_ endpoint: EndpointID) -> String { portPrefix + endpoint.short }
-    /// Container side, until the engine renames it.
+    /// Name of the container's side, until the engine renames it.
     public static func containerLink(_ endpoint: EndpointID) -> String { containerPrefix + endpoint.short }
 
-    /// The MAC of every bridge of a network: one gateway address and MAC on all hosts, so that a container that moves keeps its
-    /// neighbour entry. Locally administered, never one of ``MACAddress/random(using:)`` (those end in 46 random bits; this prefix is kept
-    /// out by the second byte being checked nowhere else: a clash has a chance of 2⁻²² per endpoint and only costs the gateway).
+    /// MAC of a network's bridge on every host, so that a container that moves keeps its neighbour entry for the gateway.
+    ///
+    /// Locally administered. ``MACAddress/random(using:)`` draws 46 random bits and does not avoid it. A clash is improbable (2⁻⁴⁶
+    /// per endpoint), and would cost only that endpoint its gateway.
     public static func gatewayMAC(_ vni: VNI) -> MACAddress { MACAddress(bits: 0x0253_4F00_0000 | UInt64(vni.value)) }
 }

@@ -1,11 +1,13 @@
 public import OverlayModel
 
-/// One call of the engine, decoded and checked for form. The source of each is libnetwork's `drivers/remote/api` and
-/// `ipams/remote/api`; which engine sends what, and when, is told by the transcripts in the tests.
+/// One call of the engine, decoded and checked for form.
+///
+/// The shapes come from libnetwork's `drivers/remote/api` and `ipams/remote/api`. The transcripts in the tests show which engine
+/// sends what, and when.
 public enum DriverRequest: Hashable, Sendable {
-    /// An engine has just started.
+    /// Plugin.Activate: the engine has just started.
     case activate
-    // Answered without any state (`constantResponse`).
+    // Calls that are answered without any state (`constantResponse`).
     case networkCapabilities
     case ipamCapabilities
     case defaultAddressSpaces
@@ -18,7 +20,7 @@ public enum DriverRequest: Hashable, Sendable {
     case allocateNetwork(options: [String: String])
     case freeNetwork
 
-    // Answered by the node core.
+    // Calls that are answered by the node core.
     case createNetwork(CreateNetwork)
     case deleteNetwork(EngineNetworkID)
     case createEndpoint(CreateEndpoint)
@@ -31,7 +33,7 @@ public enum DriverRequest: Hashable, Sendable {
     case releaseAddress(SubnetID, IPAddress)
 }
 
-/// One family's addressing of a network, as IPAM gave it to the engine.
+/// Addressing of a network for one family, as IPAM gave it to the engine.
 public struct IPAMData: Hashable, Sendable {
     public var addressSpace: String
     public var pool: IPPrefix?
@@ -83,7 +85,7 @@ public struct CreateEndpoint: Hashable, Sendable {
 public struct Join: Hashable, Sendable {
     public var network: EngineNetworkID
     public var endpoint: EndpointID
-    /// Path of the container's network namespace; on engines before 28 it appears only after this call.
+    /// Path of the container's network namespace. On engines before 28 the file appears only after this call.
     public var sandboxKey: String
 
     public init(network: EngineNetworkID, endpoint: EndpointID, sandboxKey: String) {
@@ -117,14 +119,14 @@ public struct RequestPool: Hashable, Sendable {
 public struct RequestAddress: Hashable, Sendable {
     public enum Purpose: Hashable, Sendable {
         case gateway
-        /// An address with no MAC: `--aux-address`.
+        /// Address that needs no MAC: `--aux-address`.
         case auxiliary
-        /// The MAC is the idempotency key: the same one again is the same request again.
+        /// Address of an endpoint. The MAC is the idempotency key: the same MAC again is the same request again.
         case endpoint(MACAddress)
     }
 
     public var pool: SubnetID
-    /// `--ip`, `--gateway`, `--aux-address`; nil leaves the choice to us.
+    /// Requested address: `--ip`, `--gateway` or `--aux-address`; nil leaves the choice to us.
     public var address: IPAddress?
     public var purpose: Purpose
 

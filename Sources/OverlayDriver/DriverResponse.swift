@@ -1,6 +1,6 @@
 public import OverlayModel
 
-/// The answer to a ``DriverRequest``. Exactly one follows each.
+/// Answer to a ``DriverRequest``. Each request gets exactly one.
 public enum DriverResponse: Hashable, Sendable {
     /// `{}`
     case done
@@ -11,19 +11,19 @@ public enum DriverResponse: Hashable, Sendable {
     case gatewayAllocationCheck
     case operationalInfo
     case allocatedNetwork(options: [String: String])
-    /// RequestPool. `gateway` goes into `Data`, so that the engine need not ask for it.
+    /// RequestPool. The gateway goes into `Data`, so that the engine need not ask for it.
     case pool(SubnetID, IPPrefix, gateway: IPPrefix?)
-    /// RequestAddress: the address with the subnet's length.
+    /// RequestAddress: the address, with the length of its subnet.
     case address(IPPrefix)
-    /// CreateEndpoint: only what the request had left open; engines refuse a field that they had set.
+    /// CreateEndpoint: only what the request had left open, as engines refuse a field that they had set.
     case endpoint(mac: MACAddress?)
-    /// Join: the link to move into the sandbox. Never a gateway: the engine then gives the container its second interface on
-    /// docker_gwbridge, which carries `-p` and the Internet, as with the built-in overlay.
+    /// Join: the link to move into the sandbox. Never with a gateway, so that the engine gives the container a second interface on
+    /// docker_gwbridge for `-p` and the Internet, as with the built-in overlay.
     case joined(sourceName: String, destinationPrefix: String)
     case failed(DriverError)
 }
 
-/// Why a call was refused. The message names the network or endpoint and the cause, and what the user can do.
+/// Refusal of a call. The message names the network or endpoint, the cause, and what the user can do.
 public struct DriverError: Error, Hashable, Sendable, CustomStringConvertible {
     public enum Code: String, Hashable, Sendable {
         case invalid
@@ -31,7 +31,7 @@ public struct DriverError: Error, Hashable, Sendable, CustomStringConvertible {
         case conflict
         /// No address or block is left.
         case exhausted
-        /// Needs something that is away (the catalogue writer, a cluster).
+        /// Something that the call needs is away (the catalogue writer, a cluster).
         case unavailable
         /// The kernel or the disk refused.
         case system
@@ -49,11 +49,14 @@ public struct DriverError: Error, Hashable, Sendable, CustomStringConvertible {
 }
 
 extension DriverRequest {
-    /// The one address space: the same for local and global, so that engines skip their overlap loop (we check routes ourselves).
+    /// The one address space, for local and global scope alike, so that engines skip their check for overlaps. We check routes
+    /// ourselves.
     public static let addressSpace = "swift-overlay"
 
-    /// The answer of the calls that need no state; nil for the others. Engines ask GetCapabilities once in their life and drop the
-    /// driver for good when it fails, so these depend on nothing. (Activate is always answered too, but the node core wants to know of it.)
+    /// Answer to a call that needs no state; nil for other calls.
+    ///
+    /// Engines ask GetCapabilities once and drop the driver for good if it fails, so these answers depend on nothing. (Activate is
+    /// always answered too, but the node core wants to know of it.)
     public var constantResponse: DriverResponse? {
         switch self {
         case .networkCapabilities: .networkCapabilities

@@ -1,15 +1,17 @@
 public import OverlayModel
 
-/// What is asked of the engine's own API, beside the plugin protocol: names and labels, and networks of others made here, too. The source
-/// of the shapes is moby's `api/swagger.yaml`, 1.41 and later. Every call ends with one ``EngineAPIAnswer``, however long it takes.
+/// Call of the engine's own API, used beside the plugin protocol for names and labels, and to create networks of other hosts here.
+///
+/// The shapes come from moby's `api/swagger.yaml`, 1.41 and later. Every call ends with one ``EngineAPIAnswer``, however long it
+/// takes.
 public enum EngineAPICall: Hashable, Sendable {
     /// `GET /networks`
     case networks
-    /// `GET /containers/json`: those that run.
+    /// `GET /containers/json`: running containers.
     case containers
-    /// `GET /networks/{id}`: never waits for a container's lock.
+    /// `GET /networks/{id}`. Never waits for a container's lock.
     case network(EngineNetworkID)
-    /// `GET /containers/{id}/json`: waits while the container is being started or stopped.
+    /// `GET /containers/{id}/json`. Waits while the container is being started or stopped.
     case container(ContainerID)
     /// `POST /networks/create`
     case createNetwork(EngineNetwork)
@@ -17,54 +19,54 @@ public enum EngineAPICall: Hashable, Sendable {
     case removeNetwork(EngineNetworkID)
 }
 
-/// What became of an ``EngineAPICall``.
+/// Answer to an ``EngineAPICall``.
 public enum EngineAPIAnswer: Hashable, Sendable {
-    /// Those whose driver is ours; without their endpoints.
+    /// Networks of our driver, without their endpoints.
     case networks([EngineNetwork])
     case containers([EngineContainer])
-    /// With its endpoints.
+    /// One network, with its endpoints.
     case network(EngineNetwork)
     case container(EngineContainer)
     case created(EngineNetworkID)
     case removed
     /// There is no such network or container.
     case notFound
-    /// The engine's words.
+    /// Error message of the engine.
     case refused(String)
-    /// The engine does not answer, or not in a way that is understood.
+    /// The engine does not answer, or its answer is not understood.
     case unavailable(String)
 }
 
-/// What comes without being asked for.
+/// Event from the engine.
 public enum EngineAPINews: Hashable, Sendable {
-    /// The engine answers, and events arrive from now on; what was before is not known.
+    /// The engine answers, and events arrive from now on. What happened before is not known.
     case connected(apiVersion: String)
-    /// Why it does not; events are lost until it is connected again.
+    /// The engine does not answer, with the reason. Events are lost until it is connected again.
     case disconnected(String)
-    /// A network of ours was made, or is gone, or a container came to it or left it.
+    /// A network of ours was created or removed, or a container was connected to it or disconnected.
     case network(EngineNetworkID, NetworkAction, container: ContainerID?)
-    /// A container came to a network of another driver, or left it.
+    /// A container was connected to, or disconnected from, a network of another driver.
     case elsewhere(ContainerID)
     case container(ContainerID, ContainerAction)
 
-    /// As the engine's events call them (moby's `api/types/events`).
+    /// Actions of network events that matter here, by their name in moby's `api/types/events`.
     public enum NetworkAction: String, Sendable {
         case create, connect, disconnect, destroy
     }
 
-    /// Others are of no interest.
+    /// Actions of container events that matter here.
     public enum ContainerAction: String, Sendable {
         case start, rename, die, destroy
     }
 }
 
-/// A container as its engine names it: 64 hexadecimal digits.
+/// Container id of an engine: 64 hexadecimal digits.
 public struct ContainerID: EngineIdentifier {
     public let text: String
     public init(unchecked text: String) { self.text = text }
 }
 
-/// A network as the engine's API shows it, and takes it.
+/// Network as the engine's API shows and accepts it.
 public struct EngineNetwork: Hashable, Sendable {
     public struct Subnet: Hashable, Sendable {
         public var subnet: IPPrefix
@@ -80,12 +82,12 @@ public struct EngineNetwork: Hashable, Sendable {
         }
     }
 
-    /// nil in a network that is to be made.
+    /// Id of the network; nil if it is still to be created.
     public var id: EngineNetworkID?
     public var name: String
-    /// Empty: this plugin's.
+    /// Driver; empty for this plugin.
     public var driver: String
-    /// Empty: this plugin's.
+    /// IPAM driver; empty for this plugin.
     public var ipamDriver: String
     public var labels: [String: String]
     /// `-o`
@@ -96,7 +98,7 @@ public struct EngineNetwork: Hashable, Sendable {
     public var isInternal: Bool
     public var isIPv6: Bool
     public var isAttachable: Bool
-    /// Names of this engine's endpoints.
+    /// Names of this engine's endpoints on the network.
     public var endpoints: [EndpointID: String] = [:]
 
     public init(
@@ -118,12 +120,12 @@ public struct EngineNetwork: Hashable, Sendable {
     }
 }
 
-/// A container as the engine's API shows it.
+/// Container as the engine's API shows it.
 public struct EngineContainer: Hashable, Sendable {
-    /// One of its interfaces.
+    /// Interface of the container.
     public struct Attachment: Hashable, Sendable {
         public var network: EngineNetworkID
-        /// nil while it has none.
+        /// Endpoint id; nil while there is none.
         public var endpoint: EndpointID?
         public var aliases: [String]
 
@@ -135,9 +137,9 @@ public struct EngineContainer: Hashable, Sendable {
     }
 
     public var id: ContainerID
-    /// Without the slash.
+    /// Name, without the leading slash.
     public var name: String
-    /// Empty where it is not known (a list does not tell), and where it is the short id.
+    /// Host name; empty if unknown (lists do not contain it) or if it is the short id.
     public var hostname: String
     public var labels: [String: String]
     public var ports: [ExposedPort]

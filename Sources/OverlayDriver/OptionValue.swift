@@ -1,5 +1,7 @@
-/// One value of an options map. Engines send strings, booleans, numbers, lists and objects, and later ones will send more kinds:
-/// whatever JSON allows is kept, and nothing that is not understood is an error.
+/// One value of an options map.
+///
+/// Engines send strings, booleans, numbers, lists and objects, and may send more kinds later. Everything that JSON allows is kept,
+/// and nothing that is not understood is an error.
 public enum OptionValue: Hashable, Sendable {
     case null
     case bool(Bool)
@@ -16,7 +18,7 @@ public enum OptionValue: Hashable, Sendable {
         if case .object(let fields) = self { fields } else { nil }
     }
 
-    /// A JSON boolean, or the text of one (`-o` values are always text).
+    /// Boolean value of a JSON boolean, or of its text (`-o` values are always text).
     public var bool: Bool? {
         switch self {
         case .bool(let value): value
@@ -58,12 +60,12 @@ extension OptionValue: Codable {
     }
 }
 
-/// An options map: absent, `null` and `{}` mean the same.
+/// Options map. Absent, `null` and `{}` mean the same.
 public typealias Options = [String: OptionValue]
 
-/// The option names of libnetwork (netlabel) that we read.
+/// Names of the options that are read, from libnetwork's `netlabel`.
 public enum OptionName {
-    /// Holds the object of all `-o key=value` of `docker network create`.
+    /// Key of the object with all `-o key=value` of `docker network create`.
     public static let generic = "com.docker.network.generic"
     public static let isInternal = "com.docker.network.internal"
     public static let enableIPv6 = "com.docker.network.enable_ipv6"
@@ -71,14 +73,14 @@ public enum OptionName {
     public static let mtu = "com.docker.network.driver.mtu"
     /// `-o encrypted`
     public static let encrypted = "encrypted"
-    /// In a RequestAddress: which kind of address is wanted.
+    /// Kind of address that a RequestAddress asks for.
     public static let requestAddressType = "RequestAddressType"
-    /// The value of ``requestAddressType`` for a gateway, and the key of a pool's `Data` that gives the gateway.
+    /// Value of ``requestAddressType`` for a gateway, and key of the gateway in a pool's `Data`.
     public static let gateway = "com.docker.network.gateway"
-    /// In a RequestAddress, because we ask for it (RequiresMACAddress): the MAC as text.
+    /// MAC as text in a RequestAddress. It is sent because we ask for it (RequiresMACAddress).
     public static let macAddress = "com.docker.network.endpoint.macaddress"
-    /// `--ipam-opt net=NAME`: the cluster network that is meant.
+    /// `--ipam-opt net=NAME`: name of the cluster network to use.
     public static let net = "net"
-    /// `--network name=N,driver-opt=name=web`: what the endpoint is called, without the engine's API.
+    /// `--network name=N,driver-opt=name=web`: name of the endpoint, for use without the engine's API.
     public static let endpointName = "name"
 }

@@ -1,10 +1,10 @@
 public import OverlayModel
 
-/// An address that this host handed out.
+/// Address that this host allocated.
 public struct Lease: Hashable, Sendable {
     public var subnet: SubnetID
     public var address: IPAddress
-    /// The endpoint's MAC, which is the key of the request: the same MAC again is the same request again.
+    /// MAC of the endpoint, which is the idempotency key: the same MAC again is the same request again.
     public var mac: MACAddress
 
     public init(subnet: SubnetID, address: IPAddress, mac: MACAddress) {
@@ -25,37 +25,38 @@ extension Lease: Wire {
         writer.value(mac)
     }
 
-    /// The key of its row in the store.
+    /// Key of the lease's row in the store.
     public var storeKey: [UInt8] { subnet.wireBytes + address.wireBytes }
 }
 
-/// The addresses of one subnet that this host may hand out, and those that it did. Ownership comes from the catalogue; handing out is
-/// local, with no other node involved.
+/// Addresses of one subnet that this host owns, and those of them that it allocated.
+///
+/// Ownership comes from the catalogue. Allocation is local and involves no other node.
 public struct AddressPool: Sendable {
     public enum Failure: Error, Hashable, Sendable {
-        /// Every address of this host's blocks is in use, or was a moment ago: the host needs another block.
+        /// Every address of this host's blocks is in use or rests. The host needs another block.
         case noFreeAddress
         /// The address is in use on this host.
         case inUse(Lease)
-        /// The address is in none of this host's blocks, or is being given up.
+        /// The address is in none of this host's blocks, or is being handed over.
         case notOwned
     }
 
-    /// How long a freed address rests before another container gets it: neighbours may still have the old one in their caches.
+    /// Time that a freed address rests before another container gets it, as neighbours may still have the old MAC in their caches.
     public static let coolDown = Interval.seconds(60)
 
-    /// With more freed addresses than this, those that have rested come before those that were never used.
+    /// Number of freed addresses above which those that have rested are reused before addresses that were never used.
     static let listedFree = 4096
 
     public let subnet: SubnetID
-    /// In order of address; none overlaps another.
+    /// Blocks in order of address, without overlap.
     private var blocks: [OwnBlock] = []
-    /// Of the blocks before this one all addresses have been handed out once.
+    /// Index of the first block with addresses that were never allocated.
     private var firstUnused = 0
-    /// What is on its way back to the cluster (rule R2): not handed out, though still owned.
+    /// Ranges on their way back to the cluster (Rule R2, see Rules): still owned, but not allocated from.
     public private(set) var ceded: [AddressRange] = []
-    /// Freed addresses, the longest free first, so that reuse is as late as can be. An entry counts while its ticket is the address's:
-    /// one that was taken meanwhile, and freed again, has a later one.
+    /// Freed addresses, the longest free first, so that reuse is as late as possible. An entry counts only while its ticket is the
+    /// address's current one: an address that was taken and freed again has a later ticket.
     private var freed: [Freed] = []
     private var freedStart = 0
     private var tickets: [IPAddress: UInt64] = [:]
@@ -63,13 +64,13 @@ public struct AddressPool: Sendable {
     public private(set) var leases: [IPAddress: Lease] = [:]
     private var leaseOfMAC: [MACAddress: IPAddress] = [:]
     private var reserved: Set<IPAddress> = []
-    /// Addresses of the blocks less the reserved ones, and how many of them are leased.
+    /// Number of owned addresses, without reserved ones, and of those that are leased.
     public private(set) var owned: UInt128 = 0
     private var leasedOfOwned: UInt128 = 0
 
     private struct OwnBlock: Sendable {
         var range: AddressRange
-        /// The first address that was never handed out since this process started; nil when there is none left.
+        /// First address of the block that was never allocated since the process started; nil if there is none.
         var next: IPAddress?
         var usedAt: Instant
     }
@@ -93,9 +94,10 @@ public struct AddressPool: Sendable {
         tickets[lease.address] = nil
     }
 
-    /// Takes over what the catalogue says: this host's blocks, in order of address, and the addresses nobody may have.
+    /// Takes over this host's blocks, in order of address, and the reserved addresses, from the catalogue.
     ///
-    /// Costs as much as there are blocks, and more only for those that changed: a host with many containers gets one block at a time.
+    /// Costs time in proportion to the number of blocks, and more only for those that changed, as a host with many containers gets
+    /// one block at a time.
     public mutating func setBlocks(_ ranges: [AddressRange], reserved: Set<IPAddress>, now: Instant) {
         var start = 0
         var equalAtEnd = 0
@@ -106,7 +108,7 @@ public struct AddressPool: Sendable {
                 blocks[blocks.count - 1 - equalAtEnd].range == ranges[ranges.count - 1 - equalAtEnd]
             { equalAtEnd += 1 }
         }
-        // All between is taken for changed.
+        // Everything between the equal ends counts as changed.
         let old = Array(blocks[start..<blocks.count - equalAtEnd])
         let new = ranges[start..<ranges.count - equalAtEnd]
         if old.isEmpty, new.isEmpty, reserved == self.reserved { return }
@@ -120,7 +122,7 @@ public struct AddressPool: Sendable {
             }
             let parent = old[position]
             if parent.range == range { return parent }
-            // What is left of a block that lost some of its addresses goes on from where that was.
+            // The rest of a block that lost some of its addresses continues where the block was.
             return OwnBlock(
                 range: range, next: parent.next.flatMap { $0 <= range.last ? max($0, range.first) : nil }, usedAt: parent.usedAt)
         }
@@ -146,7 +148,7 @@ public struct AddressPool: Sendable {
 
     private func reservedCount(in range: AddressRange) -> UInt128 { UInt128(reserved.count { range.contains($0) }) }
 
-    /// What of a range is handed out, in no order.
+    /// Leased addresses of a range, in no order.
     private func leased(in range: AddressRange) -> [IPAddress] {
         guard range.count < UInt128(leases.count) else { return leases.keys.filter { range.contains($0) } }
         var found: [IPAddress] = []
@@ -158,9 +160,9 @@ public struct AddressPool: Sendable {
         return found
     }
 
-    /// Which of the blocks has it?
+    /// Index of the block that contains the address.
     private func block(of address: IPAddress) -> Int? {
-        // The last that starts at or before it.
+        // Binary search for the last block that starts at or before it.
         var low = 0
         var high = blocks.count
         while low < high {
@@ -174,14 +176,14 @@ public struct AddressPool: Sendable {
     public func lease(of mac: MACAddress) -> Lease? { leaseOfMAC[mac].flatMap { leases[$0] } }
     public func lease(at address: IPAddress) -> Lease? { leases[address] }
 
-    /// Addresses that are in use by nobody, those that rest included.
+    /// Number of addresses that are not in use, including those that rest.
     public var free: UInt128 {
         let given = ceded.reduce(UInt128(0)) { $0 + $1.count }
         let taken = leasedOfOwned + given
         return owned > taken ? owned - taken : 0
     }
 
-    /// Of the free addresses those that rest, or a few more where addresses were taken by name meanwhile.
+    /// Number of free addresses that rest, or a few more if addresses were taken by name meanwhile.
     public func resting(now: Instant) -> UInt128 {
         var low = freedStart
         var high = freed.count
@@ -194,16 +196,16 @@ public struct AddressPool: Sendable {
 
     // MARK: Handing out
 
-    /// Takes the next address: one that was never used, else the one that has been free for longest.
+    /// Allocates the next address: one that was never used, else the one that has been free for longest.
     ///
-    /// - Parameter early: Whether an address that still rests will do.
+    /// - Parameter early: True to accept an address that still rests.
     public mutating func allocate(mac: MACAddress, now: Instant, early: Bool = false) throws(Failure) -> Lease {
         if let lease = lease(of: mac) { return lease }
         guard let address = nextAddress(now, early) else { throw .noFreeAddress }
         return take(address, mac, now)
     }
 
-    /// Takes a certain address, rested or not.
+    /// Allocates a certain address, whether it rests or not.
     public mutating func allocate(_ address: IPAddress, mac: MACAddress, now: Instant) throws(Failure) -> Lease {
         if let lease = leases[address] {
             guard lease.mac == mac else { throw .inUse(lease) }
@@ -220,7 +222,9 @@ public struct AddressPool: Sendable {
         return lease
     }
 
-    /// Gives an address back; nil when it was not handed out.
+    /// Frees an address.
+    ///
+    /// - Returns: The lease that ended; nil if there was none.
     @discardableResult
     public mutating func release(_ address: IPAddress, now: Instant) -> Lease? {
         guard let lease = leases.removeValue(forKey: address) else { return nil }
@@ -239,13 +243,13 @@ public struct AddressPool: Sendable {
         if let index = block(of: address) { blocks[index].usedAt = now }
     }
 
-    /// Is it this host's to hand out?
+    /// True if this host may allocate the address.
     private func isGiveable(_ address: IPAddress) -> Bool {
         owns(address) && !reserved.contains(address) && !ceded.contains { $0.contains(address) }
     }
 
     private mutating func nextAddress(_ now: Instant, _ early: Bool) -> IPAddress? {
-        // Of a block without end the list of freed ones must not be without end too.
+        // In a very large block the list of freed addresses must not grow without limit.
         if freed.count - freedStart > Self.listedFree, let address = nextFreed(now, early: false) { return address }
         for index in firstUnused..<blocks.count {
             firstUnused = index
@@ -259,7 +263,7 @@ public struct AddressPool: Sendable {
     }
 
     private mutating func nextFreed(_ now: Instant, early: Bool) -> IPAddress? {
-        // On their way back: they may be refused, and are free again then.
+        // Ranges that are being handed over are kept: the handover may be refused, and they are free again then.
         var kept: [Freed] = []
         defer { if !kept.isEmpty { freed.insert(contentsOf: kept, at: freedStart) } }
         while freedStart < freed.count {
@@ -289,15 +293,15 @@ public struct AddressPool: Sendable {
 
     // MARK: Giving up
 
-    /// Takes free addresses out of what is handed out.
+    /// Stops allocating from a range, which is being handed over.
     public mutating func handOver(_ range: AddressRange) {
         if !ceded.contains(range) { ceded.append(range) }
     }
 
-    /// They are not on their way any more: what of them is this host's is handed out again.
+    /// Ends a handover. The part of the range that this host still owns is allocated from again.
     public mutating func endHandover(_ range: AddressRange) {
         ceded.removeAll { $0 == range }
-        // Those that were never used were passed over.
+        // Addresses of the range that were never used had been skipped.
         firstUnused = 0
         for index in blocks.indices where blocks[index].range.overlaps(range) {
             let first = max(blocks[index].range.first, range.first)
@@ -305,16 +309,16 @@ public struct AddressPool: Sendable {
         }
     }
 
-    /// May this address be given up?
+    /// True if the address may be handed over.
     public func isFree(_ address: IPAddress) -> Bool { leases[address] == nil && isGiveable(address) }
 
-    /// Blocks of which no address has been in use since a time, but one that is kept: the next container should not wait.
+    /// Blocks without an address in use since `time`, except one that is kept so that the next container need not wait.
     public func idleBlocks(since time: Instant) -> [AddressRange] {
         let usable = blocks.filter { block in !ceded.contains { $0.overlaps(block.range) } }
         var idle = usable.filter { block in
             block.usedAt <= time && leased(in: block.range).isEmpty
         }
-        // One with free addresses is enough.
+        // One block with free addresses is enough.
         let isIdle = Set(idle.map(\.range))
         let others = usable.filter { !isIdle.contains($0.range) }
         let hasOther = others.contains { block in
@@ -324,7 +328,7 @@ public struct AddressPool: Sendable {
         return idle.map(\.range)
     }
 
-    /// All that is free, as the fewest ranges, at most `limit` of them.
+    /// All free addresses as the fewest ranges, at most `limit` of them.
     public func freeRanges(limit: Int) -> [AddressRange] {
         var ranges: [AddressRange] = []
         for block in blocks where ranges.count < limit {
@@ -334,7 +338,7 @@ public struct AddressPool: Sendable {
         return Array(ranges.prefix(limit))
     }
 
-    /// Are all of its addresses reserved?
+    /// True if all addresses of the range are reserved.
     private func isReserved(_ range: AddressRange) -> Bool {
         range.count <= UInt128(reserved.count) && reservedCount(in: range) == range.count
     }

@@ -5,28 +5,28 @@ public struct Capabilities: Hashable, Sendable {
     /// One bit per capability.
     public let bits: UInt64
 
-    /// A set from its bits.
+    /// Creates a set from its bits.
     public init(bits: UInt64) { self.bits = bits }
 
-    /// Links, addresses, neighbours, bridges.
+    /// CAP_NET_ADMIN: links, addresses, neighbours, bridges.
     public static let netAdmin = 12
-    /// Packet sockets.
+    /// CAP_NET_RAW: packet sockets.
     public static let netRaw = 13
-    /// Namespaces and mounts.
+    /// CAP_SYS_ADMIN: namespaces and mounts.
     public static let sysAdmin = 21
 
-    /// Whether the capability with this number is in the set.
+    /// True if the capability with this number is in the set.
     public func contains(_ capability: Int) -> Bool {
         (0..<64).contains(capability) && bits & (1 << UInt64(capability)) != 0
     }
 
-    /// What this process needs and lacks, by name.
+    /// Names of the capabilities that this process needs and does not have.
     public var missing: [String] {
         [(Self.netAdmin, "CAP_NET_ADMIN"), (Self.netRaw, "CAP_NET_RAW"), (Self.sysAdmin, "CAP_SYS_ADMIN")]
             .filter { !contains($0.0) }.map(\.1)
     }
 
-    /// The effective set of this process.
+    /// Effective set of this process.
     public static var effective: Capabilities {
         get throws(SystemError) {
             let path = "/proc/self/status"
@@ -36,7 +36,7 @@ public struct Capabilities: Hashable, Sendable {
         }
     }
 
-    /// The `CapEff` line of /proc/…/status.
+    /// Parses the `CapEff` line of /proc/…/status; nil if there is none.
     static func parse(status: String) -> Capabilities? {
         for line in status.split(separator: "\n") where line.hasPrefix("CapEff:") {
             return UInt64(line.dropFirst(7).drop { $0 == "\t" || $0 == " " }, radix: 16).map(Capabilities.init(bits:))
@@ -45,7 +45,7 @@ public struct Capabilities: Hashable, Sendable {
     }
 }
 
-/// Reads a small file as text; files under /proc have no size.
+/// Reads a small file as text. Files under /proc have no size.
 func readFile(_ path: String) throws(SystemError) -> String {
     let descriptor = try Descriptor(path: path)
     var content: [UInt8] = []

@@ -1,9 +1,9 @@
 internal import CLinux
 import Glibc
 
-/// CLOCK_MONOTONIC.
+/// CLOCK_MONOTONIC (clock_gettime(2)).
 public enum MonotonicClock {
-    /// Nanoseconds since an arbitrary start; never steps back.
+    /// Nanoseconds since an arbitrary start. Never steps back.
     public static func now() -> Int64 {
         var value: Int64 = 0
         let result = overlay_monotonic(&value)
@@ -12,13 +12,13 @@ public enum MonotonicClock {
     }
 }
 
-/// The host's calendar: nothing rests on it but what expires.
+/// Calendar time of the host, used only for things that expire.
 public enum UnixClock {
     /// Seconds since 1970.
     public static func now() -> UInt64 { UInt64(max(0, time(nil))) }
 }
 
-/// Bytes from the kernel's generator (getrandom(2)).
+/// Random bytes from the kernel (getrandom(2)).
 public func systemRandom(count: Int) -> [UInt8] {
     precondition(count >= 0, "negative count \(count)")
     return [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
@@ -30,5 +30,5 @@ public func systemRandom(count: Int) -> [UInt8] {
     }
 }
 
-/// 64 bits from the kernel's generator.
+/// 64 random bits from the kernel.
 public func systemRandom64() -> UInt64 { systemRandom(count: 8).reduce(0) { $0 << 8 | UInt64($1) } }

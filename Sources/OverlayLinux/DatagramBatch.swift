@@ -1,10 +1,10 @@
 internal import CLinux
 import Glibc
 
-/// Datagrams of an IPv4 socket that are received together, and the answers to them that are sent together.
+/// Datagrams of an IPv4 socket that are received together, with answers that are sent together (recvmmsg(2), sendmmsg(2)).
 public struct DatagramBatch: ~Copyable {
     private let batch: OpaquePointer
-    /// How many there are at most.
+    /// Largest number of datagrams.
     public let count: Int
 
     public init(count: Int, bytes: Int) throws(SystemError) {
@@ -17,21 +17,23 @@ public struct DatagramBatch: ~Copyable {
 
     deinit { overlay_batch_free(batch) }
 
-    /// Receives what is there; 0 when there is nothing.
+    /// Receives waiting datagrams.
+    ///
+    /// - Returns: Their number; 0 if none waits.
     public mutating func receive(from socket: Int32) throws(SystemError) -> Int {
         let result = overlay_batch_receive(batch, socket)
         if result == -EAGAIN || result == -EINTR { return 0 }
         return Int(try check(result, "recvmmsg"))
     }
 
-    /// The bytes of a datagram; nil for one that there was no room for.
+    /// Bytes of a datagram; nil for one that was too long.
     public func bytes(at index: Int) -> [UInt8]? {
         var length = 0
         guard let start = overlay_batch_bytes(batch, UInt32(index), &length) else { return nil }
         return Array(UnsafeBufferPointer(start: start, count: length))
     }
 
-    /// Where it came from, both in network byte order.
+    /// Source of a datagram, in network byte order.
     public func source(at index: Int) -> (address: UInt32, port: UInt16) {
         var address: UInt32 = 0
         var port: UInt16 = 0
@@ -39,11 +41,13 @@ public struct DatagramBatch: ~Copyable {
         return (address, port)
     }
 
-    /// Keeps an answer to a datagram.
+    /// Sets the answer to a datagram.
     public mutating func answer(_ index: Int, _ bytes: [UInt8]) {
         bytes.withUnsafeBytes { overlay_batch_answer(batch, UInt32(index), $0.baseAddress, $0.count) }
     }
 
-    /// Sends the answers; returns how many went.
+    /// Sends the answers.
+    ///
+    /// - Returns: The number that was sent.
     public mutating func send(to socket: Int32) -> Int { Int(overlay_batch_send(batch, socket)) }
 }

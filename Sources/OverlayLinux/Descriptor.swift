@@ -1,8 +1,8 @@
 import Glibc
 
-/// A file descriptor with one owner: closed when that goes.
+/// File descriptor with one owner, closed when the owner goes.
 public struct Descriptor: ~Copyable, Sendable {
-    /// The number, for the length of a borrow.
+    /// Number of the descriptor, valid while the value is borrowed.
     public let number: Int32
 
     /// Takes over an open descriptor.
@@ -15,7 +15,7 @@ public struct Descriptor: ~Copyable, Sendable {
         self.number = number
     }
 
-    /// Hands the number to a new owner, who closes it.
+    /// Passes the number to a new owner, who has to close it.
     public consuming func release() -> Int32 {
         let number = self.number
         discard self

@@ -1,14 +1,14 @@
 internal import CLinux
 import Glibc
 
-/// Why a lock was not taken.
+/// Reason why a lock was not taken.
 public enum LockError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// Another process holds it; its id when the file tells.
+    /// Another process holds the lock. Its id, if the file contains one.
     case held(byPID: Int?)
     /// The file could not be opened, locked or written.
     case system(SystemError)
 
-    /// A phrase for an error line.
+    /// Phrase for an error line.
     public var description: String {
         switch self {
         case .held(let pid?): "held by process \(pid)"
@@ -18,12 +18,14 @@ public enum LockError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// An exclusive lock on a file (flock), for as long as the value lives. The file holds the owner's process id as text; it stays when
-/// the lock goes, because removing it would let two processes lock two files of one name.
+/// Exclusive lock on a file (flock(2)), held while the value lives.
+///
+/// The file contains the owner's process id as text. It stays when the lock is released, as two processes could otherwise lock two
+/// files of one name.
 public final class LockFile: Sendable {
     private let descriptor: Descriptor
 
-    /// Takes the lock or fails at once. The file is made with mode 0600.
+    /// Takes the lock, or fails at once. The file is created with mode 0600.
     public init(path: String) throws(LockError) {
         let number = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard number >= 0 else { throw .system(SystemError(operation: "open", path: path, errno: Glibc.errno)) }

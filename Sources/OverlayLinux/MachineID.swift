@@ -1,2 +1,2 @@
-/// The id that tells this installation from all others (machine-id(5)), as the file has it; nil where there is none.
+/// Id of this installation (machine-id(5)), as the file contains it; nil if it cannot be read.
 public func machineID(path: String = "/etc/machine-id") -> String? { try? readFile(path) }

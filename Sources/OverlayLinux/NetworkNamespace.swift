@@ -1,27 +1,28 @@
 internal import CLinux
 import Glibc
 
-/// Named network namespaces: what `ip netns` sees under /run/netns. The calling thread never changes its own namespace.
+/// Named network namespaces, as `ip netns` keeps them under /run/netns. The calling thread never changes its own namespace.
 public enum NetworkNamespace {
-    /// What a path holds.
+    /// State of a path.
     public enum State: Hashable, Sendable {
-        /// Nothing.
+        /// There is nothing.
         case missing
-        /// A pinned namespace.
+        /// There is a pinned namespace.
         case namespace
-        /// Some other file: a pin that was lost (a reboot with a persistent /run, a crash between file and mount).
+        /// There is another file: a pin that was lost in a reboot with a persistent /run, or in a crash between creating and
+        /// mounting.
         case stale
     }
 
-    /// What is at `path`.
+    /// State of `path`.
     public static func state(path: String) throws(SystemError) -> State {
         let result = overlay_netns_check(path)
         if result == -ENOENT { return .missing }
         return try check(result, "statfs", path: path) == 1 ? .namespace : .stale
     }
 
-    /// Makes a network namespace pinned at `path`. One that is there is left alone; a stale plain file is replaced.
-    /// - Returns: whether it was made now.
+    /// Creates a network namespace pinned at `path`. An existing one is left alone, a stale plain file is replaced.
+    /// - Returns: True if it was created now.
     @discardableResult
     public static func create(path: String) throws(SystemError) -> Bool {
         switch try state(path: path) {
@@ -40,13 +41,13 @@ public enum NetworkNamespace {
         return true
     }
 
-    /// Lets go of the namespace at `path`; it dies when the last socket in it does. Missing is no error.
+    /// Unpins the namespace at `path`, which dies when the last socket in it is closed. A missing one is no error.
     public static func remove(path: String) throws(SystemError) {
         _ = try check(overlay_netns_remove(path), "remove namespace", path: path)
     }
 
-    /// Makes the directory of the namespaces (0755) and its mount shared, as `ip netns` does: if we did not, its first use would bind
-    /// the directory on itself and hide our pins under copies that nobody could let go of.
+    /// Creates the directory of namespaces (0755) and makes its mount shared, as `ip netns` does. Otherwise the first use of `ip
+    /// netns` would bind the directory on itself and hide our pins under copies that nobody could remove.
     public static func prepareDirectory(_ path: String) throws(SystemError) {
         if mkdir(path, 0o755) != 0, Glibc.errno != EEXIST {
             throw SystemError(operation: "mkdir", path: path, errno: Glibc.errno)
@@ -54,7 +55,7 @@ public enum NetworkNamespace {
         _ = try check(overlay_share_mount(path), "mount --make-rshared", path: path)
     }
 
-    /// Opens the namespace at `path`; refuses other files.
+    /// Opens the namespace at `path`. Refuses other files.
     public static func open(path: String) throws(SystemError) -> Descriptor {
         let descriptor = try Descriptor(path: path)
         guard try state(path: path) == .namespace else {
@@ -63,38 +64,38 @@ public enum NetworkNamespace {
         return descriptor
     }
 
-    /// The namespace of this process.
+    /// Namespace of this process.
     public static func current() throws(SystemError) -> Descriptor { try Descriptor(path: "/proc/self/ns/net") }
 
-    /// Opens a socket that lives in a namespace for as long as it is open.
-    /// - Parameter namespace: an open namespace.
+    /// Opens a socket that stays in a namespace.
+    /// - Parameter namespace: Open descriptor of the namespace.
     public static func openSocket(
         in namespace: borrowing Descriptor, domain: Int32, type: Int32, protocol number: Int32
     ) throws(SystemError) -> Descriptor {
         Descriptor(owning: try check(overlay_netns_socket(namespace.number, domain, type, number), "socket in namespace"))
     }
 
-    /// Takes a connection of a listening socket, non-blocking; nil where none waits.
+    /// Accepts a connection of a listening socket and makes it non-blocking; nil if none waits.
     ///
-    /// - Throws: Where one waits and cannot be taken (EMFILE and its like): it goes on waiting.
+    /// - Throws: An error if one waits but cannot be accepted (EMFILE and the like). It goes on waiting.
     public static func accept(_ socket: Int32) throws(SystemError) -> Descriptor? {
         while true {
             let number = overlay_accept(socket)
             switch -number {
             case EAGAIN: return nil
-            // This one has gone; there may be others.
+            // This connection is gone, but others may wait.
             case ECONNABORTED, EINTR, EPROTO: continue
             default: return Descriptor(owning: try check(number, "accept"))
             }
         }
     }
 
-    /// Opens a file for reading as seen from a namespace; it goes on showing that one.
+    /// Opens a file for reading as seen from a namespace. The descriptor keeps showing that namespace's content.
     public static func openFile(_ path: String, in namespace: borrowing Descriptor) throws(SystemError) -> Descriptor {
         Descriptor(owning: try check(overlay_netns_open(namespace.number, path), "open", path: path))
     }
 
-    /// Does something on a throw-away thread in a namespace.
+    /// Runs work on a throwaway thread in a namespace.
     public static func run<T>(in namespace: borrowing Descriptor, _ work: () -> T) throws(SystemError) -> T {
         var result: T?
         let code = withoutActuallyEscaping(work) { work in
@@ -108,12 +109,12 @@ public enum NetworkNamespace {
         return result
     }
 
-    /// Writes a file as seen from a namespace: /proc/sys/net shows each thread its own namespace's settings.
+    /// Writes a file as seen from a namespace. /proc/sys/net shows each thread the settings of its own namespace.
     public static func write(_ text: String, to path: String, in namespace: borrowing Descriptor) throws(SystemError) {
         _ = try check(overlay_netns_write(namespace.number, path, text), "write", path: path)
     }
 
-    /// The first 255 bytes of a file as seen from a namespace, without the newline at the end.
+    /// First 255 bytes of a file as seen from a namespace, without the newline at the end.
     public static func read(_ path: String, in namespace: borrowing Descriptor) throws(SystemError) -> String {
         var buffer = [CChar](repeating: 0, count: 256)
         _ = try check(overlay_netns_read(namespace.number, path, &buffer, buffer.count), "read", path: path)
@@ -121,14 +122,14 @@ public enum NetworkNamespace {
         return text.hasSuffix("\n") ? String(text.dropLast()) : text
     }
 
-    /// The identity of the namespace behind an open descriptor or a path: its number in nsfs, unique while it lives.
+    /// Identity of an open namespace: its inode number in nsfs, unique while it exists.
     public static func identity(of namespace: borrowing Descriptor) throws(SystemError) -> UInt64 {
         var status = stat()
         guard fstat(namespace.number, &status) == 0 else { throw SystemError(operation: "fstat namespace", errno: Glibc.errno) }
         return UInt64(status.st_ino)
     }
 
-    /// The identity of what is at `path`; nil when nothing is.
+    /// Identity of the namespace at `path`; nil if there is nothing.
     public static func identity(path: String) throws(SystemError) -> UInt64? {
         var status = stat()
         if stat(path, &status) == 0 { return UInt64(status.st_ino) }
@@ -136,7 +137,7 @@ public enum NetworkNamespace {
         throw SystemError(operation: "stat", path: path, errno: Glibc.errno)
     }
 
-    /// Names of the files in a directory of namespaces, sorted; none when the directory is missing.
+    /// Names of the files in a directory of namespaces, sorted; empty if the directory is missing.
     public static func names(in directory: String) throws(SystemError) -> [String] {
         guard let stream = opendir(directory) else {
             if Glibc.errno == ENOENT { return [] }

@@ -2,16 +2,16 @@ internal import CLinux
 
 /// This program, as the kernel sees it.
 public enum Program {
-    /// Lets go of what only the start needed, some 10 MB of 20: relocations, tables of types, the reading of arguments. Pages stay in the
-    /// page cache, shared by all, and what is run again comes back by itself.
+    /// Releases the pages of code that only the start needed (relocation, type tables, argument parsing), about 10 of 20 MB.
     ///
-    /// Failure costs memory and nothing else, so it is not reported.
+    /// The pages stay in the shared page cache, and code that runs again comes back by itself. Failure costs only memory, so it is
+    /// not reported.
     public static func releaseCode() { _ = overlay_release_code() }
 
-    /// May open as many files as the system lets it (getrlimit(2), RLIMIT_NOFILE): a shell's usual 1024 is used up by some hundred
-    /// containers.
+    /// Raises the limit of open files to the hard limit (getrlimit(2), RLIMIT_NOFILE), as a shell's usual 1024 is used up by a few
+    /// hundred containers.
     ///
-    /// - Returns: How many that is.
+    /// - Returns: The limit.
     @discardableResult
     public static func raiseOpenFiles() throws(SystemError) -> Int {
         var limit: UInt64 = 0

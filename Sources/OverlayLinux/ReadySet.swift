@@ -1,20 +1,20 @@
 internal import CLinux
 import Glibc
 
-/// Descriptors of which many are waited for together (epoll(7), level-triggered), each with a token that its events bear.
+/// Descriptors that are waited for together (epoll(7), level-triggered), each with a token that its events carry.
 public final class ReadySet: Sendable {
-    /// What a descriptor is waited for, or is ready for (epoll_ctl(2)).
+    /// Events to wait for (epoll_ctl(2)).
     public struct Events: OptionSet, Hashable, Sendable {
         public let rawValue: UInt32
         public init(rawValue: UInt32) { self.rawValue = rawValue }
 
         public static let readable = Events(rawValue: UInt32(overlay_readable))
         public static let writable = Events(rawValue: UInt32(overlay_writable))
-        /// An error, or its end; comes unasked.
+        /// Error or end of the descriptor. Always reported.
         public static let ended = Events(rawValue: UInt32(overlay_ended))
     }
 
-    /// What ``wake()`` bears.
+    /// Token of the event that ``wake()`` causes.
     public static let wakeToken: UInt64 = 0
     private static let capacity = 64
 
@@ -27,23 +27,26 @@ public final class ReadySet: Sendable {
         try watch(wakeup.number, Self.wakeToken, .readable)
     }
 
-    /// A descriptor leaves the set when it is closed.
+    /// Adds a descriptor. It leaves the set when it is closed.
     public func watch(_ descriptor: Int32, _ token: UInt64, _ events: Events) throws(SystemError) {
         _ = try check(overlay_epoll_watch(epoll.number, descriptor, token, events.rawValue, 0), "epoll_ctl")
     }
 
-    /// Other events of one that is watched.
+    /// Changes the events of a descriptor in the set.
     public func change(_ descriptor: Int32, _ token: UInt64, _ events: Events) throws(SystemError) {
         _ = try check(overlay_epoll_watch(epoll.number, descriptor, token, events.rawValue, 1), "epoll_ctl")
     }
 
-    /// Ends a wait; from any thread.
+    /// Ends a wait. May be called from any thread.
     public func wake() {
         var one: UInt64 = 1
         _ = write(wakeup.number, &one, MemoryLayout.size(ofValue: one))
     }
 
-    /// What is ready, after so many milliseconds at most.
+    /// Waits for events.
+    ///
+    /// - Parameter milliseconds: Longest wait.
+    /// - Returns: Tokens and events of the descriptors that are ready.
     public func wait(milliseconds: Int32) throws(SystemError) -> [(token: UInt64, events: Events)] {
         var tokens = [UInt64](repeating: 0, count: Self.capacity)
         var events = [UInt32](repeating: 0, count: Self.capacity)

@@ -1,15 +1,15 @@
 import Glibc
 
-/// A system call that failed.
+/// Failure of a system call.
 public struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// What was tried, in words an operator knows (`open`, `mount namespace`).
+    /// Operation that failed, in words an operator knows (`open`, `mount namespace`).
     public var operation: String
-    /// The file it was tried on, where there is one.
+    /// File that the operation was for; nil if there is none.
     public var path: String?
-    /// The positive errno.
+    /// errno, positive.
     public var errno: Int32
 
-    /// A failure with the errno that the call left.
+    /// Creates a failure with an errno.
     public init(operation: String, path: String? = nil, errno: Int32) {
         self.operation = operation
         self.path = path
@@ -22,9 +22,9 @@ public struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
         return "\(subject): \(Self.text(of: errno))"
     }
 
-    /// What `strerror` says about an errno.
+    /// Text of `strerror` for an errno.
     public static func text(of errno: Int32) -> String {
-        // strerror's static buffer is shared between threads; strerror_r writes into ours.
+        // The static buffer of strerror is shared between threads; strerror_r writes into ours.
         withUnsafeTemporaryAllocation(of: CChar.self, capacity: 128) { buffer in
             guard let base = buffer.baseAddress, strerror_r(errno, base, buffer.count) == 0 else { return "error \(errno)" }
             return String(cString: base)
@@ -32,7 +32,7 @@ public struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Turns the −errno of a CLinux function into an error, and passes its other results on.
+/// Turns the −errno of a CLinux function into an error, and returns other results.
 @inline(__always)
 func check(_ result: Int32, _ operation: String, path: String? = nil) throws(SystemError) -> Int32 {
     guard result >= 0 else { throw SystemError(operation: operation, path: path, errno: -result) }

@@ -1,15 +1,15 @@
 internal import CLinux
 import Glibc
 
-/// A serial executor on one thread of its own: for actors whose work blocks in the kernel, which the cooperative pool must not.
+/// Serial executor on a thread of its own, for actors whose work blocks in the kernel, which the cooperative pool must not.
 ///
 /// An actor keeps it in a `let` and returns `asUnownedSerialExecutor()` as its `unownedExecutor`. The thread ends after the last
-/// job once the executor is let go or ``shutdown()`` was called; jobs that come later trap, because nobody would run them.
+/// job, once the executor is released or ``shutdown()`` was called. Jobs that come later trap, as nothing would run them.
 public final class ThreadExecutor: SerialExecutor {
     private let state: ThreadState
 
     /// Starts the thread.
-    /// - Parameter name: shown by `ps -T`; the first 15 bytes count.
+    /// - Parameter name: Name that `ps -T` shows, cut to 15 bytes.
     public init(name: String) {
         let state = ThreadState(name: name)
         self.state = state
@@ -26,30 +26,30 @@ public final class ThreadExecutor: SerialExecutor {
         pthread_detach(thread)
     }
 
-    /// Adds a job behind the others; the concurrency runtime calls it.
+    /// Queues a job. Called by the concurrency runtime.
     public func enqueue(_ job: consuming ExecutorJob) { state.push(.job(UnownedJob(job), asUnownedSerialExecutor())) }
 
-    /// Adds work behind the others, without a task. An actor that lives here may be assumed isolated in it.
+    /// Queues work without a task. It may assume the isolation of an actor that runs on this executor.
     public func execute(_ work: @escaping @Sendable () -> Void) { state.push(.work(work)) }
 
     /// Lets the thread end when its queue is empty.
     public func shutdown() { state.stop() }
 
-    /// Traps on any other thread; what `assumeIsolated` asks.
+    /// Traps on any other thread. Called by `assumeIsolated`.
     public func checkIsolated() {
         precondition(state.isCurrent, "not on the thread of this executor")
     }
 
-    /// Whether the caller runs on the thread.
+    /// True if the caller runs on the thread.
     public func isIsolatingCurrentContext() -> Bool? { state.isCurrent }
 
     deinit { state.stop() }
 }
 
-/// The queue between the executor's users and its thread.
+/// Queue between the executor's users and its thread.
 ///
-/// `@unchecked Sendable`: every mutable field is read and written only while `mutex` is held. `Mutex` of the standard library is not
-/// used because the thread sanitizer on Linux does not see it, and a condition variable needs a pthread mutex anyway.
+/// `@unchecked Sendable`: every mutable field is accessed only while `mutex` is held. The standard library's `Mutex` is not used,
+/// as the thread sanitizer on Linux does not know it, and a condition variable needs a pthread mutex anyway.
 private final class ThreadState: @unchecked Sendable {
     enum Item {
         case job(UnownedJob, UnownedSerialExecutor)
@@ -110,7 +110,7 @@ private final class ThreadState: @unchecked Sendable {
     }
 
     func run() {
-        // A thread without its name works as well.
+        // The name is only for operators, so a failure does not matter.
         _ = overlay_name_thread(name)
         locked { thread = pthread_self() }
         while true {

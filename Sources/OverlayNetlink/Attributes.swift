@@ -1,17 +1,17 @@
 import CNetlink
 import OverlayModel
 
-/// A bounds-checked view of received bytes, good only inside the callback it is given to.
+/// Bounds-checked view of received bytes, valid only inside the callback that it is passed to.
 struct Received {
     let bytes: UnsafeRawBufferPointer
 
-    /// A fixed header or scalar at `offset`; nil when it does not fit.
+    /// Fixed header or scalar at `offset`; nil if it does not fit.
     func load<T: BitwiseCopyable>(_ type: T.Type = T.self, at offset: Int = 0) -> T? {
         guard offset >= 0, bytes.count - offset >= MemoryLayout<T>.size else { return nil }
         return bytes.loadUnaligned(fromByteOffset: offset, as: T.self)
     }
 
-    /// What follows the first `count` bytes.
+    /// View without the first `count` bytes.
     func dropping(_ count: Int) -> Received {
         guard count < bytes.count else { return Received(bytes: UnsafeRawBufferPointer(start: nil, count: 0)) }
         return Received(bytes: UnsafeRawBufferPointer(rebasing: bytes[count...]))

@@ -6,9 +6,9 @@ import OverlayModel
 
 /// Announcements: frames to the containers behind the local ports.
 extension KernelNetlink {
-    /// Makes the announcements among the operations of a range, all of one network.
+    /// Sends the announcements among the operations of a range, which all belong to one network.
     func announce(_ handle: NetworkHandle, _ operations: [KernelOperation], _ range: Range<Int>) throws(IndexedFailure) {
-        // Read from the kernel, not remembered: ports that others removed or took down need no frame. Once for all of them.
+        // Ports are read from the kernel, once for all announcements: a port that somebody removed or took down needs no frame.
         var ports: [Int32]?
         for index in range {
             guard case .announce(_, let address, let mac) = operations[index] else { continue }
@@ -26,7 +26,7 @@ extension KernelNetlink {
 }
 
 extension NetworkHandle {
-    /// Indexes of the ports that lead to containers and are up; none when there is no bridge.
+    /// Indexes of the container ports that are up; empty if there is no bridge.
     fileprivate func upPorts() throws(NetlinkError) -> [Int32] {
         guard let bridge else { return [] }
         return try socket.links().filter {
@@ -34,18 +34,20 @@ extension NetworkHandle {
         }.map(\.index)
     }
 
-    /// The port behind which a MAC is; nil for a remote or unknown one.
+    /// Index of the port behind which a MAC is; nil for a remote or unknown MAC.
     ///
-    /// That port hears nothing of its own MAC: while the container behind it looks for duplicates of its IPv6 address (RFC 4862 §5.4.4) an
-    /// advertisement of it would be one, and the address would be given up.
+    /// That port gets no announcement of its own MAC: during duplicate address detection (RFC 4862 §5.4.4) the container would take
+    /// it for a duplicate and give the address up.
     fileprivate func port(of mac: MACAddress) throws(NetlinkError) -> Int32? {
         guard let bridge else { return nil }
         return try socket.bridgeRow(mac, on: bridge)
     }
 
-    /// Sends a frame out of ports. Best effort: a port that is full (EAGAIN, ENOBUFS, which is also what a veth pair says whose other end
-    /// is down), went down or is gone does not get it and nobody is told. What is lost is time: its container keeps the old MAC until its
-    /// neighbour cache asks again. Any other error is thrown, after the frame went to the ports that took it.
+    /// Sends a frame out of ports, best effort.
+    ///
+    /// A port does not get it if it is full (EAGAIN, ENOBUFS; a veth pair whose other end is down also says ENOBUFS), down or gone.
+    /// Its container keeps the old MAC until its neighbour cache asks again, so only time is lost. Any other error is thrown after
+    /// all ports were tried.
     fileprivate func send(_ frame: [UInt8], to ports: [Int32], except own: Int32?) throws(NetlinkError) {
         var failure: SystemError?
         for port in ports where port != own {
@@ -61,7 +63,7 @@ extension NetworkHandle {
 }
 
 extension RouteSocket {
-    /// Index of the port that a bridge's table has for a MAC; nil when it has no row.
+    /// Index of the port in a bridge's row for a MAC; nil if there is no row.
     fileprivate func bridgeRow(_ mac: MACAddress, on bridge: Int32) throws(NetlinkError) -> Int32? {
         var header = ndmsg()
         header.ndm_family = UInt8(AF_BRIDGE)
@@ -75,7 +77,7 @@ extension RouteSocket {
                 if let row: ndmsg = payload.load() { port = row.ndm_ifindex }
             }
         } catch {
-            // ENODEV: the bridge went, and its ports with it.
+            // ENODEV: the bridge is gone, and its ports with it.
             guard error.code == ENOENT || error.code == ENODEV else { throw error }
         }
         return port

@@ -6,20 +6,20 @@ public import OverlayModel
 
 /// An address of this host.
 public struct HostAddress: Hashable, Sendable {
-    /// Name of the link that has it (`eth0`).
+    /// Name of the link, such as `eth0`.
     public var link: String
     /// Index of the link.
     public var index: Int32
     /// MTU of the link in bytes.
     public var mtu: UInt32
-    /// Whether the link is administratively up.
+    /// True if the link is administratively up.
     public var isUp: Bool
-    /// Whether it is the loopback device's.
+    /// True if the link is a loopback device.
     public var isLoopback: Bool
-    /// The address with the length of its subnet.
+    /// Address, with the length of its subnet.
     public var prefix: IPPrefix
 
-    /// An address and its link.
+    /// Creates an address with its link.
     public init(link: String, index: Int32, mtu: UInt32, isUp: Bool, isLoopback: Bool, prefix: IPPrefix) {
         self.link = link
         self.index = index
@@ -32,16 +32,16 @@ public struct HostAddress: Hashable, Sendable {
 
 /// A unicast route of this host's main table.
 public struct HostRoute: Hashable, Sendable {
-    /// The destination; length 0 for the default route.
+    /// Destination; length 0 for the default route.
     public var destination: IPPrefix
-    /// The next hop; nil for a subnet that is on the link.
+    /// Next hop; nil for a subnet that is on the link.
     public var gateway: IPAddress?
-    /// Index of the link; nil for a route over several.
+    /// Index of the link; nil for a multipath route.
     public var link: Int32?
-    /// The source address the kernel chooses for it.
+    /// Source address that the kernel prefers for the route.
     public var preferredSource: IPAddress?
 
-    /// A route to `destination`.
+    /// Creates a route to `destination`.
     public init(destination: IPPrefix, gateway: IPAddress?, link: Int32?, preferredSource: IPAddress?) {
         self.destination = destination
         self.gateway = gateway
@@ -50,9 +50,9 @@ public struct HostRoute: Hashable, Sendable {
     }
 }
 
-/// Questions about the host.
+/// Queries about the host.
 extension KernelNetlink {
-    /// The addresses of the host's namespace, by link and address.
+    /// Addresses in the host's namespace, sorted by link and address.
     public func hostAddresses() throws(KernelFailure) -> [HostAddress] {
         try step("address show", .query) { () throws(NetlinkError) in
             var links: [Int32: Link] = [:]
@@ -69,12 +69,12 @@ extension KernelNetlink {
         }
     }
 
-    /// MTU in bytes of the link that has the address; nil when no link of the host has it.
+    /// MTU, in bytes, of the link that has the address; nil if no link of the host has it.
     public func mtu(ofLinkWith address: IPAddress) throws(KernelFailure) -> UInt32? {
         try hostAddresses().first { $0.prefix.address == address }?.mtu
     }
 
-    /// The unicast routes of the host's main table, both families, by destination.
+    /// Unicast routes of the host's main table, of both families, sorted by destination.
     public func hostRoutes() throws(KernelFailure) -> [HostRoute] {
         try step("route show", .query) { () throws(NetlinkError) in
             var result: [HostRoute] = []
@@ -85,9 +85,10 @@ extension KernelNetlink {
         }
     }
 
-    /// Proves that this process can make what a network needs: namespace, bridge, VXLAN device, veth pair, with the port flags. All of it
-    /// in a namespace that is removed again; nothing of the host is touched.
-    /// - Throws: the first that cannot be made; the reason says what is missing and how to get it.
+    /// Proves that this process can create what a network needs: namespace, bridge, VXLAN device, veth pair and port flags.
+    ///
+    /// Everything is created in a namespace that is removed again; nothing of the host is touched.
+    /// - Throws: The first object that cannot be created. The reason says what is missing and how to get it.
     public func preflight() throws(KernelFailure) {
         let capabilities = try step("read capabilities", .query) { () throws(NetlinkError) in
             try system { () throws(SystemError) in try Capabilities.effective }
@@ -99,7 +100,7 @@ extension KernelNetlink {
                 reason:
                     "\(missing.joined(separator: " and ")) missing; run the daemon as root, or give them to its container or unit")
         }
-        // Not a name of ours: an observer takes it for no network.
+        // The name has no VNI, so an observer does not take it for a network.
         let path = directory + "/" + KernelName.namespacePrefix + "preflight-\(getpid())"
         try step("netns add", .namespace(path: path)) { () throws(NetlinkError) in
             try system { () throws(SystemError) in

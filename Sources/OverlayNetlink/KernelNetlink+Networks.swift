@@ -53,7 +53,7 @@ extension KernelNetlink {
             let index = try handle.requireVXLAN()
             let bridge = try handle.requireBridge()
             if present?.master != bridge || present?.index != index {
-                // A port's flags fall back when it changes its bridge, so they come after; traffic only after both.
+                // A port's flags are reset when it changes its bridge, so they are set afterwards, and the port comes up last.
                 var request = try Message(Int(RTM_SETLINK), RouteSocket.header(index: index))
                 try request.put(IFLA_MASTER, UInt32(bitPattern: bridge))
                 try handle.socket.request(request)
@@ -70,7 +70,7 @@ extension KernelNetlink {
                 try handle.socket.deleteLink(named: KernelName.vxlan)
             }
             try step("link del", .query) { () throws(NetlinkError) in
-                // The ports too, although they would die with the namespace: it dies late, and their container sides' names must be free.
+                // Ports would die with the namespace, but late, and the names of their container sides must be free now.
                 try handle.socket.request(Requests.deletePorts(), tolerating: ENODEV, ENOENT, ESRCH)
                 for link in try handle.socket.links() where link.kind == "veth" {
                     try handle.socket.deleteLink(named: link.name)
@@ -101,7 +101,7 @@ extension KernelNetlink {
                 try handle.socket.deleteLink(named: name)
                 handle.forgetPort(name)
             }
-            // One that was left behind: its other end is not ours, or not where it belongs.
+            // A leftover: its other end is not ours, or not where it belongs.
             try host.deleteLink(named: port.containerLink)
             try handle.socket.request(
                 Requests.veth(name: name, master: bridge, mtu: mtu, peer: port, namespace: hostNamespace.number))
@@ -110,14 +110,16 @@ extension KernelNetlink {
         }
     }
 
-    /// Whether a port that exists is the wanted one. While its container side is in the host's namespace, name and MAC must be right;
-    /// when it is elsewhere, a sandbox has it, and to make it anew would cut a running container off.
+    /// True if an existing port is the wanted one.
+    ///
+    /// While its container side is in the host's namespace, name and MAC must match. Elsewhere it is in a sandbox, and replacing it
+    /// would cut off a running container.
     private func adopt(_ present: Link, _ port: Port, _ handle: NetworkHandle) throws(NetlinkError) -> Bool {
         guard present.kind == "veth" else { return false }
         guard let number = present.peerNamespace,
             number == (try handle.socket.number(ofNamespace: hostNamespace.number))
         else {
-            // Its other end in the network's own namespace leads nowhere.
+            // With the other end in the network's own namespace, the pair leads nowhere.
             return present.peerNamespace != nil
         }
         guard let peer = try host.link(named: port.containerLink) else { return false }
@@ -132,7 +134,8 @@ extension KernelNetlink {
 }
 
 extension Link {
-    /// Whether this VXLAN device is the one that was asked for, with its socket outside of its namespace. The MTU can be changed.
+    /// True if this VXLAN device is the wanted one, with its socket outside of its namespace. The MTU is not compared, as it can be
+    /// changed.
     func carries(_ base: NetworkState.Base) -> Bool {
         kind == "vxlan" && vxlan.id == base.vni.value && vxlan.local == base.local && vxlan.port == base.port && !vxlan.learning
             && peerNamespace != nil
@@ -140,7 +143,7 @@ extension Link {
 }
 
 extension RouteSocket {
-    /// A header that changes no flag.
+    /// Header that changes no flag.
     static func header(index: Int32) -> ifinfomsg {
         var header = ifinfomsg()
         header.ifi_index = index

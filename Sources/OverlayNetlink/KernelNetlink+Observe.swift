@@ -5,11 +5,11 @@ import OverlayLinux
 import OverlayModel
 
 extension KernelNetlink {
-    /// Reads the networks that the kernel holds: every namespace of our naming in the directory.
+    /// Reads the networks that the kernel holds: every namespace in the directory that is named like ours.
     ///
-    /// What is half there is told so that a diff sees it: a network without usable devices is in `broken`; a row that only one of the
-    /// tables has, or that they disagree on, leads to the VTEP `0.0.0.0`, which is never wanted and can be deleted.
-    /// - Throws: when the kernel cannot be asked at all; a network that vanishes meanwhile is left out.
+    /// Incomplete state is reported so that a diff sees it. A network without usable devices is in `broken`. A row that only one of the
+    /// two tables has, or on which they disagree, leads to the VTEP `0.0.0.0`, which is never wanted and can be deleted.
+    /// - Throws: An error if the kernel cannot be asked at all. A network that vanishes meanwhile is left out.
     public func observe() throws(KernelFailure) -> ObservedState {
         let names = try step("netns list", .namespace(path: directory)) { () throws(NetlinkError) in
             try system { () throws(SystemError) in try NetworkNamespace.names(in: directory) }
@@ -20,7 +20,7 @@ extension KernelNetlink {
         for vni in names.compactMap(KernelName.vni(namespace:)) {
             do throws(KernelFailure) {
                 guard let handle = try handle(vni, required: false) else {
-                    // A file that pins nothing: to be made anew, or removed.
+                    // A file that pins no namespace. The network must be created anew, or the file removed.
                     state.broken.insert(vni)
                     continue
                 }
@@ -37,7 +37,7 @@ extension KernelNetlink {
         return state
     }
 
-    /// nil when its devices are missing or unusable.
+    /// State of one network; nil if its devices are missing or unusable.
     private func observe(
         _ handle: NetworkHandle, _ vni: VNI, _ hostLinks: [Int32: Link]
     ) throws(NetlinkError) -> NetworkState? {
@@ -65,7 +65,7 @@ extension KernelNetlink {
             if let hostNumber, link.peerNamespace == hostNumber, let index = link.peer, let peer = hostLinks[index] {
                 state.ports[name] = Port(containerLink: peer.name, mac: peer.mac ?? .zero)
             } else {
-                // In a sandbox, under the name the engine gave it; ours is known from the port's.
+                // In a sandbox the engine has renamed the link. Our name for it follows from the port's.
                 let mac = rows.local.filter { $0.value == link.index }.keys.min { $0.bits < $1.bits }
                 let container = KernelName.containerPrefix + name.dropFirst(KernelName.portPrefix.count)
                 state.ports[name] = Port(containerLink: container, mac: mac ?? .zero)
@@ -75,13 +75,13 @@ extension KernelNetlink {
     }
 }
 
-/// The forwarding tables of one network.
+/// Forwarding tables of one network.
 struct ForwardingRows {
     var destinations: [MACAddress: Destination] = [:]
     var flood: Set<IPAddress> = []
-    /// The tunnel's own table.
+    /// Rows of the VXLAN device.
     var tunnel: [MACAddress: IPAddress] = [:]
-    /// The ports of MACs that the bridge has behind one.
+    /// Indexes of ports by the MACs that the bridge has behind them.
     var local: [MACAddress: Int32] = [:]
 }
 
@@ -97,7 +97,7 @@ extension RouteSocket {
         return result
     }
 
-    /// Calls `each` with every address of the namespace.
+    /// Calls `each` with every address in the namespace.
     func eachAddress(begin: () -> Void, _ each: (ifaddrmsg, IPAddress) -> Void) throws(NetlinkError) {
         try dump(Message(Int(RTM_GETADDR), ifaddrmsg()), begin: begin) { type, payload in
             guard Int(type) == Int(RTM_NEWADDR), let header: ifaddrmsg = payload.load() else { return }
@@ -110,7 +110,7 @@ extension RouteSocket {
                 default: break
                 }
             }
-            // IFA_ADDRESS of a point-to-point link is the other end's.
+            // On a point-to-point link IFA_ADDRESS is the address of the other end.
             if let address = local ?? address { each(header, address) }
         }
     }
@@ -137,7 +137,7 @@ extension RouteSocket {
         return result
     }
 
-    /// The forwarding rows of bridge and tunnel, put together.
+    /// Forwarding rows of the bridge and the VXLAN device, merged.
     func forwarding(vxlan: Int32, ports: [Int32: String]) throws(NetlinkError) -> ForwardingRows {
         var rows = ForwardingRows()
         var towardsTunnel: Set<MACAddress> = []
@@ -166,7 +166,7 @@ extension RouteSocket {
                 guard header.ndm_ifindex == vxlan, let vtep else { return }
                 if mac == .zero { rows.flood.insert(vtep) } else { rows.tunnel[mac] = vtep }
             } else if header.ndm_state & UInt16(NUD_NOARP) != 0 {
-                // Static. A bridge's permanent rows are its own MACs, others were learned and age.
+                // Static rows only: a bridge's permanent rows are its own MACs, the others are learned and age.
                 if header.ndm_ifindex == vxlan {
                     towardsTunnel.insert(mac)
                 } else if ports[header.ndm_ifindex] != nil {
@@ -176,7 +176,7 @@ extension RouteSocket {
         }
         let nowhere = Destination.vtep(IPAddress(v4: 0, 0, 0, 0))
         for (mac, port) in rows.local {
-            // A tunnel row besides is one that a move left behind.
+            // A tunnel row for the same MAC is a leftover of a move.
             rows.destinations[mac] = rows.tunnel[mac] == nil ? ports[port].map(Destination.port) ?? nowhere : nowhere
         }
         for mac in towardsTunnel { rows.destinations[mac] = rows.tunnel[mac].map(Destination.vtep) ?? nowhere }

@@ -3,10 +3,11 @@ import Glibc
 import OverlayDatapath
 import OverlayModel
 
-/// Rows: what there are many of, so that they go in batches.
+/// Rows, of which there are many, so that they go in batches.
 extension KernelNetlink {
-    /// The end of the longest run of rows of one network from `start`; `start` itself when no row stands there. Removals of rows to a
-    /// VTEP look before they act (``removeTunnelRows(_:_:_:)``) and make runs of their own.
+    /// End of the longest run of rows of one network from `start`; `start` itself if there is no row.
+    ///
+    /// Removals of rows to a VTEP look up before they act (``removeTunnelRows(_:_:_:)``) and make runs of their own.
     static func endOfRun(_ operations: [KernelOperation], from start: Int) -> Int {
         guard let kind = rowKind(operations[start]) else { return start }
         let vni = operations[start].vni
@@ -42,7 +43,7 @@ extension KernelNetlink {
         do throws(IndexedFailure) {
             try setRows(handle, &batch, range)
         } catch {
-            // Those before the failure are not tried again: they are to be done by now, announcements too.
+            // Operations before the failure are not tried again, so their announcements are due now.
             try announce(handle, operations, range.lowerBound..<error.index)
             throw error
         }
@@ -55,12 +56,12 @@ extension KernelNetlink {
             try batch.build(index) { batch throws(NetlinkError) in
                 switch operations[index] {
                 case .setForwarding(_, let mac, .vtep(let vtep)):
-                    // One request for both tables: the bridge's row first, then the tunnel's.
+                    // One request for both tables: the kernel sets the bridge's row first, then the tunnel's.
                     try batch.add(Requests.forwarding(mac, to: vtep, on: handle.requireVXLAN(), [.bridge, .device]))
                 case .setForwarding(_, let mac, .port(let name)):
                     guard let port = try handle.port(name) else { throw NetlinkError(code: ENODEV, message: "no port \(name)") }
                     try batch.add(Requests.forwarding(mac, to: nil, on: port, .bridge))
-                    // The MAC may have been behind the tunnel.
+                    // The MAC may have been behind the tunnel before.
                     if let vxlan = handle.vxlan {
                         try batch.add(Requests.deleteForwarding(mac, to: nil, on: vxlan, .device), absentIsSuccess: true)
                     }
@@ -88,8 +89,10 @@ extension KernelNetlink {
         try batch.flush()
     }
 
-    /// Removes rows to VTEPs. By now a MAC may be behind another VTEP: then neither table's row goes. The bridge's row does not tell the
-    /// VTEP, and the kernel reports success for a tunnel's row to another one, so it is looked up first.
+    /// Removes rows to VTEPs, unless the MAC is behind another VTEP by now; then the rows of both tables stay.
+    ///
+    /// The bridge's row does not name the VTEP, and the kernel reports success for removing a tunnel row to another one, so the row
+    /// is looked up first.
     private func removeTunnelRows(
         _ handle: NetworkHandle, _ batch: inout RowBatch, _ range: Range<Int>
     ) throws(IndexedFailure) {
@@ -108,7 +111,7 @@ extension KernelNetlink {
             } else {
                 present = try batch.guarded(index) { () throws(NetlinkError) in try handle.socket.tunnelRow(mac, on: vxlan) }
             }
-            // No tunnel's row: a bridge's one without it is half a row, and goes.
+            // Without a tunnel row the bridge's row is half a row, and is removed.
             if let present, present != vtep, vtep.bits != 0 { continue }
             try batch.build(index) { batch throws(NetlinkError) in
                 if present != nil {
@@ -120,12 +123,12 @@ extension KernelNetlink {
         try batch.flush()
     }
 
-    /// Above this many, reading the whole table is cheaper than a question per row.
+    /// Number of rows above which one dump is cheaper than a lookup per row.
     private static let lookupLimit = 64
 }
 
 extension RouteSocket {
-    /// The VTEP of a MAC in the tunnel's own table; nil when it has no row.
+    /// VTEP of a MAC in the VXLAN device's own table; nil if it has no row.
     func tunnelRow(_ mac: MACAddress, on vxlan: Int32) throws(NetlinkError) -> IPAddress? {
         var header = ndmsg()
         header.ndm_family = UInt8(AF_BRIDGE)
@@ -147,7 +150,8 @@ extension RouteSocket {
     }
 }
 
-/// Requests on their way to one socket, each with the operation it is part of. A value of one function: it does not escape the actor.
+/// Requests queued on one socket, each with the operation that it belongs to. Used within one function, so that it stays inside the
+/// actor.
 struct RowBatch {
     let socket: RouteSocket
     let operations: [KernelOperation]
@@ -165,11 +169,11 @@ struct RowBatch {
         do {
             try body(&self)
         } catch {
-            // What was added before it goes first: it comes first.
+            // Requests that were added before must be sent first, to keep the order.
             try flush()
             throw failure(index, error)
         }
-        // One operation adds at most two.
+        // One operation adds at most two requests.
         if entries.count >= RouteSocket.batchLimit - 1 { try flush() }
     }
 
@@ -209,7 +213,7 @@ struct RowBatch {
 }
 
 extension KernelOperation {
-    /// Whether a missing network is no error: it takes away, or tells containers that then are not there.
+    /// True if a missing network is no error, because the operation removes something or tells containers that cannot exist then.
     var mayLackNetwork: Bool {
         switch self {
         case .deleteNetwork, .deleteGateway, .deletePort, .deleteForwarding, .deleteNeighbour, .announce, .deleteFlood: true
@@ -217,7 +221,7 @@ extension KernelOperation {
         }
     }
 
-    /// The row in the words of iproute2.
+    /// Operation in the words of iproute2.
     var words: String {
         switch self {
         case .setForwarding(_, let mac, .vtep(let vtep)): "fdb replace \(mac) dev \(KernelName.vxlan) dst \(vtep)"

@@ -4,30 +4,30 @@ public import OverlayDatapath
 import OverlayLinux
 import OverlayModel
 
-/// Carries out kernel operations and reads back what the kernel holds, by netlink. It decides nothing.
+/// Carries out kernel operations and reads back the kernel's state by netlink. It decides nothing.
 ///
-/// It runs on a thread of its own: netlink calls wait for the kernel's RTNL lock, which other programs hold for seconds. Everything is
-/// done from sockets that live in the right namespace; no thread of the process changes its namespace.
+/// It runs on a thread of its own, as netlink calls wait for the kernel's RTNL lock, which other programs hold for seconds. Its
+/// sockets live in the right namespaces, so no thread of the process changes its namespace.
 public actor KernelNetlink {
     private let executor: ThreadExecutor
     let directory: String
-    /// The namespace with the underlay, where VXLAN sockets stay and container sides wait for the engine.
+    /// Namespace with the underlay. VXLAN sockets stay in it, and container sides wait there for the engine.
     let hostNamespace: Descriptor
     let host: RouteSocket
     var networks: [VNI: NetworkHandle] = [:]
     var directoryIsReady = false
 
-    /// The thread that all of it runs on.
+    /// Executor of the thread that the actor runs on.
     nonisolated public var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
-    /// Opens the kernel in the process's own network namespace.
-    /// - Parameter namespaceDirectory: where networks' namespaces are pinned; the default is where `ip netns` looks.
-    /// - Throws: when no netlink socket can be opened.
+    /// Opens netlink in the process's own network namespace.
+    /// - Parameter namespaceDirectory: Directory where the networks' namespaces are pinned. The default is that of `ip netns`.
+    /// - Throws: An error if no netlink socket can be opened.
     public init(namespaceDirectory: String = "/run/netns") throws(KernelFailure) {
         try self.init(namespaceDirectory: namespaceDirectory, hostNamespace: nil)
     }
 
-    /// - Parameter hostNamespace: path of the namespace to take for the host's; nil is the process's own.
+    /// - Parameter hostNamespace: Path of the namespace to use as the host's; nil for the process's own.
     package init(namespaceDirectory: String, hostNamespace path: String?) throws(KernelFailure) {
         let namespace: Descriptor
         do {
@@ -48,19 +48,21 @@ public actor KernelNetlink {
         host = socket
     }
 
-    /// Adds work behind what was asked before; for callers that are no task, as every switch between threads costs.
+    /// Queues work behind what was submitted before. For callers outside of a task, as each switch between threads costs time.
     public nonisolated func submit(_ work: @escaping @Sendable (isolated KernelNetlink) -> Void) {
         executor.execute { self.assumeIsolated { work($0) } }
     }
 
-    /// Returns when all that was submitted before is done.
+    /// Returns when all work that was submitted before is done.
     public func drain() {}
 
     // MARK: Carrying out
 
-    /// Carries out the operations in order and stops at the first that fails. Rows (forwarding, neighbours, flooding) go to the kernel in
-    /// batches: when one fails, up to 255 rows after it have been tried as well, which does no harm as every operation can be repeated.
-    /// Announcements among rows are made after the rows around them, so that they do not cut a batch in pieces.
+    /// Carries out the operations in order and stops at the first that fails.
+    ///
+    /// Rows (forwarding, neighbours, flooding) go to the kernel in batches. When one fails, up to 255 rows after it have been tried
+    /// as well, which does no harm, as every operation can be repeated. Announcements are sent after the rows around them, so that
+    /// they do not split a batch.
     public func apply(_ operations: [KernelOperation]) -> KernelOutcome {
         var index = 0
         var retried = -1
@@ -80,7 +82,7 @@ public actor KernelNetlink {
                 }
             } catch {
                 networks[operations[error.index].vni] = nil
-                // Somebody deleted and remade a device whose index we remembered: look again, once.
+                // Somebody deleted and recreated a device whose index is cached: read it again, once.
                 guard error.failure.errno == ENODEV, retried != error.index else {
                     return .failed(index: error.index, error.failure)
                 }
@@ -121,8 +123,8 @@ public actor KernelNetlink {
 
     func path(_ vni: VNI) -> String { directory + "/" + KernelName.namespace(vni) }
 
-    /// The open namespace of a network: the remembered one while its path still leads to it.
-    /// - Parameter required: whether a missing namespace is an error, or nil.
+    /// Open namespace of a network. A cached handle is used while its path still leads to the same namespace.
+    /// - Parameter required: True if a missing namespace is an error; else the result is nil.
     func handle(_ vni: VNI, required: Bool) throws(KernelFailure) -> NetworkHandle? {
         let path = path(vni)
         return try step("open namespace \(KernelName.namespace(vni))", .namespace(path: path)) { () throws(NetlinkError) in
@@ -148,7 +150,7 @@ public actor KernelNetlink {
     }
 }
 
-/// A failure and the operation it belongs to.
+/// A failure, with the index of the operation that failed.
 struct IndexedFailure: Error {
     var index: Int
     var failure: KernelFailure

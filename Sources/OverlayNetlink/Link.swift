@@ -2,20 +2,20 @@ import CNetlink
 import Glibc
 import OverlayModel
 
-/// A network device as the kernel describes it.
+/// Network device as the kernel describes it.
 struct Link {
     var index: Int32
     var name = ""
     var flags: UInt32
     var mtu: UInt32 = 0
     var mac: MACAddress?
-    /// Index of the bridge it is a port of.
+    /// Index of the bridge that the device is a port of.
     var master: Int32?
-    /// Index of the other end (veth), in the namespace `peerNamespace`.
+    /// Index of the other end of a veth pair, in the namespace `peerNamespace`.
     var peer: Int32?
-    /// The number that this namespace has for the other one: of a veth's peer, or of a VXLAN device's socket. nil: the same namespace.
+    /// Id of the namespace of a veth's other end, or of a VXLAN device's socket (IFLA_LINK_NETNSID); nil if it is this one.
     var peerNamespace: Int32?
-    /// `bridge`, `vxlan`, `veth`, …
+    /// Kind of the device, such as `bridge`, `vxlan` or `veth`.
     var kind = ""
     var vxlan = VXLAN()
 
@@ -29,7 +29,7 @@ struct Link {
     var isUp: Bool { flags & UInt32(IFF_UP) != 0 }
     var isLoopback: Bool { flags & UInt32(IFF_LOOPBACK) != 0 }
 
-    /// From an RTM_NEWLINK.
+    /// Reads the payload of an RTM_NEWLINK.
     init?(_ payload: Received) {
         guard let header: ifinfomsg = payload.load() else { return nil }
         index = header.ifi_index
@@ -76,7 +76,7 @@ struct Link {
 }
 
 extension RouteSocket {
-    /// All devices of the socket's namespace.
+    /// All devices in the socket's namespace.
     func links() throws(NetlinkError) -> [Link] {
         var links: [Link] = []
         let request = try Message(Int(RTM_GETLINK), ifinfomsg())
@@ -86,7 +86,7 @@ extension RouteSocket {
         return links
     }
 
-    /// The device with a name; nil when there is none.
+    /// Device with this name; nil if there is none.
     func link(named name: String) throws(NetlinkError) -> Link? {
         var request = try Message(Int(RTM_GETLINK), ifinfomsg())
         try request.put(IFLA_IFNAME, name)
@@ -102,7 +102,7 @@ extension RouteSocket {
     }
 
     /// Deletes a device.
-    /// - Returns: false when there was none.
+    /// - Returns: False if there was none.
     @discardableResult
     func deleteLink(named name: String) throws(NetlinkError) -> Bool {
         var request = try Message(Int(RTM_DELLINK), ifinfomsg())
@@ -110,7 +110,7 @@ extension RouteSocket {
         return try self.request(request, tolerating: ENODEV, ENOENT)
     }
 
-    /// Sets MTU, MAC and bridge of a device where given, and brings it up.
+    /// Sets those of MTU, MAC and bridge that are given, and brings the device up.
     func setLink(_ index: Int32, mtu: UInt32? = nil, mac: MACAddress? = nil, master: Int32? = nil) throws(NetlinkError) {
         var request = try Message(Int(RTM_SETLINK), Self.upHeader(index: index))
         if let mtu { try request.put(IFLA_MTU, mtu) }
@@ -143,7 +143,7 @@ extension RouteSocket {
         return request
     }
 
-    /// The number this namespace has for the one of `descriptor`; nil when it has none, and so no device with its other end there.
+    /// Id that this namespace has for the namespace of `descriptor`; nil if it has none, and so no device with its other end there.
     func number(ofNamespace descriptor: Int32) throws(NetlinkError) -> Int32? {
         var request = try Message(Int(RTM_GETNSID), rtgenmsg(rtgen_family: UInt8(AF_UNSPEC)))
         try request.put(Int(NETNSA_FD), UInt32(bitPattern: descriptor))
@@ -158,20 +158,22 @@ extension RouteSocket {
     }
 }
 
-/// How a port of our bridge treats ARP and ND. No port learns.
+/// Flags of a bridge port that decide how it treats ARP and ND. No port learns.
 ///
-/// The kernel's rules (net/bridge/br_arp_nd_proxy.c), each seen in a test: a request is answered from the bridge's neighbours when the
-/// *target's* port suppresses neighbours (ARP and ND) or proxies for Wi-Fi (ARP only), and only when the *asker's* port does not
-/// suppress. So suppression on every port would answer nothing. And a request for a known target is not sent out of ports with either
-/// flag, answered or not: with Wi-Fi proxying a neighbour solicitation for a local target would be neither answered nor delivered.
+/// The kernel's rules (net/bridge/br_arp_nd_proxy.c), each with a test: a request is answered from the bridge's neighbours if the
+/// *target's* port has neighbour suppression (ARP and ND) or Wi-Fi proxying (ARP only), and the *asker's* port has no suppression.
+/// So suppression on every port would answer nothing. A request for a known target is not sent out of ports with either flag, whether
+/// it was answered or not: with Wi-Fi proxying, a neighbour solicitation for a local target would be neither answered nor delivered.
 struct PortFlags: Equatable {
     var suppressNeighbours: Bool
     var answerARP: Bool
 
-    /// The VXLAN device: requests for remote endpoints are answered here and do not enter the tunnel.
+    /// Flags of the VXLAN device: requests for remote endpoints are answered here and do not enter the tunnel.
     static let tunnel = PortFlags(suppressNeighbours: true, answerARP: false)
-    /// A container on a network without IPv6: ARP for local endpoints is answered as well, and reaches no other container.
+    /// Flags of a container's port on a network without IPv6: ARP for local endpoints is answered too and reaches no other
+    /// container.
     static let v4Only = PortFlags(suppressNeighbours: false, answerARP: true)
-    /// A container on a network with IPv6: requests for local endpoints go to the local ports, whose containers answer.
+    /// Flags of a container's port on a network with IPv6: requests for local endpoints go to the local ports, whose containers
+    /// answer.
     static let dualStack = PortFlags(suppressNeighbours: false, answerARP: false)
 }

@@ -2,12 +2,13 @@ import CNetlink
 import Glibc
 import OverlayModel
 
-/// One netlink request under construction: the only owner of a libnl message. Every return code of libnl is checked: a setter that
-/// fails silently makes a request that lacks an attribute and means something else.
+/// Netlink request under construction, the only owner of a libnl message.
+///
+/// Every return code of libnl is checked: if a setter failed silently, the request would lack an attribute and mean something else.
 struct Message: ~Copyable {
     private let raw: OpaquePointer
 
-    /// A request with its fixed header (`ifinfomsg`, `ndmsg`, …).
+    /// Creates a request with its fixed header (`ifinfomsg`, `ndmsg`, …).
     init<Header: BitwiseCopyable>(_ type: Int, flags: Int32 = 0, _ header: Header) throws(NetlinkError) {
         guard let raw = nlmsg_alloc_simple(Int32(type), NLM_F_REQUEST | flags) else {
             throw NetlinkError(code: ENOMEM, message: "nlmsg_alloc")
@@ -48,7 +49,7 @@ struct Message: ~Copyable {
         try check(nla_put_string(raw, Int32(attribute), value), "nla_put_string")
     }
 
-    /// In network order, without an array on the heap: this is what a batch of rows does most.
+    /// Adds a MAC in network order without allocating an array, as rows are mostly MACs.
     mutating func put(_ attribute: Int, _ value: MACAddress) throws(NetlinkError) {
         var bits = (value.bits << 16).bigEndian
         try check(nla_put(raw, Int32(attribute), 6, &bits), "nla_put")
@@ -65,7 +66,7 @@ struct Message: ~Copyable {
         }
     }
 
-    /// A header inside an attribute: the `ifinfomsg` of a veth's peer.
+    /// Appends a header inside an attribute, such as the `ifinfomsg` of a veth's peer.
     mutating func append<Header: BitwiseCopyable>(_ header: Header) throws(NetlinkError) {
         let result = withUnsafePointer(to: header) { header in
             nlmsg_append(raw, UnsafeMutableRawPointer(mutating: header), MemoryLayout<Header>.size, Int32(NLMSG_ALIGNTO))
@@ -73,7 +74,7 @@ struct Message: ~Copyable {
         try check(result, "nlmsg_append")
     }
 
-    /// Puts what `body` adds into a nested attribute.
+    /// Puts the attributes that `body` adds into a nested attribute.
     mutating func nest(_ attribute: Int, _ body: (inout Message) throws(NetlinkError) -> Void) throws(NetlinkError) {
         guard let start = nla_nest_start(raw, Int32(attribute)) else {
             throw NetlinkError(code: ENOMEM, message: "nla_nest_start")
@@ -93,7 +94,7 @@ struct Message: ~Copyable {
         for _ in 0..<padding { buffer.append(0) }
     }
 
-    /// The finished bytes; for tests.
+    /// Finished bytes, for tests.
     borrowing func bytes() -> [UInt8] {
         var result: [UInt8] = []
         finish(into: &result, sequence: 0, flags: 0)

@@ -1,10 +1,10 @@
 import OverlayLinux
 
-/// What the kernel, or libnl, said to one request.
+/// Error answer of the kernel, or of libnl, to one request.
 struct NetlinkError: Error, Hashable, Sendable {
     /// Positive errno; 0 when libnl refused to build the message.
     var code: Int32
-    /// The kernel's own words (extended acknowledgement), or libnl's; empty when there are none.
+    /// Message of the kernel (extended acknowledgement) or of libnl; empty if there is none.
     var message: String
 
     init(code: Int32, message: String = "") {
@@ -14,7 +14,7 @@ struct NetlinkError: Error, Hashable, Sendable {
 
     init(_ error: SystemError) { self.init(code: error.errno, message: error.description) }
 
-    /// `strerror` and the kernel's words.
+    /// Text of `strerror`, followed by the kernel's message.
     var text: String {
         let name = code == 0 ? "netlink library" : SystemError.text(of: code)
         return message.isEmpty ? name : "\(name) (\(message))"

@@ -4,15 +4,15 @@ import OverlayDatapath
 import OverlayLinux
 import OverlayModel
 
-/// One network's namespace, held open, with the indexes of its devices. Not Sendable: the actor holds it.
+/// Open namespace of one network, with the indexes of its devices. Not Sendable, as only the actor uses it.
 final class NetworkHandle {
-    /// Which namespace this is; another one may lie under the same path by now.
+    /// Identity of the namespace, as another one may be pinned at the same path by now.
     let identity: UInt64
     let namespace: Descriptor
     let socket: RouteSocket
     private(set) var bridge: Int32?
     private(set) var vxlan: Int32?
-    /// Whether IPv6 is used on the network; decides how its ports treat ARP (``PortFlags``).
+    /// True if the network uses IPv6, which decides how its ports treat ARP (``PortFlags``).
     private(set) var hasIPv6 = false
     private var indexes: [String: Int32] = [:]
     private var packets: PacketSocket?
@@ -37,7 +37,7 @@ final class NetworkHandle {
         for link in links { indexes[link.name] = link.index }
         bridge = links.first { $0.name == KernelName.bridge && $0.kind == "bridge" }?.index
         vxlan = links.first { $0.name == KernelName.vxlan && $0.kind == "vxlan" }?.index
-        // br0's switch is where it is remembered across restarts of the daemon.
+        // The setting of br0 remembers this across restarts of the daemon.
         if bridge != nil { hasIPv6 = (try? NetworkNamespace.read(Self.bridgeSwitch, in: namespace)) == "0" }
         return links
     }
@@ -52,7 +52,7 @@ final class NetworkHandle {
         return vxlan
     }
 
-    /// Index of a port; nil when there is none of that name.
+    /// Index of a port; nil if there is none of that name.
     func port(_ name: String) throws(NetlinkError) -> Int32? {
         if let index = indexes[name] { return index }
         guard let link = try socket.link(named: name) else { return nil }
@@ -62,7 +62,7 @@ final class NetworkHandle {
 
     func forgetPort(_ name: String) { indexes[name] = nil }
 
-    /// The socket for frames to the ports: opened when first needed, as most networks never do, and closed with the handle.
+    /// Socket for frames to the ports. Opened when first needed, as most networks never need it, and closed with the handle.
     func packetSocket() throws(SystemError) -> PacketSocket {
         if let packets { return packets }
         let socket = try PacketSocket(in: namespace)
@@ -76,10 +76,10 @@ final class NetworkHandle {
 
     private static let bridgeSwitch = "/proc/sys/net/ipv6/conf/\(KernelName.bridge)/disable_ipv6"
 
-    /// What a new namespace must not inherit. A missing file is a feature that this kernel lacks.
+    /// Settings that a new namespace must not inherit. A missing file means that this kernel lacks the feature.
     private static let settings: [(path: String, value: String)] = [
-        // No device speaks IPv6 of itself: ports of a bridge would send solicitations into the network. Not "all", which changes the
-        // devices that are there, and the bridge of an adopted network may have it on.
+        // No device speaks IPv6 by itself, as ports of a bridge would send solicitations into the network. Not "all", which would
+        // change existing devices: the bridge of an adopted network may use IPv6.
         ("ipv6/conf/default/disable_ipv6", "1"),
         // Router advertisements of a container must not change this namespace (CVE-2020-13401), which is no router either.
         ("ipv6/conf/all/accept_ra", "0"), ("ipv6/conf/default/accept_ra", "0"),
@@ -87,13 +87,13 @@ final class NetworkHandle {
         ("ipv6/conf/all/accept_redirects", "0"), ("ipv6/conf/default/accept_redirects", "0"),
         ("ipv6/conf/all/forwarding", "0"), ("ipv6/conf/default/forwarding", "0"),
         ("ipv6/conf/default/accept_dad", "0"), ("ipv6/conf/default/dad_transmits", "0"),
-        // No link-local address: it would come from the MAC, which every host's bridge has.
+        // No link-local address, as it would be derived from the MAC, which is the same on every host's bridge.
         ("ipv6/conf/default/addr_gen_mode", "1"),
-        // A new namespace copies IPv4 settings from the host, where an engine has switched forwarding on.
+        // A new namespace copies IPv4 settings from the host, where an engine has enabled forwarding.
         ("ipv4/ip_forward", "0"), ("ipv4/conf/all/accept_redirects", "0"), ("ipv4/conf/default/accept_redirects", "0"),
         ("ipv4/conf/all/send_redirects", "0"), ("ipv4/conf/default/send_redirects", "0"),
         ("ipv4/conf/all/proxy_arp", "0"), ("ipv4/conf/default/proxy_arp", "0"),
-        // With br_netfilter loaded (engines load it) bridged frames would pass an empty netfilter for nothing.
+        // With br_netfilter loaded, as engines do, bridged frames would pass an empty netfilter for nothing.
         ("bridge/bridge-nf-call-iptables", "0"), ("bridge/bridge-nf-call-ip6tables", "0"), ("bridge/bridge-nf-call-arptables", "0"),
     ]
 
@@ -110,7 +110,7 @@ final class NetworkHandle {
         }
     }
 
-    /// Lets the bridge speak IPv6 and stops the ports from swallowing neighbour solicitations for local endpoints.
+    /// Enables IPv6 on the bridge, and stops the ports from dropping neighbour solicitations for local endpoints.
     func enableIPv6() throws(NetlinkError) {
         guard !hasIPv6 else { return }
         let bridge = try requireBridge()

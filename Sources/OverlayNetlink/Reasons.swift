@@ -2,7 +2,7 @@ import Glibc
 import OverlayDatapath
 import OverlayModel
 
-/// What an error was about: decides what a user can do.
+/// Object that an error is about, which decides what the user can do.
 enum Subject {
     case namespace(path: String)
     case bridge
@@ -15,7 +15,7 @@ enum Subject {
 }
 
 extension KernelFailure {
-    /// A failure with its reason in words a user can act upon.
+    /// Creates a failure whose reason tells the user what to do.
     init(_ operation: String, _ error: NetlinkError, about subject: Subject) {
         self.init(operation: operation, errno: error.code, reason: Self.reason(error, subject))
     }
@@ -71,7 +71,7 @@ extension KernelFailure {
     }
 }
 
-/// Runs a step and gives its error a name and a reason.
+/// Runs a step, and adds the operation and a reason to its error.
 @discardableResult
 func step<T>(
     _ operation: @autoclosure () -> String, _ subject: @autoclosure () -> Subject, _ body: () throws(NetlinkError) -> T

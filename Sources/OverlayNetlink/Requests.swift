@@ -3,11 +3,11 @@ import Glibc
 import OverlayDatapath
 import OverlayModel
 
-/// The requests that make and remove kernel objects, as bytes without side effects.
+/// Requests that create and remove kernel objects, built without side effects.
 enum Requests {
     private static let create = NLM_F_CREATE | NLM_F_EXCL
 
-    /// `link add br0 type bridge`, up. VLAN filtering is off unless asked for, and a kernel without it refuses even to be told so.
+    /// `link add br0 type bridge`, up. VLAN filtering is off by default, and a kernel without it refuses the attribute.
     static func bridge(mac: MACAddress, mtu: UInt32) throws(NetlinkError) -> Message {
         var request = try Message(Int(RTM_NEWLINK), flags: create, RouteSocket.upHeader())
         try request.put(IFLA_IFNAME, KernelName.bridge)
@@ -22,7 +22,8 @@ enum Requests {
         return request
     }
 
-    /// `link add vxlan0 type vxlan`, down, into the namespace `namespace`; its socket stays where the request is sent from.
+    /// `link add vxlan0 type vxlan`, down, in the namespace `namespace`. Its socket stays in the namespace of the requesting
+    /// socket.
     static func vxlan(_ base: NetworkState.Base, name: String, namespace: Int32) throws(NetlinkError) -> Message {
         var request = try Message(Int(RTM_NEWLINK), flags: create, ifinfomsg())
         try request.put(IFLA_IFNAME, name)
@@ -40,7 +41,7 @@ enum Requests {
         return request
     }
 
-    /// The device group of ports, so that one request deletes all of a network's: one by one each costs a grace period.
+    /// Device group of ports, so that one request deletes all ports of a network. One by one, each would cost an RCU grace period.
     static let portGroup: UInt32 = 0x6F76
 
     /// `link del group …`
@@ -50,7 +51,7 @@ enum Requests {
         return request
     }
 
-    /// `link add NAME master br0 type veth peer …`, up; the peer goes to the namespace `namespace`.
+    /// `link add NAME master br0 type veth peer …`, up, with the peer in the namespace `namespace`.
     static func veth(
         name: String, master: Int32?, mtu: UInt32, peer: Port, namespace: Int32
     ) throws(NetlinkError) -> Message {
@@ -74,8 +75,8 @@ enum Requests {
         return request
     }
 
-    /// `addr replace` or `addr del` on a device. An IPv6 address is usable at once: the same one is on every host's bridge, so that
-    /// duplicate detection would find a duplicate.
+    /// `addr replace` or `addr del` on a device. Duplicate address detection is off for IPv6: every host's bridge has the same
+    /// address, so it would find a duplicate.
     static func address(_ prefix: IPPrefix, add: Bool, on link: Int32) throws(NetlinkError) -> Message {
         var header = ifaddrmsg()
         header.ifa_family = UInt8(prefix.family == .v4 ? AF_INET : AF_INET6)
@@ -102,17 +103,17 @@ enum Requests {
         return request
     }
 
-    /// Whose table a forwarding row is in.
+    /// Tables that a forwarding row goes into.
     struct Table: OptionSet {
         let rawValue: UInt8
-        /// The device's own: the tunnel's MAC → VTEP.
+        /// Table of the VXLAN device: MAC → VTEP.
         static let device = Table(rawValue: UInt8(NTF_SELF))
-        /// The bridge's: MAC → port.
+        /// Table of the bridge: MAC → port.
         static let bridge = Table(rawValue: UInt8(NTF_MASTER))
     }
 
-    /// `bridge fdb replace … static`. Static, not permanent: a permanent row of a bridge means "this MAC is mine", and its frames would
-    /// be taken in instead of forwarded. A tunnel's static row does not age either (vxlan_cleanup spares NUD_NOARP).
+    /// `bridge fdb replace … static`. Not permanent: a permanent row of a bridge means that the MAC is its own, so frames would be
+    /// taken in instead of forwarded. A VXLAN device's static row does not age either (vxlan_cleanup skips NUD_NOARP).
     static func forwarding(
         _ mac: MACAddress, to vtep: IPAddress?, on link: Int32, _ tables: Table
     ) throws(NetlinkError) -> Message {
@@ -124,7 +125,7 @@ enum Requests {
         return request
     }
 
-    /// `bridge fdb del`; with a VTEP only the row to that one.
+    /// `bridge fdb del`. With a VTEP, only the row to that one.
     static func deleteForwarding(
         _ mac: MACAddress, to vtep: IPAddress?, on link: Int32, _ table: Table
     ) throws(NetlinkError) -> Message {
@@ -134,7 +135,7 @@ enum Requests {
         return request
     }
 
-    /// `bridge fdb append 00:00:00:00:00:00 dst …`: one more VTEP that gets what goes to all.
+    /// `bridge fdb append 00:00:00:00:00:00 dst …`: one more VTEP that gets flooded frames.
     static func flood(_ vtep: IPAddress, on link: Int32) throws(NetlinkError) -> Message {
         var request = try Message(
             Int(RTM_NEWNEIGH), flags: NLM_F_CREATE | NLM_F_APPEND,

@@ -2,7 +2,7 @@ import CNetlink
 import Glibc
 import OverlayLinux
 
-/// The owner of one libnl socket.
+/// Owner of one libnl socket.
 private struct LibnlSocket: ~Copyable {
     let raw: OpaquePointer
 
@@ -23,16 +23,17 @@ private struct LibnlSocket: ~Copyable {
     deinit { nl_socket_free(raw) }
 }
 
-/// A conversation with the kernel's routing family in one namespace. Not Sendable: one actor holds it.
+/// Socket for NETLINK_ROUTE in one namespace. Not Sendable, as only one actor uses it.
 ///
-/// Rows go in batches: many requests in one send, of which only the last asks to be acknowledged. The kernel answers every failed
-/// request anyway, with its sequence number, so the failing one is known; and 255 acknowledgements less is what makes it fast.
+/// Rows go in batches: many requests in one send, of which only the last asks for an acknowledgement. The kernel answers every
+/// failed request anyway, with its sequence number, so the failed one is known, and saving 255 acknowledgements makes it fast.
 final class RouteSocket {
-    /// Requests per send. The errors of a whole batch must fit in the receive buffer, or the last acknowledgement is lost.
+    /// Number of requests per send. The errors of a whole batch must fit in the receive buffer, or the last acknowledgement is
+    /// lost.
     static let batchLimit = 256
     private static let receiveBuffer: Int32 = 1 << 20
-    /// Longest silence of the kernel that we wait for. It answers at once but for the RTNL lock, which namespaces that die can hold
-    /// for seconds.
+    /// Longest wait for an answer. The kernel answers at once, except while it waits for the RTNL lock, which dying namespaces can
+    /// hold for seconds.
     private static let patience = timeval(tv_sec: 30, tv_usec: 0)
 
     private let socket: LibnlSocket
@@ -42,7 +43,7 @@ final class RouteSocket {
     private var batchFirst: UInt32 = 0
     private(set) var batchCount = 0
 
-    /// - Parameter namespace: where its links are to be found.
+    /// - Parameter namespace: Namespace of the devices.
     init(in namespace: borrowing Descriptor) throws(NetlinkError) {
         let descriptor: Descriptor
         do {
@@ -55,15 +56,15 @@ final class RouteSocket {
         socket = try LibnlSocket(descriptor)
         buffer = .allocate(byteCount: 1 << 18, alignment: 16)
         var size = Self.receiveBuffer
-        // Without CAP_NET_ADMIN in the first user namespace only the ordinary limit is to be had; the default suits small batches.
+        // Without CAP_NET_ADMIN in the initial user namespace the ordinary limit applies. The default size suits small batches.
         _ = setsockopt(number, SOL_SOCKET, SO_RCVBUFFORCE, &size, socklen_t(MemoryLayout<Int32>.size))
         var patience = Self.patience
         _ = setsockopt(number, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
         var on: Int32 = 1
-        // The kernel's own words with an error, and no copy of the request. Kernels before 4.12 lack both and lose nothing else.
+        // Error messages of the kernel, without a copy of the request. Kernels before 4.12 lack both, and nothing else is lost.
         _ = setsockopt(number, SOL_NETLINK, NETLINK_EXT_ACK, &on, socklen_t(MemoryLayout<Int32>.size))
         _ = setsockopt(number, SOL_NETLINK, NETLINK_CAP_ACK, &on, socklen_t(MemoryLayout<Int32>.size))
-        // Headers of dump requests are filters, checked by the kernel (4.20).
+        // Strict checking, so that headers of dump requests act as filters (kernel 4.20).
         _ = setsockopt(number, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, socklen_t(MemoryLayout<Int32>.size))
     }
 
@@ -84,8 +85,8 @@ final class RouteSocket {
         if let failure { throw failure }
     }
 
-    /// Carries out one request; `tolerated` errors are success.
-    /// - Returns: false when it failed with a tolerated error.
+    /// Carries out one request and treats `tolerated` errors as success.
+    /// - Returns: False if it failed with a tolerated error.
     @discardableResult
     func request(_ message: borrowing Message, tolerating tolerated: Int32...) throws(NetlinkError) -> Bool {
         do {
@@ -98,7 +99,7 @@ final class RouteSocket {
     }
 
     /// Adds a request to the batch.
-    /// - Returns: its position in the batch.
+    /// - Returns: Its position in the batch.
     @discardableResult
     func enqueue(_ message: borrowing Message) -> Int {
         sequence &+= 1
@@ -110,8 +111,8 @@ final class RouteSocket {
 
     var batchIsFull: Bool { batchCount >= Self.batchLimit }
 
-    /// Sends the batch and hears what became of it.
-    /// - Returns: the requests that failed, by position.
+    /// Sends the batch and receives its results.
+    /// - Returns: The requests that failed, by position.
     func flush() throws(NetlinkError) -> [(position: Int, error: NetlinkError)] {
         guard batchCount > 0 else { return [] }
         defer {
@@ -119,7 +120,7 @@ final class RouteSocket {
             batchCount = 0
         }
         if !batchIsFull {
-            // A last one that does nothing but ask for the acknowledgement.
+            // A no-op request that only asks for the acknowledgement.
             sequence &+= 1
             try Message(Int(NLMSG_NOOP), UInt32(0)).finish(into: &batch, sequence: sequence, flags: NLM_F_ACK)
         }
@@ -135,8 +136,12 @@ final class RouteSocket {
         return failures
     }
 
-    /// Reads a list. `begin` is called before each try and must forget what `each` has collected: a list that changed while it was read
-    /// is read again.
+    /// Dumps a table.
+    ///
+    /// - Parameters:
+    /// - begin: Called before each attempt. It must forget what `each` has collected, as a dump that was interrupted by a change is
+    ///     repeated.
+    ///   - each: Called with the type and the payload of each message.
     func dump(
         _ message: borrowing Message, begin: () -> Void, each: (UInt16, Received) -> Void
     ) throws(NetlinkError) {
@@ -155,7 +160,7 @@ final class RouteSocket {
         throw NetlinkError(code: EAGAIN, message: "the list changed during each of 16 readings")
     }
 
-    /// - Returns: whether it is whole.
+    /// - Returns: True if the dump was not interrupted by a change.
     private func readDump(_ each: (UInt16, Received) -> Void) throws(NetlinkError) -> Bool {
         var whole = true
         while true {
@@ -183,7 +188,7 @@ final class RouteSocket {
         }
     }
 
-    /// One request with one answer of data (`RTM_GETLINK` by name).
+    /// Sends one request that is answered with data (such as `RTM_GETLINK` by name).
     func get(_ message: borrowing Message, each: (UInt16, Received) -> Void) throws(NetlinkError) {
         var bytes: [UInt8] = []
         sequence &+= 1
@@ -227,12 +232,12 @@ final class RouteSocket {
         }
     }
 
-    /// The failure in an NLMSG_ERROR; nil for an acknowledgement.
+    /// Failure in an NLMSG_ERROR; nil for an acknowledgement.
     private static func error(_ header: nlmsghdr, _ payload: Received) -> NetlinkError? {
         guard let code: Int32 = payload.load() else { return NetlinkError(code: EPROTO, message: "short error message") }
         guard code != 0 else { return nil }
         var error = NetlinkError(code: -code)
-        // NLM_F_ACK_TLVS: words follow the copied header (and request, when not capped).
+        // NLM_F_ACK_TLVS: attributes follow the copied header, and the request if it was not capped.
         if header.nlmsg_flags & UInt16(0x200) != 0 {
             var skip = 4 + MemoryLayout<nlmsghdr>.size
             if header.nlmsg_flags & UInt16(0x100) == 0, let inner: nlmsghdr = payload.load(at: 4) {  // NLM_F_CAPPED

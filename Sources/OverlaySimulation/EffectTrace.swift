@@ -11,11 +11,11 @@ import OverlayNode
 public struct EffectTrace: Sendable {
     /// Hash of everything.
     public private(set) var whole = Hash()
-    /// The same without texts that only people read: log messages, error messages, reports.
+    /// Hash without texts that only people read: log messages, error messages, reports.
     public private(set) var bare = Hash()
-    /// Events that were handled.
+    /// Number of events that were handled.
     public private(set) var events = 0
-    /// A line for each event, where they are wanted.
+    /// One line for each event; empty unless they were asked for.
     public private(set) var lines: [String] = []
     private let keepsLines: Bool
     private var text: [UInt8] = []
@@ -23,7 +23,7 @@ public struct EffectTrace: Sendable {
 
     init(keepsLines: Bool) { self.keepsLines = keepsLines }
 
-    /// FNV-1a, 64 bits (RFC 9923): it finds differences, and nobody attacks it.
+    /// FNV-1a, 64 bits (RFC 9923). It only finds differences, so it need not resist an attack.
     public struct Hash: Hashable, Sendable, CustomStringConvertible {
         private var value: UInt64 = 0xCBF2_9CE4_8422_2325
 
@@ -38,7 +38,7 @@ public struct EffectTrace: Sendable {
         public var description: String { hexadecimal(value.wireBytes) }
     }
 
-    /// Adds what one event led to.
+    /// Adds the effects of one event.
     mutating func add(node: Int, at now: Instant, _ effects: [NodeEffect]) {
         events += 1
         text.removeAll(keepingCapacity: true)
@@ -67,7 +67,11 @@ public struct EffectTrace: Sendable {
         case .respond(let id, let response):
             write("respond \(id.value)")
             text += Self.bytes(of: response)
-            if case .failed(let error) = response { machine += Self.bytes(of: error.code) } else { machine += Self.bytes(of: response) }
+            if case .failed(let error) = response {
+                machine += Self.bytes(of: error.code)
+            } else {
+                machine += Self.bytes(of: response)
+            }
         case .answer(let id, let response):
             write("answer \(id.value)")
             text += Self.bytes(of: response)
@@ -110,9 +114,9 @@ public struct EffectTrace: Sendable {
         }
     }
 
-    /// The leaves of a value and the names of its enumeration cases, in order; those of sets and dictionaries sorted.
+    /// Bytes of a value's leaves and the names of its enumeration cases, in order; elements of sets and dictionaries are sorted.
     private static func bytes(of value: Any) -> [UInt8] {
-        // Its case names are the program's, its raw values the disk's.
+        // Case names belong to the program, raw values to the disk.
         if let space = value as? StoreSpace { return Array(space.rawValue.utf8) + [0xFE] }
         let mirror = Mirror(reflecting: value)
         let parts = mirror.children.lazy.map { bytes(of: $0.value) }

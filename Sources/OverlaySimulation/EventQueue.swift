@@ -1,7 +1,8 @@
 import OverlayModel
 
-/// What is to happen, in order of time and, at one time, of being scheduled: a binary heap. The events themselves, which are large, stay
-/// where they are put.
+/// Events in order of their time; those of one time in the order in which they were inserted.
+///
+/// A binary heap of small entries. The events, which are large, stay in the slot that they were put in.
 struct EventQueue<Event> {
     private var heap: [(at: Int64, order: UInt64, slot: Int32)] = []
     private var events: [Event?] = []

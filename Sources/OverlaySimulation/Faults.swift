@@ -1,8 +1,8 @@
 public import OverlayModel
 
-/// Faults of the network that end by themselves, and what they excuse.
+/// Faults of the network that end by themselves.
 extension World {
-    /// Everything passes again, at full quality. Stalled and crashed nodes stay so.
+    /// Ends all faults of the network, of clocks and of disks. Stalled and crashed nodes stay so.
     public func heal() {
         network.heal()
         network.loss = 0
@@ -10,10 +10,7 @@ extension World {
         network.duplication = 0
         network.jitter = Interval(nanoseconds: 0)
         network.ingressLoss = [:]
-        era += 1
-        holds = [:]
-        refusals = [:]
-        linkTrouble = linkTrouble.mapValues { min($0, now) }
+        faults.endAll(at: now)
         for index in nodes.indices {
             setClockRate(index, 1)
             nodes[index].failsStores = false
@@ -22,7 +19,7 @@ extension World {
         log("all is well again")
     }
 
-    /// The first `count` nodes hear nothing of the others.
+    /// Cuts the first `count` nodes off from the others, both ways.
     public func split(_ count: Int, for interval: Interval? = nil) {
         split(Array(nodes.indices.prefix(count)), Array(nodes.indices.dropFirst(count)), for: interval)
     }
@@ -34,7 +31,7 @@ extension World {
         cut(links, for: interval)
     }
 
-    /// Nothing passes from one node to another; what goes the other way does.
+    /// Cuts the way from one node to another. The way back stays open.
     public func cutOneWay(_ from: Int, _ to: Int, for interval: Interval? = nil) {
         guard from != to else { return }
         log("cut: host\(from + 1) → host\(to + 1)")
@@ -43,7 +40,7 @@ extension World {
 
     private func cut(_ links: Set<VirtualNetwork.Link>, for interval: Interval?) {
         hold(links, in: \.cuts, for: interval)
-        excuse(links, until: now + (interval ?? .seconds(1_000_000)))
+        faults.excuse(links, until: now + (interval ?? .seconds(1_000_000)))
         guard let interval else { return }
         after(interval) { $0.log("passes again: \(links.count) links") }
     }
@@ -51,15 +48,15 @@ extension World {
     public func cutDatagrams(of host: Int, for interval: Interval) {
         let links = links(of: host)
         log("UDP of host\(host + 1) is blocked")
-        // Deaf and dumb when TCP is blocked, too.
-        if !network.streamCuts.isDisjoint(with: links) { excuse(links, until: now + interval) }
+        // With TCP blocked too, the host can neither hear nor be heard.
+        if !network.streamCuts.isDisjoint(with: links) { faults.excuse(links, until: now + interval) }
         hold(links, in: \.datagramCuts, for: interval)
     }
 
     public func cutStreams(of host: Int, for interval: Interval) {
         let links = links(of: host)
         log("TCP of host\(host + 1) is blocked")
-        if !network.datagramCuts.isDisjoint(with: links) || network.loss > 0.3 { excuse(links, until: now + interval) }
+        if !network.datagramCuts.isDisjoint(with: links) || network.loss > 0.3 { faults.excuse(links, until: now + interval) }
         hold(links, in: \.streamCuts, for: interval)
     }
 
@@ -69,17 +66,13 @@ extension World {
         for interval: Interval?
     ) {
         network[keyPath: kind].formUnion(links)
-        for link in links { holds[kind, default: [:]][link, default: 0] += 1 }
+        faults.hold(links, in: kind)
         guard let interval else { return }
-        let era = era
+        let era = faults.era
         after(interval) { world in
-            // All faults have ended meanwhile.
-            guard world.era == era else { return }
-            for link in links {
-                let left = (world.holds[kind]?[link] ?? 1) - 1
-                world.holds[kind]?[link] = left
-                if left == 0 { world.network[keyPath: kind].remove(link) }
-            }
+            // All faults have ended meanwhile, this one included.
+            guard world.faults.era == era else { return }
+            world.network[keyPath: kind].subtract(world.faults.release(links, in: kind))
         }
     }
 
@@ -87,47 +80,41 @@ extension World {
         Set(nodes.indices.filter { $0 != host }.flatMap { [VirtualNetwork.Link($0, host), .init(host, $0)] })
     }
 
-    /// Of all datagrams, and a tenth of it of segments.
+    /// Loses this share of all datagrams, and a tenth of it of stream segments.
     public func setLoss(_ share: Double, for interval: Interval) {
         log("loss \(share)")
         network.loss = share
         network.streamLoss = share / 10
-        lossEnds = now + interval
+        faults.lossEnds = now + interval
         after(interval) { world in
-            guard world.now >= world.lossEnds else { return }
+            guard world.now >= world.faults.lossEnds else { return }
             world.network.loss = 0
             world.network.streamLoss = 0
         }
     }
 
-    /// Duplicates, and datagrams that overtake one another.
+    /// Duplicates datagrams and lets later ones overtake earlier ones.
     public func setDisorder(for interval: Interval) {
         log("duplicates and disorder")
         network.duplication = 0.1
         network.jitter = .milliseconds(100)
-        disorderEnds = max(disorderEnds, now + interval)
+        faults.disorderEnds = max(faults.disorderEnds, now + interval)
         after(interval) { world in
-            guard world.now >= world.disorderEnds else { return }
+            guard world.now >= world.faults.disorderEnds else { return }
             world.network.duplication = 0
             world.network.jitter = Interval(nanoseconds: 0)
         }
     }
 
-    /// The disk of a node is full.
+    /// Makes the disk of a node refuse writes.
     public func refuseWrites(_ host: Int, for interval: Interval) {
         log("the disk of host\(host + 1) takes no more")
         nodes[host].failsStores = true
-        refusals[host, default: 0] += 1
-        let era = era
+        faults.refuseWrites(host)
+        let era = faults.era
         after(interval) { world in
-            guard world.era == era else { return }
-            world.refusals[host, default: 1] -= 1
-            if world.refusals[host] == 0 { world.nodes[host].failsStores = false }
+            guard world.faults.era == era else { return }
+            if world.faults.acceptWrites(host) { world.nodes[host].failsStores = false }
         }
-    }
-
-    /// The nodes at the two ends of a cut link may be wrong about one another; nobody else may.
-    private func excuse(_ links: Set<VirtualNetwork.Link>, until: Instant) {
-        for link in links { linkTrouble[link] = max(linkTrouble[link] ?? until, until) }
     }
 }

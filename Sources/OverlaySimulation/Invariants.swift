@@ -1,23 +1,18 @@
 import OverlayCatalogue
 import OverlayDNS
 import OverlayDatapath
+import OverlayNode
 import OverlayMembership
 public import OverlayModel
-import OverlayNode
 
-/// What must hold (design §6): C after quiet, F always, P after every heal; U, N and L along the way.
+/// Invariants (see Rules): C after quiet, F always, P after every heal; U, N and L along the way.
 extension World {
-    public func violate(_ letter: String, _ text: String) {
-        log("VIOLATION of \(letter): \(text)")
-        violations.append("\(letter): \(text)")
-    }
-
     // MARK: F
 
-    /// For how long after trouble of a node or a link others may still be wrong about it.
+    /// Time after the trouble of a node or a link in which others may still be wrong about it.
     static let leniency = Interval.seconds(10)
 
-    /// No healthy member is declared down by a healthy one.
+    /// Checks F: no healthy member declares a healthy one down.
     func checkDeclarations(_ observer: Int) {
         let declared = nodes[observer].core.membership.counters.declared
         guard declared != nodes[observer].declared else { return }
@@ -35,17 +30,54 @@ extension World {
             && network.ingressLoss[index, default: 0] < 0.5
     }
 
-    /// Is, or was until a moment ago, the way between two nodes cut?
+    /// True if the way between two nodes is cut, in either direction, or was so a moment ago.
     private func wasCut(_ a: Int, _ b: Int) -> Bool {
-        [VirtualNetwork.Link(a, b), .init(b, a)].contains { linkTrouble[$0].map { now - $0 <= Self.leniency } ?? false }
+        [VirtualNetwork.Link(a, b), .init(b, a)].contains { faults.trouble(of: $0).map { now - $0 <= Self.leniency } ?? false }
     }
+
+    // MARK: C, N and L
+
+    private var invariants: Invariants { Invariants(nodes: nodes) }
+
+    /// First difference between a running node's kernel or names and the live endpoints; nil if there is none.
+    public func difference() -> String? { invariants.difference() }
+
+    /// Checks U, N and L in the catalogues of all running nodes.
+    public func checkCatalogues() { invariants.checkCatalogues { violate($0, $1) } }
+
+    /// Lets time pass until all kernels are right; records a violation of `letter` if that takes longer than the limit.
+    ///
+    /// - Returns: The time that it took.
+    @discardableResult
+    public func expectConvergence(within limit: Interval, letter: String = "C", _ context: String = "") -> Interval {
+        let start = now
+        if !run(atMost: limit, step: .milliseconds(5), until: { difference() == nil }) {
+            violate(letter, "\(context) after \(limit.nanoseconds / 1_000_000) ms: \(difference() ?? "")")
+        }
+        return now - start
+    }
+
+    // MARK: Views
+
+    /// True if the nodes have the same view of who is reachable.
+    public func agree(_ indices: some Collection<Int>) -> Bool {
+        guard let first = indices.first else { return true }
+        return indices.allSatisfy { nodes[$0].core.membership.view == nodes[first].core.membership.view }
+    }
+}
+
+/// Invariants C, U, N and L, checked over the nodes of a world as they are at one moment.
+struct Invariants {
+    let nodes: [VirtualHost]
+
+    private func nodeID(_ index: Int) -> NodeID { nodes[index].core.identity.id }
 
     // MARK: C
 
-    /// Do all running nodes' kernels hold what the live endpoints are, and nothing else?
+    /// Compares the kernels and names of all running nodes with the live endpoints.
     ///
-    /// - Returns: The first difference; nil when there is none.
-    public func difference() -> String? {
+    /// - Returns: The first difference; nil if there is none.
+    func difference() -> String? {
         let up = nodes.indices.filter { nodes[$0].isUp && nodes[$0].core.catalogue.cluster != nil }
         guard let newest = up.map({ nodes[$0].core.catalogue.position }).max() else { return nil }
         for index in up where nodes[index].core.catalogue.position != newest {
@@ -53,16 +85,16 @@ extension World {
             return "host\(index + 1) is at catalogue index \(position.index) of generation \(position.term.number), not at "
                 + "\(newest.index) of \(newest.term.number)"
         }
-        // Endpoints by network, with where they are.
+        // Live endpoints by network, with their host.
         var live: [VNI: [(host: Int, records: [Node.LocalRecord])]] = [:]
-        // Where the network is not in the kernel, an endpoint was created and never joined: nobody forwards to it.
+        // An endpoint whose network is not in the kernel was created but never joined, so nobody forwards to it.
         for index in up {
             for (vni, records) in Dictionary(grouping: nodes[index].core.localRecords, by: \.vni)
             where nodes[index].kernel.state.networks[vni] != nil {
                 live[vni, default: []].append((index, records))
             }
         }
-        let told = toldNames(by: up)
+        let told = announcedNames(by: up)
         for index in up {
             if let text = nameDifference(index, among: up, told) { return text }
             for (vni, state) in nodes[index].kernel.state.networks.sorted(by: { $0.key < $1.key }) {
@@ -75,40 +107,40 @@ extension World {
         return nil
     }
 
-    private struct ToldNames {
+    private struct AnnouncedNames {
         var byHost: [Int: [String: [IPAddress]]] = [:]
         var all: [String: [IPAddress]] = [:]
     }
 
-    /// What the running nodes' containers are called, by network.
-    private func toldNames(by up: [Int]) -> [VNI: ToldNames] {
-        var told: [VNI: ToldNames] = [:]
+    /// Names of the running nodes' containers, by network.
+    private func announcedNames(by up: [Int]) -> [VNI: AnnouncedNames] {
+        var told: [VNI: AnnouncedNames] = [:]
         for index in up {
             for record in nodes[index].core.localRecords {
                 for name in record.names {
-                    told[record.vni, default: ToldNames()].byHost[index, default: [:]][name, default: []] += record.addresses
-                    told[record.vni, default: ToldNames()].all[name, default: []] += record.addresses
+                    told[record.vni, default: AnnouncedNames()].byHost[index, default: [:]][name, default: []] += record.addresses
+                    told[record.vni, default: AnnouncedNames()].all[name, default: []] += record.addresses
                 }
             }
         }
         return told.mapValues { one in
-            ToldNames(byHost: one.byHost, all: one.all.mapValues { $0.sorted() })
+            AnnouncedNames(byHost: one.byHost, all: one.all.mapValues { $0.sorted() })
         }
     }
 
-    /// Are a node's names those of the containers of all nodes that it thinks are there?
-    private func nameDifference(_ index: Int, among up: [Int], _ told: [VNI: ToldNames]) -> String? {
+    /// Compares a node's names with those of the containers of all nodes that it thinks reachable.
+    private func nameDifference(_ index: Int, among up: [Int], _ told: [VNI: AnnouncedNames]) -> String? {
         let engine = nodes[index].core
         let away = up.filter { $0 != index && engine.state(of: nodeID($0)) == .unreachable }
         for (id, table) in engine.names.sorted(by: { $0.key < $1.key }) {
-            let all = engine.catalogue.networks[id].flatMap { told[$0.vni] } ?? ToldNames()
+            let all = engine.catalogue.networks[id].flatMap { told[$0.vni] } ?? AnnouncedNames()
             var names = all.all
             if !away.isEmpty {
                 names = [:]
                 for (host, own) in all.byHost where !away.contains(host) { names.merge(own) { $0 + $1 } }
                 names = names.mapValues { $0.sorted() }
             }
-            // Of a node that is not there others may still tell.
+            // Others may still announce names of a node that is down.
             let known = up.count == nodes.count ? table.all : table.all.filter { names[$0.key] != nil }
             guard known == names else {
                 let missing = names.filter { known[$0.key] != $0.value }.keys.sorted()
@@ -150,21 +182,13 @@ extension World {
         return nil
     }
 
-    /// Lets time pass until all kernels are right; a violation of `letter` if that takes longer than the limit.
-    @discardableResult
-    public func expectConvergence(within limit: Interval, letter: String = "C", _ context: String = "") -> Interval {
-        let start = now
-        if !run(atMost: limit, step: .milliseconds(5), until: { difference() == nil }) {
-            violate(letter, "\(context) after \(limit.nanoseconds / 1_000_000) ms: \(difference() ?? "")")
-        }
-        return now - start
-    }
-
     // MARK: N and L
 
-    /// Names, VNIs and subnets are unique in every catalogue, no address has two owners, and what two nodes know of at one index of
-    /// one writer's term is equal.
-    public func checkCatalogues() {
+    /// Checks that names, VNIs and subnets are unique in every catalogue (N), that no address has two owners (U), and that two
+    /// nodes know the same at one index of one writer's term (L).
+    ///
+    /// - Parameter violate: Called with the letter of each broken invariant, and what broke it.
+    func checkCatalogues(_ violate: (_ letter: String, _ text: String) -> Void) {
         var byPosition: [CataloguePosition: (host: Int, catalogue: Catalogue)] = [:]
         for index in nodes.indices where nodes[index].isUp {
             let catalogue = nodes[index].core.catalogue
@@ -189,13 +213,5 @@ extension World {
                 }
             }
         }
-    }
-
-    // MARK: Views
-
-    /// Do these nodes think the same of who is reachable?
-    public func agree(_ indices: some Collection<Int>) -> Bool {
-        guard let first = indices.first else { return true }
-        return indices.allSatisfy { nodes[$0].core.membership.view == nodes[first].core.membership.view }
     }
 }

@@ -1,26 +1,26 @@
 public import OverlayDatapath
 public import OverlayModel
 
-/// A kernel as a value: operations act on it as the real one does.
+/// A kernel as a value, on which operations have the effect that they have on the real one.
 public struct VirtualKernel {
     public var state = ObservedState()
     public var failure: KernelFailure?
-    /// Refuse rows to other hosts.
+    /// True if rows that lead to other hosts are refused.
     public var failsForwarding = false
     public private(set) var batches = 0
-    /// Who was told of an address's new MAC: the announcements that were made.
+    /// Announcements of an address's new MAC that were made.
     public private(set) var announcements: [(VNI, IPAddress, MACAddress)] = []
 
     public init() {}
 
-    /// Takes a network's VXLAN device away: its ports stay.
+    /// Removes a network's VXLAN device. Its ports stay.
     public mutating func breakNetwork(_ vni: VNI) {
         guard let network = state.networks.removeValue(forKey: vni) else { return }
         damaged[vni] = network
         state.broken.insert(vni)
     }
 
-    /// A container's end of a pair is gone, and the other end with it.
+    /// Removes a veth pair, as the end of a container does.
     public mutating func endPair(_ name: String) {
         for (vni, network) in state.networks where network.ports[name] != nil {
             state.networks[vni]?.ports[name] = nil
@@ -41,7 +41,7 @@ public struct VirtualKernel {
             }
             switch operation {
             case .createNetwork(let base):
-                // Adopted: the ports stay, the rows of a VXLAN device that is made anew do not.
+                // An adopted network keeps its ports, but not the rows of a VXLAN device that is made anew.
                 let old = state.networks[vni] ?? damaged.removeValue(forKey: vni)
                 state.broken.remove(vni)
                 if let old, old.base == base, state.networks[vni] != nil { continue }

@@ -1,23 +1,23 @@
 public import OverlayModel
 
-/// The network between the nodes: delay, loss, duplication, reordering, and who cannot hear whom, for datagrams and streams apart.
+/// Network between the nodes: delay, loss, duplication, reordering and cut links, separately for datagrams and streams.
 public struct VirtualNetwork {
-    /// One way.
+    /// One-way delay.
     public var delay = Interval.microseconds(200)
-    /// Added at random to each datagram, up to this; so later ones overtake earlier ones.
+    /// Longest random delay added to a datagram, so that later ones overtake earlier ones.
     public var jitter = Interval(nanoseconds: 0)
-    /// The share of datagrams that is lost.
+    /// Share of datagrams that is lost, 0…1.
     public var loss = 0.0
-    /// Of segments of streams: TCP repeats them, which takes its time.
+    /// Share of stream segments that is lost, 0…1. TCP repeats them, which takes time.
     public var streamLoss = 0.0
     public var duplication = 0.0
-    /// By receiver, of datagrams and segments alike.
+    /// Share of datagrams and segments that is lost at a receiver, by its index.
     public var ingressLoss: [Int: Double] = [:]
-    /// From the first to the second nothing passes.
+    /// Links on which nothing passes.
     public var cuts: Set<Link> = []
-    /// Datagrams alone do not pass.
+    /// Links on which no datagram passes.
     public var datagramCuts: Set<Link> = []
-    /// Streams alone do not pass.
+    /// Links on which no stream passes.
     public var streamCuts: Set<Link> = []
 
     public struct Link: Hashable, Sendable {
@@ -30,25 +30,25 @@ public struct VirtualNetwork {
         }
     }
 
-    /// What was carried, by sender, in bytes with headers and seals.
+    /// Bytes sent by each node, with headers and seals.
     public internal(set) var sentBytes: [Int: Int] = [:]
     public internal(set) var sentPackets = 0
-    /// When the last bytes of a stream that is open arrive; the next ones come no earlier.
+    /// Time at which the last bytes of each open stream arrive. Later ones do not overtake them.
     private var streams: [Link: Instant] = [:]
 
-    /// IP and UDP headers, and what sealing adds.
+    /// Bytes of the IP and UDP headers and of the seal.
     static let overhead = 28 + Limits.sealBytes
-    /// TCP waits this long before it repeats, then twice as long, and so on.
+    /// Time until TCP repeats a segment for the first time. Each later wait is twice as long.
     static let retransmission = Interval.milliseconds(200)
     static let handshakeRetransmission = Interval.seconds(1)
-    /// After this without an acknowledgement a connection is given up, in being opened or in use.
+    /// Time without an acknowledgement after which TCP gives a connection up, when it is opened or in use.
     static let patience = Interval.seconds(2)
 
     public init() {}
 
     // MARK: Faults
 
-    /// The groups hear nothing of one another, both ways.
+    /// Cuts two groups off from one another, both ways.
     public mutating func split(_ left: some Collection<Int>, _ right: some Collection<Int>) {
         for a in left {
             for b in right {
@@ -64,12 +64,12 @@ public struct VirtualNetwork {
         streamCuts = []
     }
 
-    /// Connections do not outlive a process.
+    /// Forgets the connections of a process that ended.
     mutating func forgetStreams(of node: Int) { streams = streams.filter { $0.key.from != node && $0.key.to != node } }
 
     // MARK: Carrying
 
-    /// After which times a datagram arrives; none when it is lost.
+    /// Delays after which the copies of a datagram arrive; empty if it is lost.
     mutating func datagram(_ link: Link, bytes: Int, _ random: inout SeededGenerator) -> [Interval] {
         sentPackets += 1
         sentBytes[link.from, default: 0] += bytes + Self.overhead
@@ -88,9 +88,11 @@ public struct VirtualNetwork {
         case fails(Interval, StreamFailure)
     }
 
+    /// Carries bytes over the link's stream, which is opened if necessary.
+    ///
     /// - Parameters:
-    ///   - isListening: Does a process hold the port at the other end?
-    ///   - isHostUp: Does its host answer at all?
+    ///   - isListening: True if a process holds the port at the other end.
+    ///   - isHostUp: True if the other host runs. If not, not even a refusal comes back.
     mutating func stream(
         _ link: Link, bytes: Int, now: Instant, isListening: Bool, isHostUp: Bool, _ random: inout SeededGenerator
     ) -> StreamOutcome {
@@ -99,7 +101,7 @@ public struct VirtualNetwork {
         let isOpen = streams[link] != nil
         var wait = Interval(nanoseconds: 0)
         if !isOpen {
-            // SYN and its answer; either lost is both again.
+            // If the SYN or its answer is lost, both are sent again.
             var pause = Self.handshakeRetransmission
             while !isHostUp || blocks(link) || blocks(back) || isLost(link, streamLoss, &random)
                 || isLost(back, streamLoss, &random)
@@ -148,8 +150,9 @@ extension SeededGenerator {
     mutating func pick<T>(_ values: [T]) -> T? { values.isEmpty ? nil : values[below(values.count)] }
 }
 
-/// Signatures as a value: quick, and wrong as soon as anything is other than signed. Whoever knows the algorithm can forge them, so it is of
-/// no use outside a simulation.
+/// Signatures as a value: fast, and wrong as soon as anything differs from what was signed.
+///
+/// They can be forged by anybody who knows the algorithm, so they are of no use outside a simulation.
 public struct VirtualSigning: RecordSigning {
     private let key: [UInt8]
 

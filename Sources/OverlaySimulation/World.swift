@@ -1,51 +1,15 @@
 import OverlayCatalogue
 public import OverlayDatapath
 public import OverlayDriver
+public import OverlayNode
 public import OverlayMembership
 public import OverlayModel
-public import OverlayNode
 
-/// Several nodes in virtual time: the shipped cores, with a network, disks and kernels that are values. One seed decides everything, so a
-/// run can be had again.
+/// Several nodes in virtual time: the shipped cores, with a network, disks and kernels that are values.
+///
+/// A run depends on its seed alone, so it can be repeated.
 public final class World {
-    public struct Host {
-        public internal(set) var core: Node
-        /// What a crash leaves.
-        public var rows: StoredRows = [:]
-        public var kernel = VirtualKernel()
-        public internal(set) var isUp = true
-        /// Whether the machine itself runs; without it nothing even refuses a connection.
-        public internal(set) var isHostUp = true
-        /// Starts of the daemon, whatever its state says of them.
-        public internal(set) var boot: UInt32 = 1
-        /// Keys that the host has had before the present one.
-        var lostKeys: UInt32 = 0
-        /// What counts its packets: the boot counter of its state.
-        var seal: UInt32 = 1
-        /// The newest that was opened of each other node's in this life; what is older is taken for a replay.
-        var opened: [Int: UInt32] = [:]
-        /// Refuse whatever is to be stored.
-        public var failsStores = false
-        public var underlayMTU: UInt32
-        public var vtep: IPAddress
-        /// Whom its transport speaks with.
-        var peers: Set<NodeID> = []
-        /// Written, but not synced yet: a crash loses it, or the end of it.
-        var unsynced: [(EffectID, [StoreWrite])] = []
-        var storedAt = Instant(nanoseconds: 0)
-        /// Of its own disk; nil for one like the others'.
-        public var storeTime: Interval?
-        var timer: Instant?
-        var stalledUntil: Instant?
-        /// What arrives while the process is stopped.
-        var inbox: [NodeEvent] = []
-        /// The node's clock beside the world's.
-        var clock = VirtualClock()
-        /// Until when something was wrong with the node.
-        var trouble = Instant(nanoseconds: Int64.min / 2)
-        var declared = 0
-
-    }
+    public typealias Host = VirtualHost
 
     enum Happening {
         case message(from: Int, to: Int, boot: UInt32, seal: UInt32, [UInt8], MessagePath)
@@ -56,63 +20,39 @@ public final class World {
         case action((World) -> Void)
     }
 
-    // MARK: Faults that last
-
-    /// How many faults hold a link.
-    var holds: [WritableKeyPath<VirtualNetwork, Set<VirtualNetwork.Link>>: [VirtualNetwork.Link: Int]] = [:]
-    /// How many faults have a node's disk refuse writes.
-    var refusals: [Int: Int] = [:]
-    /// Until when a link was cut.
-    var linkTrouble: [VirtualNetwork.Link: Instant] = [:]
-    /// Counts the ends of all faults.
-    var era = 0
-    var lossEnds = Instant(nanoseconds: 0)
-    var disorderEnds = Instant(nanoseconds: 0)
-
     public internal(set) var now = Instant(nanoseconds: 0)
     public var nodes: [Host] = []
     public var network = VirtualNetwork()
+    /// Faults that are under way.
+    var faults = FaultLedger()
+    /// Messages about addresses that are held back.
+    var late = LateMessages()
     var queue = EventQueue<Happening>()
-    /// How much has happened at this moment, and how much is never meant to.
+    /// Number of events at the present time, and the number at which the run is given up.
     private var happeningsNow = 0
     private static let mostAtOnce = 200_000
     var random: SeededGenerator
-    /// A write to disk takes as long.
+    /// Time that a write to disk takes, on hosts that have none of their own.
     public var storeTime = Interval.microseconds(100)
     public var parameters: MembershipParameters
-    public private(set) var responses: [RequestID: DriverResponse] = [:]
-    public private(set) var answers: [RequestID: ControlResponse] = [:]
-    /// The last lines of what happened; the whole story where `traces`.
-    public private(set) var logs: [String] = []
-    public var traces = World.tracesAll
-    /// Whether new worlds tell everything.
+    private var calls = PendingCalls()
+    private var journal = Journal(isWhole: World.tracesAll)
+    /// True if new worlds keep the whole log, with a line for each message.
     @TaskLocal static var tracesAll = false
-    /// Hash of what the nodes do, where it is wanted.
+    /// Hash of the nodes' effects; nil unless it was asked for.
     public internal(set) var effectTrace = World.newEffectTrace
-    /// What new worlds begin with.
+    /// Trace that new worlds begin with.
     @TaskLocal static var newEffectTrace: EffectTrace?
-    /// Called with what a kernel is told.
+    /// Called with the operations that a node's kernel is given.
     public var onApply: ((Int, [KernelOperation]) -> Void)?
-    /// Called when a node declared another one down.
+    /// Called when a node declares another one down.
     public var onDeclaration: ((_ observer: Int, _ subject: Int) -> Void)?
-    /// Broken invariants.
-    public internal(set) var violations: [String] = []
-    /// Engines with an API, by node.
-    var engines: [Int: VirtualEngine] = [:]
-    /// How long an engine may take between two calls of the plugin.
-    var engineWork = Interval(nanoseconds: 0)
-    private var contacts: [RequestID: (node: Int, from: Int)] = [:]
-    /// What goes on with an answer.
-    private var continuations: [RequestID: (DriverResponse) -> Void] = [:]
-    private var nextRequest: UInt64 = 1
+    private(set) lazy var docker = VirtualDocker(self)
     let seed: UInt64
-    /// What the cores keep to; all of it, but where a simulation shows what a rule is for.
+    /// Rules that the cores keep. All of them, except where a simulation shows what one is for.
     let rules: SafetyRules
-    /// Without it nobody probes anybody, and nodes know of one another what they are told by hand.
+    /// False if nodes do not probe one another. They then know only what they are told by hand.
     let hasMembership: Bool
-    /// What is said of addresses on these links is kept, to arrive late.
-    var lateLinks: Set<VirtualNetwork.Link> = []
-    var lateMessages: [(link: VirtualNetwork.Link, bytes: [UInt8], path: MessagePath)] = []
 
     public convenience init(
         count: Int, seed: UInt64 = 1, underlayMTU: UInt32 = 1500, parameters: MembershipParameters = .init()
@@ -144,7 +84,7 @@ public final class World {
 
     static let addressPool = IPPrefix(IPAddress(v4: 10, 32, 0, 0), length: 12) ?? IPAddress(v4: 0, 0, 0, 0).hostPrefix
 
-    /// 198.18.0.0/15 is for tests of networks (RFC 2544).
+    /// Address of a node's underlay: 192.0.2.0/24 for documentation (RFC 5737), then 198.18.0.0/15 for network tests (RFC 2544).
     public static func address(_ index: Int) -> IPAddress {
         index < 250
             ? IPAddress(v4: 192, 0, 2, UInt8(index + 1)) : IPAddress(v4: 198, 18, UInt8(index / 250), UInt8(index % 250 + 1))
@@ -159,7 +99,7 @@ public final class World {
             address: address(index), port: 7946, vtep: vtep, underlayMTU: underlayMTU, routes: routes(index))
     }
 
-    /// One at the end of the pool, and others that do not concern it.
+    /// Routes of the host: one at the end of the address pool, and two outside of it.
     private static func routes(_ index: Int) -> [IPPrefix] {
         [
             IPPrefix(IPAddress(v4: 10, 47, UInt8(truncatingIfNeeded: index), 0), length: 24),
@@ -189,13 +129,13 @@ public final class World {
 
     func schedule(_ happening: Happening, in delay: Interval) { queue.insert(happening, at: now + delay) }
 
-    /// Does something at a time of the future.
+    /// Schedules an action.
     public func after(_ delay: Interval, _ action: @escaping (World) -> Void) { schedule(.action(action), in: delay) }
 
     public func handle(_ index: Int, _ event: NodeEvent) {
         guard nodes[index].isUp else { return }
         guard nodes[index].stalledUntil == nil else {
-            // As much as a socket's buffer keeps.
+            // Limit of a socket's buffer.
             if nodes[index].inbox.count < 4096 { nodes[index].inbox.append(event) }
             return
         }
@@ -219,8 +159,8 @@ public final class World {
         let boot = nodes[index].boot
         switch effect {
         case .respond(let id, let response):
-            if let next = continuations.removeValue(forKey: id) { next(response) } else { responses[id] = response }
-        case .answer(let id, let response): answers[id] = response
+            if let next = calls.removeContinuation(id) { next(response) } else { calls.keep(response, of: id) }
+        case .answer(let id, let response): calls.keep(response, of: id)
         case .send(let node, let bytes, let path): send(index, self.index(of: node), bytes, path)
         case .store(let id, let writes):
             nodes[index].unsynced.append((id, writes))
@@ -239,7 +179,7 @@ public final class World {
             }
         case .raiseBoot(let boot): nodes[index].seal = max(nodes[index].seal, boot)
         case .peers(let members, _): nodes[index].peers = Set(members.map(\.id))
-        case .engineCall(let id, let call): engineCall(index, id, call)
+        case .engineCall(let id, let call): docker.answer(index, id, call)
         case .serve(let id, _, _): schedule(.event(index, boot: nodes[index].boot, .served(id)), in: .microseconds(100))
         case .names, .subnets, .unserve: break
         case .makeKey:
@@ -247,8 +187,8 @@ public final class World {
             schedule(.event(index, boot: nodes[index].boot, .keyMade(key)), in: .milliseconds(1))
         case .contact(let id, let contact): self.contact(index, id, contact)
         case .admit(let id, let answer):
-            guard let (node, original) = contacts.removeValue(forKey: id) else { return }
-            let event = NodeEvent.joinAnswer(RequestID(UInt64(original)), answer)
+            guard let (node, original) = calls.removeContact(id) else { return }
+            let event = NodeEvent.joinAnswer(original, answer)
             schedule(.event(node, boot: nodes[node].boot, event), in: network.delay)
         case .log(let level, let message, let metadata):
             log("host\(index + 1) \(level): \(message) \(metadata.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" })")
@@ -262,8 +202,7 @@ public final class World {
             let answer = NodeEvent.joinAnswer(id, .refused("not reached"))
             return schedule(.event(index, boot: nodes[index].boot, answer), in: .seconds(2))
         }
-        let request = newRequest()
-        contacts[request] = (index, Int(id.value))
+        let request = calls.newContact(from: index, id)
         let event = NodeEvent.joinRequest(request, contact.member)
         schedule(.event(target, boot: nodes[target].boot, event), in: network.delay)
     }
@@ -273,11 +212,10 @@ public final class World {
         let link = VirtualNetwork.Link(from, to)
         guard hasMembership || bytes.first != Node.MessageKind.membership.rawValue else { return }
         let kinds: [Node.MessageKind] = [.catalogue, .addresses]
-        guard !lateLinks.contains(link) || !kinds.contains(where: { $0.rawValue == bytes.first }) else {
-            if lateMessages.count < 64 { lateMessages.append((link, bytes, path)) }
-            return
+        guard !late.links.contains(link) || !kinds.contains(where: { $0.rawValue == bytes.first }) else {
+            return late.hold(link, bytes, path)
         }
-        // What does not fit a datagram goes by stream.
+        // A message that does not fit a datagram goes by stream.
         guard path == .datagram, bytes.count + Limits.sealBytes <= Limits.datagramBytes else { return stream(link, bytes) }
         for delay in network.datagram(link, bytes: bytes.count, &random) {
             schedule(.message(from: from, to: to, boot: nodes[to].boot, seal: nodes[from].seal, bytes, .datagram), in: delay)
@@ -318,16 +256,16 @@ public final class World {
         now = max(now, end)
     }
 
-    /// Time stands still: what a core asks for is due as soon as it has been done.
+    /// Stops a run in which time stands still, because a core asks again and again for something that is due at once.
     private func giveUp(_ last: Happening) {
         violate("P", "no end of things to do at one moment, the last: \(String(describing: last).prefix(200))")
         queue = EventQueue()
         happeningsNow = 0
     }
 
-    /// Lets time pass until something holds.
+    /// Lets time pass until a condition holds.
     ///
-    /// - Returns: Whether it came to hold within the time.
+    /// - Returns: True if it came to hold within the time.
     @discardableResult
     public func run(atMost limit: Interval, step: Interval = .milliseconds(1), until isDone: () -> Bool) -> Bool {
         let end = now + limit
@@ -359,7 +297,7 @@ public final class World {
             nodes[to].opened[from] = seal
             handle(to, .message(from: nodeID(from), bytes, path))
         case .timer(let index, let boot):
-            // One that was overtaken by another is void, or each would be set anew for ever.
+            // A timer that was replaced is void. Otherwise each of them would be set again for ever.
             guard nodes[index].boot == boot, nodes[index].isUp, nodes[index].stalledUntil == nil, nodes[index].timer == now
             else { return }
             nodes[index].timer = nil
@@ -371,9 +309,9 @@ public final class World {
 
     // MARK: Faults
 
-    /// Ends the process of a node: what is not on its disk or in its kernel is gone; of what was being written, the beginning may be there.
+    /// Ends the process of a node. Its disk and its kernel stay; of the writes under way, only the first may be on the disk.
     ///
-    /// - Parameter kept: How many of those writes are there, where it is not left to chance.
+    /// - Parameter kept: Number of those writes that are on the disk; nil leaves it to chance.
     public func crash(_ index: Int, hostToo: Bool = false, keeping kept: Int? = nil) {
         for (_, writes) in nodes[index].unsynced.prefix(kept ?? random.below(nodes[index].unsynced.count + 1))
         where !nodes[index].failsStores {
@@ -389,10 +327,12 @@ public final class World {
         network.forgetStreams(of: index)
         trouble(index, until: now)
         log("host\(index + 1) crashes")
-        endCalls(index)
+        docker.endCalls(index)
     }
 
-    /// - Precondition: It is down.
+    /// Starts the process of a node with what its disk holds.
+    ///
+    /// - Precondition: The node is down.
     public func restart(_ index: Int) throws {
         precondition(!nodes[index].isUp, "host\(index + 1) runs")
         func number(_ name: String) -> UInt32? {
@@ -409,7 +349,7 @@ public final class World {
         nodes[index].core = try Self.core(identity, nodes[index].rows, seed, parameters, rules, start: nodes[index].boot)
         nodes[index].isUp = true
         nodes[index].isHostUp = true
-        // Where a start cannot be counted there is none.
+        // A start that cannot be counted durably is no start.
         nodes[index].failsStores = false
         nodes[index].storedAt = now
         nodes[index].declared = 0
@@ -417,19 +357,19 @@ public final class World {
         trouble(index, until: now)
         log("host\(index + 1) starts")
         handle(index, .start)
-        if engines[index]?.isUp == true { startEngine(index) }
+        docker.nodeStarted(index)
     }
 
-    /// Puts an earlier copy of a node's rows in the place of its present ones; its kernel and what its engine runs are as they are.
-    /// - Precondition: It is down.
+    /// Replaces a node's rows by an earlier copy. Its kernel and its engine stay as they are.
+    /// - Precondition: The node is down.
     public func rollBack(_ index: Int, to rows: StoredRows) {
         precondition(!nodes[index].isUp, "host\(index + 1) runs")
         nodes[index].rows = rows
         log("host\(index + 1) has its state of earlier back")
     }
 
-    /// Takes a node's rows away, and its key with them; its kernel and what its engine runs are as they are.
-    /// - Precondition: It is down.
+    /// Removes a node's rows and its key. Its kernel and its engine stay as they are.
+    /// - Precondition: The node is down.
     public func loseState(_ index: Int) {
         rollBack(index, to: [:])
         nodes[index].lostKeys += 1
@@ -452,7 +392,7 @@ public final class World {
         log("host\(index + 1) goes on")
         let waiting = nodes[index].inbox
         nodes[index].inbox = []
-        // Timers may be looked at before the sockets, or after.
+        // A process that goes on may look at its timers before or after its sockets.
         if random.chance(0.5) { handle(index, .tick) }
         for event in waiting { handle(index, event) }
         handle(index, .tick)
@@ -461,12 +401,29 @@ public final class World {
     public func jumpClock(_ index: Int, by interval: Interval) { nodes[index].clock.jump(by: interval, now: now) }
     public func setClockRate(_ index: Int, _ rate: Double) { nodes[index].clock.setRate(rate, now: now) }
 
-    /// Something is wrong with the node; what others say of it meanwhile, or shortly after, is no error.
+    /// Notes that something is wrong with the node. What others say of it until shortly after that is no error.
     func trouble(_ index: Int, until: Instant) { nodes[index].trouble = max(nodes[index].trouble, until) }
 
+    /// Last lines about what happened; all of them if `traces`.
+    public var logs: [String] { journal.lines }
+
+    /// True if the log is kept whole and has a line for each message.
+    public var traces: Bool {
+        get { journal.isWhole }
+        set { journal.isWhole = newValue }
+    }
+
+    /// Broken invariants, each with its letter.
+    public var violations: [String] { journal.violations }
+
     func log(_ line: @autoclosure () -> String) {
-        if !traces, logs.count >= 10_000 { logs.removeFirst(5000) }
-        logs.append("\(now.nanoseconds / 1_000_000).\(String(now.nanoseconds / 1000 % 1000 + 1000).dropFirst()) ms \(line())")
+        let text = line()
+        journal.add(text, at: now)
+    }
+
+    public func violate(_ letter: String, _ text: String) {
+        log("VIOLATION of \(letter): \(text)")
+        journal.add(violation: "\(letter): \(text)")
     }
 
     private func trace(_ index: Int, _ event: NodeEvent) {
@@ -477,10 +434,12 @@ public final class World {
 
     // MARK: Calls
 
-    func newRequest() -> RequestID {
-        defer { nextRequest += 1 }
-        return RequestID(nextRequest)
-    }
+    /// Answers to calls of engines that nobody has taken.
+    public var responses: [RequestID: DriverResponse] { calls.responses }
+    /// Answers to calls of command lines that nobody has taken.
+    public var answers: [RequestID: ControlResponse] { calls.answers }
+
+    func newRequest() -> RequestID { calls.newID() }
 
     /// Starts a call of a node's engine.
     public func begin(_ index: Int, _ request: DriverRequest) -> RequestID {
@@ -489,13 +448,13 @@ public final class World {
         return id
     }
 
-    /// Starts a call; what follows is done with the answer, when it comes.
+    /// Starts a call, and runs `next` with its answer.
     public func begin(_ index: Int, _ request: DriverRequest, then next: @escaping (DriverResponse) -> Void) {
         begin(index, newRequest(), request, then: next)
     }
 
     func begin(_ index: Int, _ id: RequestID, _ request: DriverRequest, then next: @escaping (DriverResponse) -> Void) {
-        continuations[id] = next
+        calls.expect(id, then: next)
         handle(index, .driver(id, request))
     }
 
@@ -506,22 +465,22 @@ public final class World {
         return id
     }
 
-    /// Calls, and lets time pass until there is an answer.
+    /// Calls, and lets time pass until the answer is there.
     public func call(_ index: Int, _ request: DriverRequest) -> DriverResponse {
         let id = begin(index, request)
         run(atMost: .seconds(10), step: .microseconds(100)) { responses[id] != nil }
-        return responses.removeValue(forKey: id) ?? .failed(DriverError(.system, "never answered"))
+        return calls.removeResponse(id) ?? .failed(DriverError(.system, "never answered"))
     }
 
     public func control(_ index: Int, _ request: ControlRequest) -> ControlResponse {
         let id = beginControl(index, request)
         run(atMost: .seconds(10), step: .microseconds(100)) { answers[id] != nil }
-        return answers.removeValue(forKey: id) ?? .refused("never answered")
+        return calls.removeAnswer(id) ?? .refused("never answered")
     }
 
-    /// `init` on the first node.
+    /// Runs `init` on the first node.
     ///
-    /// - Returns: The join token.
+    /// - Returns: The join token; nil if it was refused.
     func initialise() -> String? {
         let initialise = Initialise(
             cluster: ClusterID(bits: 42), addressPool: Self.addressPool, subnetLength: 24, dataPathPort: 4789,
@@ -532,45 +491,18 @@ public final class World {
         return report.token
     }
 
-    /// `init` on the first node, `join` on all others.
+    /// Runs `init` on the first node and `join` on all others.
+    ///
+    /// - Returns: True if all have joined.
     public func makeCluster() -> Bool {
         run(for: .milliseconds(2))
         guard let token = initialise() else { return false }
         let joins = nodes.indices.dropFirst().map { beginControl($0, .join(token: token, host: "192.0.2.1", port: 7946)) }
         let haveJoined = run(atMost: .seconds(30)) { joins.allSatisfy { answers[$0] != nil } }
         for join in joins {
-            guard case .done? = answers.removeValue(forKey: join) else { return false }
+            guard case .done? = calls.removeAnswer(join) else { return false }
         }
         run(for: .seconds(2))
         return haveJoined
-    }
-}
-
-/// A node's clock: runs faster or slower than the world's, and jumps.
-struct VirtualClock {
-    private var base = Instant(nanoseconds: 0)
-    private var since = Instant(nanoseconds: 0)
-    private var rate = 1.0
-
-    func read(_ now: Instant) -> Instant {
-        let passed = (now - since).nanoseconds
-        return base + Interval(nanoseconds: rate == 1 ? passed : Int64(Double(passed) * rate))
-    }
-
-    /// When the clock will show this.
-    func time(of raw: Instant) -> Instant {
-        let left = (raw - base).nanoseconds
-        return since + Interval(nanoseconds: rate == 1 ? left : Int64((Double(left) / rate).rounded(.up)))
-    }
-
-    mutating func jump(by interval: Interval, now: Instant) {
-        base = read(now) + interval
-        since = now
-    }
-
-    mutating func setRate(_ new: Double, now: Instant) {
-        base = read(now)
-        since = now
-        rate = new
     }
 }

@@ -7,11 +7,12 @@ import OverlaySimulation
 import OverlayStore
 import Synchronization
 
-/// A node whose core has blocks in hand, with a store on a real disk. The core lives on the thread that calls, as it does on the daemon's
-/// event loop; the store has its own.
+/// A node whose core has blocks in hand, with a store on a real disk.
+///
+/// The core runs on the thread that calls, as it does on the daemon's event loop; the store has a thread of its own.
 struct BenchNode {
     struct Outcome {
-        /// Of each call, from the question to the answer, in nanoseconds.
+        /// Time of each call, from the request to the answer, in nanoseconds.
         var times: [Double]
         var took: Double
         var p50: Double { median(times) }
@@ -25,11 +26,11 @@ struct BenchNode {
     private let store: StateStore
     private let pool: SubnetID
     private let inbox: Inbox
-    /// Where the core's clock stands more than the machine's.
+    /// Nanoseconds by which the core's clock is ahead of the machine's.
     private var ahead: Int64
     private var nextRequest: UInt64 = 1 << 32
 
-    /// Makes a cluster of one in virtual time, hands so many addresses out and takes them back until they have rested.
+    /// Makes a cluster of one in virtual time, allocates this number of addresses and releases them until they may be reused.
     init(directory: String, addresses: Int) async throws {
         let world = try World(count: 1)
         guard world.makeCluster() else { throw Failed(description: "no cluster") }
@@ -55,17 +56,17 @@ struct BenchNode {
 
     private static func mac(_ number: Int) -> MACAddress { MACAddress(bits: 0x0242_0000_0000 | UInt64(number)) }
 
-    /// Hands addresses out, so many callers at a time, and takes them back without measuring that.
+    /// Allocates addresses for this number of callers at a time, and releases them outside of the measured time.
     mutating func handOut(_ count: Int, callers: Int) throws -> Outcome {
         var given: [IPAddress] = []
-        let outcome = try play(count, callers: callers) { [pool] number in
+        let outcome = try run(count, callers: callers) { [pool] number in
             .requestAddress(RequestAddress(pool: pool, address: nil, purpose: .endpoint(Self.mac(number))))
         } answered: { response in
             guard case .address(let prefix) = response else { throw Failed(description: "\(response)") }
             given.append(prefix.address)
         }
         guard Set(given).count == count else { throw Failed(description: "an address was handed out twice") }
-        _ = try play(count, callers: 64) { [pool] in
+        _ = try run(count, callers: 64) { [pool] in
             .releaseAddress(pool, given[$0])
         } answered: { _ in
         }
@@ -81,7 +82,7 @@ struct BenchNode {
         ahead = end - MonotonicClock.now()
     }
 
-    private mutating func play(
+    private mutating func run(
         _ count: Int, callers: Int, request: (Int) -> DriverRequest, answered: (DriverResponse) throws -> Void
     ) throws -> Outcome {
         var asked: [RequestID: Int64] = [:]
@@ -109,7 +110,7 @@ struct BenchNode {
                         store.submit(writes) { [inbox] error in
                             inbox.put(.stored(id, error.map { .failed("\($0)") } ?? .stored))
                         }
-                    // Of a node by itself whose containers do not start nothing else is to be carried out.
+                    // A lone node whose containers do not start has no other effect to carry out.
                     default: continue
                     }
                 }
@@ -120,7 +121,7 @@ struct BenchNode {
     }
 }
 
-/// What comes from the store's thread.
+/// Events that come from the store's thread.
 private final class Inbox: Sendable {
     private let events = Mutex<[NodeEvent]>([])
     private let ends: (read: Int32, write: Int32)
@@ -139,7 +140,7 @@ private final class Inbox: Sendable {
         if isFirst { _ = write(ends.write, [1], 1) }
     }
 
-    /// Sleeps in the kernel until there is something, as an event loop does.
+    /// Sleeps in the kernel until there is an event, as an event loop does.
     func wait() -> [NodeEvent] {
         var byte: UInt8 = 0
         _ = read(ends.read, &byte, 1)

@@ -1,7 +1,7 @@
 import ArgumentParser
 import OverlaySimulation
 
-/// Plays who owns which address, and what becomes of it without one of the rules.
+/// Runs random ownership workloads, with all rules or without one of them.
 struct OwnershipCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ownership", abstract: "Run who owns which address: one small subnet, and every fault after every call.")
@@ -38,33 +38,33 @@ struct OwnershipCommand: AsyncParsableCommand {
             return try report(OwnershipWorkload(steps: steps, without: without), seed, keeping: kept)
         }
         guard rules else {
-            let play = OwnershipWorkload(steps: steps, without: without)
-            let sum = await sum(play, seeds: seeds, seconds: seconds)
-            print(line(play, sum))
+            let workload = OwnershipWorkload(steps: steps, without: without)
+            let sum = await sum(workload, seeds: seeds, seconds: seconds)
+            print(line(workload, sum))
             guard let first = sum.caught.first else {
-                if trace { try report(play, seed, keeping: nil) }
+                if trace { try report(workload, seed, keeping: nil) }
                 return
             }
-            return try report(play, first, keeping: play.shrink(seed: first))
+            return try report(workload, first, keeping: workload.shrink(seed: first))
         }
-        let play = OwnershipWorkload(steps: steps)
-        let all = await sum(play, seeds: seeds, seconds: seconds)
-        print(line(play, all))
-        if let first = all.caught.first { try? report(play, first, keeping: play.shrink(seed: first)) }
+        let workload = OwnershipWorkload(steps: steps)
+        let all = await sum(workload, seeds: seeds, seconds: seconds)
+        print(line(workload, all))
+        if let first = all.caught.first { try? report(workload, first, keeping: workload.shrink(seed: first)) }
         var hasFailed = !all.caught.isEmpty
         for missing in OwnershipWorkload.Rule.allCases {
-            let play = OwnershipWorkload(steps: steps, without: missing)
-            let sum = await sum(play, seeds: Self.seedsOfRule, endsAtFirst: true)
-            print(line(play, sum))
+            let workload = OwnershipWorkload(steps: steps, without: missing)
+            let sum = await sum(workload, seeds: Self.seedsOfRule, endsAtFirst: true)
+            print(line(workload, sum))
             if sum.caught.isEmpty { hasFailed = true }
         }
         if hasFailed { throw ExitCode(1) }
     }
 
-    /// In so many seeds the lack of a rule must show.
+    /// Number of seeds within which the lack of a rule must show.
     private static let seedsOfRule = 2000
 
-    private func sum(_ play: OwnershipWorkload, seeds: Int, seconds: Double? = nil, endsAtFirst: Bool = false) async -> Sum {
+    private func sum(_ workload: OwnershipWorkload, seeds: Int, seconds: Double? = nil, endsAtFirst: Bool = false) async -> Sum {
         let start = ContinuousClock.now
         let limit = seconds.map { start + .seconds($0) }
         var sum = Sum()
@@ -76,7 +76,7 @@ struct OwnershipCommand: AsyncParsableCommand {
                 else { return }
                 let seed = next
                 next += 1
-                group.addTask { @concurrent in play.run(seed: seed) }
+                group.addTask { @concurrent in workload.run(seed: seed) }
             }
             for _ in 0..<max(jobs, 1) { add() }
             for await outcome in group {
@@ -92,19 +92,19 @@ struct OwnershipCommand: AsyncParsableCommand {
         return sum
     }
 
-    private func line(_ play: OwnershipWorkload, _ sum: Sum) -> String {
-        let title = play.missing.map { "without \($0.rawValue)" } ?? "all rules"
+    private func line(_ workload: OwnershipWorkload, _ sum: Sum) -> String {
+        let title = workload.missing.map { "without \($0.rawValue)" } ?? "all rules"
         let first = sum.caught.isEmpty ? "" : "seeds \(sum.caught.prefix(5).map(String.init).joined(separator: ","))"
         let counts = "\(sum.caught.count) of \(sum.seeds) seeds with a violation  \(sum.steps) steps  \(sum.addresses) addresses"
-        return "\(title.padded(to: 12))  \(counts)  \(sum.time.formatted)  \(first)  \(play.missing?.summary ?? "")"
+        return "\(title.padded(to: 12))  \(counts)  \(sum.time.formatted)  \(first)  \(workload.missing?.summary ?? "")"
     }
 
-    private func report(_ play: OwnershipWorkload, _ seed: UInt64, keeping kept: [Int]?) throws {
-        let outcome = play.run(seed: seed, keeping: kept, tells: true)
+    private func report(_ workload: OwnershipWorkload, _ seed: UInt64, keeping kept: [Int]?) throws {
+        let outcome = workload.run(seed: seed, keeping: kept, tells: true)
         for line in outcome.trace { print("    \(line)") }
         for violation in outcome.violations { print("VIOLATION \(violation)") }
-        var again = "swift-overlay-sim ownership --seed \(seed) --steps \(play.steps)"
-        if let missing = play.missing { again += " --without \(missing.rawValue)" }
+        var again = "swift-overlay-sim ownership --seed \(seed) --steps \(workload.steps)"
+        if let missing = workload.missing { again += " --without \(missing.rawValue)" }
         if let kept { again += " --only \(kept.map(String.init).joined(separator: ","))" }
         print("again: \(again)")
         if !outcome.violations.isEmpty { throw ExitCode(1) }

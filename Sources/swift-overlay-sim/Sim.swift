@@ -2,7 +2,7 @@ import ArgumentParser
 import OverlayModel
 import OverlaySimulation
 
-/// Plays the shipped cores in virtual time: scenarios by seed, and the table of targets.
+/// Runs the shipped cores in virtual time: scenarios by seed, and the table of targets.
 @main
 struct Sim: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -10,7 +10,7 @@ struct Sim: AsyncParsableCommand {
         subcommands: [Run.self, List.self, Measure.self, OwnershipCommand.self, Trace.self], defaultSubcommand: Run.self)
 }
 
-/// Plays a scenario.
+/// Runs a scenario.
 struct Run: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "run", abstract: "Run a scenario for one seed or many.")
 
@@ -28,7 +28,7 @@ struct Run: AsyncParsableCommand {
         let start = ContinuousClock.now
         let limit = seconds.map { start + .seconds($0) }
         var violations = 0
-        var played = 0
+        var runs = 0
         let work = chosen.flatMap { scenario in (0..<UInt64(max(count, 0))).map { (scenario, seed + $0) } }
         await withTaskGroup(of: (Scenario, UInt64, Scenario.Outcome).self) { group in
             var next = 0
@@ -41,20 +41,20 @@ struct Run: AsyncParsableCommand {
             }
             for _ in 0..<max(jobs, 1) { add() }
             for await (scenario, seed, outcome) in group {
-                played += 1
+                runs += 1
                 if !outcome.violations.isEmpty { violations += 1 }
                 report(scenario, seed, outcome)
                 add()
             }
         }
         let time = ContinuousClock.now - start
-        print("\(played) runs in \(time.formatted), \(violations) with violations")
+        print("\(runs) runs in \(time.formatted), \(violations) with violations")
         if violations > 0 { throw ExitCode(1) }
     }
 
     private func report(_ scenario: Scenario, _ seed: UInt64, _ outcome: Scenario.Outcome) {
         guard trace || !outcome.violations.isEmpty else { return }
-        // The end of the story is what matters.
+        // The end of the run is what matters.
         for line in outcome.trace.suffix(trace ? .max : 40) { print("    \(line)") }
         for violation in outcome.violations { print("VIOLATION \(violation)") }
         if !outcome.violations.isEmpty { print("again: swift-overlay-sim --scenario \(scenario.name) --seed \(seed) --trace") }

@@ -37,7 +37,9 @@ struct Trace: AsyncParsableCommand {
                 whole.mix(trace.whole)
                 machine.mix(trace.bare)
             }
-            print("\(scenario.name): \(traces.count) seeds, \(traces.reduce(0) { $0 + $1.events }) events, \(machine) without texts, \(whole)")
+            print(
+                "\(scenario.name): \(traces.count) seeds, \(traces.reduce(0) { $0 + $1.events }) events, \(machine) without texts, \(whole)"
+            )
             all.mix(whole)
             bare.mix(machine)
         }

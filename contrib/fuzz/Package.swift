@@ -1,11 +1,11 @@
 // swift-tools-version:6.2
 import PackageDescription
 
-// `Product` is a link to the sources of the daemon, because SwiftPM refuses paths outside a package. Every target here becomes a static
-// library, and `run` links each with libFuzzer: an executable of SwiftPM has a `main` of its own.
+// `Product` is a link to the sources of the daemon, as SwiftPM refuses paths outside of a package. Every target becomes a static
+// library that `run` links with libFuzzer, as an executable of SwiftPM has a `main` of its own.
 
-/// Coverage for libFuzzer; AddressSanitizer, because libFuzzer sees single allocations (`-malloc_limit_mb`) only through it.
-/// Optimised, with all checks of Swift.
+/// Settings of all targets: coverage for libFuzzer, and AddressSanitizer, as libFuzzer sees single allocations (`-malloc_limit_mb`)
+/// only through it. Optimised, with all of Swift's checks.
 let fuzzed: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("MemberImportVisibility"),
@@ -25,7 +25,7 @@ func support(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 let package = Package(
     name: "fuzz",
-    // The versions of the daemon's package.
+    // Same versions as in the daemon's package.
     dependencies: [
         .package(url: "https://github.com/apple/swift-crypto.git", exact: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
@@ -46,11 +46,11 @@ let package = Package(
                 "OverlayModel", "OverlayDriver", "OverlayIPAM", "OverlayCatalogue", "OverlayReplication", "OverlayDatapath", "OverlayDNS",
             ]),
         product("OverlayCrypto", ["OverlayModel", .product(name: "Crypto", package: "swift-crypto")]),
-        // What decodes, without the server around it.
+        // Decoders of the plugin server, without the server around them.
         product(
             "OverlayPluginServer", ["OverlayModel", "OverlayDriver"],
             sources: ["BodyReader.swift", "JSONText.swift", "PluginCodec.swift", "ProtocolError.swift"]),
-        // The same of the client of the engine's API.
+        // Decoders of the client of the engine's API, without the client.
         product(
             "OverlayDocker",
             [
@@ -69,7 +69,7 @@ let package = Package(
     ]
 )
 
-/// A target of `Targets/NAME.swift`.
+/// Target built from `Targets/NAME.swift`.
 @MainActor func fuzz(_ name: String, _ dependencies: [Target.Dependency]) {
     package.products.append(.library(name: name, type: .static, targets: [name]))
     package.targets.append(

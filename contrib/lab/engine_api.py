@@ -10,7 +10,7 @@ class EngineError(Exception):
 
 
 class Engine:
-    """Keeps one connection open; not for use by several threads at once."""
+    """Client with one open connection, not for use by several threads at once."""
 
     def __init__(self, path):
         self.path = path

@@ -1,9 +1,10 @@
 # shellcheck shell=bash disable=SC2034
-# What the lab's scripts share. Sourced, never run.
+# Functions that the lab's scripts share. Sourced, never run.
 #
 # A host of the lab is a network, mount, UTS and PID namespace with its own /run, /etc/docker, /etc/machine-id and /sys. Its first
-# process is `host-init`; killing that one ends everything that ever ran on the host, so nothing is ever looked up by name. All
-# hosts hang on one bridge in a namespace of its own: the machine's network, and a Docker that runs on it, never see the lab.
+# process is `host-init`. Killing that one ends everything that ever ran on the host, so nothing is ever looked up by name. All
+# hosts
+# are connected by one bridge in a namespace of its own, so neither the machine's network nor a Docker on it ever sees the lab.
 
 LAB_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(cd "$LAB_DIR/../.." && pwd)
@@ -11,10 +12,10 @@ STATE_ROOT=${SWIFT_OVERLAY_LAB:-/run/swift-overlay-lab}
 DATA_ROOT=${SWIFT_OVERLAY_LAB_DATA:-/var/lib/swift-overlay-lab}
 CGROUP_ROOT=swift-overlay-lab
 LAB=${LAB:-lab}
-# Seconds to wait for a daemon; long, because the machine may be compiling.
+# Seconds to wait for a daemon. Many, as the machine may be compiling.
 LAB_TIMEOUT=${LAB_TIMEOUT:-120}
 
-# The distribution's tools first: a `docker` elsewhere on PATH may be too new for the distribution's engine.
+# The distribution's tools come first, as a `docker` elsewhere on PATH may be too new for the distribution's engine.
 export PATH="/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH"
 unset DOCKER_HOST DOCKER_CONTEXT
 export PYTHONDONTWRITEBYTECODE=1
@@ -44,7 +45,8 @@ host_mac() { printf '02:4c:ab:00:00:%02x' "$1"; }
 docker_sock() { echo "$(host_dir "$1")/run/docker.sock"; }
 host_count() { cat "$(state_dir)/hosts" 2>/dev/null || echo 0; }
 
-# Everything the lab needs on Debian and Ubuntu; a package is missing when none of its alternatives is installed.
+# Packages for Debian and Ubuntu that the lab needs, with alternatives. A package is missing if none of its alternatives is
+# installed.
 LAB_PACKAGES=(
     'docker.io|docker-ce|moby-engine' iproute2 nftables iptables busybox-static jq curl iputils-ping iperf3 procps python3
     util-linux mount e2fsprogs bind9-dnsutils dnsmasq-base tcpdump dnsperf docker-compose musl-tools golang-go gcc
@@ -52,7 +54,7 @@ LAB_PACKAGES=(
 )
 BUILD_PACKAGES=(pkg-config libnl-3-dev libnl-route-3-dev libsqlite3-dev)
 
-# install_missing PACKAGE[|ALTERNATIVE]…: calls apt-get only when something is missing.
+# install_missing PACKAGE[|ALTERNATIVE]…: calls apt-get only if a package is missing.
 install_missing() {
     local want candidate missing=() have policy=/usr/sbin/policy-rc.d made_policy=no failed=no log
     local as_root=()
@@ -67,7 +69,7 @@ install_missing() {
     [[ ${#missing[@]} -gt 0 ]] || return 0
     command -v apt-get >/dev/null || die "missing, and there is no apt-get to install it: ${missing[*]}"
     echo "installing ${missing[*]}"
-    # The lab runs engines of its own: installing one must neither start nor need a service on this machine.
+    # The lab runs engines of its own, so installing one must neither start nor need a service on this machine.
     if [[ ! -e $policy ]]; then
         printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
         "${as_root[@]}" chmod 755 "$policy"
@@ -75,9 +77,9 @@ install_missing() {
     fi
     log=$(mktemp)
     {
-        # A foreign repository may be out of order: what matters is whether the packages can be had.
+        # A foreign repository may be broken. Only whether the packages are available matters.
         "${as_root[@]}" apt-get -q update || :
-        # Newer distributions have the client in a package of its own.
+        # Newer distributions have the client in a separate package.
         if [[ " ${missing[*]} " == *" docker.io "* ]] && apt-cache show docker-cli; then missing+=(docker-cli); fi
         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
             apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 install "${missing[@]}"
@@ -90,20 +92,20 @@ install_missing() {
     rm -f "$log"
 }
 
-# When the process PID started, as PROC (a /proc) tells it: with the pid, it names one process for ever.
+# Start time of the process PID in PROC (a /proc). Together with the pid it identifies a process for ever.
 start_time() {
     local stat fields threads
     { stat=$(<"$1/$2/stat"); } 2>/dev/null || return 1
     read -ra fields <<<"${stat##*) }"
-    # Of one that is just going, it is empty.
+    # Empty for a process that is just ending.
     [[ ${fields[0]:-} ]] || return 1
-    # A zombie with other threads still closes its files.
+    # A zombie with other threads is still closing its files.
     threads=("$1/$2/task"/*)
     [[ ${fields[0]} != Z || ${#threads[@]} -gt 1 ]] || return 1
     echo "${fields[19]}"
 }
 
-# The pid of host I's first process, if it is alive.
+# Pid of the first process of host I, if that is alive.
 host_init() {
     local pid started
     read -r pid started 2>/dev/null <"$(host_dir "$1")/init" || return 1
@@ -116,7 +118,7 @@ need_host() {
     host_init "$1" >/dev/null || die "lab '$LAB' has no running host $1 (start one with contrib/lab/up)"
 }
 
-# in_host I COMMAND…: runs it inside the host's namespaces.
+# in_host I COMMAND…: runs the command inside the host's namespaces.
 in_host() {
     local pid
     pid=$(host_init "$1") || die "lab '$LAB' has no running host $1"
@@ -124,7 +126,7 @@ in_host() {
     nsenter --target "$pid" --mount --net --uts --pid -- "$@"
 }
 
-# spawn I NAME COMMAND…: starts a daemon on the host, as a child of the host's first process, and records its pid there.
+# spawn I NAME COMMAND…: starts a daemon as a child of the host's first process, and records its pid there.
 spawn() {
     local host=$1 name=$2 log
     shift 2
@@ -139,7 +141,7 @@ spawn() {
     ' spawn "$name" "$@" </dev/null >>"$log" 2>&1
 }
 
-# The pid, inside the host, of a daemon that spawn started, if it is alive.
+# Pid, inside the host, of a daemon that `spawn` started, if that is alive.
 spawned() {
     local init pid started
     init=$(host_init "$1") || return 1
@@ -148,7 +150,7 @@ spawned() {
     echo "$pid"
 }
 
-# stop_spawned I NAME SIGNAL: signals the daemon and waits until it is gone.
+# stop_spawned I NAME SIGNAL: signals the daemon and waits for its end.
 stop_spawned() {
     local pid tries
     pid=$(spawned "$1" "$2") || return 0
@@ -167,7 +169,7 @@ log_tail() {
     tail -n "${2:-15}" "$1" >&2 2>/dev/null || :
 }
 
-# wait_for I NAME WHAT COMMAND…: until COMMAND succeeds; fails at once when the daemon NAME has ended.
+# wait_for I NAME WHAT COMMAND…: waits until COMMAND succeeds; fails at once if the daemon NAME has ended.
 wait_for() {
     local host=$1 name=$2 what=$3 deadline=$((SECONDS + LAB_TIMEOUT))
     shift 3
@@ -196,7 +198,7 @@ engine_start() {
     if [[ -n $tree ]]; then
         command=(nsenter --target "$(cat "$(host_dir "$host")/run/lab/tree")" --mount -- /usr/sbin/dockerd)
     fi
-    # A killed engine leaves its pidfile, and refuses to start while any process has that number.
+    # A killed engine leaves its pidfile, and refuses to start while any process has that pid.
     rm -f "$(host_dir "$host")/run/docker.pid"
     spawn "$host" dockerd "${command[@]}" --data-root "$data/docker" --storage-driver "${LAB_STORAGE_DRIVER:-vfs}" \
         --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/$CGROUP_ROOT/$LAB/h$host"
@@ -207,7 +209,7 @@ engine_stop() { stop_spawned "$1" dockerd "${2:-TERM}"; }
 
 daemon_binary() { cat "$(state_dir)/daemon" 2>/dev/null; }
 
-# Connects, whatever answers: 7 is curl's "could not connect".
+# Checks for a connection, whatever the answer: 7 is curl's "could not connect".
 listens() {
     local code=0
     curl -s --max-time 1 --unix-socket "$1" http://daemon/ >/dev/null 2>&1 || code=$?
@@ -221,7 +223,7 @@ daemon_start() {
     spawned "$host" daemon >/dev/null && return
     run=$(host_dir "$host")/run
     read -ra args <<<"${LAB_DAEMON_ARGS:-}"
-    # The state folder is named, because the machine need not have /var/lib/swift-overlay to bind over.
+    # The state folder is given, as the machine may have no /var/lib/swift-overlay to bind over.
     spawn "$host" daemon "$binary" daemon --state-dir "$(daemon_state "$host")" \
         --plugin-socket /run/docker/plugins/swift-overlay.sock --control-socket /run/swift-overlay/control.sock \
         --advertise-addr "$(host_addr "$host")" --log-level "${LAB_LOG_LEVEL:-info}" "${args[@]}"
@@ -239,7 +241,7 @@ overlay() {
     in_host "$host" "$binary" "$@"
 }
 
-# Makes the first host's cluster and joins the others to it.
+# Runs `init` on the first host and `join` on the others.
 form_cluster() {
     local host token
     overlay 1 init >"$(state_dir)/init.out"
@@ -249,7 +251,7 @@ form_cluster() {
     done
 }
 
-# Kills host I's first process, and with it, by the kernel, every process of the host.
+# Kills the first process of host I, and with it, by the kernel, every process of the host.
 host_kill() {
     local pid tries
     pid=$(host_init "$1") || return 0
@@ -261,7 +263,7 @@ host_kill() {
     die "host $1 of lab '$LAB' (pid $pid) does not end"
 }
 
-# The name of this lab's network namespaces that are there.
+# Names of this lab's network namespaces that exist.
 lab_namespaces() {
     local name
     while read -r name; do
@@ -281,8 +283,9 @@ take_name() {
     export LAB
 }
 
-# The wire of host I: rules at the ingress of eth0, where they hold for ARP and every kind of packet, and where, unlike at the
-# sender, nobody is told that his packet is gone.
+# Rules of host I's link, at the ingress of eth0. There they hold for ARP and every other kind of packet, and the sender gets no
+# error,
+# unlike with rules at its own side.
 wire() {
     local host=$1
     shift

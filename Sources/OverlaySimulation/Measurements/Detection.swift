@@ -3,9 +3,9 @@ import OverlayMembership
 import OverlayModel
 import OverlayNode
 
-/// What membership does in time: T5 to T11.
+/// Measurements of membership: targets T5 to T11.
 enum Detection {
-    /// T5: a machine dies; how long until all others know.
+    /// T5: time until all others know that a machine died.
     static func crash(nodes: Int, seeds: Range<UInt64>) throws -> Samples {
         var samples = Samples()
         for seed in seeds {
@@ -30,7 +30,7 @@ enum Detection {
         return world
     }
 
-    /// T6: declarations, all of them false, under loss of datagrams.
+    /// T6: number of declarations under loss of datagrams. All of them are false.
     static func loss(nodes: Int, share: Double, length: Interval, seed: UInt64) throws -> Int {
         let world = try cluster(nodes, seed)
         var declarations = 0
@@ -40,7 +40,7 @@ enum Detection {
         return declarations
     }
 
-    /// T7: some nodes are stopped again and again; how often a healthy one is declared down by whomever.
+    /// T7: number of times that a healthy node is declared down while others are stopped again and again.
     static func stalls(nodes: Int, stalled: Int, length: Interval, seed: UInt64) throws -> Int {
         let world = try cluster(nodes, seed)
         let victims = Set((1...stalled).map { $0 * (nodes / stalled) - 1 })
@@ -58,7 +58,7 @@ enum Detection {
         return healthy
     }
 
-    /// T8: how long after the end of a partition all think all reachable, and all kernels are right.
+    /// T8: time from the end of a partition until all nodes think all reachable, and until all kernels are right.
     static func heal(nodes: Int, left: Int, after length: Interval, seed: UInt64) throws -> (members: Interval, tables: Interval) {
         let workload = try Workload(nodes: nodes, seed: seed)
         let world = workload.world
@@ -66,7 +66,7 @@ enum Detection {
         world.run(for: .seconds(1))
         world.split(left)
         world.run(for: Interval(nanoseconds: length.nanoseconds / 2))
-        // Both sides go on meanwhile, on addresses that they have.
+        // Both sides go on meanwhile, with addresses that they have.
         for host in world.nodes.indices { workload.attempt { try workload.attach(host, "net") } }
         world.run(for: Interval(nanoseconds: length.nanoseconds / 2))
         world.heal()
@@ -84,7 +84,8 @@ enum Detection {
         return (members, tables)
     }
 
-    /// T9: one node loses most of what is sent to it. When do the others agree about everybody, and do they ever doubt one another?
+    /// T9: one node loses most of what is sent to it. Measures the time until the others agree about everybody, and counts their
+    /// doubts about one another.
     static func deaf(nodes: Int, share: Double, length: Interval, seed: UInt64) throws -> (
         agreed: Double, longest: Interval, doubts: Int
     ) {
@@ -114,7 +115,8 @@ enum Detection {
         return (Double(agreed) / Double(max(total, 1)), longest, doubts)
     }
 
-    /// T10: all nodes join at once; how long until every one has the same members and none is away, and how many sizes the first node saw.
+    /// T10: all nodes join at once. Measures the time until each has the same members and none is away, and counts the sizes that
+    /// the first node saw.
     static func bootstrap(nodes: Int, seed: UInt64) throws -> (time: Interval, sizes: Int) {
         let world = try World(count: nodes, seed: seed)
         world.run(for: .milliseconds(2))
@@ -137,7 +139,9 @@ enum Detection {
         return (world.now - start, sizes.count)
     }
 
-    /// T11: bytes a second that a node sends when nothing happens, headers included, with this many endpoints in all.
+    /// T11: bytes per second that a node sends when nothing happens, headers included.
+    ///
+    /// - Parameter endpoints: Number of endpoints in the cluster.
     static func idle(nodes: Int, endpoints: Int, seed: UInt64) throws -> (mean: Double, worst: Double) {
         let workload = try Workload(nodes: nodes, seed: seed)
         let world = workload.world

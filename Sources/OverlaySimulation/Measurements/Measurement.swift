@@ -1,10 +1,10 @@
 import OverlayModel
 
-/// One line of the table of targets (control-plane notes §7.1).
+/// One line of the table of the control plane's targets.
 public struct Measurement: Sendable {
     public var name: String
     public var what: String
-    /// What others do today, as measured or published.
+    /// Value of comparable systems, as measured or published.
     public var anchor: String
     public var target: String
     public var result: String
@@ -39,7 +39,7 @@ struct Samples {
 }
 
 extension Interval {
-    /// In the unit that fits, three digits.
+    /// Text in the unit that fits, with three digits.
     var text: String {
         let (value, unit) = abs(nanoseconds) >= 1_000_000_000 ? (Double(nanoseconds) / 1e9, "s") : (Double(nanoseconds) / 1e6, "ms")
         let rounded = (value * 100).rounded() / 100

@@ -1,8 +1,8 @@
 import OverlayModel
 
-/// The targets of the control plane that can be measured in virtual time, beside what others do.
+/// Targets of the control plane that can be measured in virtual time, beside the values of comparable systems.
 public enum Table {
-    /// Each gives its lines; they are independent, and may run at the same time.
+    /// Measurements, each of which returns its lines. They are independent and may run at the same time.
     public static let measurements: [(name: String, body: @Sendable (_ effort: Double) throws -> [Measurement])] = [
         ("T1", { effort in try [10, 25, 100].map { try visible("T1", nodes: $0, loss: 0, effort) } }),
         ("T2", { effort in try [0.05, 0.2].map { try visible("T2", nodes: 25, loss: $0, effort) } }),

@@ -2,11 +2,11 @@ import OverlayDatapath
 import OverlayDriver
 import OverlayModel
 
-/// How long after an engine's CreateEndpoint every other kernel has the endpoint's row: T1, T2 and T3.
+/// Time from an engine's CreateEndpoint until every other kernel has the endpoint's row: targets T1, T2 and T3.
 struct Visibility {
     let workload: Workload
     private let network = "measured"
-    /// Hosts whose row is waited for.
+    /// Hosts on which the row is waited for.
     private let observers: Set<Int>
 
     init(nodes: Int, seed: UInt64, without excluded: Set<Int> = []) throws {
@@ -18,8 +18,8 @@ struct Visibility {
     }
 
     /// - Parameters:
-    ///   - pause: Between two endpoints.
-    ///   - hosts: Where endpoints come up.
+    ///   - pause: Time between two endpoints.
+    ///   - hosts: Hosts on which endpoints are created.
     mutating func measure(_ count: Int, on hosts: [Int], pause: Interval = .milliseconds(40)) throws -> Samples {
         let world = workload.world
         var samples = Samples()
@@ -43,7 +43,7 @@ struct Visibility {
             }
             world.onApply = nil
             samples.add(end - watch.start)
-            // Not in step with anything periodic.
+            // A random pause keeps out of step with anything periodic.
             world.run(for: Interval(nanoseconds: pause.nanoseconds + Int64(workload.random.below(Int(pause.nanoseconds)))))
             world.detach(host, attached)
         }
@@ -58,7 +58,7 @@ struct Visibility {
         init(missing: Set<Int>) { self.missing = missing }
     }
 
-    /// Others write eight times in 20 ms, and the last node leaves and joins the network all the time.
+    /// Starts churn: other hosts write eight times in 20 ms, and the last node leaves and joins the network all the time.
     @discardableResult
     func churn() -> Churn {
         let world = workload.world
@@ -69,7 +69,7 @@ struct Visibility {
     }
 }
 
-/// Endpoints that come and go without anybody waiting for them.
+/// Endpoints that come and go while nobody waits for them.
 final class Churn {
     private let workload: Workload
     private let hosts: [Int]
@@ -79,7 +79,7 @@ final class Churn {
     private var steps = 0
     private var serial = 0
     private var isStopped = false
-    /// The last node's engine is at it.
+    /// True while the last node's engine is between two calls.
     private var isFlapping = false
     private let subnet: IPPrefix?
 
@@ -104,7 +104,7 @@ final class Churn {
 
     private func write(_ host: Int, _ index: Int) {
         let world = workload.world
-        // As many go as come, so that pools are not used up.
+        // As many endpoints go as come, so that pools are not used up.
         if index.isMultiple(of: 2), live.count > 60 {
             let (host, attached) = live.removeFirst()
             _ = world.begin(host, .leave(network: attached.network, endpoint: attached.endpoint))
@@ -114,14 +114,14 @@ final class Churn {
         }
         guard let created = workload.networks[host][network] else { return }
         serial += 1
-        // Nobody keeps a list of what is there when it stops.
+        // An endpoint whose call is under way when the churn stops may exist or not.
         workload.uncertain.insert(World.endpointID("junk \(serial)"))
         world.beginAttach(host, "junk \(serial)", to: created) { [self] attached in
             if let attached { live.append((host, attached)) }
         }
     }
 
-    /// The last node's engine has the network removed with its endpoint, and created again with one, all the time.
+    /// Removes and creates the network and one endpoint on the last node, again and again.
     private func flap() {
         guard !isFlapping else { return }
         isFlapping = true

@@ -3,13 +3,13 @@ import OverlayNode
 import OverlayMembership
 import OverlayModel
 
-/// States that are put back to what they once were, and what of it the others tell (rule R4).
+/// Rolled-back states, and what peers report about them (Rule R4, see Rules).
 ///
-/// Nothing shows that a state is of old where nobody heard the newer one; so whoever reaches a node when its state is rolled back has
-/// heard it, one of them is there when it starts again, and is heard before the node has waited long enough. The writer has nobody who
-/// knows its state better, and is left alone.
+/// A rollback can only be detected if somebody heard the newer state. So every node that is reachable at the rollback has heard it,
+/// one of them runs when the node starts again, and its report arrives before the node has waited long enough. The writer's state
+/// is nobody else's to know, so it is never rolled back.
 extension Ownership {
-    /// A backup of a node's state, and what else is in a snapshot of its machine.
+    /// Backup of a node's state, with the rest of a snapshot of its machine.
     struct Copy {
         var rows: StoredRows
         var kernel: VirtualKernel
@@ -19,7 +19,7 @@ extension Ownership {
 
     static let keptCopies = 4
 
-    /// What the others hear of a node that runs.
+    /// Mark that the others hear of a running node.
     func mark(of node: Int) -> StateMark {
         let host = world.nodes[node]
         var core = host.core
@@ -27,7 +27,7 @@ extension Ownership {
         return StateMark(life: life, run: host.boot, writes: core.report(for: host.core.identity.id).writes)
     }
 
-    /// What they would hear of it first, were it started now.
+    /// Mark that the others would hear first if the node were started now.
     private func markOfStart(_ node: Int) -> StateMark {
         let host = world.nodes[node]
         func number<Value: Wire>(_ name: String, _ none: Value) -> Value {
@@ -43,7 +43,7 @@ extension Ownership {
         let mark = mark(of: node)
         for peer in world.nodes.indices where reach(peer, node) { heard[peer][node].take(mark) }
         world.crash(node, keeping: kept)
-        // That a witness dies as long as it is needed is not played.
+        // Loss of a witness before it could report is not simulated.
         for peer in world.nodes.indices {
             let present = world.nodes[peer].isUp ? self.mark(of: peer) : markOfStart(peer)
             if !heard[node][peer].exceeds(present) { heard[node][peer] = .none }
@@ -60,7 +60,7 @@ extension Ownership {
         if copies[node].count > Self.keptCopies { copies[node].removeFirst() }
     }
 
-    /// - Parameter hostToo: Whether all of the machine goes back, its containers with it.
+    /// - Parameter hostToo: True if the whole machine is rolled back, with its containers.
     func rollBack(_ node: Int, _ choice: Int, hostToo: Bool) {
         guard node != 0, world.nodes[node].isUp, !copies[node].isEmpty,
             world.nodes.indices.contains(where: { reach($0, node) })
@@ -80,34 +80,34 @@ extension Ownership {
                 container = same
             } else {
                 container.isBack = true
-                // Of whatever life it was: it is this one's that the node will know itself in.
+                // Whatever epoch the container was made in, its node will think itself in the current one.
                 container.epoch = world.nodes[0].core.catalogue.members[World.id(node)]?.epoch ?? container.epoch
             }
             containers.append(container)
         }
     }
 
-    /// - Parameter word: A node whose state is of old is told so after this.
-    func restart(_ node: Int, _ word: Interval) throws {
+    /// - Parameter witnessDelay: Time after the start at which the node is told that its state is old.
+    func restart(_ node: Int, _ witnessDelay: Interval) throws {
         let isOld = try isOld(node)
         guard try !isOld || hasWitness(node) else {
-            waiting[node] = word
+            waiting[node] = witnessDelay
             return
         }
         waiting[node] = nil
         try world.restart(node)
         guard isOld else { return }
-        world.run(for: word)
+        world.run(for: witnessDelay)
         tell(node)
     }
 
-    /// Does it start with a state of old, as a member that others know better? One that was removed is rule R5's to deal with.
+    /// True if the node starts with an old state as a member of which others know a newer one. Rule R5 covers removed nodes.
     private func isOld(_ node: Int) throws -> Bool {
         try lost[node].exceeds(markOfStart(node)) && world.nodes[0].core.catalogue.members[World.id(node)] != nil
             && !membersAtStart(node).isEmpty
     }
 
-    /// Will somebody be there to tell it?
+    /// True if a witness will be there to report to the node.
     private func hasWitness(_ node: Int) throws -> Bool {
         let members = try membersAtStart(node)
         let mark = markOfStart(node)
@@ -122,7 +122,7 @@ extension Ownership {
         return catalogue.cluster == nil ? [] : Set(catalogue.members.keys)
     }
 
-    /// A node hears of its peers what they heard of it; who knows more is heard first, as it would not be in time otherwise.
+    /// Gives a node the echoed marks of its peers. A peer that knows a newer mark is heard first, or it might be too late.
     func tell(_ node: Int) {
         let own = mark(of: node)
         let echoes = world.nodes.indices.filter { reach(node, $0) && heard[$0][node] != .none }
@@ -134,8 +134,8 @@ extension Ownership {
 
     // MARK: What must hold
 
-    /// A node that was given a new epoch without having been removed goes on, with all of its containers: those that it does not know of
-    /// any more too.
+    /// Moves containers to the new epoch of a node that got one without having been removed. It keeps all its containers, including
+    /// those that it no longer knows.
     func followRollbacks() {
         let newest = world.nodes[0].core.catalogue
         for index in containers.indices where containers[index].isAdmitted {
@@ -147,7 +147,7 @@ extension Ownership {
         }
     }
 
-    /// Has its node, which knows by now that its state was of old, let it keep its address?
+    /// True if the node, which knows by now that its state was old, lets the container keep its address.
     func isKept(_ container: Container) -> Bool {
         let engine = world.nodes[container.node].core
         return !engine.isStateOld && engine.localRecords.contains { $0.endpoint == container.endpoint }
@@ -155,6 +155,6 @@ extension Ownership {
 }
 
 extension StateMark {
-    /// Which process it is of, in which life.
+    /// Mark of the process alone, without its writes.
     var process: StateMark { StateMark(life: life, run: run, writes: 0) }
 }

@@ -5,10 +5,11 @@ import OverlayMembership
 import OverlayModel
 import OverlayNode
 
-/// Whose is an address? The shipped cores with one small subnet, driven by random calls and faults, one at a time, with the invariants
-/// looked at after each: the randomised model of the design, over the code itself.
+/// Randomised test of who owns an address: the shipped cores with one small subnet, driven by random calls and faults, one at a
+/// time. The invariants are checked after each step.
 ///
-/// Membership is not played: it would cost most of the time, and whom a node thinks away is one more thing that may be wrong at any time.
+/// Membership is left out, as it would cost most of the time. Which peers a node thinks away is one more thing that may be wrong at
+/// any time.
 final class Ownership {
     struct Container {
         var id: Int
@@ -16,15 +17,16 @@ final class Ownership {
         var network: World.Created
         var endpoint: EndpointID
         var mac: MACAddress
-        /// As the engine was told.
+        /// Address with the subnet's length, as the engine was told.
         var prefix: IPPrefix?
-        /// The identity life of the node that it was made in.
+        /// Epoch of its node in which it was made.
         var epoch: UInt32 = 0
-        /// From CreateEndpoint's answer to Leave or DeleteEndpoint.
+        /// True from CreateEndpoint's answer to Leave or DeleteEndpoint.
         var isAdmitted = false
-        /// A call is under way.
+        /// True while a call is under way.
         var isBusy = true
-        /// It had ended, and is there again with the machine's snapshot. Until its node knows that its state is of old nobody can tell.
+        /// True if it had ended and came back with the machine's snapshot. Until its node knows that its state is old, nobody can
+        /// tell.
         var isBack = false
     }
 
@@ -39,10 +41,10 @@ final class Ownership {
         var boot: UInt32
     }
 
-    /// A node looks at its kernel after 200 ms, and what an earlier process left there goes then.
+    /// Time after which a node has compared its kernel (200 ms after the start) and removed what an earlier process left there.
     static let repairTime = Interval.milliseconds(250)
 
-    /// The one that containers are on, and what else may be opened, which is not all to be had together.
+    /// Network that containers are on, followed by others that may be opened. Not all of them can exist together.
     static let networks: [(name: String, subnet: IPPrefix?)] = [
         ("net", IPPrefix("10.9.0.0/27")), ("other", nil), ("net", nil), ("third", IPPrefix("10.9.0.16/28")),
     ]
@@ -50,29 +52,29 @@ final class Ownership {
     let world: World
     private let token: String
     var containers: [Container] = []
-    /// What each node's engine has.
+    /// Networks of each node's engine.
     var networks: [[Int: World.Created]]
-    /// The life of each peer's process that a node was last told of.
+    /// Process of each peer that a node was last told of, by observer and subject.
     private var lives: [[StateMark]]
     /// Backups of each node.
     var copies: [[Copy]]
-    /// By observer and subject: the newest state that the one heard the other to be in.
+    /// Newest state that each observer heard each subject to be in.
     var heard: [[StateMark]]
-    /// How far each node was when its state was rolled back.
+    /// Mark of each node when its state was rolled back.
     var lost: [StateMark]
-    /// Nodes that are to start when somebody is there to tell them that their state is of old, and after how long they are told.
+    /// Nodes that start when a witness is there, with the time after which they are told that their state is old.
     var waiting: [Int: Interval] = [:]
     private var indices: [UInt64] = []
-    /// By which index of the catalogue an identity was no more.
+    /// Catalogue index at which an identity ceased to exist.
     var ends: [Identity: UInt64] = [:]
-    /// Since when a process has known that.
+    /// Time at which a process learned that.
     private var known: [Knowledge: Instant] = [:]
-    /// Addresses that were given to containers.
+    /// Number of addresses given to containers.
     private(set) var given = 0
     let tells: Bool
 
     init(nodes: Int, seed: UInt64, rules: SafetyRules, tells: Bool = false) throws {
-        // Nothing of membership comes due by itself.
+        // Periods so long that nothing of membership comes due by itself.
         var parameters = MembershipParameters()
         parameters.period = .seconds(1_000_000_000)
         parameters.gossipTick = .seconds(1_000_000_000)
@@ -96,7 +98,7 @@ final class Ownership {
         if tells { world.log("\(step)") }
         try perform(step.act)
         world.run(for: step.pause)
-        for (node, word) in waiting.sorted(by: { $0.key < $1.key }) { try restart(node, word) }
+        for (node, witnessDelay) in waiting.sorted(by: { $0.key < $1.key }) { try restart(node, witnessDelay) }
         forgetLost()
         check()
     }
@@ -109,7 +111,7 @@ final class Ownership {
         case .open(let node, let network): open(node, network)
         case .close(let node, let network): close(node, network)
         case .crash(let node, let kept): if nodes[node].isUp { crash(node, kept) }
-        case .restart(let node, let word): if !nodes[node].isUp { try restart(node, word) }
+        case .restart(let node, let witnessDelay): if !nodes[node].isUp { try restart(node, witnessDelay) }
         case .copy(let node): copy(node)
         case .rollBack(let node, let choice, let hostToo): rollBack(node, choice, hostToo: hostToo)
         case .split(let mask):
@@ -117,13 +119,13 @@ final class Ownership {
             world.network.split(sides[0] ?? [], sides[1] ?? [])
         case .cut(let from, let to): if nodes.indices.contains(to) { world.network.cuts.insert(.init(from, to)) }
         case .heal: world.network.heal()
-        case .hold(let from, let to): world.lateLinks.insert(.init(from, to))
-        case .holdNothing: world.lateLinks = []
+        case .hold(let from, let to): world.late.links.insert(.init(from, to))
+        case .holdNothing: world.late.links = []
         case .deliver(let choice): deliver(choice)
         case .notice(let node): notice(node)
         case .rest:
             world.network.heal()
-            world.lateLinks = []
+            world.late.links = []
             for node in nodes.indices {
                 world.nodes[node].failsStores = false
                 notice(node)
@@ -139,13 +141,12 @@ final class Ownership {
     private func control(_ node: Int, _ request: ControlRequest) { _ = world.beginControl(node, request) }
 
     private func deliver(_ choice: Int) {
-        guard !world.lateMessages.isEmpty else { return }
-        let (link, bytes, path) = world.lateMessages.remove(at: choice % world.lateMessages.count)
+        guard let (link, bytes, path) = world.late.remove(choice) else { return }
         guard world.nodes[link.to].isUp, world.nodes[link.to].peers.contains(World.id(link.from)) else { return }
         world.handle(link.to, .message(from: World.id(link.from), bytes, path))
     }
 
-    /// Do two nodes hear each other?
+    /// True if two nodes hear each other.
     func reach(_ node: Int, _ peer: Int) -> Bool {
         let nodes = world.nodes
         return nodes[node].isUp && nodes[peer].isUp && nodes[node].peers.contains(World.id(peer))
@@ -153,7 +154,7 @@ final class Ownership {
             && world.network.cuts.isDisjoint(with: [.init(node, peer), .init(peer, node)])
     }
 
-    /// What membership would tell a node when it has had time to see how things are.
+    /// Tells a node what membership would tell it after having had time to notice.
     private func notice(_ node: Int) {
         guard world.nodes[node].isUp else { return }
         tell(node)
@@ -190,7 +191,7 @@ final class Ownership {
     }
 
     private func close(_ node: Int, _ network: Int) {
-        // Engines refuse while there are containers.
+        // Engines refuse to remove a network with containers.
         guard world.nodes[node].isUp, let created = networks[node][network],
             !containers.contains(where: { $0.node == node && $0.network.network == created.network })
         else { return }
@@ -265,13 +266,13 @@ final class Ownership {
         call(container.node, calls == 0 ? [release] : Array(all.prefix(calls)))
     }
 
-    /// One after the other.
+    /// Makes the calls one after the other.
     private func call(_ node: Int, _ requests: [DriverRequest]) {
         guard let first = requests.first else { return }
         world.begin(node, first) { [unowned self] _ in call(node, Array(requests.dropFirst())) }
     }
 
-    /// A node that forgot the cluster has taken its containers' links down.
+    /// Drops the containers of a node that left the cluster and so has taken their links down.
     private func forgetLost() {
         for node in world.nodes.indices where world.nodes[node].isUp && world.nodes[node].core.catalogue.cluster == nil {
             networks[node] = [:]
@@ -304,7 +305,8 @@ final class Ownership {
         }
     }
 
-    /// Is it an endpoint of a member? One of a node that was removed is of no account where the removal is known, and shall be gone there.
+    /// True if the container is an endpoint of a member. Where a removal is known, endpoints of the removed node do not count and
+    /// must be gone.
     private func counts(_ container: Container) -> Bool {
         let id = World.id(container.node)
         if container.isBack, !isKept(container) { return false }

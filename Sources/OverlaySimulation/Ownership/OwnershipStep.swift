@@ -1,40 +1,40 @@
 import OverlayModel
 
-/// One thing that happens in a play of ownership: a call of an engine or a fault, then a pause. A value, so that a play can be had again
-/// with fewer of them.
+/// One step of an ownership run: a call of an engine or a fault, then a pause. It is a value, so that a run can be repeated with
+/// fewer steps.
 struct OwnershipStep: Hashable, Sendable {
     enum Act: Hashable, Sendable {
-        /// An engine asks for an address, of its choice or by its place in the subnet, and goes on with as many of CreateEndpoint and
-        /// Join as it lives for.
+        /// An engine asks for an address, any or by its place in the subnet, and goes on with CreateEndpoint and Join, up to this
+        /// number of calls.
         case attach(Int, container: Int, address: Int?, calls: Int)
-        /// Leave, DeleteEndpoint and ReleaseAddress, or the first of them; of 0 calls, ReleaseAddress alone.
+        /// Leave, DeleteEndpoint and ReleaseAddress, or the first of them. With 0 calls, ReleaseAddress alone.
         case detach(container: Int, calls: Int)
         case open(Int, network: Int)
         case close(Int, network: Int)
-        /// The daemon dies; containers and kernel live on. Of what was being written as much is on the disk.
+        /// The daemon dies; containers and kernel stay. This number of the writes under way is on the disk.
         case crash(Int, kept: Int)
-        /// One whose state is of old is told so after a while.
-        case restart(Int, word: Interval)
-        /// Its state is backed up.
+        /// The daemon starts. If its state is old, it is told so after a while.
+        case restart(Int, witnessDelay: Interval)
+        /// The node's state is backed up.
         case copy(Int)
-        /// It dies, and its state is put back to a copy, 0 being the last. What its engine runs is as it is, or goes back as well.
+        /// The daemon dies and its state is rolled back to a copy, 0 being the newest, with or without the rest of the host.
         case rollBack(Int, copy: Int, hostToo: Bool)
-        /// By the bits of a mask.
+        /// The network is split by the bits of a mask.
         case split(UInt8)
         case cut(from: Int, to: Int)
         case heal
-        /// What is sent from now on is kept, to arrive late.
+        /// Messages that are sent from now on are held back, to arrive late.
         case hold(from: Int, to: Int)
         case holdNothing
-        /// One message of those that are kept, by chance.
+        /// One of the messages that are held back arrives.
         case deliver(Int)
-        /// Membership tells a node of the others.
+        /// Membership tells a node about the others.
         case notice(Int)
         /// All faults of the network end, all nodes know of one another, and nobody calls for a while.
         case rest
-        /// From now on a write takes as long.
+        /// A write takes this time from now on.
         case disk(Int, Interval)
-        /// From now on the disk refuses writes, or takes them again.
+        /// The disk refuses writes from now on, or accepts them again.
         case refusal(Int, Bool)
         case remove(Int, by: Int, now: Bool)
         case leave(Int)
@@ -49,27 +49,27 @@ extension OwnershipStep: CustomStringConvertible {
     var description: String { "\(act), \(pause.nanoseconds / 1000) µs" }
 }
 
-/// All that a play of ownership is: how many nodes, and what happens to them.
+/// A complete ownership run: the number of nodes and the steps.
 struct OwnershipPlan: Sendable {
     var seed: UInt64
     var nodes: Int
     var steps: [OwnershipStep]
 
-    /// - Parameter kept: Of the steps these alone; nil for all.
+    /// - Parameter kept: Indices of the steps to keep; nil for all.
     init(seed: UInt64, count: Int, keeping kept: [Int]? = nil) {
-        var author = OwnershipAuthor(seed: seed)
-        let all = (0..<count).map { _ in author.step() }
+        var generator = OwnershipStepGenerator(seed: seed)
+        let all = (0..<count).map { _ in generator.step() }
         self.seed = seed
-        nodes = author.nodes
+        nodes = generator.nodes
         steps = kept?.filter(all.indices.contains).map { all[$0] } ?? all
     }
 }
 
-/// Makes up what happens. It knows what it made up before, not what came of it.
-private struct OwnershipAuthor {
+/// Generator of the steps. It knows what it made before, not what became of it.
+private struct OwnershipStepGenerator {
     private enum Kind: CaseIterable {
         case attach, attachByName, detach, breakOff, open, close, crash, restart, split, cut, heal, hold, holdNothing, deliver
-        case notice, disk, refusal, remove, leave, join, idle, interruption, rebirth, copy, rollBack, restoration
+        case notice, disk, refusal, remove, leave, join, idle, interruption, rejoining, copy, rollBack, restoration
 
         var weight: Double {
             switch self {
@@ -82,7 +82,7 @@ private struct OwnershipAuthor {
             case .refusal: 1
             case .breakOff, .crash, .split: 2
             case .cut, .holdNothing, .leave, .close, .copy: 1
-            case .remove, .interruption, .rebirth, .rollBack, .restoration: 0.5
+            case .remove, .interruption, .rejoining, .rollBack, .restoration: 0.5
             case .idle: 0.25
             }
         }
@@ -94,17 +94,17 @@ private struct OwnershipAuthor {
     private var isUp: [Bool]
     private var containers: [Int] = []
     private var nextContainer = 0
-    /// What most things happen to for a while: what goes wrong takes several of them at one node, or with one address.
+    /// Node that most steps concern for a while. Most faults take several steps at one node, or with one address.
     private var favourite = 0
     private var address = 2
-    /// What is to follow, where chance alone would hardly ever do as many things in a row.
+    /// Steps to come next, for sequences that chance alone would hardly ever produce.
     private var script: [OwnershipStep] = []
 
     init(seed: UInt64) {
         random = SeededGenerator(seed: seed ^ 0x0B)
         nodes = 2 + random.below(4)
         isUp = Array(repeating: true, count: nodes)
-        // Each play has much of some things, and none of others: so all of them meet.
+        // Each run has much of some kinds and nothing of others, so that all combinations occur.
         var sum = 0.0
         var weights: [(kind: Kind, upTo: Double)] = []
         for kind in Kind.allCases {
@@ -115,7 +115,7 @@ private struct OwnershipAuthor {
     }
 
     mutating func step() -> OwnershipStep {
-        // What else happens goes on in between.
+        // Other steps come in between.
         if !script.isEmpty, random.chance(0.9) { return script.removeFirst() }
         while true {
             let kind = kind()
@@ -146,19 +146,19 @@ private struct OwnershipAuthor {
         nextContainer += 1
     }
 
-    /// A node dies while it gives addresses up that others ask for.
+    /// A node dies while it hands over addresses that others asked for.
     private mutating func interrupt(_ node: Int, _ other: Int) {
         add(.disk(node, .milliseconds(20)), 0)
         for _ in 0..<3 { addAttach(other, 2 + random.below(16), 20) }
         add(.heal, 2000)
         add(.crash(node, kept: 0), 0)
-        add(.restart(node, word: .microseconds(0)), 150)
+        add(.restart(node, witnessDelay: .microseconds(0)), 150)
         add(.disk(node, .microseconds(100)), 0)
         for _ in 0..<4 { addAttach(node, nil, 150) }
     }
 
-    /// A node leaves while what it gives up is on its way, and joins again.
-    private mutating func bearAgain(_ node: Int, _ other: Int) {
+    /// A node leaves while its handover is on its way, and joins again.
+    private mutating func rejoin(_ node: Int, _ other: Int) {
         add(.hold(from: node, to: 0), 0)
         for _ in 0..<3 { addAttach(other, 2 + random.below(16), 20) }
         add(.heal, 2000)
@@ -173,8 +173,8 @@ private struct OwnershipAuthor {
         for _ in 0..<3 { addAttach(other, 2 + random.below(16), 1000) }
     }
 
-    /// A backup of a node is put in place of what has come since: containers that have started, and one that has ended, whose address
-    /// another node has by then.
+    /// A backup replaces a newer state. Since then containers have started, and one has ended, whose address another node has by
+    /// now.
     private mutating func restore(_ node: Int, _ other: Int) {
         let ended = nextContainer
         addAttach(node, address, 2000)
@@ -188,7 +188,7 @@ private struct OwnershipAuthor {
         }
         add(.heal, 2000)
         add(rollBack(node, copy: 0), 0)
-        add(.restart(node, word: word()), 150)
+        add(.restart(node, witnessDelay: witnessDelay()), 150)
         for _ in 0..<count { addAttach(node, nil, 500) }
         add(.notice(node), 2000)
         for _ in 0..<count { addAttach(random.chance(0.5) ? node : other, random.chance(0.5) ? nil : address, 500) }
@@ -198,8 +198,8 @@ private struct OwnershipAuthor {
         .rollBack(node, copy: copy, hostToo: random.chance(0.3))
     }
 
-    /// Within the time that a node waits for it.
-    private mutating func word() -> Interval { .microseconds([0, 150, 150, 1000, 20_000, 900_000][random.below(6)]) }
+    /// Time within which a node waits for a witness.
+    private mutating func witnessDelay() -> Interval { .microseconds([0, 150, 150, 1000, 20_000, 900_000][random.below(6)]) }
 
     private mutating func act(_ kind: Kind) -> OwnershipStep.Act? {
         if random.chance(0.04) { favourite = random.below(nodes) }
@@ -226,19 +226,19 @@ private struct OwnershipAuthor {
         case .restart:
             guard let down = random.pick(isUp.indices.filter { !isUp[$0] }) else { return nil }
             isUp[down] = true
-            return .restart(down, word: word())
+            return .restart(down, witnessDelay: witnessDelay())
         case .split: return .split(UInt8(truncatingIfNeeded: random.below(1 << nodes)))
         case .cut: return .cut(from: node, to: other)
         case .heal: return .heal
         case .hold:
-            // What is said to the writer is what may be decided late.
+            // Messages to the writer are those that may be decided upon late.
             return node != 0 && random.chance(0.6) ? .hold(from: node, to: 0) : .hold(from: node, to: other)
         case .holdNothing: return .holdNothing
         case .deliver: return .deliver(random.below(256))
         case .notice: return .notice(node)
         case .disk: return .disk(node, .microseconds([20, 100, 1000, 20_000, 500_000][random.below(5)]))
         case .refusal:
-            // More often well than not.
+            // The disk works most of the time.
             return .refusal(node, random.chance(0.3))
         case .remove:
             let by = random.pick(isUp.indices.filter { $0 != node }) ?? 0
@@ -250,9 +250,9 @@ private struct OwnershipAuthor {
             guard isUp[node] else { return nil }
             interrupt(node, other)
             return .heal
-        case .rebirth:
+        case .rejoining:
             guard node != 0 else { return nil }
-            bearAgain(node, other)
+            rejoin(node, other)
             return .heal
         case .copy: return node == 0 ? nil : .copy(node)
         case .rollBack:

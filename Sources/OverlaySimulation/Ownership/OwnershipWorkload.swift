@@ -1,8 +1,8 @@
 import OverlayModel
 
-/// Plays of ownership by seed.
+/// Ownership runs by seed.
 public struct OwnershipWorkload: Sendable {
-    /// A rule that can be left out (control-plane notes §3.6).
+    /// Safety rule that can be left out, to show what it is for (see Rules).
     public enum Rule: String, CaseIterable, Sendable {
         case durableAnswers = "R1"
         case durableHandovers = "R2"
@@ -13,12 +13,12 @@ public struct OwnershipWorkload: Sendable {
 
         public var summary: String {
             switch self {
-            case .durableAnswers: "what is answered is on the disk"
-            case .durableHandovers: "given up here, durably, before it is proposed"
-            case .epochs: "proposals of an earlier life count for nothing"
-            case .rollbackDetection: "no address is handed out of a state of old"
+            case .durableAnswers: "an answer is on the disk before it is sent"
+            case .durableHandovers: "a handover is durable before it is proposed"
+            case .epochs: "proposals of an earlier epoch are void"
+            case .rollbackDetection: "an old state hands out no address"
             case .fencing: "a removed node forgets, and is forgotten"
-            case .appliedBlocks: "given out of what the catalogue says, applied"
+            case .appliedBlocks: "addresses come from applied blocks only"
             }
         }
 
@@ -36,11 +36,11 @@ public struct OwnershipWorkload: Sendable {
 
     public struct Outcome: Sendable {
         public var seed: UInt64
-        /// The first that were broken; the play ends there.
+        /// First broken invariants. The run ends with them.
         public var violations: [String]
-        /// Steps that were made.
+        /// Number of steps that were made.
         public var steps: Int
-        /// Addresses that containers were given.
+        /// Number of addresses that containers were given.
         public var addresses: Int
         public var trace: [String]
     }
@@ -54,8 +54,8 @@ public struct OwnershipWorkload: Sendable {
     }
 
     /// - Parameters:
-    ///   - kept: Of the seed's steps these alone; nil for all.
-    ///   - tells: Whether to note every step and answer.
+    ///   - kept: Indices of the steps to keep; nil for all.
+    ///   - tells: True to log every step and answer.
     public func run(seed: UInt64, keeping kept: [Int]? = nil, tells: Bool = false) -> Outcome {
         run(OwnershipPlan(seed: seed, count: steps, keeping: kept), tells: tells)
     }
@@ -73,16 +73,16 @@ public struct OwnershipWorkload: Sendable {
             outcome.addresses = ownership.given
             outcome.trace = tells ? ownership.world.logs : []
         } catch {
-            outcome.violations.append("the play failed: \(error)")
+            outcome.violations.append("the run failed: \(error)")
         }
         return outcome
     }
 
     // MARK: Shrinking
 
-    /// The fewest steps of a seed that still break the same invariant, as far as leaving steps out finds them.
+    /// Smallest set of steps of a seed that still breaks the same invariant, as far as leaving steps out finds it.
     ///
-    /// - Parameter runs: The most that it may cost.
+    /// - Parameter runs: Largest number of runs to try.
     public func shrink(seed: UInt64, runs: Int = 3000) -> [Int] {
         let plan = OwnershipPlan(seed: seed, count: steps)
         let first = run(plan)
@@ -94,7 +94,7 @@ public struct OwnershipWorkload: Sendable {
             part.steps = kept.map { plan.steps[$0] }
             return run(part).violations.first?.first == letter
         }
-        // Nothing after it matters.
+        // Steps after the violation do not matter.
         var kept = Array(0..<first.steps)
         var size = max(kept.count / 2, 1)
         while left > 0 {

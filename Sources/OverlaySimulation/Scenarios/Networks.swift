@@ -2,14 +2,15 @@ import OverlayDriver
 import OverlayNode
 import OverlayModel
 
-/// Engines with an API: networks are made, used and removed anywhere, while daemons, engines and links fail. In the end every engine has what
-/// the cluster has, but for what a user of that engine removed there, and nothing goes on by itself.
-final class NetworkStory {
+/// Engines with an API create, use and remove networks anywhere, while daemons, engines and links fail.
+///
+/// In the end every engine has the cluster's networks, except those that its own user removed, and nothing is created any more.
+final class NetworkScenario {
     private let workload: Workload
     private var world: World { workload.world }
     private var random: SeededGenerator
     private let names: [String]
-    /// Names that users removed on a host, and did not make there again.
+    /// Names of networks that users removed on a host and did not create there again.
     private var declined: [Int: Set<String>] = [:]
     private var serial = 0
 
@@ -17,15 +18,15 @@ final class NetworkStory {
         random = SeededGenerator(seed: seed ^ 0x2E75)
         workload = try Workload(nodes: 2 + random.below(4), seed: seed)
         names = (0...random.below(3)).map { "net\($0)" }
-        workload.world.engineWork = .milliseconds(Int64(random.below(100)))
+        workload.world.docker.workTime = .milliseconds(Int64(random.below(100)))
         for host in workload.world.nodes.indices { workload.world.startEngine(host) }
     }
 
     static func run(seed: UInt64) throws -> Workload {
-        let story = try NetworkStory(seed: seed)
-        for _ in 0..<30 { story.act() }
-        story.settle()
-        return story.workload
+        let scenario = try NetworkScenario(seed: seed)
+        for _ in 0..<30 { scenario.act() }
+        scenario.settle()
+        return scenario.workload
     }
 
     // MARK: Acts
@@ -42,7 +43,9 @@ final class NetworkStory {
     }
 
     private func pick() -> (host: Int, name: String)? {
-        guard let host = random.pick(workload.upHosts.filter { world.engines[$0]?.isUp == true }), let name = random.pick(names) else {
+        guard let host = random.pick(workload.upHosts.filter { world.docker.engines[$0]?.isUp == true }),
+            let name = random.pick(names)
+        else {
             return nil
         }
         return (host, name)
@@ -66,7 +69,7 @@ final class NetworkStory {
     private func remove() {
         guard let (host, name) = pick(), let id = world.dockerNetworks(host).first(where: { $0.name == name })?.id else { return }
         world.log("host\(host + 1): docker network rm \(name)")
-        // Whatever the answer: it may be lost.
+        // The answer may be lost, so it does not matter.
         declined[host, default: []].insert(name)
         world.dockerRemove(host, id)
         world.run(for: .milliseconds(Int64(random.below(60))))
@@ -79,7 +82,7 @@ final class NetworkStory {
         world.log("host\(host + 1): docker run --network \(name) --name \(container)")
         do {
             let attached = try world.dockerRun(host, container, on: id)
-            // There may be two of a name, where one is on its way out.
+            // There may be two networks of one name while one of them is being removed.
             workload.endpoints.append((host, "\(name) of \(attached.pool)", attached))
         } catch {
             workload.uncertain.insert(World.endpointID(container))
@@ -88,7 +91,9 @@ final class NetworkStory {
 
     private func stop() {
         let up = workload.upHosts
-        guard let index = random.pick(workload.endpoints.indices.filter { up.contains(workload.endpoints[$0].host) }) else { return }
+        guard let index = random.pick(workload.endpoints.indices.filter { up.contains(workload.endpoints[$0].host) }) else {
+            return
+        }
         let (host, _, attached) = workload.endpoints.remove(at: index)
         world.log("host\(host + 1): docker stop")
         world.dockerStop(host, attached)
@@ -101,10 +106,10 @@ final class NetworkStory {
         case 0: world.stall(host, for: time)
         case 1, 2: workload.crashDaemon(host, for: time)
         case 3, 4:
-            guard world.engines[host]?.isUp == true else { return }
+            guard world.docker.engines[host]?.isUp == true else { return }
             world.log("host\(host + 1): the engine is killed")
             world.stopEngine(host)
-            world.after(time) { if $0.engines[host]?.isUp == false { $0.startEngine(host) } }
+            world.after(time) { if $0.docker.engines[host]?.isUp == false { $0.startEngine(host) } }
         case 5: world.split(random.below(world.nodes.count - 1) + 1, for: time)
         default: world.refuseWrites(host, for: time)
         }
@@ -115,12 +120,12 @@ final class NetworkStory {
 
     private func settle() {
         workload.heal()
-        for host in world.nodes.indices where world.engines[host]?.isUp == false { world.startEngine(host) }
-        // Pools of which nothing came are given up after ten minutes, and an engine that refused is asked again after one.
+        for host in world.nodes.indices where world.docker.engines[host]?.isUp == false { world.startEngine(host) }
+        // Pools that were never used are given up after ten minutes. An engine that refused is asked again after one.
         world.run(for: .seconds(700))
-        let made = world.engines.mapValues(\.made)
+        let made = world.docker.engines.mapValues(\.created)
         world.run(for: .seconds(130))
-        if made != world.engines.mapValues(\.made) { world.violate("P", "networks are made again and again") }
+        if made != world.docker.engines.mapValues(\.created) { world.violate("P", "networks are made again and again") }
         workload.settle()
         check()
     }
@@ -153,7 +158,7 @@ final class NetworkStory {
                 }
                 if report.nodes.isEmpty { world.violate("C", "\(report.name) is nowhere") }
             }
-            // What is wrong concerns a network with containers on it, which keeps another one from this host.
+            // A network with containers on it may keep another one from this host.
             for problem in status.problems where !used.contains(where: { problem.contains($0.short) }) {
                 let name = reports.first { problem.hasPrefix("network \($0.name):") }?.name
                 if name == nil || !engine.contains(where: { $0.name == name && $0.id.map { used.contains($0) } == true }) {
@@ -163,7 +168,7 @@ final class NetworkStory {
         }
     }
 
-    /// Is a network of a host's engine told of as one that is not the cluster's?
+    /// True if the status reports a network of the engine as one that is not the cluster's.
     private func problem(_ id: EngineNetworkID?, of host: Int, in status: StatusReport) -> Bool {
         guard let id else { return false }
         return status.problems.contains { $0.contains(id.short) }

@@ -15,14 +15,14 @@ extension Scenario {
             for host in 0..<count { workload.networks[host][name] = try world.createNetwork(host, name, subnet: subnet) }
         }
         for _ in 0..<5 { workload.attachSomewhere() }
-        // In the middle of its work.
+        // Calls are under way when the writer fails.
         for host in 1..<count {
             let request = RequestPool(
                 addressSpace: "swift-overlay", pool: nil, subPool: nil, networkName: "begun \(host)", family: .v4)
             _ = world.begin(host, .requestPool(request))
         }
         world.run(for: .microseconds(Int64(random.below(3000))))
-        // Dead, or cut off with one that still follows it: what it grants meanwhile is lost.
+        // The writer is dead, or cut off with one node that still follows it. Its decisions in that time are lost.
         let isCutOff = random.chance(0.4)
         let follower = count > 4 && isCutOff ? count - 1 : 0
         let others = (1..<count).filter { $0 != follower }
@@ -40,7 +40,7 @@ extension Scenario {
                 world.detach(host, try world.attach(host, "lost \(host)", to: lost))
             }
         }
-        // Two at once, sometimes.
+        // Sometimes two nodes are promoted at once.
         let hasRival = random.chance(0.3)
         if hasRival { _ = world.beginControl(random.pick(others) ?? 1, .promote(force: true)) }
         workload.promote(random.pick(others) ?? 1, force: !isPatient, isContested: hasRival)
@@ -51,7 +51,7 @@ extension Scenario {
             for _ in 0..<random.below(20) { workload.attempt { try workload.attach(host, "small") } }
         }
         world.run(for: .milliseconds(Int64(random.below(5000))))
-        // A second time, sometimes, before the first writer is back.
+        // Sometimes there is a second promotion before the first writer is back.
         if random.chance(0.3), others.count > 2, let writer = others.first(where: { world.nodes[$0].core.isCatalogueWriter }) {
             workload.crashDaemon(writer, for: .seconds(100_000))
             world.run(for: .seconds(10))
@@ -59,7 +59,7 @@ extension Scenario {
         }
         workload.heal()
         world.run(for: .seconds(3))
-        // What the hosts that followed the old writer have of its last networks is to be made anew.
+        // The last networks of the old writer have to be created again on the hosts that followed it.
         if isCutOff {
             for host in Set([0, follower]).sorted() {
                 let id = World.networkID(host, "lost")

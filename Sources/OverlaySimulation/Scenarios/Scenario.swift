@@ -1,6 +1,6 @@
 public import OverlayModel
 
-/// A named story that is played for a seed, and what it must keep.
+/// A named scenario, which runs for a seed, and the invariants that it must keep.
 public struct Scenario: Sendable {
     public let name: String
     public let summary: String
@@ -14,26 +14,27 @@ public struct Scenario: Sendable {
 
     public struct Outcome: Sendable {
         public var violations: [String]
-        /// What happened, line by line; whole where it was traced.
+        /// Log lines; all of them if the run was traced.
         public var trace: [String]
         /// Virtual time that passed.
         public var length: Interval
         public var effects: EffectTrace?
     }
 
-    /// What a run does, as a hash.
+    /// Hash of the effects of a run.
     ///
-    /// - Parameter keepsLines: Also line by line.
+    /// - Parameter keepsLines: True to keep a line for each event.
     public func trace(seed: UInt64, keepsLines: Bool = false) -> EffectTrace? {
         World.$newEffectTrace.withValue(EffectTrace(keepsLines: keepsLines)) { run(seed: seed).effects }
     }
 
-    /// - Parameter traces: Whether to tell every message too.
+    /// - Parameter traces: True to log every message too.
     public func run(seed: UInt64, traces: Bool = false) -> Outcome {
         do {
             let workload = try World.$tracesAll.withValue(traces) { try body(seed) }
             return Outcome(
-                violations: workload.world.violations, trace: workload.world.logs, length: workload.world.now - Instant(nanoseconds: 0),
+                violations: workload.world.violations, trace: workload.world.logs,
+                length: workload.world.now - Instant(nanoseconds: 0),
                 effects: workload.world.effectTrace)
         } catch {
             return Outcome(violations: ["the scenario failed: \(error)"], trace: [], length: Interval(nanoseconds: 0))
@@ -48,5 +49,5 @@ public struct Scenario: Sendable {
             Scenario("calm", "random acts without faults, up to 25 nodes: moby's networkdb property") {
                 try Storm.run(.init(acts: 30, nodes: 2...25, hasFaults: false), seed: $0)
             },
-        ] + stories
+        ] + scenarios
 }

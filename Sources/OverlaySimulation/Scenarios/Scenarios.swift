@@ -3,39 +3,40 @@ import OverlayMembership
 import OverlayModel
 import OverlayNode
 
-/// Stories with a plot: what others test of their networks' tables, and the fault list of the control-plane notes (§7.2).
+/// Scenarios with a fixed plot, modelled on the tests of comparable systems and on the list of faults that the control plane must
+/// survive.
 extension Scenario {
-    static let stories: [Scenario] = [
+    static let scenarios: [Scenario] = [
         Scenario("convergence", "one change on a quiet cluster, of each kind: all see it at once (moby)", convergence),
-        Scenario("churn", "hundreds of writes a second and a node that comes and goes; then all are equal (moby; §7.2.19)", churn),
-        Scenario("islands", "all but two nodes go down and come back, called by nobody (moby; §7.2.14)", islands),
+        Scenario("churn", "hundreds of writes a second and a node that comes and goes; then all are equal (from moby)", churn),
+        Scenario("islands", "all but two nodes go down and come back, called by nobody (from moby)", islands),
         Scenario(
             "failed-node-restored", "an owner is away: its rows stay, and what it did meanwhile is there when it is back (moby)"
         ) {
             try failedNodeRestored(seed: $0)
         },
         Scenario("leave-rejoin", "networks are left and joined again while messages overtake one another (moby)", leaveRejoin),
-        Scenario("split", "partitions of every shape, 1 s to 10 min, with work on both sides (§7.2.4)", split),
-        Scenario("one-way", "one-way cuts, flip-flop, and a node in the middle that both sides reach (§7.2.5)", oneWay),
-        Scenario("loss", "1–40 % loss with duplicates and disorder (§7.2.6)", loss),
-        Scenario("blocked", "UDP blocked and TCP open, and the reverse: reported, and everything arrives (§7.2.7)", blocked),
-        Scenario("stalls", "processes stopped for 1–60 s, the writer's too (§7.2.8)", stalls),
-        Scenario("clocks", "clocks jump by a day and run 10 % fast or slow (§7.2.9)", clocks),
-        Scenario("addresses", "hosts swap their tunnel addresses (§7.2.13)", addresses),
-        Scenario("restart-all", "all daemons, or all machines, die and start in any order (§7.2.14)", restartAll),
-        Scenario("scarcity", "small subnets, addresses asked for by name, idle minutes, and the storm's faults (§7.2.18)") {
+        Scenario("split", "partitions of every shape, 1 s to 10 min, with work on both sides", split),
+        Scenario("one-way", "one-way cuts, flip-flop, and a node in the middle that both sides reach", oneWay),
+        Scenario("loss", "1–40 % loss with duplicates and disorder", loss),
+        Scenario("blocked", "UDP blocked and TCP open, and the reverse: reported, and everything arrives", blocked),
+        Scenario("stalls", "processes stopped for 1–60 s, the writer's too", stalls),
+        Scenario("clocks", "clocks jump by a day and run 10 % fast or slow", clocks),
+        Scenario("addresses", "hosts swap their tunnel addresses", addresses),
+        Scenario("restart-all", "all daemons, or all machines, die and start in any order", restartAll),
+        Scenario("scarcity", "small subnets, addresses asked for by name, idle minutes, and the storm's faults") {
             try Storm.run(.init(acts: 60, nodes: 2...6, isScarce: true), seed: $0)
         },
         Scenario(
-            "interrupted", "daemons die in the middle of calls, before and after their writes are durable (§7.2.14)", interrupted),
-        Scenario("promotion", "the writer is gone, another node is promoted, and the old one comes back (§3.7)", promotion),
+            "interrupted", "daemons die in the middle of calls, before and after their writes are durable", interrupted),
+        Scenario("promotion", "the writer is gone, another node is promoted, and the old one comes back", promotion),
         Scenario(
-            "rolled-back", "nodes get an old copy of their state back, with restarts, splits and work in between (rule R4)",
+            "rolled-back", "nodes get an old copy of their state back, with restarts, splits and work in between (Rule R4)",
             rolledBack),
         Scenario(
-            "networks", "networks made, used and removed on every engine, while engines, daemons and links fail (design §5.6)",
-            NetworkStory.run),
-        Scenario("large", "10 000 endpoints on one host, one reader stopped, loss (§7.2.20)", large),
+            "networks", "networks made, used and removed on every engine, while engines, daemons and links fail",
+            NetworkScenario.run),
+        Scenario("large", "10 000 endpoints on one host, one reader stopped, loss", large),
     ]
 
     private static func nodes(_ workload: Workload) -> [Int] { Array(workload.world.nodes.indices) }
@@ -58,14 +59,14 @@ extension Scenario {
         let last = size - 1
         try workload.open("net", on: 0..<last)
         workload.world.run(for: .seconds(1))
-        // One network hop, with what the disk and the kernel take.
+        // One network hop, with the time of the disk and the kernel.
         let bound = Interval.milliseconds(5)
         let host = random.below(last)
         try workload.attach(host, "net")
         world.expectConvergence(within: bound, "create")
         workload.detach(at: random.below(workload.endpoints.count))
         world.expectConvergence(within: bound, "delete")
-        // The last one joins, and writes in the same instant.
+        // The last node joins and writes at the same time.
         workload.networks[last]["net"] = try world.createNetwork(last, "net")
         try workload.attach(last, "net")
         world.expectConvergence(within: .milliseconds(50), "write after join")
@@ -122,7 +123,7 @@ extension Scenario {
         let rows = nodes(workload).map { world.kernel($0)?.forwarding }
         world.split([owner], nodes(workload).filter { $0 != owner })
         world.run(for: .seconds(Int64(5 + random.below(600))))
-        // Time passes, and nothing of it is withdrawn.
+        // Time passes, and no row is withdrawn.
         for host in nodes(workload) where world.kernel(host)?.forwarding != rows[host] {
             world.violate("C", "host\(host + 1) lost rows while host\(owner + 1) was away")
         }
@@ -143,7 +144,9 @@ extension Scenario {
         for _ in 0..<15 {
             let host = random.below(nodes(workload).count)
             let name = ["a", "b"][random.below(2)]
-            while let index = workload.endpoints.firstIndex(where: { $0.host == host && $0.network == name }) { workload.detach(at: index) }
+            while let index = workload.endpoints.firstIndex(where: { $0.host == host && $0.network == name }) {
+                workload.detach(at: index)
+            }
             if let created = workload.networks[host].removeValue(forKey: name) { world.removeNetwork(host, created) }
             if random.chance(0.5) { world.run(for: .milliseconds(Int64(random.below(100)))) }
             workload.attempt {
@@ -200,14 +203,14 @@ extension Scenario {
                 world.run(for: .seconds(40))
             }
         default:
-            // Two that hear nothing of one another, and others that hear both.
+            // Two nodes that do not hear one another, and others that hear both.
             world.split([0], [1])
             world.run(for: .seconds(5))
             for _ in 0..<6 {
                 workload.attachSomewhere()
                 world.run(for: .milliseconds(500))
             }
-            // What the one makes, the other learns through the rest.
+            // Changes of one node reach the other through the rest.
             world.expectConvergence(within: .seconds(5), letter: "C", "with a node in the middle")
             if !world.agree(nodes(workload)) { world.violate("F", "views differ although each is reached by somebody") }
         }
@@ -228,7 +231,7 @@ extension Scenario {
             if random.chance(0.6) { workload.attachSomewhere() } else { workload.detachSomewhere() }
             world.run(for: .milliseconds(Int64(random.below(500))))
         }
-        // All of it arrives in spite of the loss.
+        // All changes arrive despite the loss.
         world.expectConvergence(within: .seconds(5), letter: "C", "under loss")
         world.heal()
         workload.settle()
@@ -311,7 +314,7 @@ extension Scenario {
         var random = SeededGenerator(seed: seed)
         let first = random.below(nodes(workload).count)
         let second = (first + 1 + random.below(nodes(workload).count - 1)) % nodes(workload).count
-        // The machines start with each other's address; containers are gone with them.
+        // The machines start with each other's address; their containers are gone.
         for host in [first, second] { workload.crashHost(host, for: .seconds(100_000)) }
         let old = world.nodes[first].vtep
         world.nodes[first].vtep = world.nodes[second].vtep
@@ -351,12 +354,12 @@ extension Scenario {
         return workload
     }
 
-    /// Not the writer's: there is one history, and it is the only one who has it.
+    /// A node's state is rolled back. Never the writer's: it alone has the history.
     private static func rolledBack(seed: UInt64) throws -> Workload {
         var random = SeededGenerator(seed: seed ^ 0xBAC)
         let workload = try Workload(nodes: 3 + random.below(2), seed: seed)
         let world = workload.world
-        // Each time all that is free of a node's blocks is set aside.
+        // Each rollback puts all free addresses of a node's blocks in quarantine.
         try workload.open("net", on: nodes(workload), subnet: IPPrefix("10.96.0.0/16"))
         var copies: [Workload.Copy] = []
         for _ in 0..<60 {
@@ -369,20 +372,20 @@ extension Scenario {
             case 10: world.split(1, for: .milliseconds(Int64(100 + random.below(8000))))
             default:
                 guard let copy = random.pick(copies) else { continue }
-                // Whoever heard nothing of what was lost cannot tell of it.
+                // A peer that heard nothing of the lost changes cannot report them.
                 workload.heal()
                 world.run(for: .seconds(3))
                 if random.chance(0.5) { world.split(1, for: .milliseconds(Int64(100 + random.below(8000)))) }
                 let delay = Int64(random.below(1000))
                 workload.restore(copy, after: .milliseconds(delay))
-                // Whoever can tell is still there when it starts.
+                // The witnesses still run when the node starts.
                 world.run(for: .milliseconds(delay + 20 + Int64(random.below(1000))))
             }
             world.run(for: .milliseconds(Int64(random.below(400))))
             world.checkCatalogues()
         }
         workload.heal()
-        // Who has just started is to be told first.
+        // A node that has just started must be told first.
         world.run(for: .seconds(1))
         if !world.run(atMost: .seconds(10), step: .milliseconds(10), until: { !world.nodes.contains(where: \.core.isStateOld) }) {
             world.violate("P", "a node has an old copy of its state 10 s after the heal")
@@ -398,7 +401,11 @@ extension Scenario {
         for _ in 0..<5 { workload.attachSomewhere() }
         let hostsToo = random.chance(0.5)
         for host in nodes(workload) {
-            if hostsToo { workload.crashHost(host, for: .seconds(100_000)) } else { workload.crashDaemon(host, for: .seconds(100_000)) }
+            if hostsToo {
+                workload.crashHost(host, for: .seconds(100_000))
+            } else {
+                workload.crashDaemon(host, for: .seconds(100_000))
+            }
         }
         world.run(for: .seconds(Int64(random.below(60))))
         var order = nodes(workload)

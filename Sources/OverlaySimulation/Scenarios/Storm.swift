@@ -1,30 +1,30 @@
 import OverlayModel
 
-/// Random acts and random faults, then peace: everything must be right again in five seconds.
+/// Random acts and random faults, then quiet. Everything must be right again within five seconds.
 enum Storm {
-    /// Faults that one run may have.
-    struct Weather {
+    /// Faults that a run may have.
+    struct Options {
         var acts = 30
         var nodes: ClosedRange<Int> = 2...12
         var hasFaults = true
-        /// Networks of 13 addresses, some asked for by name, and minutes that pass.
+        /// True for networks of 13 addresses, some of them asked for by name, and for pauses of minutes.
         var isScarce = false
     }
 
-    static func run(_ weather: Weather, seed: UInt64) throws -> Workload {
+    static func run(_ options: Options, seed: UInt64) throws -> Workload {
         var random = SeededGenerator(seed: seed ^ 0xACE)
-        // Small clusters most of the time: they have the sharper corners.
-        let span = weather.nodes.upperBound - weather.nodes.lowerBound + 1
-        let nodes = weather.nodes.lowerBound + min(random.below(span), random.below(span))
+        // Small clusters most of the time, as they find more.
+        let span = options.nodes.upperBound - options.nodes.lowerBound + 1
+        let nodes = options.nodes.lowerBound + min(random.below(span), random.below(span))
         let workload = try Workload(nodes: nodes, seed: seed)
         let names = (0...random.below(4)).map { "net\($0)" }
-        if weather.isScarce {
+        if options.isScarce {
             workload.subnets = Dictionary(
                 uniqueKeysWithValues: names.enumerated().map { ($1, IPPrefix(IPAddress(v4: 10, 9, UInt8($0), 0), length: 28)) })
         }
         for _ in 0..<3 { workload.createSomewhere(names) }
-        for _ in 0..<weather.acts {
-            act(workload, names, weather, &random)
+        for _ in 0..<options.acts {
+            act(workload, names, options, &random)
             guard workload.world.violations.isEmpty else { return workload }
         }
         workload.heal()
@@ -32,12 +32,12 @@ enum Storm {
         return workload
     }
 
-    private static func act(_ workload: Workload, _ names: [String], _ weather: Weather, _ random: inout SeededGenerator) {
-        switch random.below(weather.hasFaults ? 100 : 70) {
+    private static func act(_ workload: Workload, _ names: [String], _ options: Options, _ random: inout SeededGenerator) {
+        switch random.below(options.hasFaults ? 100 : 70) {
         case 0..<12: workload.createSomewhere(names)
-        case 12..<20 where weather.isScarce: workload.attachSomewhere(byName: true)
+        case 12..<20 where options.isScarce: workload.attachSomewhere(byName: true)
         case 12..<34: workload.attachSomewhere()
-        case 54..<56 where weather.isScarce: workload.world.run(for: .seconds(Int64(60 + random.below(900))))
+        case 54..<56 where options.isScarce: workload.world.run(for: .seconds(Int64(60 + random.below(900))))
         case 34..<48: workload.detachSomewhere()
         case 48..<54: workload.removeSomewhere()
         case 54..<70: workload.world.run(for: .milliseconds(Int64(10 + random.below(490))))

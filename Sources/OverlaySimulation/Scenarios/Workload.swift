@@ -3,19 +3,19 @@ import OverlayDriver
 import OverlayNode
 public import OverlayModel
 
-/// A world with what its engines made in it: the networks and endpoints that are to be found again at the end.
+/// A world and what its engines made in it: the networks and endpoints that must be found again at the end.
 public final class Workload {
     public let world: World
-    /// What each node's engine has: networks by name.
+    /// Networks of each node's engine, by name.
     var networks: [[String: World.Created]]
     var endpoints: [(host: Int, network: String, attached: World.Attached)] = []
-    /// Of networks that are not made with the next free one.
+    /// Subnets of networks that do not take the next free one.
     var subnets: [String: IPPrefix?] = [:]
-    /// Endpoints whose calls were under way when something ended them: they may be there, or not.
+    /// Endpoints whose calls were cut off. They may exist or not.
     var uncertain: Set<EndpointID> = []
-    /// Containers that run on, though their node's state is one from before them.
+    /// Containers that still run, though their node's state is older than they are.
     private(set) var strangers: [(host: Int, network: String, attached: World.Attached)] = []
-    /// Calls that were refused; not an error where the writer is away.
+    /// Number of calls that were refused. That is no error while the writer is away.
     private(set) var refused = 0
     private var serial = 0
     var random: SeededGenerator
@@ -27,9 +27,9 @@ public final class Workload {
         guard world.makeCluster() else { throw World.Failed("the cluster could not be formed") }
     }
 
-    /// Every node's engine gets the network, and an endpoint on it where asked for.
+    /// Creates the network and an endpoint on it on each of the hosts.
     public func open(_ name: String, on hosts: some Collection<Int>, subnet: IPPrefix? = nil) throws {
-        // With many hosts a /24 is no more than their blocks.
+        // With many hosts their blocks would use up a /24.
         let subnet = subnet ?? (hosts.count > 12 ? IPPrefix("10.96.0.0/16") : nil)
         for host in hosts {
             networks[host][name] = try world.createNetwork(host, name, subnet: subnet)
@@ -58,7 +58,7 @@ public final class Workload {
         world.detach(host, attached)
     }
 
-    /// What may be refused: the writer may be away, or the pool empty.
+    /// Runs calls that may be refused, because the writer is away or the pool is empty.
     func attempt(_ body: () throws -> Void) {
         do { try body() } catch { refused += 1 }
     }
@@ -73,7 +73,7 @@ public final class Workload {
         world.checkCatalogues()
     }
 
-    /// - Parameter byName: Whether with an address of the engine's choice.
+    /// - Parameter byName: True if the engine chooses the address.
     func attachSomewhere(byName: Bool = false) {
         let places = upHosts.flatMap { host in networks[host].keys.sorted().map { (host, $0) } }
         guard let (host, name) = random.pick(places) else { return }
@@ -100,14 +100,14 @@ public final class Workload {
         world.removeNetwork(host, network)
     }
 
-    /// The daemon dies; containers and kernel live on.
+    /// Ends the daemon for a while. Containers and kernel stay.
     func crashDaemon(_ host: Int, for interval: Interval) {
         guard world.nodes[host].isUp else { return }
         world.crash(host)
         restart(host, after: interval)
     }
 
-    /// The machine dies, and its containers with it.
+    /// Ends the machine for a while, with its containers.
     func crashHost(_ host: Int, for interval: Interval) {
         guard world.nodes[host].isUp else { return }
         world.crash(host, hostToo: true)
@@ -116,7 +116,7 @@ public final class Workload {
         restart(host, after: interval)
     }
 
-    /// A backup of a node, and which endpoints are in it.
+    /// Backup of a node, with the endpoints in it.
     struct Copy {
         var host: Int
         var rows: StoredRows
@@ -129,7 +129,7 @@ public final class Workload {
             endpoints: Set(endpoints.lazy.filter { $0.host == host }.map(\.attached.endpoint)))
     }
 
-    /// Puts a backup in the place of a node's state. What runs on the host is not in it.
+    /// Replaces a node's state by a backup. The containers of the host are not in it.
     func restore(_ copy: Copy, after interval: Interval) {
         let host = copy.host
         guard world.nodes[host].isUp else { return }
@@ -140,12 +140,12 @@ public final class Workload {
         }
         strangers += endpoints.filter(isUnknown)
         endpoints.removeAll(where: isUnknown)
-        // What ended since may be there again for a while.
+        // Endpoints that ended since then may be back for a while.
         uncertain.formUnion(copy.endpoints)
         restart(host, after: interval)
     }
 
-    /// The engine ends a container that its node does not know.
+    /// Ends a container that its node does not know.
     func endStranger() {
         let candidates = strangers.indices.filter { upHosts.contains(strangers[$0].host) }
         guard let index = random.pick(candidates) else { return }
@@ -163,9 +163,9 @@ public final class Workload {
         do { try world.restart(host) } catch { world.violate("P", "host\(host + 1) does not start with what it stored: \(error)") }
     }
 
-    /// The node becomes the catalogue writer.
+    /// Promotes the node to catalogue writer.
     ///
-    /// - Parameter isContested: Whether another one may have been promoted.
+    /// - Parameter isContested: True if another one may have been promoted.
     func promote(_ host: Int, force: Bool, isContested: Bool = false) {
         var answer = world.control(host, .promote(force: force))
         if case .refused(let reason) = answer, reason.contains("try again in a moment") {
@@ -178,13 +178,13 @@ public final class Workload {
 
     // MARK: The end
 
-    /// All faults end.
+    /// Ends all faults.
     public func heal() {
         world.heal()
         for index in world.nodes.indices { restart(index) }
     }
 
-    /// Everything must be right within the limit, all in all, and go on working.
+    /// Checks that everything is right within the limit, and goes on working.
     public func settle(within limit: Interval = .seconds(5)) {
         let stalled = world.nodes.compactMap(\.stalledUntil).max()
         if let stalled { world.run(until: stalled) }
@@ -214,7 +214,8 @@ public final class Workload {
         world.checkCatalogues()
     }
 
-    /// C, by what the engines were told: every endpoint is in its node's records and kernel, as it was made, and no other is.
+    /// Checks C against what the engines were told: every endpoint is in its node's records and kernel, as it was made, and there
+    /// is no other.
     private func checkEndpoints() {
         for host in world.nodes.indices where world.nodes[host].isUp {
             let records = Dictionary(
@@ -240,7 +241,7 @@ public final class Workload {
         }
     }
 
-    /// U: no address on two endpoints of one network.
+    /// Checks U: no address is on two endpoints of one network.
     private func checkAddresses() {
         var seen: [String: Set<IPAddress>] = [:]
         for endpoint in endpoints + strangers where !seen[endpoint.network, default: []].insert(endpoint.attached.address).inserted

@@ -2,7 +2,7 @@ public import OverlayModel
 
 @testable public import OverlayCatalogue
 
-/// Something of everything of the catalogue, for seeds.
+/// A catalogue with at least one object of every kind, as a seed.
 public enum CatalogueSamples {
     public static let writer = NodeID(bits: 1 << 64 | 1)
     public static let other = NodeID(bits: 2 << 64 | 2)
@@ -33,12 +33,12 @@ public enum CatalogueSamples {
                 networkName: name, family: family, prefix: prefix.flatMap { IPPrefix($0) }, range: range.flatMap { IPPrefix($0) }))
     }
 
-    /// The subnets in the order in which they are opened.
+    /// Subnet by the order in which it was opened.
     private static func pool(_ number: UInt64) -> SubnetID {
         SubnetID(Catalogue.firstSubnet(of: cluster.id).value + number)
     }
 
-    /// Who asks for what. The state that results has members, networks, blocks, and refusals among its sessions.
+    /// Commands with their proposers. The resulting state has members, networks and blocks, and refusals among its sessions.
     private static var commands: [(NodeID, Command)] {
         [
             (writer, .initialise(cluster, members[0])),
@@ -81,11 +81,11 @@ public enum CatalogueSamples {
         return (entries, catalogue)
     }()
 
-    /// A log from its first entry.
+    /// Log from its first entry.
     public static var entries: [Entry] { history.entries }
-    /// What it leads to.
+    /// Catalogue that the log leads to.
     public static var catalogue: Catalogue { history.catalogue }
-    /// What ends things.
+    /// Entries that remove and close objects.
     public static var endings: [Entry] {
         [
             (other, Command.closeSubnet(pool(0), removing: true)), (writer, .remove(other, now: false)),

@@ -1,11 +1,11 @@
 import Glibc
 public import OverlayModel
 
-/// What one fuzz target does. Each has a function `fuzzTarget` that gives it.
+/// Fuzz target. Each target has a function `fuzzTarget` that returns one.
 public struct Target {
-    /// Valid inputs. They are made anew with every run, so that a changed format does not leave the fuzzer without any.
+    /// Valid inputs. They are generated in every run, so that a changed format does not leave the fuzzer without any.
     let seeds: () -> [[UInt8]]
-    /// Must not trap, whatever the bytes.
+    /// Code under test. Must not trap, whatever the bytes.
     let run: ([UInt8]) -> Void
 
     public init(seeds: @escaping @autoclosure () -> [[UInt8]], run: @escaping ([UInt8]) -> Void) {
@@ -24,7 +24,7 @@ public func testOneInput(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
     return 0
 }
 
-/// Called once, before libFuzzer reads its corpus: puts the seeds into the folder that FUZZ_SEEDS names.
+/// Called once before libFuzzer reads its corpus. Puts the seeds into the folder FUZZ_SEEDS.
 @_cdecl("LLVMFuzzerInitialize")
 public func initialize(_: UnsafeMutableRawPointer?, _: UnsafeMutableRawPointer?) -> CInt {
     guard let folder = getenv("FUZZ_SEEDS") else { return 0 }
@@ -35,12 +35,12 @@ public func initialize(_: UnsafeMutableRawPointer?, _: UnsafeMutableRawPointer?)
     return 0
 }
 
-/// Traps where an expectation does not hold.
+/// Traps if an expectation does not hold.
 public func require(_ holds: Bool, _ expectation: @autoclosure () -> String) {
     if !holds { fatalError("not so: \(expectation())") }
 }
 
-/// What decodes is a value like any other: written and read again it is the same.
+/// Checks that a decoded value survives being encoded and decoded again.
 @discardableResult
 public func roundTrip<T: Wire & Equatable>(_ type: T.Type, _ bytes: [UInt8]) -> T? {
     guard let value = try? T(wire: bytes) else { return nil }

@@ -3,7 +3,7 @@ import OverlayModel
 
 @testable import OverlayNode
 
-/// What members say to one another of addresses.
+/// Messages about addresses between members.
 @_silgen_name("fuzzTarget") public func target() -> Target {
     let address = IPAddress("10.0.0.9")!
     let seeds: [AddressMessage] = [

@@ -1,7 +1,7 @@
 public import Fuzzing
 import OverlayModel
 
-/// Addresses and ids as people and engines write them.
+/// Addresses and ids as texts of people and engines.
 @_silgen_name("fuzzTarget") public func target() -> Target {
     let texts = [
         "10.0.0.1", "255.255.255.255", "::", "::1", "fd00:1:2::9", "1:2:3:4:5:6:7:8", "::ffff:192.0.2.1", "fe80::1:0:0:1",

@@ -4,8 +4,8 @@ import OverlayModel
 
 @testable import OverlayCatalogue
 
-/// The state machine: maybe a snapshot, then entries. None may trap, and no answer may be one that does not travel. Without a snapshot of
-/// ill will, subnets and blocks stay disjoint.
+/// State machine of the catalogue: an optional snapshot, then entries. None may trap, and every answer must be encodable. Without a
+/// hostile snapshot, subnets and blocks stay disjoint.
 @_silgen_name("fuzzTarget") public func target() -> Target {
     let none: [UInt8] = [0]
     let whole: [UInt8] = [1] + CatalogueSamples.catalogue.wireBytes
@@ -22,7 +22,7 @@ private func run(_ bytes: [UInt8]) {
     var catalogue = snapshot ?? Catalogue()
     while var entry = try? reader.value(Entry.self) {
         guard catalogue.index + 1 < Limits.counter else { return }
-        // The log protocol keeps gaps away.
+        // The log protocol excludes gaps.
         entry.index = catalogue.index + 1
         requireRoundTrip(catalogue.apply(entry))
         if snapshot == nil { checkRules(of: catalogue) }

@@ -4,7 +4,7 @@ import OverlayModel
 
 @testable import OverlayCatalogue
 
-/// A writer and a replica of the samples, and what members say to them.
+/// A writer and a replica with the sample catalogue, and messages of members to them.
 @_silgen_name("fuzzTarget") public func target() -> Target {
     let later = CatalogueSamples.endings
     let term = CatalogueSamples.catalogue.term
@@ -16,7 +16,7 @@ import OverlayModel
         [.term(Term(number: 2, writer: CatalogueSamples.other))],
         [.outcome(sequence: 1, at: CataloguePosition(term: term, index: 16), .accepted)],
     ]
-    // Who speaks, and whether to the writer or the replica.
+    // Bytes that choose the sender, and the writer or the replica as receiver.
     return Target(seeds: seeds.flatMap { messages in (0..<4).map { who in messages.flatMap { [who] + $0.wireBytes } } }, run: run)
 }
 
@@ -27,7 +27,7 @@ private func run(_ bytes: [UInt8]) {
     require(nodes.count == 2, "the samples can be read")
     var now = Instant(nanoseconds: 0)
     var reader = ByteReader(bytes)
-    // An answer can be a snapshot of a kilobyte to ten bytes of question.
+    // A question of ten bytes may be answered with a snapshot of a kilobyte.
     var steps = 0
     while steps < 8, let who = try? reader.byte(), let message = try? reader.value(CatalogueMessage.self) {
         steps += 1
@@ -40,7 +40,7 @@ private func run(_ bytes: [UInt8]) {
             nodes[index].learn(position, from: peer, now: now, into: &effects)
         }
         if who & 16 != 0 { _ = nodes[index].promote(now: now, into: &effects) }
-        // The disk answers, and what it is given next too.
+        // The disk answers, and also accepts the writes that follow from its answers.
         var next = 0
         while next < effects.count {
             if case .store(let token?, _) = effects[next] {

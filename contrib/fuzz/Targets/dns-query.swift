@@ -3,7 +3,7 @@ import OverlayModel
 
 @testable import OverlayDNS
 
-/// A question, what a sandbox is told, and the message that says so.
+/// A query, its answer in a sandbox, and the encoded response.
 @_silgen_name("fuzzTarget") public func target() -> Target {
     func question(_ labels: [String], type: UInt8, hasOPT: Bool) -> [UInt8] {
         let name = labels.flatMap { [UInt8($0.utf8.count)] + Array($0.utf8) }
@@ -41,7 +41,7 @@ import OverlayModel
         }
         require(bytes.dropFirst(12).starts(with: query.name.wire), "the name is that of the question")
         var generator = SeededGenerator(seed: 1)
-        // Half of them from an internal network.
+        // Half of the queries come from an internal network.
         let scope = SandboxScope(networks: [network], forwards: query.id & 1 == 0)
         guard case .answer(let response) = tables.decide(query, in: scope, using: &generator) else {
             return require(scope.forwards, "nothing goes out of an internal network")

@@ -5,7 +5,7 @@ import OverlayModel
 
 @testable import OverlayDocker
 
-/// What an engine says: the first byte tells what it was asked, or that it is the stream of events.
+/// Answers of an engine. The first byte tells which request was made, or that the rest is the event stream.
 @_silgen_name("fuzzTarget") public func target() -> Target {
     let id = String(repeating: "a1", count: 32)
     let codec = EngineCodec(driver: "swift-overlay")
@@ -41,13 +41,13 @@ import OverlayModel
         for status in [200, 404, 500] {
             let answer = codec.answer(call, status: status, body: ByteBuffer(bytes: body))
             if status != 200, case .networks = answer { require(false, "a refusal has no networks") }
-            // What one engine shows, another one is asked for.
+            // A network that one engine shows is requested from another one.
             if case .network(let shown) = answer { _ = try? codec.request(.createNetwork(shown)) }
         }
     }
 }
 
-/// The same events come of the same bytes, however they arrive.
+/// Checks that the same bytes give the same events, however they are split.
 private func read(_ body: [UInt8], _ codec: EngineCodec) {
     func news(inPiecesOf size: Int) -> [EngineAPINews?] {
         var lines = EventLines()

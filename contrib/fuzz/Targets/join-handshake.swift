@@ -9,7 +9,7 @@ private let root = RootKey(privateBytes: [UInt8](repeating: 3, count: 32)) ?? Ro
 private let secret = [UInt8](repeating: 4, count: 16)
 private let now: UInt64 = 1_800_000_000
 
-/// The frames between a node that joins and the member that it asks. The first byte tells what is tried with the rest.
+/// Frames between a joining node and a member. The first byte tells what is done with the rest.
 @_silgen_name("fuzzTarget") public func target() -> Target {
     let joiner = Joiner(node: joining, pin: root.pin, secret: secret)
     let proofs = proof(to: joiner.hello).map { [$0.frame] } ?? []
@@ -37,7 +37,7 @@ private func proof(to hello: [UInt8]) -> (responder: JoinResponder, frame: [UInt
     return frame.map { (responder, $0) }
 }
 
-/// No frame that is made up gets anybody anywhere.
+/// Checks that no made-up frame is accepted.
 private func invent(_ frame: [UInt8]) {
     var joiner = Joiner(node: joining, pin: root.pin, secret: secret)
     require((try? joiner.request([1], to: frame, now: now)) == nil, "an invented proof")
@@ -47,7 +47,7 @@ private func invent(_ frame: [UInt8]) {
     require((try? responder.record(of: frame, secret: secret) { ($0, joining.publicBytes) }) == nil, "an invented request")
 }
 
-/// A whole conversation, one byte of one of its frames altered (which frame, which byte, how): it comes to nothing, or nothing was altered.
+/// Alters one byte of a complete handshake (which frame, which byte, how). It must fail, unless the byte did not change.
 private func alter(_ bytes: [UInt8]) {
     guard bytes.count == 3 else { return }
     func altered(_ frame: [UInt8], _ number: UInt8) -> [UInt8] {

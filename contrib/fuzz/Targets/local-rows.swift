@@ -4,7 +4,7 @@ import OverlayModel
 
 @testable import OverlayNode
 
-/// Rows of the node's own store; the first byte tells of which kind.
+/// Rows of the node's own store. The first byte tells their kind.
 @_silgen_name("fuzzTarget") public func target() -> Target {
     let engineNetwork = EngineNetworkID(unchecked: "nawsadqpnx0p8z7rxgwq6o7nw")
     let network = NetworkID(bits: 5)

@@ -3,7 +3,7 @@ public import Fuzzing
 import OverlayCatalogue
 import OverlayModel
 
-/// What somebody who knows the join secret sends.
+/// Member record, as sent by anybody who knows the join secret.
 @_silgen_name("fuzzTarget") public func target() -> Target {
     Target(seeds: CatalogueSamples.members.map(\.wireBytes)) { roundTrip(Member.self, $0) }
 }

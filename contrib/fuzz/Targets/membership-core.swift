@@ -4,14 +4,14 @@ import OverlayModel
 @testable import OverlayMembership
 
 private let id = NodeID(bits: 9)
-/// More than one message has updates for.
+/// More peers than one message has room for updates.
 private let peers = (100..<140).map { NodeID(bits: UInt128($0)) }
 
 private func report(_: NodeID) -> Membership.PeerReport {
     Membership.PeerReport(catalogue: CataloguePosition(term: Term(number: 1, writer: NodeID(bits: 1)), index: 5), digest: 6)
 }
 
-/// A cluster is large from so many members on that inputs can reach it.
+/// Parameters with a limit for large clusters that inputs can reach.
 private var parameters: MembershipParameters {
     var parameters = MembershipParameters()
     parameters.flatGossip = 8
@@ -26,11 +26,11 @@ private var parameters: MembershipParameters {
 private struct Subject {
     var node = Membership(node: id, incarnation: Incarnation(epoch: 1, boot: 2), seed: 3, parameters: parameters)
     private(set) var now = Instant(nanoseconds: 0)
-    /// The last numbers sent to each.
+    /// Last numbers sent to each peer.
     private var pings: [NodeID: UInt32] = [:]
     private var requests: [NodeID: UInt32] = [:]
 
-    /// - Returns: Nil when the input ends.
+    /// - Returns: Effects of the step; nil at the end of the input.
     mutating func step(_ reader: inout ByteReader) -> [Membership.Effect]? {
         guard let kind = try? reader.byte(), let which = try? reader.byte() else { return nil }
         let peer = peers[Int(which) % peers.count]
@@ -43,7 +43,7 @@ private struct Subject {
             try? node.receive(bytes, from: peer, via: path, now: now, report: report, into: &effects)
         case 8: now = now + .milliseconds(Int64(which))
         case 9: now = now + .milliseconds(Int64(which) * 50)
-        // Time passes as it does for a daemon, from one deadline to the next.
+        // Time passes as in a daemon, from one deadline to the next.
         case 10:
             for _ in 0..<which & 15 {
                 now = max(now, node.nextDeadline ?? now)
@@ -74,7 +74,7 @@ private struct Subject {
     private mutating func advance(into effects: inout [Membership.Effect]) {
         node.advance(to: now, report: report, into: &effects)
         require(node.nextDeadline.map { $0 >= now } ?? true, "what is due was done")
-        // What is due at once after that must come to an end, too.
+        // Deadlines that are due at once must come to an end, too.
         var again = 0
         while let next = node.nextDeadline, next <= now {
             again += 1
@@ -106,7 +106,7 @@ private struct Subject {
     private func check(_ effects: [Membership.Effect]) {
         for case .send(let peer, let bytes, _) in effects {
             require(peer != id, "nothing is sent to oneself")
-            // With its kind and its seal.
+            // With the byte of its kind and its seal.
             require(bytes.count <= Limits.datagramBytes - Limits.sealBytes - 1, "\(bytes.count) bytes fit a datagram")
             require((try? MembershipMessage(wire: bytes)) != nil, "what a node says can be read")
         }
@@ -123,13 +123,13 @@ private struct Subject {
     }
 }
 
-/// The node among others that do as they should, each message arriving at once; what it met makes an input.
-private struct Story {
+/// The node among well-behaved others, with messages that arrive at once. What the node received becomes an input.
+private struct Scenario {
     private var subject = Subject()
     private var others: [NodeID: Membership] = [:]
     private var queue: [(from: NodeID, to: NodeID, bytes: [UInt8], path: MessagePath)] = []
     private(set) var bytes: [UInt8] = []
-    /// Who neither hears nor speaks, by which path.
+    /// Peers that neither receive nor send, with the paths.
     var silent: [NodeID: Set<MessagePath>] = [:]
 
     init(_ count: UInt8) {
@@ -144,7 +144,7 @@ private struct Story {
         run()
     }
 
-    /// One step of the node itself.
+    /// Performs one step of the node itself.
     mutating func step(_ kind: UInt8, _ which: UInt8) {
         take([kind, which])
         for peer in others.keys.sorted() { act(peer) { $0.advance(to: $1, report: report, into: &$2) } }
@@ -153,7 +153,7 @@ private struct Story {
 
     mutating func pass(_ times: Int) { for _ in 0..<times { step(10, 1) } }
 
-    /// Says something in the place of a peer.
+    /// Sends a message in the place of a peer.
     mutating func say(_ peer: Int, _ body: MembershipMessage.Body, _ updates: [Update] = [], kind: UInt8 = 0) {
         let message = MembershipMessage(
             body: body, incarnation: Incarnation(epoch: 1, boot: 1), round: 9, healthScore: 1, report: report(id), view: 7,
@@ -192,22 +192,22 @@ private struct Story {
     }
 }
 
-private func story(_ count: UInt8, _ tell: (inout Story) -> Void) -> [UInt8] {
-    var story = Story(count)
-    tell(&story)
-    return story.bytes
+private func scenario(_ count: UInt8, _ tell: (inout Scenario) -> Void) -> [UInt8] {
+    var scenario = Scenario(count)
+    tell(&scenario)
+    return scenario.bytes
 }
 
-private func stories() -> [[UInt8]] {
+private func scenarios() -> [[UInt8]] {
     func update(_ subject: NodeID, _ claim: Update.Claim, _ sequence: UInt32 = 0, boot: UInt32 = 1) -> Update {
         let source = claim == .alive ? subject : peers[1]
         let incarnation = Incarnation(epoch: 1, boot: boot, sequence: sequence)
         return Update(subject: subject, incarnation: incarnation, claim: claim, source: source)
     }
     return [
-        story(3) { $0.pass(12) },
-        // One falls silent, is declared unreachable, and comes back in a later life.
-        story(3) {
+        scenario(3) { $0.pass(12) },
+        // A peer falls silent, is declared unreachable, and returns in a later life.
+        scenario(3) {
             $0.pass(3)
             $0.silent[peers[1]] = [.datagram, .stream]
             $0.pass(40)
@@ -215,15 +215,15 @@ private func stories() -> [[UInt8]] {
             $0.start(peers[1], boot: 2, of: 3)
             $0.pass(8)
         },
-        // Datagrams are dropped, and streams pass.
-        story(1) {
+        // Datagrams are dropped; streams pass.
+        scenario(1) {
             $0.silent[peers[0]] = [.datagram]
             $0.pass(24)
             $0.silent = [:]
             $0.pass(6)
         },
-        // No daemon listens at the one, and the way to the other is closed.
-        story(2) {
+        // One host has no daemon, and the way to another is cut.
+        scenario(2) {
             $0.silent[peers[0]] = [.datagram, .stream]
             for _ in 0..<10 {
                 $0.pass(2)
@@ -235,15 +235,15 @@ private func stories() -> [[UInt8]] {
             $0.step(11, 1)
             $0.step(11, 64 + 2)
         },
-        // What others say of a member, and of the node, in a small cluster and in a large one.
-        story(4) {
+        // Claims about a member and about the node, in a small and in a large cluster.
+        scenario(4) {
             for claim in [Update.Claim.suspect, .daemonDown, .unreachable, .alive] {
                 $0.say(1, .ping(1), [update(peers[2], claim, 1)])
                 $0.say(1, .ping(2), [update(id, claim, boot: 2)])
                 $0.step(10, 3)
             }
         },
-        story(30) {
+        scenario(30) {
             for claim in [Update.Claim.suspect, .unreachable] {
                 $0.say(1, .ping(1), peers[2..<22].map { update($0, claim) })
                 $0.step(10, 7)
@@ -251,8 +251,8 @@ private func stories() -> [[UInt8]] {
             $0.say(1, .states(isAnswer: false), peers[2..<26].map { update($0, .unreachable) })
             $0.say(1, .states(isAnswer: true), [update(peers[2], .alive, 4)])
         },
-        // Everything that has a number.
-        story(5) {
+        // Every kind of message that carries a number.
+        scenario(5) {
             for body in [
                 MembershipMessage.Body.ping(1), .acknowledge(2), .request(3, target: peers[2], milliseconds: 200), .reached(4),
                 .notReached(5), .states(isAnswer: false),
@@ -267,7 +267,7 @@ private func stories() -> [[UInt8]] {
 }
 
 @_silgen_name("fuzzTarget") public func target() -> Target {
-    Target(seeds: stories()) { bytes in
+    Target(seeds: scenarios()) { bytes in
         var subject = Subject()
         var reader = ByteReader(bytes)
         var steps = 0

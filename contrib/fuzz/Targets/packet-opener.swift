@@ -13,7 +13,7 @@ private func cipher(_ key: NodeKey, _ peer: NodeKey) -> PacketCipher {
     return cipher
 }
 
-/// What comes from the network before it is known to be of a member. The first byte tells what is tried with the rest.
+/// Packets from the network before they are known to come from a member. The first byte tells what is done with the rest.
 @_silgen_name("fuzzTarget") public func target() -> Target {
     var sealer = cipher(sender, receiver)
     let text = Array("hello".utf8)
@@ -39,12 +39,12 @@ private func run(_ bytes: [UInt8]) {
 private func open(_ packet: [UInt8]) {
     var opener = cipher(receiver, sender)
     for channel in PacketChannel.allCases {
-        // Once at the most.
+        // A packet is opened once at most.
         if (try? opener.open(packet, on: channel)) != nil { require((try? opener.open(packet, on: channel)) == nil, "no replay") }
     }
 }
 
-/// One altered byte, told by its place and how, is noticed; none is none.
+/// Alters one byte, given by its place and how. A change must be noticed, and no change must pass.
 private func alter(_ bytes: [UInt8]) {
     guard bytes.count >= 2 else { return }
     let text = Array(bytes.dropFirst(2))
@@ -56,7 +56,7 @@ private func alter(_ bytes: [UInt8]) {
     require(opened?.plaintext == (bytes[1] == 0 ? text : nil), "what is altered is not opened")
 }
 
-/// The window of counters against a set that forgets nothing.
+/// Compares the replay window with a set that forgets nothing.
 private func replay(_ bytes: [UInt8]) {
     var reader = ByteReader(bytes)
     var window = ReplayWindow()

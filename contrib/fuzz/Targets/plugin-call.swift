@@ -10,7 +10,7 @@ private let paths = [
     "IpamDriver.RequestAddress", "IpamDriver.ReleaseAddress", "NetworkDriver.DiscoverNew",
 ]
 
-/// Calls of an engine: the first byte tells the method, the rest is the body.
+/// Calls of an engine. The first byte tells the method; the rest is the body.
 @_silgen_name("fuzzTarget") public func target() -> Target {
     let ids = #""NetworkID":"5a7a384ff4e3b406f3688d445b31ef17","EndpointID":"7567acc21e80aef91c2d0e2b37cb5580""#
     let pool = #""PoolID":"pool-0000000000000001""#
@@ -42,7 +42,7 @@ private func run(_ bytes: [UInt8]) {
     switch PluginCodec.decode(path: "/" + paths[Int(method) % paths.count], body: Array(bytes.dropFirst())) {
     case .success(let request):
         if let response = request.constantResponse { _ = readable(PluginCodec.encode(response)) }
-        // What is kept of a call can be told to the engine again.
+        // The parts of a call that are kept can be sent to the engine again.
         if case .requestAddress(let call) = request, let address = call.address {
             readable(PluginCodec.encode(.address(address.hostPrefix)))
         }

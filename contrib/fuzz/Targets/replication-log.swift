@@ -7,13 +7,13 @@ private let id = NodeID(bits: 9)
 private let peers = (1...4).map { NodeID(bits: UInt128($0)) }
 private let networks = [NetworkID(bits: 5), NetworkID(bits: 6)]
 
-/// Stands for SHA-256 and Ed25519, so that inputs can be signed, and are signed the same in every run.
+/// Replaces SHA-256 and Ed25519, so that inputs can be signed, with the same signature in every run.
 private struct Signing: RecordSigning {
     let node: NodeID
 
     static func key(of node: NodeID) -> [UInt8] { Array(repeating: 0xA5, count: 16) + node.bytes }
 
-    /// FNV-1a, drawn out.
+    /// FNV-1a, extended to 32 bytes.
     func hash(_ bytes: [UInt8]) -> [UInt8] {
         var generator = SeededGenerator(seed: bytes.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 })
         return (0..<4).flatMap { _ in generator.next().wireBytes }
@@ -34,7 +34,7 @@ private func record(_ index: UInt8, version: UInt8 = 0) -> EndpointRecord {
         mac: MACAddress(bits: 0x0242_0000_0000 | UInt64(index)), v4: IPAddress(v4: 10, 0, version, index), v6: nil)
 }
 
-/// As long as records are: twelve make a part.
+/// Record with an endpoint id of full length. Twelve of them make a part.
 private func long(_ index: UInt8) -> EndpointRecord {
     var record = record(index)
     record.endpoint = EndpointID(unchecked: String(repeating: "0", count: 62) + hexadecimal([index]))
@@ -45,8 +45,8 @@ private func keys(_ count: Int) -> [NodeID: [UInt8]] {
     Dictionary(uniqueKeysWithValues: (peers.prefix(count) + [id]).map { ($0, Signing.key(of: $0)) })
 }
 
-/// One node's logs: its own changes, and what its peers say. Each step is a byte that tells what happens, one that tells to whom or
-/// how much, and for 0…2 a message: 0 as it is, 1 signed, 2 signed and in its place.
+/// One node's logs: its own changes, and messages of its peers. Each step is a byte that tells what happens, one that tells to whom
+/// or how much, and for 0…2 a message: 0 as it is, 1 signed, 2 signed and with matching numbers.
 private struct Subject {
     var node = Replication(node: id, life: 1, signing: Signing(node: id), relayThreshold: 2)
     private(set) var now = Instant(nanoseconds: 0)
@@ -54,13 +54,13 @@ private struct Subject {
     private var attachments: [LogKey: Attachment] = [:]
 
     init() {
-        // The last one's is not known.
+        // The last peer's key is not known.
         node.setKeys(keys(peers.count - 1))
         var effects: [Replication.Effect] = []
         node.subscribe(networks[0], to: Set(peers), now: now, into: &effects)
     }
 
-    /// - Returns: Nil when the input ends.
+    /// - Returns: Effects of the step; nil at the end of the input.
     mutating func step(_ reader: inout ByteReader) -> [Replication.Effect]? {
         guard let kind = try? reader.byte(), let which = try? reader.byte() else { return nil }
         let peer = peers[Int(which & 3)]
@@ -102,8 +102,8 @@ private struct Subject {
         return effects
     }
 
-    /// The message as its owner would sign it, so that not every changed byte ends at the signature.
-    /// - Parameter isNext: A batch follows what is known of the log.
+    /// The message with the signature of its owner, so that not every altered byte ends at the signature check.
+    /// - Parameter isNext: True if a batch is made to follow the known end of the log.
     private func signed(_ message: ReplicationMessage, isNext: Bool) -> ReplicationMessage {
         switch message {
         case .batch(var batch, let relay):
@@ -129,7 +129,7 @@ private struct Subject {
         }
     }
 
-    /// What is told of the others is each time the step from what was told before.
+    /// Checks that each reported change starts from the state reported before.
     private mutating func note(_ effect: Replication.Effect) {
         switch effect {
         case .send(let peer, let bytes):
@@ -153,7 +153,7 @@ private struct Subject {
         }
     }
 
-    /// What is kept up to date change by change is what it is when reckoned from the beginning.
+    /// Checks that values kept up to date change by change equal those computed from the beginning.
     mutating func finish() {
         for network in networks {
             for peer in peers {
@@ -179,18 +179,19 @@ private struct Subject {
     }
 }
 
-/// The node among owners that do as they should, in one instant but for the time that steps take; what it met makes an input.
-private struct Story {
+/// The node among well-behaved owners, all in one instant except for the duration of steps. What the node received becomes an
+/// input.
+private struct Scenario {
     private var subject = Subject()
     private var others: [NodeID: Replication] = [:]
     private var queue: [(from: NodeID, to: NodeID, bytes: [UInt8])] = []
     private(set) var bytes: [UInt8] = []
-    /// What is sent last arrives first.
+    /// True if messages that were sent last arrive first.
     var isReversed = false
-    /// Nothing arrives at the node.
+    /// True if nothing reaches the node.
     var isCut = false
 
-    /// So that a story can say whether it was understood.
+    /// Counters by which a scenario can tell whether it was understood.
     var counters: ReplicationCounters { subject.node.counters }
 
     init() {
@@ -200,14 +201,14 @@ private struct Story {
         }
     }
 
-    /// One step of the node itself.
+    /// Performs one step of the node itself.
     mutating func step(_ kind: UInt8, _ which: UInt8) {
         take([kind, which])
         for peer in peers { act(peer) { _, _, _ in } }
         run()
     }
 
-    /// Something an owner does.
+    /// Performs an action of an owner.
     mutating func act(_ peer: NodeID, _ body: (inout Replication, Instant, inout [Replication.Effect]) -> Void) {
         var effects: [Replication.Effect] = []
         guard var other = others[peer] else { return }
@@ -249,17 +250,17 @@ private struct Story {
     }
 }
 
-private func story(_ tell: (inout Story) -> Void) -> [UInt8] {
-    var story = Story()
-    tell(&story)
-    return story.bytes
+private func scenario(_ tell: (inout Scenario) -> Void) -> [UInt8] {
+    var scenario = Scenario()
+    tell(&scenario)
+    return scenario.bytes
 }
 
-private func stories() -> [[UInt8]] {
+private func scenarios() -> [[UInt8]] {
     let attachment = Attachment(vtep: IPAddress(v4: 192, 0, 2, 1), mtu: 1450)
     return [
-        // Batches, all that a log can have, and their acknowledgements.
-        story {
+        // Batches, as many as a log may have, and their acknowledgements.
+        scenario {
             $0.subscribe(peers[0])
             $0.act(peers[0]) { if let attachment { $0.attach(attachment, to: networks[0], now: $1, into: &$2) } }
             $0.put(peers[0], 1..<4)
@@ -270,16 +271,16 @@ private func stories() -> [[UInt8]] {
             $0.step(6, 250)
             require($0.counters.batchesReceived > 0, "batches are taken")
         },
-        // A snapshot of two parts, and a batch while it comes.
-        story {
+        // A snapshot of two parts, and a batch that arrives in between.
+        scenario {
             $0.act(peers[1]) { for index in 0..<20 as Range<UInt8> { $0.put(long(index), on: networks[0], now: $1, into: &$2) } }
             $0.subscribe(peers[1])
             $0.put(peers[1], 1..<2)
             $0.step(6, 50)
             require($0.counters.snapshots > 0, "snapshots are taken")
         },
-        // The node gives one to two others.
-        story {
+        // The node passes a log on to two others.
+        scenario {
             $0.step(3, 30)
             $0.step(13, 7)
             for peer in peers.prefix(2) { $0.subscribe(peer) }
@@ -288,15 +289,15 @@ private func stories() -> [[UInt8]] {
             $0.step(5, 1)
             $0.step(6, 250)
         },
-        // Batches that overtake one another, and some that are lost: pulls.
-        story {
+        // Batches that overtake one another and some that are lost, so that the node pulls.
+        scenario {
             $0.subscribe(peers[0])
             $0.step(6, 20)
             $0.isReversed = true
             $0.act(peers[0]) { for index in 0..<40 as Range<UInt8> { $0.put(long(index), on: networks[0], now: $1, into: &$2) } }
             $0.step(6, 30)
         },
-        story {
+        scenario {
             $0.subscribe(peers[0])
             $0.step(6, 20)
             $0.isCut = true
@@ -307,8 +308,8 @@ private func stories() -> [[UInt8]] {
             $0.step(6, 30)
             $0.step(6, 30)
         },
-        // Digests that differ: compares and vectors, asked and answered; what a third one has.
-        story {
+        // Digests that differ: compares and vectors, asked and answered, and a third node's log.
+        scenario {
             for peer in peers.prefix(3) { $0.subscribe(peer) }
             $0.step(6, 20)
             $0.isCut = true
@@ -323,7 +324,7 @@ private func stories() -> [[UInt8]] {
             $0.step(6, 60)
         },
         // A subscriber that forgets, one that leaves, and a new life of the node.
-        story {
+        scenario {
             $0.subscribe(peers[0])
             $0.step(4, 3)
             $0.step(12, 0)
@@ -340,8 +341,8 @@ private func stories() -> [[UInt8]] {
     ]
 }
 
-/// Messages by themselves, signed by the harness.
-private func letters() -> [[UInt8]] {
+/// Single messages, signed by the harness.
+private func messages() -> [[UInt8]] {
     let key = LogKey(network: networks[0], owner: peers[0])
     let position = LogPosition(life: 2, sequence: 1)
     let zeros = [UInt8](repeating: 0, count: Budget.signature)
@@ -374,7 +375,7 @@ private func letters() -> [[UInt8]] {
 }
 
 @_silgen_name("fuzzTarget") public func target() -> Target {
-    Target(seeds: stories() + letters()) { bytes in
+    Target(seeds: scenarios() + messages()) { bytes in
         var subject = Subject()
         var reader = ByteReader(bytes)
         var steps = 0

@@ -5,7 +5,7 @@ import OverlayModel
 
 @testable import OverlayGossip
 
-/// A stream in pieces: the first byte tells how long each is.
+/// A stream in pieces. The first byte tells their length.
 @_silgen_name("fuzzTarget") public func target() -> Target {
     let frames: [[UInt8]] = [[], [1, 2, 3], [UInt8](repeating: 1, count: 500)]
     let stream = frames.flatMap { UInt32($0.count).wireBytes + $0 }
@@ -14,7 +14,7 @@ import OverlayModel
     return Target(seeds: [[0] + stream, [1] + stream, [100] + stream, [3] + long + front, [9] + long + stream], run: run)
 }
 
-// One for all runs, each with a handler of its own.
+// One channel for all runs, each of which has a handler of its own.
 nonisolated(unsafe) private let channel = EmbeddedChannel()
 
 private func run(_ bytes: [UInt8]) {
@@ -29,14 +29,14 @@ private func run(_ bytes: [UInt8]) {
         guard (try? channel.writeInbound(ByteBuffer(bytes: stream[position..<end]))) != nil else { break }
         position = end
     }
-    // The frames are those of the stream, in order.
+    // The frames must be those of the stream, in order.
     var reader = ByteReader(stream)
     while let frame = try? channel.readInbound(as: ByteBuffer.self) {
         require((try? reader.sized(limit: Limits.frameBytes)) == Array(frame.readableBytesView), "a frame is as it was sent")
     }
     _ = pipeline.removeHandler(handler)
     channel.embeddedEventLoop.run()
-    // What was left over when the decoder went.
+    // Bytes left over when the decoder was removed.
     while (try? channel.readInbound(as: ByteBuffer.self)) != nil {}
     _ = try? channel.throwIfErrorCaught()
 }

@@ -1,6 +1,6 @@
-"""Endpoints of one name without containers, as the engine's calls make them: announce.py SOCKET POOL NETWORK NAME COUNT
+"""Creates endpoints of one name, without containers, by the calls of an engine: announce.py SOCKET POOL NETWORK NAME COUNT
 
-What is told of an endpoint is told at CreateEndpoint; the driver-opt `name` goes with it."""
+An endpoint is announced at CreateEndpoint, which carries the driver-opt `name`."""
 
 import http.client
 import json

@@ -1,8 +1,8 @@
 /* Looks names up by the C library that it is linked with.
  *
- *     lookup NAME              its addresses, one a line; exit 1 where there is none
- *     lookup NAME COUNT        COUNT times: failures, the longest look-up in milliseconds, how many took over 100 ms, and which
- *                              was the longest: the first one has to read files, too */
+ *     lookup NAME              prints its addresses, one per line; exit 1 if there is none
+ *     lookup NAME COUNT        looks it up COUNT times and prints the number of failures, the longest time in milliseconds, the number
+ *                              over 100 ms, and the index of the longest (the first look-up has to read files, too) */
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-// Looks names up by Go's own resolver; used as lookup.c is.
+// Looks names up with Go's own resolver. Usage as in lookup.c.
 package main
 
 import (

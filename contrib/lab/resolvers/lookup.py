@@ -1,4 +1,4 @@
-"""Looks names up by Python; used as lookup.c is."""
+"""Looks names up with Python. Usage as in lookup.c."""
 
 import socket
 import sys

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What the README walks through: two hosts, a network made on one of them, containers that find one another by name, nothing left.
+# The README's walkthrough: two hosts, a network created on one of them, containers that find one another by name, nothing left
+# over.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
@@ -21,7 +22,7 @@ must docker 2 exec alpine2 ping -c 2 alpine1
 prints ", 0% packet loss"
 start 2 alpine3 --network test-net
 eventually 2 docker 1 exec alpine1 ping -c 1 alpine3
-# A container's first act may be to ask for a name.
+# A container may look a name up as its first act.
 must docker 1 run --rm --network test-net busybox:local ping -c 2 alpine2
 prints ", 0% packet loss"
 
@@ -34,10 +35,10 @@ same "the engine's API" connected "$(jq -r .engine.state <<<"$OUT")"
 same "problems" "" "$(jq -r '.problems[]' <<<"$OUT")"
 
 must docker 1 stop alpine1
-# gone I NAME GONE: the answer is that there is no such name; silence would be none.
+# gone I NAME GONE: the answer says that there is no such name. Silence would be no answer.
 gone() { [[ $(status_of "$1" "$2" "$3.test-net") == "NXDOMAIN 0" ]]; }
 eventually 2 gone 2 alpine2 alpine1
-# On a host that it never was on, and on its own.
+# Asked on a host where it never was, and on its own.
 must docker 2 stop alpine3
 must docker 1 start alpine1
 eventually 2 gone 1 alpine1 alpine3

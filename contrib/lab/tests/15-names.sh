@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Names: who is found by which, from where, and what is left to Docker.
+# Names: which container is found by which name, from where, and which questions go to Docker.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
@@ -10,13 +10,13 @@ echo "# a resolver on the wire between the hosts, which the engines' containers 
 upstream=10.99.0.1
 switch=$(awk 'NR == 1' "$(state_dir)/netns")
 must ip -n "$switch" address add "$upstream/24" dev br0
-# All of `search.example` is its own, so that it says of what is missing there that it is missing.
+# It is authoritative for `search.example`, so it answers NXDOMAIN for names missing there.
 nsenter --net="/run/netns/$switch" dnsmasq --keep-in-foreground --no-resolv --no-hosts --bind-interfaces --conf-file=/dev/null \
     --listen-address="$upstream" --address=/outside.example/192.0.2.77 --host-record=host.search.example,192.0.2.78 \
     --local=/search.example/ --pid-file= >"$(state_dir)/dnsmasq.log" 2>&1 &
 ends_with+=($!)
 
-# use_upstream I: as if the host had been set up with it; before any container starts.
+# use_upstream I: configures the host with it, before any container starts.
 use_upstream() {
     local host=$1 enter=()
     [[ ! -e $(host_dir "$host")/run/lab/tree ]] || enter=(nsenter --target "$(cat "$(host_dir "$host")/run/lab/tree")" --mount --)
@@ -45,14 +45,14 @@ code_is() {
 
 echo "# one alias on two hosts is one set, in an order that varies"
 start 1 web1 --network front-net --network-alias web --expose 80/tcp --dns "$upstream" --dns-search search.example
-# Its host name is one of its names, too, and does not follow `docker rename`.
+# The host name is one of the names, too, and does not follow `docker rename`.
 start 2 web2 --network front-net --network-alias web --add-host pinned:192.0.2.79 --hostname box2
 w1=$(address_of 1 web1 front-net) w2=$(address_of 2 web2 front-net)
 for host in 1 2; do
     eventually 3 finds "$host" "web$host" web "$w1" "$w2"
     eventually 3 finds "$host" "web$host" web.front-net "$w1" "$w2"
 done
-# That 40 answers begin with the same one by chance is not to be expected.
+# 40 answers that begin with the same address by chance are improbable.
 for try in +noedns +edns +tcp; do
     seen=$(for _ in {1..40}; do in_container 1 web1 dig @127.0.0.11 +short "$try" web | head -n 1; done | sort | uniq -c)
     echo "$try: $(xargs <<<"$seen")"
@@ -76,7 +76,7 @@ asks 2 web2 +tcp web1
 same "by TCP" "$w1" "$OUT"
 asks 2 web2 +noedns web1
 same "without EDNS" "$w1" "$OUT"
-# The question comes back as it was asked; some resolvers look at that.
+# The question is echoed as it was asked, as some resolvers check that.
 must in_container 1 web1 dig @127.0.0.11 +noall +question wEb2
 prints "wEb2."
 same "TTL" 2 "$(in_container 1 web1 dig @127.0.0.11 +noall +answer web2 | awk '{print $2}')"
@@ -92,7 +92,7 @@ start 2 other --network back-net
 app=$(address_of 1 app back-net) task=$(address_of 2 task back-net)
 for name in app frontend pay tasks.pay pay.back-net; do eventually 3 finds 2 other "$name" "$app"; done
 for name in task bill tasks.bill; do eventually 3 finds 1 app "$name" "$task"; done
-# A network without IPv6: there is the name, but no such address of it; with the record that says for how long that holds.
+# On a network without IPv6 the name exists, but has no AAAA record. The SOA record says how long that may be cached.
 for question in "-t AAAA task" "nobody.back-net"; do
     # shellcheck disable=SC2086 # several words
     must in_container 1 app dig @127.0.0.11 +noall +comments +authority $question
@@ -107,7 +107,7 @@ must docker 1 network create plain
 start 1 here --network plain --dns "$upstream" --dns-search search.example --add-host pinned:192.0.2.79
 start 1 there --network plain
 eventually 5 finds 1 here outside.example 192.0.2.77
-# seen I NAME QUESTION…: all that a program can tell of an answer.
+# seen I NAME QUESTION…: everything that a program can see of an answer.
 seen() {
     status_of "$@"
     local host=$1 name=$2
@@ -130,7 +130,7 @@ for name in here web1; do
 done
 for pinned in "1 here" "2 web2"; do
     read -r host name <<<"$pinned"
-    # It does not answer; who is asked is what counts.
+    # It does not answer; what counts is that it is asked.
     echo "\$ docker $host exec $name ping -c 1 -W 1 pinned"
     OUT=$(docker "$host" exec "$name" ping -c 1 -W 1 pinned 2>&1) || :
     echo "$OUT"
@@ -198,7 +198,7 @@ start 2 in2 --network inner-net
 start 1 out1 --network back-net
 eventually 3 finds 1 in1 in2 "$(address_of 2 in2 inner-net)"
 eventually 3 finds 1 in3 in2 "$(address_of 2 in2 inner-net)"
-# capture_start, capture_end: questions that leave host 1 meanwhile are in `packets`.
+# capture_start, capture_end: captures questions that leave host 1 in `packets`.
 capture_start() {
     # shellcheck disable=SC2016 # for the inner shell
     in_host 1 bash -c 'tcpdump -i eth0 -n -l --immediate-mode dst port 53 & echo $! >/run/lab/tcpdump; wait' \
@@ -207,13 +207,13 @@ capture_start() {
     eventually 5 grep -q "listening on" "$(state_dir)/tcpdump.log"
 }
 capture_end() {
-    # A packet on its way is to be in it.
+    # Packets that are on their way must be captured, too.
     sleep 0.5
     # shellcheck disable=SC2016 # for the inner shell
     must in_host 1 bash -c 'kill -INT "$(cat /run/lab/tcpdump)"'
     wait "$capture" || :
     must cat "$(state_dir)/packets"
-    # It ends with an empty line.
+    # Ends with an empty line.
     packets=$(grep -c "> .*\.53:" "$(state_dir)/packets") || :
 }
 capture_start
@@ -224,12 +224,12 @@ for name in in1 in3; do
         same "$name: a single word" "NXDOMAIN 0" "$(status_of 1 "$name" "$try" "nobody$RANDOM")"
     done
 done
-# Nor, from anywhere, does what only we can know.
+# Nor do questions that only we can answer leave from anywhere else.
 same "a name below our network's" "NXDOMAIN 0" "$(status_of 1 out1 nobody.back-net)"
 same "an address of our subnet" "NXDOMAIN 0" "$(status_of 1 web1 -x "${w1%.*}.251")"
 capture_end
 same "packets" 0 "$packets"
-# The same questions from where they may be asked do leave, or the capture shows nothing.
+# The same questions do leave from where that is allowed; otherwise the capture would prove nothing.
 capture_start
 for name in web1 out1; do same "$name: a name outside" "NOERROR 1" "$(status_of 1 "$name" "name$RANDOM.outside.example")"; done
 capture_end
@@ -253,7 +253,7 @@ asks 1 web1 there
 same "a name that Docker knows" "$(address_of 1 there plain)" "$OUT"
 asks 1 app twin
 same "a name of this host" "$t1" "$OUT"
-# The other host does without this one's daemon, and still knows who is on it.
+# The other host works without this one's daemon, and still knows the containers on it.
 finds 2 twin web "$w1" || fail "names of a host whose daemon is away are gone: $OUT"
 began=$(date +%s%N)
 must daemon_start 1

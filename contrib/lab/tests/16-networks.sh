@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Networks on every host: made on one, there on all; removed on one, gone from all, or from that one alone.
+# Networks on every host: created on one, they appear on all; removed on one, they go from all, or from that one alone.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
 
-# shape I NAME: what inspection shows, but for what is each engine's own.
+# shape I NAME: what inspection shows, without what differs on each engine.
 shape() {
     docker "$1" network inspect "$2" |
         jq -cS '.[0] | {Driver, EnableIPv6, Internal, Attachable, Labels, Options, IPAM: (.IPAM | .Config |= sort_by(.Subnet))}'
@@ -50,7 +50,7 @@ gets 2 late
 must overlay 3 join --token "$(overlay 1 join-token --quiet)" "$(host_addr 1)"
 gets 3 late
 same_shape 3 full
-# Not the one of its life before, which is no network of the cluster that it is in now.
+# Not the network of its life before, which does not exist in its present cluster.
 no_stale() {
     [[ $(docker 3 network ls --filter name=full -q | wc -l) == 1 &&
         $(overlay 3 network inspect full | jq -r .engineID) == "$(docker 3 network inspect -f '{{.Id}}' full)" ]]
@@ -134,7 +134,7 @@ eventually 5 no_problems 3
 echo "# where two hosts' containers are on two networks of one name, both are told of, and the cluster's takes over in the end"
 must daemon_stop 3
 LAB_DAEMON_ARGS="--engine none" must daemon_start 3
-# By its subnet alone: without the engine's word, and with no `net=`, no name is known of it.
+# By its subnet alone: without the engine's API and without `net=`, its name is not known.
 must docker 3 network create "${ours[@]}" --subnet 10.66.3.0/24 clash
 start 3 here --network clash
 must docker 1 network create "${ours[@]}" --subnet 10.66.1.0/24 clash

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One Compose file on two hosts, in any order, from cold; and a network that Compose is told is there.
+# One Compose file on two hosts, in any order, from a cold start; and an external network of Compose.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
@@ -52,7 +52,7 @@ for order in "1 2" "2 1"; do
     echo "# up again changes nothing"
     must compose "$second" "${file[@]}" up -d client
     prints "up-to-date"
-    # The network is in use on the other host: it goes from here alone.
+    # The network is in use on the other host, so it is removed from this one alone.
     must compose "$first" "${file[@]}" down
     must has_not "$first" shop_shop
     must docker "$second" network inspect shop_shop

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The resolvers that programs have: glibc's, musl's, busybox's, Go's, Python's and dig, with names of one, 40 and 300 addresses.
+# Resolvers of common programs: glibc, musl, busybox, Go, Python and dig, with names of one, 40 and 300 addresses.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
 
-# Look-ups of each of four resolvers that are timed. A stall is a look-up of over 100 ms; on a machine that others use, too, only
-# one of over a second fails: no resolver asks again so soon, so a question or an answer that was lost shows.
+# Number of look-ups of each resolver that are timed. A stall is a look-up of over 100 ms. On a machine that others use, too, only
+# one
+# of over a second is a failure: no resolver repeats a question sooner, so a lost question or answer shows.
 lookups=${LOOKUPS:-25000}
 resolvers=$LAB_DIR/resolvers
 lab_up 2
@@ -61,13 +62,14 @@ for tool in "${all[@]}"; do
     same "$tool: with the network's name" "$web" "$(found "$tool" web.shop-net)"
     for count in 40 300; do
         answer=$(found "$tool" "many$count")
-        # Who has neither EDNS nor TCP gets what fits, and nobody else's address.
+        # A resolver without EDNS and TCP gets the addresses that fit, and none of another name.
         same "$tool: addresses of nobody" "" "$(comm -23 <(sort -u <<<"$answer") "$(state_dir)/many$count")"
         least=$count
         case $tool in busybox | musl | 'dig +noedns +ignore' | glibc | python | go) least=25 ;; esac
         [[ $(sort -u <<<"$answer" | wc -l) -ge $least ]] || fail "$tool: $(wc -l <<<"$answer") of $count addresses"
     done
-    # At once, by us: nobody else is asked below a network's name, or it would take as long as the lab's hosts have no resolver.
+    # Answered at once by us: names below a network's name are not forwarded, or it would take long, as the lab's hosts have no
+    # resolver.
     began=$SECONDS
     refused resolve "$tool" nobody.shop-net
     ((SECONDS - began <= 3)) || fail "$tool: that took $((SECONDS - began)) s"

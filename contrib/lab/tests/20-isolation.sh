@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Two networks on three hosts: containers reach those they share a network with, and no others.
+# Two networks on three hosts: containers reach those with which they share a network, and no others.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
@@ -38,14 +38,14 @@ never_reaches 1 blue1 "${address[red1]}"
 never_reaches 3 blue3 "${address[red2]}"
 never_reaches 3 blue3 "${address[both2-red]}"
 
-# Nor when the packets are put on the other network's wire by force.
+# Not even if the packets are forced onto the other network.
 device=$(in_container 1 red1 ip -o -4 address show | awk -v a="${address[red1]}" 'index($4, a "/") == 1 {print $2}')
 must in_container 1 red1 ip route add "${address[blue1]}" dev "$device"
 must in_container 1 red1 ip route add "${address[blue3]}" dev "$device"
 never_reaches 1 red1 "${address[blue1]}"
 never_reaches 1 red1 "${address[blue3]}"
 
-# A network left is a network out of reach, at once.
+# A network that a container leaves is out of its reach at once.
 must docker 2 network disconnect blue both2
 never_reaches 3 blue3 "${address[both2-blue]}"
 reaches 2 both2 "${address[red1]}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The options of `network create` and `run` are honoured, and `inspect` says so.
+# Options of `network create` and `run` take effect, and `inspect` shows them.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"

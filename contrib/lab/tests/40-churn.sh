@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# CYCLES times (default 100) on each of two hosts at once: endpoints, containers and networks come and go. No error, no address
-# twice, nothing left, and a daemon no larger than it was.
+# Endpoints, containers and networks come and go CYCLES times (default 100) on two hosts at once. There is no error, no duplicate
+# address and nothing left over, and the daemon does not grow.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
@@ -20,7 +20,7 @@ remove_network 1 churn
 remove_network 2 churn
 eventually 30 footprint_is 1 "$before1"
 eventually 30 footprint_is 2 "$before2"
-# What one engine lost, the other loses a moment later.
+# A network that is removed on one engine goes from the other a moment later.
 only_its_own() {
     OUT=$(docker "$1" network ls --format '{{.Name}}' | cat - <(echo docker_gwbridge) | sort -u | xargs)
     echo "$OUT"

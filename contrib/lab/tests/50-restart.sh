@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Traffic does not notice a restart or a crash of the daemon; a container outlives a crash of the engine with no manual step.
+# A restart or crash of the daemon does not disturb traffic. A container survives a crash of the engine without a manual step.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
@@ -12,7 +12,7 @@ start 2 c2 --network net
 a1=$(address_of 1 c1 net) a2=$(address_of 2 c2 net)
 reaches 1 c1 "$a2"
 
-# pings SECONDS: both ways, ten a second, into files.
+# pings SECONDS: both ways, ten per second, into files.
 pings() {
     in_container 1 c1 ping -i 0.1 -c "$((10 * $1))" -W 1 "$a2" >"$(state_dir)/ping1" 2>&1 &
     ping1=$!
@@ -56,7 +56,7 @@ must engine_stop 1 KILL
 must engine_start 1
 running() { [[ $(docker 1 inspect -f '{{.State.Running}} {{.State.Restarting}}' c1) == "true false" ]]; }
 eventually 30 running
-# Its address may be the old one with a new MAC address, which the containers on the other host have to learn at once.
+# Its address may be the old one with a new MAC, which the containers on the other host must learn at once.
 a1=$(address_of 1 c1 net)
 eventually 5 docker 2 exec c2 ping -c 1 -W 1 "$a1"
 reaches 2 c2 "$a1"

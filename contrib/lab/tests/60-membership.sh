@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# A daemon that stands still, one that is killed, and control traffic that is lost one way: the others say what it is and nothing of
-# anybody else, containers talk on without losing a packet, and after each the kernels hold what is live.
+# A stopped daemon, a killed daemon, and control traffic that is lost in one direction. The others report exactly that and nothing
+# about
+# anybody else, containers lose no packet meanwhile, and after each fault the kernels hold the live endpoints.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
 
-# What the others say of a host, by what is wrong with it.
+# States that others report of a host, by its fault.
 declare -A state_of=([well]=alive [stopped]=unreachable [killed]=daemon-down)
-# What nobody may say of a host that is well.
+# States that nobody may report of a healthy host.
 false_states='unreachable|daemon-down'
 
-# Name of a container → its host.
+# Hosts by the names of their containers.
 declare -A live=()
 launch() {
     start "$1" "$2" --network net
@@ -24,12 +25,12 @@ all_well() {
     done
 }
 
-# watch_start I…: writes down, until watch_end, what these hosts say of one another.
+# watch_start I…: records what these hosts report of one another, until watch_end.
 watch_start() {
     local i names
     names=$(printf '|host%s' "$@")
     (
-        # Until watch_end, or until the lab is gone.
+        # Until watch_end, or the end of the lab.
         while [[ -e $(state_dir)/hosts ]]; do
             for i; do
                 overlay "$i" node ls --format json | jq -r --arg by "host$i" '.[] | "\($by) of \(.name): \(.state)"' || :
@@ -40,7 +41,7 @@ watch_start() {
     watching=$!
 }
 
-# Nothing wrong was said of those that are well; and something was said.
+# Nothing wrong was reported of healthy hosts, and something was reported.
 watch_end() {
     kill "$watching"
     wait "$watching" 2>/dev/null || :
@@ -49,7 +50,7 @@ watch_end() {
     [[ ! $OUT =~ ($false_states) ]] || fail "a host that is well was said to be ${BASH_REMATCH[1]}"
 }
 
-# ping_start HOST NAME TO: ten a second, until ping_end. The ping is a process of the host's, and known there by its number.
+# ping_start HOST NAME TO: ten per second, until ping_end. The ping runs on the host and is identified there by its number.
 pings=()
 ping_start() {
     local host=$1 name=$2 to=$3 pid
@@ -80,7 +81,7 @@ pings_start() {
     done
 }
 
-# Every packet came back, up to the last one that did; the end may have overtaken the very last.
+# Every packet up to the last answered one was answered. The end may have come before the very last answer.
 no_gap() {
     awk '/icmp_seq=/ {sub(/.*icmp_seq=/, ""); n = $1 + 0; seen++; if (n > last) last = n}
         /packets transmitted/ {sent = $1}
@@ -105,7 +106,7 @@ pings_end() {
 vni() { overlay "$1" network inspect net | jq .vni; }
 mac_of() { docker "$1" inspect -f '{{(index .NetworkSettings.Networks "net").MacAddress}}' "$2"; }
 
-# C: the rows and neighbours of every host are those of the live containers, and no others.
+# C: the rows and neighbours of every host are those of the live containers, and there are no others.
 kernel_rows() {
     local inside=(nsenter "--net=/run/netns/swov-$(vni "$1")")
     in_host "$1" "${inside[@]}" bridge -j fdb show dev vxlan0 |
@@ -150,11 +151,11 @@ signal_daemon 3 STOP
 stopped=$SECONDS
 eventually 12 says 1 3 "${state_of[stopped]}"
 eventually 12 says 2 3 "${state_of[stopped]}"
-# Others come and go meanwhile.
+# Other containers come and go meanwhile.
 launch 1 d1
 reaches 2 c2 "$(address_of 1 d1 net)"
 must docker 2 run --rm --network net busybox:local ping -c 1 -W 1 "$(address_of 1 d1 net)"
-# The time itself is what is asked for.
+# The time itself is under test.
 while ((SECONDS < stopped + 20)); do sleep 0.5; done
 signal_daemon 3 CONT
 eventually 10 all_well
@@ -192,7 +193,7 @@ unset 'live[d2]'
 launch 1 e1
 reaches 1 c1 "$(address_of 2 e2 net)"
 reaches 3 c3 "$(address_of 1 e1 net)"
-# Nothing is to happen: that takes its time.
+# Nothing must happen, which takes time to show.
 sleep 15
 must wire 3 list chain netdev swift_overlay_lab wire
 [[ $OUT =~ "counter packets "[1-9] ]] || fail "nothing was lost"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A node's state directory is used by two daemons, copied to another host, put back to what it was, and lost: each is noticed and
-# said, no address is handed out twice, and there is a way back to work.
+# A node's state directory is used by two daemons, copied to another host, rolled back, and lost. Each is noticed and reported, no
+# address is handed out twice, and there is a way to recover.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
@@ -11,13 +11,13 @@ for host in 1 2 3; do create_network "$host" net --subnet "$subnet"; done
 for host in 1 2 3; do start "$host" "c$host" --network net; done
 a1=$(address_of 1 c1 net) a2=$(address_of 2 c2 net)
 
-# works I NAME: a new container on host I gets an address of its own, and talks with the first of the others.
+# works I NAME: a new container on host I gets an address of its own and reaches the first of the others.
 works() {
     start "$1" "$2" --network net
     if [[ $1 == 1 ]]; then reaches 1 "$2" "$a2"; else reaches "$1" "$2" "$a1"; fi
 }
 
-# The engine of host I gets its network anew, and the container NAME is connected to it again.
+# Creates the network of host I's engine again and reconnects the container NAME.
 reconnect() {
     must docker "$1" network disconnect net "$2"
     remove_network "$1" net
@@ -31,7 +31,7 @@ refused in_host 2 timeout 20 "$(daemon_binary)" daemon --state-dir "$(daemon_sta
     --plugin-socket /run/lab/second-plugin.sock --control-socket /run/lab/second.sock --listen-addr 0.0.0.0:7999
 prints "the state directory $(daemon_state 2) is held by process $first"
 prints "--state-dir"
-# With everything as the first one has it, too, as when it is started by hand beside the service.
+# With all of the first one's settings, as when it is started by hand beside the service.
 refused in_host 2 timeout 20 "$(daemon_binary)" daemon --state-dir "$(daemon_state 2)" --advertise-addr "$(host_addr 2)"
 prints "process $first"
 same "the first daemon" "$first" "$(spawned 2 daemon)"
@@ -74,7 +74,7 @@ for n in 1 2 3; do works 2 "since$n"; done
 must daemon_stop 2 KILL
 must rm -r "$(daemon_state 2)"
 must mv "$(daemon_state 2).then" "$(daemon_state 2)"
-# As long as the writer is out of reach there is no new epoch; host 3 has heard host 2 in a later state.
+# There is no new epoch while the writer is unreachable. Host 3 has heard host 2 in a later state.
 cut_wire 1 2
 cut_wire 2 1
 must daemon_start 2
@@ -87,7 +87,7 @@ goes_on() { problem 2 "addresses set aside" && ! problem 2 "the state of this no
 eventually 15 goes_on
 for n in 1 2 3; do works 2 "after$n"; done
 no_address_twice net
-# What ran with an address of the time between has to be connected again. Its address is free then, and no other is.
+# A container with an address from the lost time has to be reconnected. Its address is free then, and no other is.
 set_aside() { problem 2 "addresses set aside" | sed 's/.*: \([0-9]*\) of network net.*/\1/'; }
 before=$(set_aside)
 old=$(address_of 2 since1 net)
@@ -112,7 +112,7 @@ refused overlay 3 node ls
 prints "swift-overlay init"
 refused docker 3 run --rm --network net busybox:local true
 prints "this node is in no cluster"
-# What it owned stays its own until it is removed.
+# Addresses that it owned stay its own until it is removed.
 refused docker 1 run --rm --network net --ip "$a3" busybox:local true
 prints host3
 token=$(overlay 1 join-token --quiet)
@@ -127,7 +127,7 @@ prints "swift-overlay leave"
 refused overlay 1 node rm host3
 prints "swift-overlay node rm --force host3"
 must overlay 1 node rm --force host3
-# A container that does not know of it may have its address still.
+# A container that does not know of the removal may still use its address.
 refused docker 2 run --rm --network net --ip "$a3" busybox:local true
 prints "rests for ten minutes"
 must overlay 3 join --token "$token" "$(host_addr 1)"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The disk that a node's state is on is full, or takes no more writes: what needs it is refused and says why, what does not goes on,
-# no address is handed out twice, and when the disk is well again so is the node.
+# The disk with a node's state is full, or fails writes. Calls that need it are refused with the reason, the others go on, no
+# address
+# is handed out twice, and when the disk works again so does the node.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
@@ -22,13 +23,13 @@ done
 refused docker 2 network create -d swift-overlay --ipam-driver swift-overlay --ipam-opt net=other other
 prints "disk is full"
 must problem 2 "disk is full"
-# What has its address talks on, also with those who come.
+# Containers that have an address go on talking, with new ones too.
 start 1 meanwhile --network net
 reaches 2 c2 "$(address_of 1 meanwhile net)"
 reaches 1 meanwhile "$a2"
 reaches 2 before "$a3"
 no_address_twice net
-# Nor does a daemon start there: it could not count its starts.
+# No daemon starts there either, as it could not count its starts.
 must daemon_stop 2 KILL
 no_start 2
 prints "disk is full"
@@ -62,7 +63,7 @@ for host in 1 3; do
     refused docker "$host" network create -d swift-overlay --ipam-driver swift-overlay --ipam-opt net=late late
     prints "catalogue writer host1 cannot write its state"
 done
-# What needs no agreement goes on.
+# Calls that need no agreement go on.
 start 3 own --network net
 reaches 3 own "$a1"
 reaches 1 c1 "$(address_of 3 own net)"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What a full disk refused is written when it can be: nothing that was given up comes back with a later start, and nothing is missing.
+# Writes that a full disk refused are made up for later: nothing that was removed comes back at a later start, and nothing is
+# missing.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
@@ -37,7 +38,7 @@ must daemon_stop 2 KILL
 cut_off 2
 must daemon_start 2
 sleep 2
-# Of what it did not hear it knows nothing; what it heard it has on its disk.
+# It does not know what it did not hear, and has on its disk what it heard.
 refused docker 2 run -d --name twice --network net --ip "$given" busybox:local sleep 1000000
 prints host3
 must "$LAB_DIR/heal"

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# The catalogue's writer is cut off from all others. Containers start on both sides from the addresses that are owned there, until
-# these are used up; what needs the writer is refused at once, and names it. After the heal all goes on, and no address is there twice.
+# The catalogue's writer is cut off from all others. Containers start on both sides from the addresses that are owned there until
+# these
+# are used up. Calls that need the writer are refused at once and name it. After the heal everything goes on, without a duplicate
+# address.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
 
-# launch I: one more container on host I; fails with what the engine says in OUT.
+# launch I: one more container on host I; on failure the engine's message is in OUT.
 declare -A launched=([1]=0 [2]=0 [3]=0)
 launch() {
     launched[$1]=$((launched[$1] + 1))
@@ -55,13 +57,13 @@ reaches 2 c2 "${first[3]}"
 reaches 3 c3 "${first[2]}"
 must docker 3 run --rm --network none busybox:local true
 must docker 3 run --rm --network wide busybox:local ping -c 1 -W 1 "$(address_of 2 w2 wide)"
-# An address that comes free is used again, by this host.
+# A freed address is used again by this host.
 must docker 2 rm -f n2-1
 must docker 2 start "n2-${launched[2]}"
 must docker 2 exec "n2-${launched[2]}" ping -c 1 -W 1 "${first[3]}"
 must docker 3 restart c3
 reaches 2 c2 "$(address_of 3 c3 net)"
-# The writer has the free addresses, and gives itself more of them.
+# The writer has the free addresses and allocates more of them to itself.
 for ((n = 1; n <= 5; n++)); do launch 1 || fail "$OUT"; done
 must docker 1 exec "n1-5" ping -c 1 -W 1 "${first[1]}"
 no_address_twice net

@@ -1,13 +1,14 @@
 # shellcheck shell=bash
-# What the scenarios share. A scenario prints all it does, `$ command` and what the command printed; `run-tests` shows that when
-# the scenario fails. Each has a lab of its own and leaves nothing.
+# Functions that the scenarios share. A scenario prints each `$ command` and its output, which `run-tests` shows if the scenario
+# fails.
+# Each has a lab of its own and leaves nothing over.
 
 # shellcheck source=contrib/lab/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 LAB=${LAB_TEST_NAME:-test-$$}
 export LAB
 OUT=
-# Processes of the machine's that end with the scenario. A trap of its own would hide from `tear_down` how the scenario ended.
+# Processes of the machine that end with the scenario. A trap of the scenario's own would hide from `tear_down` how it ended.
 ends_with=()
 
 docker() { docker_cli "$@"; }
@@ -17,7 +18,7 @@ fail() {
     exit 1
 }
 
-# must COMMAND…: prints it and what it prints (kept in OUT), and fails when it fails.
+# must COMMAND…: prints the command and its output (kept in OUT), and fails if it fails.
 must() {
     local code=0
     echo "\$ $*"
@@ -26,7 +27,7 @@ must() {
     [[ $code -eq 0 ]] || fail "exit $code: $*"
 }
 
-# refused COMMAND…: the other way round.
+# refused COMMAND…: fails if the command succeeds.
 refused() {
     local code=0
     echo "\$ $*"
@@ -35,7 +36,7 @@ refused() {
     [[ $code -ne 0 ]] || fail "should have been refused: $*"
 }
 
-# prints TEXT: the last command printed it.
+# prints TEXT: the output of the last command contains it.
 prints() { [[ $OUT == *"$1"* ]] || fail "did not print '$1'"; }
 
 # same WHAT EXPECTED ACTUAL
@@ -45,7 +46,7 @@ same() {
     fail "$1: expected '$2', is '$3'"
 }
 
-# eventually SECONDS COMMAND…: until it succeeds.
+# eventually SECONDS COMMAND…: repeats the command until it succeeds.
 eventually() {
     local deadline=$((SECONDS + $1))
     shift
@@ -78,7 +79,7 @@ lab_up() {
     must "$LAB_DIR/up" "$@" --cluster
 }
 
-# create_network I NAME OPTION…: on this engine, unless the network has come to it from another one by itself.
+# create_network I NAME OPTION…: creates it on this engine, unless it has already come from another one.
 create_network() {
     local host=$1 name=$2 code=0
     shift 2
@@ -86,7 +87,7 @@ create_network() {
     OUT=$(docker "$host" network create -d swift-overlay --ipam-driver swift-overlay --ipam-opt "net=$name" "$@" "$name" 2>&1) ||
         code=$?
     echo "$OUT"
-    # It may be on its way here from another host in the same moment.
+    # It may be on its way here from another host at the same moment.
     [[ $code -eq 0 || $OUT == *already* ]] || fail "network create: exit $code"
     [[ $code -eq 0 ]] || eventually 5 docker "$host" network inspect -f '{{.Id}}' "$name"
     same "driver of $name" swift-overlay "$(docker "$host" network inspect -f '{{.Driver}}' "$name")"
@@ -97,17 +98,17 @@ remove_network() {
     echo "\$ docker $host network rm $name"
     OUT=$(docker "$host" network rm "$name" 2>&1) || code=$?
     echo "$OUT"
-    # Gone already is as good: its removal may have come from another engine.
+    # A network that is already gone is fine: its removal may have come from another engine.
     [[ $code -eq 0 || $OUT == *[Nn]"o such network"* || $OUT == *"not found"* ]] || fail "network rm: exit $code"
 }
 
-# gets I NAME: the network comes to the engine by itself.
+# gets I NAME: the network appears on the engine by itself.
 gets() { eventually 10 docker "$1" network inspect -f '{{.Name}}' "$2"; }
-# loses I NAME: and goes.
+# loses I NAME: the network disappears from the engine by itself.
 has_not() { ! docker "$1" network inspect "$2" >/dev/null 2>&1; }
 loses() { eventually 10 has_not "$1" "$2"; }
 
-# asks I NAME QUESTION…: by `dig`, in the container; its answers, sorted, in OUT.
+# asks I NAME QUESTION…: asks with `dig` in the container; the answers, sorted, are in OUT.
 asks() {
     local host=$1 name=$2
     shift 2
@@ -115,7 +116,7 @@ asks() {
     OUT=$(in_container "$host" "$name" dig @127.0.0.11 +time=3 +tries=1 +short "$@" 2>&1 | sort) || OUT="failed: $OUT"
     echo "$OUT"
 }
-# status_of I NAME QUESTION…: the code of the answer, and how many answers there are.
+# status_of I NAME QUESTION…: status code and number of answers.
 status_of() {
     local host=$1 name=$2
     shift 2
@@ -123,7 +124,7 @@ status_of() {
         s/.* ANSWER: \([0-9]*\),.*/\1/p
         s/.*no servers could be reached.*/silence/p' | paste -sd " "
 }
-# finds I NAME QUESTION ADDRESS…: these are the answers, in any order.
+# finds I NAME QUESTION ADDRESS…: the answers are these, in any order.
 finds() {
     local host=$1 name=$2 question=$3
     shift 3
@@ -131,7 +132,7 @@ finds() {
     [[ $OUT == "$(printf '%s\n' "$@" | sort)" ]]
 }
 
-# start I NAME OPTION…: a container that only waits.
+# start I NAME OPTION…: starts a container that only waits.
 start() {
     local host=$1 name=$2
     shift 2
@@ -151,13 +152,13 @@ addresses() {
     done
 }
 
-# No address was handed out twice, as the engines tell it.
+# Checks that no address was handed out twice, as the engines report them.
 no_address_twice() {
     must addresses "$1"
     same "addresses that two containers have" "" "$(awk '{print $1}' <<<"$OUT" | sort | uniq -d)"
 }
 
-# says I J STATE: host I says it of host J.
+# says I J STATE: host I reports this state of host J.
 says() {
     local state
     state=$(overlay "$1" node ls --format json | jq -r --arg name "host$2" '.[] | select(.name == $name) | .state')
@@ -165,13 +166,13 @@ says() {
     [[ $state == "$3" ]]
 }
 
-# problem I TEXT: `status` of host I has it among what is wrong.
+# problem I TEXT: `status` of host I reports this problem.
 problem() {
     overlay "$1" status --format json | jq -r '.problems[]' | grep -F -- "$2"
 }
 no_problems() { [[ -z $(overlay "$1" status --format json | jq -r '.problems[]' | tee -a /dev/stderr) ]]; }
 
-# put_state_on I MOUNT-ARGUMENT…: the state directory of host I becomes a file system of its own.
+# put_state_on I MOUNT-ARGUMENT…: puts the state directory of host I on a file system of its own.
 put_state_on() {
     local host=$1 state
     state=$(daemon_state "$1")
@@ -187,7 +188,7 @@ put_state_on() {
     eventually 15 no_problems "$host"
 }
 
-# fill I: the disk of its state directory; empty I ends that.
+# fill I: fills the disk of its state directory; empty I frees it again.
 fill() {
     # shellcheck disable=SC2016 # for the inner shell
     refused in_host "$1" bash -c 'cat /dev/zero >"$1/filler"' fill "$(daemon_state "$1")"
@@ -195,13 +196,13 @@ fill() {
 }
 empty() { must in_host "$1" rm "$(daemon_state "$1")/filler"; }
 
-# no_start I: its daemon refuses to start; its last words are in OUT.
+# no_start I: its daemon refuses to start; its last lines are in OUT.
 no_start() {
     refused daemon_start "$1"
     OUT=$(tail -n 1 "$(host_dir "$1")/daemon.log")
 }
 
-# Cuts host I off from all others; contrib/lab/heal mends it.
+# Cuts host I off from all others; contrib/lab/heal ends it.
 cut_off() {
     local other
     for ((other = 1; other <= $(host_count); other++)); do
@@ -209,14 +210,14 @@ cut_off() {
     done
 }
 
-# in_container I NAME COMMAND…: the machine's own tools in the container's network namespace.
+# in_container I NAME COMMAND…: runs one of the machine's programs in the container's network namespace.
 in_container() {
     local host=$1 name=$2
     shift 2
     in_host "$host" nsenter --target "$(pid_of "$host" "$name")" --net -- "$@"
 }
 
-# reaches I NAME ADDRESS: the first packet counts too.
+# reaches I NAME ADDRESS: pings once, so the first packet counts too.
 reaches() {
     must docker "$1" exec "$2" ping -c 3 -W 1 "$3"
     prints ", 0% packet loss"
@@ -224,7 +225,7 @@ reaches() {
 
 never_reaches() { refused docker "$1" exec "$2" ping -c 2 -W 1 "$3"; }
 
-# What a host holds for networks and endpoints. The engine's own docker_gwbridge stays for good, and is no leak.
+# State of a host for networks and endpoints. The engine's own docker_gwbridge stays for good and is no leak.
 footprint() {
     echo "links:"
     in_host "$1" ip -o link | awk -F': ' '{sub(/@.*/, "", $2); if ($2 != "docker_gwbridge") print "  " $2}' | sort

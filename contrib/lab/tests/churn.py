@@ -9,7 +9,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from engine_api import Engine  # noqa: E402
 
 NETWORK = "churn"
-CONTAINERS = 2  # of each host, so that one endpoint comes while another is there
+CONTAINERS = 2  # per host, so that one endpoint comes while another is there
 
 
 def resident(status):
@@ -20,7 +20,7 @@ def resident(status):
 
 
 class Host(threading.Thread):
-    live = {}  # address → who has it, over both hosts
+    live = {}  # address → its owner, over both hosts
     lock = threading.Lock()
     failed = threading.Event()
 
@@ -72,7 +72,7 @@ class Host(threading.Thread):
                 if i == self.cycles // 5:
                     self.warm = resident(self.status)
                 self.cycle(i)
-        except Exception as error:  # whatever it is, the other host is to end too
+        except Exception as error:  # whatever it is, the other host must end too
             self.errors.append(f"host {self.number}: {type(error).__name__}: {error}")
             Host.failed.set()
         finally:

@@ -1,0 +1,26 @@
+import OverlayDriver
+import OverlayNode
+import OverlayModel
+
+/// State of one engine that has an API, as `docker network` and `docker ps` show it.
+struct VirtualEngine {
+    var isUp = true
+    /// True if the engine is connected, but leaves calls of its API without an answer.
+    var isMute = false
+    var networks: [EngineNetworkID: EngineNetwork] = [:]
+    /// Pools of the networks that were created here, as the plugin named them.
+    var pools: [EngineNetworkID: SubnetID] = [:]
+    /// Networks and container names of endpoints.
+    var endpoints: [EndpointID: (network: EngineNetworkID, container: String)] = [:]
+    var containers: [ContainerID: EngineContainer] = [:]
+    /// Names of networks that are being created.
+    var creating: Set<String> = []
+    /// Networks that are being removed.
+    var removing: Set<EngineNetworkID> = []
+    /// Calls of the plugin that wait for an answer.
+    var calls: [RequestID: (DriverResponse) -> Void] = [:]
+    /// Calls of the engine's API that wait for an answer.
+    var apiCalls: [EffectID: (EngineAPIAnswer) -> Void] = [:]
+    /// Number of networks whose creation was begun.
+    var created = 0
+}

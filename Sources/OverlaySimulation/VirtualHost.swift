@@ -1,0 +1,43 @@
+public import OverlayNode
+public import OverlayMembership
+public import OverlayModel
+
+/// A machine of the simulation: a node with its disk, its kernel and its clock.
+public struct VirtualHost {
+    public internal(set) var core: Node
+    /// Rows on the disk, which survive a crash.
+    public var rows: StoredRows = [:]
+    public var kernel = VirtualKernel()
+    public internal(set) var isUp = true
+    /// True if the machine runs. If not, connections to it time out instead of being refused.
+    public internal(set) var isHostUp = true
+    /// Number of starts of the daemon, whatever its state says.
+    public internal(set) var boot: UInt32 = 1
+    /// Number of keys that the host had before the present one.
+    var lostKeys: UInt32 = 0
+    /// Boot counter of its state, which starts the counters of its packets.
+    var seal: UInt32 = 1
+    /// Newest boot counter heard from each other node in this life. A lower one is taken for a replay.
+    var opened: [Int: UInt32] = [:]
+    /// True if the disk refuses writes.
+    public var failsStores = false
+    public var underlayMTU: UInt32
+    public var vtep: IPAddress
+    /// Nodes that its transport accepts.
+    var peers: Set<NodeID> = []
+    /// Writes that are not synced yet. A crash loses some or all of them, from the last.
+    var unsynced: [(EffectID, [StoreWrite])] = []
+    var storedAt = Instant(nanoseconds: 0)
+    /// Time of a write to this disk; nil for the world's default.
+    public var storeTime: Interval?
+    var timer: Instant?
+    var stalledUntil: Instant?
+    /// Events that arrive while the process is stopped.
+    var inbox: [NodeEvent] = []
+    /// Clock of the node.
+    var clock = VirtualClock()
+    /// Time until which something was wrong with the node.
+    var trouble = Instant(nanoseconds: Int64.min / 2)
+    var declared = 0
+
+}
