@@ -25,7 +25,7 @@ extension Node {
             guard !isWriterAway else { throw DriverError(.unavailable, writerText) }
             // It is being given up: first that, then anew, or the late end of the one would undo the other.
             closeWaiters[subnet, default: []].insert(id)
-            if closeAt == nil { proposeClosing() }
+            if outbox.timers[.close] == nil { proposeClosing() }
             return .wait
         }
         return .propose(
@@ -100,7 +100,7 @@ extension Node {
     ) throws(DriverError) -> Step {
         guard !mac.isMulticast, mac != .zero else { throw DriverError(.invalid, "\(mac) is not the MAC of an interface") }
         try checkState()
-        guard isAssured else {
+        guard outbox.journal.isAssured else {
             assuranceWaiters.insert(id)
             return .wait
         }
@@ -110,20 +110,20 @@ extension Node {
         if let lease = pools[subnet.id]?.lease(of: mac), pools[subnet.id]?.owns(lease.address) == false {
             // What is not of this host's blocks is somebody else's by now (rule R7), whatever a row of old says.
             try checkUnused(lease, in: network)
-            pools[subnet.id]?.release(lease.address, now: now)
-            store([.delete(.lease, key: lease.storeKey)])
+            pools[subnet.id]?.release(lease.address, now: outbox.now)
+            outbox.store([.delete(.lease, key: lease.storeKey)])
         }
         if let lease = pools[subnet.id]?.lease(of: mac), wanted == nil || wanted == lease.address {
             try checkUnused(lease, in: network)
-            return address(lease.address, in: subnet, after: unfinished(.lease(subnet.id, lease.address)))
+            return address(lease.address, in: subnet, after: outbox.unfinished(.lease(subnet.id, lease.address)))
         }
         let isEarly = isWriterAway || requests[id]?.scarcity != nil
         let taken: Lease?
         do throws(AddressPool.Failure) {
             if let wanted {
-                taken = try pools[subnet.id]?.allocate(wanted, mac: mac, now: now)
+                taken = try pools[subnet.id]?.allocate(wanted, mac: mac, now: outbox.now)
             } else {
-                taken = try pools[subnet.id]?.allocate(mac: mac, now: now, early: isEarly)
+                taken = try pools[subnet.id]?.allocate(mac: mac, now: outbox.now, early: isEarly)
             }
         } catch {
             switch error {
@@ -139,7 +139,7 @@ extension Node {
             }
         }
         guard let lease = taken else { throw DriverError(.notFound, "the pool \(subnet.id) does not exist") }
-        let stored = store(
+        let stored = outbox.store(
             [.put(.lease, key: lease.storeKey, value: lease.wireBytes)], for: [.lease(subnet.id, lease.address)])
         prefetchBlock(of: subnet.id)
         return address(lease.address, in: subnet, after: [stored], undo: .lease(subnet.id, lease.address))
@@ -204,12 +204,12 @@ extension Node {
         // An engine that was killed may never have deleted the endpoint: without its address there is none.
         if let network = catalogue.network(holding: id) {
             for endpoint in endpoints.values where endpoint.network == network.id && endpoint.addresses.contains(address) {
-                log(.warning, "address of an endpoint was released; the endpoint is taken as gone", ["endpoint": endpoint.id.short])
+                outbox.log(.warning, "address of an endpoint was released; the endpoint is taken as gone", ["endpoint": endpoint.id.short])
                 awaited.formUnion(removeEndpoint(endpoint))
             }
         }
-        if let lease = pools[id]?.release(address, now: now) {
-            awaited.insert(store([.delete(.lease, key: lease.storeKey)], for: [.lease(id, address)]))
+        if let lease = pools[id]?.release(address, now: outbox.now) {
+            awaited.insert(outbox.store([.delete(.lease, key: lease.storeKey)], for: [.lease(id, address)]))
         }
         return .after(awaited, .driver(.done), undo: nil)
     }

@@ -80,7 +80,7 @@ extension Node {
         let wait = AddressWait(subnet: subnet, wanted: nil, asked: scarcity.asked ?? now, until: until, error: scarcity.error)
         addressWaits[id] = wait
         if scarcity.asked == nil {
-            requests[id]?.scarcity?.asked = now
+            requests[id]?.scarcity?.asked = outbox.now
             ask(wait)
         }
         return .wait
@@ -120,7 +120,7 @@ extension Node {
     }
 
     private mutating func send(_ message: AddressMessage, to peer: NodeID) {
-        send(.addresses, message.wireBytes, to: peer)
+        outbox.send(.addresses, message.wireBytes, to: peer)
     }
 
     /// When the next waiting call is to be looked at.
@@ -132,7 +132,7 @@ extension Node {
                 addressWaits[id] = nil
                 fail(id, wait.error)
             } else if wait.asked + Self.askAgain <= now {
-                addressWaits[id]?.asked = now
+                addressWaits[id]?.asked = outbox.now
                 ask(wait)
             }
         }
@@ -168,7 +168,7 @@ extension Node {
         switch message {
         case .pressure, .want:
             // What is free is not known yet. It is asked again.
-            guard isAssured, !isStateOld else { return }
+            guard outbox.journal.isAssured, !isStateOld else { return }
         case .inUse: break
         }
         switch message {
@@ -204,7 +204,7 @@ extension Node {
 
     /// Blocks that nobody has used for long go back to the cluster.
     mutating func giveBackIdleBlocks() {
-        guard !isWriterAway, isAssured, !isStateOld else { return }
+        guard !isWriterAway, outbox.journal.isAssured, !isStateOld else { return }
         for (id, pool) in pools.sorted(by: { $0.key < $1.key }) where !closing.contains(id) {
             for range in pool.idleBlocks(since: Instant(nanoseconds: now.nanoseconds - Self.idleAge.nanoseconds)) {
                 handOver(Handover(subnet: id, range: range), to: .anybody)
@@ -214,13 +214,10 @@ extension Node {
 
     private mutating func handOver(_ handover: Handover, to recipient: Recipient) {
         // A release that is not durable yet may still fail, and is of the address's old life then.
-        let isBusy = inFlight.keys.contains { object in
-            if case .lease(handover.subnet, let address) = object { handover.range.contains(address) } else { false }
-        }
-        guard handovers[handover] == nil, !isBusy else { return }
+        guard handovers[handover] == nil, !outbox.isBusy(handover.subnet, handover.range) else { return }
         pools[handover.subnet]?.handOver(handover.range)
         handovers[handover] = recipient
-        let stored = store([.put(.handover, key: handover.storeKey, value: handover.wireBytes)])
+        let stored = outbox.store([.put(.handover, key: handover.storeKey, value: handover.wireBytes)])
         guard rules.contains(.durableHandovers) else { return propose(handover) }
         handoverStores[stored] = handover
     }
@@ -247,10 +244,10 @@ extension Node {
 
     /// All that is durable and undecided.
     mutating func proposeHandovers() {
-        handoverAt = nil
-        guard catalogue.cluster != nil, !handovers.isEmpty, isAssured, !isStateOld else { return }
+        outbox.timers[.handOver] = nil
+        guard catalogue.cluster != nil, !handovers.isEmpty, outbox.journal.isAssured, !isStateOld else { return }
         guard !isWriterAway else {
-            handoverAt = now + Self.closingRetry
+            outbox.timers[.handOver] = now + Self.closingRetry
             return
         }
         var busy = Set(handoverStores.values)
@@ -269,14 +266,14 @@ extension Node {
         default:
             // Nobody knows what became of it. To give back what went to another node meanwhile changes nothing there.
             handovers[handover] = .anybody
-            handoverAt = handoverAt ?? now + Self.closingRetry
+            outbox.timers[.handOver] = outbox.timers[.handOver] ?? now + Self.closingRetry
         }
     }
 
     /// The addresses are others' now, or after all this host's.
     private mutating func end(_ handover: Handover) {
         handovers[handover] = nil
-        store([.delete(.handover, key: handover.storeKey)])
+        outbox.store([.delete(.handover, key: handover.storeKey)])
         pools[handover.subnet]?.endHandover(handover.range)
     }
 }

@@ -73,15 +73,15 @@ extension Node {
     mutating func finish(_ id: RequestID, _ reply: Reply) {
         if case .contact(let contact) = reply {
             requests[id]?.reply = nil
-            return effects.append(.contact(id, contact))
+            return outbox.append(.contact(id, contact))
         }
         guard requests.removeValue(forKey: id) != nil else { return }
         addressWaits[id] = nil
         assuranceWaiters.remove(id)
         switch reply {
-        case .driver(let response): effects.append(.respond(id, response))
-        case .control(let response): effects.append(.answer(id, response))
-        case .admission(let answer): effects.append(.admit(id, answer))
+        case .driver(let response): outbox.append(.respond(id, response))
+        case .control(let response): outbox.append(.answer(id, response))
+        case .admission(let answer): outbox.append(.admit(id, answer))
         case .contact: break
         }
     }
@@ -98,15 +98,15 @@ extension Node {
     mutating func takeBack(_ undo: Undo) {
         switch undo {
         case .lease(let subnet, let address):
-            guard let lease = pools[subnet]?.release(address, now: now) else { return }
-            store([.delete(.lease, key: lease.storeKey)])
+            guard let lease = pools[subnet]?.release(address, now: outbox.now) else { return }
+            outbox.store([.delete(.lease, key: lease.storeKey)])
         case .network(let id):
             guard networks.removeValue(forKey: id) != nil else { return }
-            store([.delete(.network, key: id.wireBytes)])
+            outbox.store([.delete(.network, key: id.wireBytes)])
         case .endpoint(let id):
             guard let endpoint = endpoints.removeValue(forKey: id) else { return }
             withdraw(endpoint)
-            store([.delete(.endpoint, key: id.wireBytes)])
+            outbox.store([.delete(.endpoint, key: id.wireBytes)])
         case .join(let id): undoJoin(id)
         case .cluster: forgetCluster()
         }

@@ -13,12 +13,12 @@ extension Node {
                 continue
             }
             // Many entries come at once where many hosts join: all of them are followed in one go.
-            if let at = followAt, at <= now { followAll() }
+            if let at = outbox.timers[.follow], at <= now { followAll() }
             switch effect {
             case .applied: break
-            case .send(let peer, let bytes): send(.catalogue, bytes, to: peer)
+            case .send(let peer, let bytes): outbox.send(.catalogue, bytes, to: peer)
             case .store(let token, let writes):
-                let id = store(writes, isProposal: token != nil)
+                let id = outbox.store(writes, isProposal: token != nil)
                 if let token { catalogueStores[id] = token }
             case .replaced:
                 followAll()
@@ -26,11 +26,11 @@ extension Node {
             case .heard(let term):
                 unansweredAt = nil
                 let writer = name(of: term.writer)
-                log(.warning, "catalogue generation \(term.number) is written by \(writer); this node asks for it")
+                outbox.log(.warning, "catalogue generation \(term.number) is written by \(writer); this node asks for it")
             case .outcome(let proposal, let outcome): settle(proposal, outcome)
             }
         }
-        if let at = followAt, at <= now { followAll() }
+        if let at = outbox.timers[.follow], at <= now { followAll() }
         checkOwnLife()
     }
 
@@ -53,12 +53,12 @@ extension Node {
         case .description(let network): described(network, outcome)
         case .rotation:
             if case .decided(.accepted) = outcome { break }
-            rotateAt = now + Self.rotationRetry
+            outbox.timers[.rotateKey] = now + Self.rotationRetry
         case .rest: break
         case .promotion(let request): settle(promotion: request, outcome)
         case .own:
             if case .decided(.refused(let refusal)) = outcome {
-                log(.error, "the cluster does not accept this host's new address or name", ["reason": refusal.message])
+                outbox.log(.error, "the cluster does not accept this host's new address or name", ["reason": refusal.message])
             }
         case .rollback: rollbackSettled(outcome)
         case .close(let subnet):
@@ -66,13 +66,13 @@ extension Node {
                 closing.remove(subnet)
                 removing.remove(subnet)
                 inheritedClosing.remove(subnet)
-                store([.delete(.closing, key: subnet.wireBytes)])
+                outbox.store([.delete(.closing, key: subnet.wireBytes)])
                 for request in (closeWaiters.removeValue(forKey: subnet) ?? []).sorted(by: { $0.value < $1.value }) {
                     perform(request)
                 }
                 mirrorSoon()
-            } else if closeAt == nil {
-                closeAt = now + Self.closingRetry
+            } else if outbox.timers[.close] == nil {
+                outbox.timers[.close] = now + Self.closingRetry
             }
         }
     }
@@ -220,22 +220,22 @@ extension Node {
         if case .refused = result { return }
         let isOwn = entry.proposer == identity.id
         switch entry.command {
-        case .initialise: followAt = now
+        case .initialise: outbox.timers[.follow] = now
         case .remove:
-            if rules.contains(.fencing) { followAt = now }
+            if rules.contains(.fencing) { outbox.timers[.follow] = now }
             // Who is gone knows the present key.
-            if isWriter { rotateAt = now }
+            if isWriter { outbox.timers[.rotateKey] = now }
             followRests()
         case .endRest:
             followRests()
             for id in Set(addressWaits.values.map(\.subnet)).sorted() { wakeAddressWaits(id) }
         case .rotateKey:
-            followAt = now
-            if isWriter { rotateAt = now + Self.rotationPeriod }
+            outbox.timers[.follow] = now
+            if isWriter { outbox.timers[.rotateKey] = now + Self.rotationPeriod }
         case .admit:
             // Each change of the members costs as much as there are members: where a thousand join, a few of them at a time.
             let pause = Self.followPause * Int64(catalogue.members.count)
-            followAt = followAt ?? max(now, followed.map { $0 + pause } ?? now)
+            outbox.timers[.follow] = outbox.timers[.follow] ?? max(now, followed.map { $0 + pause } ?? now)
         case .openSubnet:
             guard case .opened(let subnet) = result else { return }
             if isOwn || concerns(subnet) { followSubnets() }
@@ -266,10 +266,10 @@ extension Node {
 
     /// Members and everything else may be others than before.
     mutating func followAll() {
-        followAt = nil
+        outbox.timers[.follow] = nil
         followed = now
         if catalogue.cluster != nil, catalogue.members[identity.id] == nil, rules.contains(.fencing) {
-            log(.warning, "this node was removed from the cluster; its overlay links go down, and it must join again", [:])
+            outbox.log(.warning, "this node was removed from the cluster; its overlay links go down, and it must join again", [:])
             return forgetCluster()
         }
         followTerm()
@@ -289,7 +289,7 @@ extension Node {
     mutating func tellPeers() {
         let others = catalogue.members.values.filter { $0.id != identity.id }.sorted { $0.id < $1.id }
         replication.setKeys(catalogue.members.mapValues(\.publicKey))
-        effects.append(.peers(others, keys: catalogue.cluster?.gossipKeys ?? []))
+        outbox.append(.peers(others, keys: catalogue.cluster?.gossipKeys ?? []))
     }
 
     /// Brings pools and subscriptions in line with the catalogue. Before the first observation nothing is told to others: an empty log
@@ -341,16 +341,16 @@ extension Node {
 
     /// What the writer does in the course of time.
     mutating func followTerm() {
-        rotateAt = isWriter ? rotateAt ?? now + Self.rotationPeriod : nil
+        outbox.timers[.rotateKey] = isWriter ? outbox.timers[.rotateKey] ?? now + Self.rotationPeriod : nil
         followRests()
     }
 
     mutating func askForKey() {
-        rotateAt = nil
+        outbox.timers[.rotateKey] = nil
         guard isWriter else { return }
         // Should the proposal come to nothing.
-        rotateAt = now + Self.rotationRetry
-        effects.append(.makeKey)
+        outbox.timers[.rotateKey] = now + Self.rotationRetry
+        outbox.append(.makeKey)
     }
 
     mutating func rotate(to key: [UInt8]) {
@@ -404,7 +404,7 @@ extension Node {
             prefetchPaused[id] = nil
         }
         guard !writes.isEmpty else { return [] }
-        let stored = store(writes, for: objects)
+        let stored = outbox.store(writes, for: objects)
         // Proposed when it is durable: were it forgotten, addresses that others own by then would be handed out.
         if rules.contains(.durableHandovers) { closingStores.insert(stored) } else { proposeClosing() }
         return [stored]
@@ -428,16 +428,16 @@ extension Node {
         for id in orphans where unbound[id] == nil { unbound[id] = now }
         let old = orphans.filter { unbound[$0].map { now - $0 >= Self.orphanAge } ?? false }
         guard !old.isEmpty, !isStateOld else { return }
-        log(.warning, "pools without a network are given up", ["pools": old.sorted().map(\.description).joined(separator: " ")])
+        outbox.log(.warning, "pools without a network are given up", ["pools": old.sorted().map(\.description).joined(separator: " ")])
         _ = close(old.sorted())
     }
 
     mutating func proposeClosing() {
-        closeAt = nil
-        guard catalogue.cluster != nil, closingStores.isEmpty, isAssured, !isStateOld else { return }
+        outbox.timers[.close] = nil
+        guard catalogue.cluster != nil, closingStores.isEmpty, outbox.journal.isAssured, !isStateOld else { return }
         // What is not durable is not proposed.
-        guard !isWriterAway, ledger.isWhole else {
-            if !closing.isEmpty { closeAt = now + Self.closingRetry }
+        guard !isWriterAway, outbox.storeIsWhole else {
+            if !closing.isEmpty { outbox.timers[.close] = now + Self.closingRetry }
             return
         }
         let proposed = Set(proposals.values.compactMap { if case .close(let id) = $0 { id } else { nil } })

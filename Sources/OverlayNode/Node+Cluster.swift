@@ -88,22 +88,21 @@ extension Node {
         spokenEpoch = epoch
         replication.setLife(Incarnation(epoch: epoch, boot: boot).life)
         // What peers heard of an earlier life here was of another cluster, or is void since the node was removed.
-        isAssured = true
-        assureAt = nil
+        outbox.assure()
         body(&catalogueNode, &out)
-        var writes: [StoreWrite] = [.put(.node, key: Self.epochKey, value: epoch.wireBytes)]
+        var writes: [StoreWrite] = [.put(.node, key: NodeRow.epoch, value: epoch.wireBytes)]
         out.removeAll { effect in
             guard case .store(nil, let rows) = effect else { return false }
             writes += rows
             return true
         }
-        let stored = store(writes)
+        let stored = outbox.store(writes)
         run(out)
         return stored
     }
 
     private mutating func storeEpoch() -> EffectID {
-        store([.put(.node, key: Self.epochKey, value: epoch.wireBytes)])
+        outbox.store([.put(.node, key: NodeRow.epoch, value: epoch.wireBytes)])
     }
 
     private var clusterName: String { catalogue.cluster.map { $0.id.short } ?? "-" }
@@ -170,7 +169,7 @@ extension Node {
                 "\(endpoints.count) container interface(s) of this host are on overlay networks; disconnect them, or use --force")
         }
         if isWriterAway, force {
-            log(.warning, "left without telling the cluster; remove this node there with `swift-overlay node rm --force`")
+            outbox.log(.warning, "left without telling the cluster; remove this node there with `swift-overlay node rm --force`")
             forgetCluster()
             return .reply(
                 .control(
@@ -186,7 +185,7 @@ extension Node {
         for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) { _ = removeEndpoint(endpoint) }
         var operations: [KernelOperation] = []
         for vni in datapath.networks.keys.sorted() { operations += datapath.lower(vni) }
-        apply(operations)
+        outbox.apply(operations)
         withReplication { $0.leaveAll(into: &$1) }
         subscribed = []
         pools = [:]
@@ -203,11 +202,12 @@ extension Node {
         quarantined = [:]
         inheritedClosing = []
         rollback = nil
+        outbox.timers.clear(.newEpoch)
         unansweredAt = nil
-        store([
+        outbox.store([
             .clear(.network), .clear(.endpoint), .clear(.lease), .clear(.closing), .clear(.handover), .clear(.quarantine),
             .clear(.declined),
-            .delete(.node, key: Self.rollbackKey),
+            .delete(.node, key: NodeRow.rollback),
         ])
         withCatalogue { $0.leave(into: &$1) }
         tellPeers()

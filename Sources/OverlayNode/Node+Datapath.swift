@@ -57,7 +57,7 @@ extension Node {
         return datapath.lower(vni)
     }
 
-    mutating func lowerIfUnused(_ id: NetworkID) { apply(lowering(id)) }
+    mutating func lowerIfUnused(_ id: NetworkID) { outbox.apply(lowering(id)) }
 
     func record(of endpoint: LocalEndpoint) -> EndpointRecord {
         EndpointRecord(
@@ -110,7 +110,7 @@ extension Node {
         for effect in replicationEffects {
             follow(namesOf: effect)
             switch effect {
-            case .send(let peer, let bytes): send(.replication, bytes, to: peer)
+            case .send(let peer, let bytes): outbox.send(.replication, bytes, to: peer)
             case .attached(let owner, let id, let attachment, let old):
                 guard let network = catalogue.networks[id] else { continue }
                 if let old, old.vtep != attachment.vtep {
@@ -144,12 +144,12 @@ extension Node {
                 // It is tried again several times a second; once in a while is enough to read.
                 if let last = rejectionLogged[peer], now - last < Self.repairPeriod { continue }
                 rejectionLogged[peer] = now
-                log(
+                outbox.log(
                     .warning, "a record was not believed",
                     ["from": name(of: peer), "owner": name(of: owner), "network": id.short, "reason": "\(reason)"])
             }
         }
-        apply(operations)
+        outbox.apply(operations)
     }
 
     /// All that an owner has on a network, behind its tunnel. Static, so that the change is made in place.
@@ -184,27 +184,26 @@ extension Node {
 
     mutating func repairSoon(after delay: Interval = Self.repairDelay) {
         let soon = now + delay
-        repairAt = min(repairAt ?? soon, soon)
+        outbox.timers[.repair] = min(outbox.timers[.repair] ?? soon, soon)
     }
 
     /// Asks for what the kernel holds.
     mutating func repair() {
         // One that comes due while the kernel is being read is done right after.
         guard observing == nil else {
-            repairAt = now + Self.repairDelay
+            outbox.timers[.repair] = now + Self.repairDelay
             return
         }
-        repairAt = now + Self.repairPeriod
-        let id = EffectID(value: nextEffect)
-        nextEffect += 1
+        outbox.timers[.repair] = now + Self.repairPeriod
+        let id = outbox.newEffect()
         observing = id
-        effects.append(.observe(id))
+        outbox.append(.observe(id))
     }
 
     mutating func start() {
         tellPeers()
         // Who has nobody to ask has nobody to collide with.
-        if catalogue.members.count > 1 { assureAt = now + Self.assurancePause } else { isAssured = true }
+        if catalogue.members.count > 1 { outbox.timers[.assure] = now + Self.assurancePause } else { outbox.assure() }
         if rollback != nil { proposeNewEpoch() }
         followTerm()
         checkOwnLife()
@@ -240,7 +239,7 @@ extension Node {
         keptRowsTo = unknownVTEPs
         let operations = datapath.repair(state, keepingRowsTo: keptRowsTo)
         // Network by network: what the kernel refuses of one stops no other.
-        for part in operations.chunkedByNetwork { apply(part) }
+        for part in operations.chunkedByNetwork { outbox.apply(part) }
         if operations.isEmpty { kernelFailures = 0 }
         if !state.broken.isEmpty { repairSoon() }
         finishRollback()
@@ -255,12 +254,12 @@ extension Node {
     /// An endpoint whose pair is gone has lost its container: the kernel destroys both ends together.
     private mutating func dropDeadEndpoints(_ state: ObservedState, since observation: EffectID) {
         for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where endpoint.hasPort {
-            if let made = endpoint.portEffect, made > observation || inFlight[.endpoint(endpoint.id)] != nil { continue }
+            if let made = endpoint.portEffect, made > observation || !outbox.unfinished(.endpoint(endpoint.id)).isEmpty { continue }
             let vni = vni(of: endpoint.network)
             if let vni, state.networks[vni]?.ports[KernelName.port(endpoint.id)] != nil { continue }
             // A damaged network is mended first; the next look tells what of its ports is left.
             if let vni, state.broken.contains(vni) { continue }
-            log(.warning, "the interface of an endpoint is gone; the endpoint is taken as gone", ["endpoint": endpoint.id.short])
+            outbox.log(.warning, "the interface of an endpoint is gone; the endpoint is taken as gone", ["endpoint": endpoint.id.short])
             _ = removeEndpoint(endpoint)
         }
     }
@@ -272,7 +271,7 @@ extension Node {
         for id in without where unjoined[id] == nil { unjoined[id] = now }
         for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) {
             guard let since = unjoined[endpoint.id], now - since >= Self.orphanAge else { continue }
-            log(.warning, "an endpoint that was never joined is taken as gone", ["endpoint": endpoint.id.short])
+            outbox.log(.warning, "an endpoint that was never joined is taken as gone", ["endpoint": endpoint.id.short])
             _ = removeEndpoint(endpoint)
         }
     }

@@ -22,9 +22,8 @@ struct EngineLink: Sendable {
     var calls: [EffectID: EngineAPICall] = [:]
     /// Of those, what is to be asked again when the answer is there, as something has changed since.
     var again: Set<EngineAPICall> = []
-    /// What was asked and not answered, and when it is asked again.
+    /// What was asked and not answered.
     var unanswered: Set<EngineAPICall> = []
-    var askAt: Instant?
     /// Networks that are being made here because they are elsewhere.
     var making: [EffectID: NetworkID] = [:]
     /// What the command line waits for.
@@ -43,8 +42,6 @@ struct EngineLink: Sendable {
     var inspected: [EndpointID: ContainerID] = [:]
     /// Networks of this engine whose name another network of the cluster has.
     var conflicts: [EngineNetworkID: String] = [:]
-    /// When networks are compared next.
-    var mirrorAt: Instant?
 
     struct Failure: Sendable {
         var reason: String
@@ -83,10 +80,10 @@ extension Node {
             link.again.insert(call)
             return nil
         }
-        let id = newEffect()
+        let id = outbox.newEffect()
         link.calls[id] = call
         if call == .networks { link.asked = Set(networks.keys) }
-        effects.append(.engineCall(id, call))
+        outbox.append(.engineCall(id, call))
         return id
     }
 
@@ -95,18 +92,18 @@ extension Node {
     mutating func heard(_ news: EngineAPINews) {
         switch news {
         case .connected(let version):
-            log(.info, "the engine answers", ["api": version])
+            outbox.log(.info, "the engine answers", ["api": version])
             link.state = .connected(apiVersion: version, since: now)
             link.isComplete = false
             // What was asked of the engine before is lost with its process.
             link.again = []
             link.unanswered = []
-            link.askAt = nil
+            outbox.timers[.askEngine] = nil
             ask(.networks)
             ask(.containers)
         case .disconnected(let reason):
             if case .away(let known, _) = link.state, known == reason { return }
-            log(.warning, "the engine's API is away; names and networks of others wait for it", ["reason": reason])
+            outbox.log(.warning, "the engine's API is away; names and networks of others wait for it", ["reason": reason])
             link.state = .away(reason, since: now)
             link.isComplete = false
         case .network(let id, let action, let container): heard(id, action, container)
@@ -164,17 +161,17 @@ extension Node {
         case .createNetwork, .removeNetwork: return
         case .networks, .containers, .network, .container: break
         }
-        log(.warning, "the engine did not answer, and is asked again", ["reason": reason])
+        outbox.log(.warning, "the engine did not answer, and is asked again", ["reason": reason])
         askLater(call, in: Self.retryPause)
     }
 
     private mutating func askLater(_ call: EngineAPICall, in pause: Interval) {
         link.unanswered.insert(call)
-        link.askAt = min(link.askAt ?? now + pause, now + pause)
+        outbox.timers[.askEngine] = min(outbox.timers[.askEngine] ?? now + pause, now + pause)
     }
 
     mutating func askAgain() {
-        link.askAt = nil
+        outbox.timers[.askEngine] = nil
         let calls = link.unanswered
         link.unanswered = []
         for call in calls { ask(call) }
@@ -195,7 +192,7 @@ extension Node {
             let since = link.missing[id] ?? now
             link.missing[id] = since
             guard local.name != nil || now - since >= Self.creationTime else { continue }
-            log(
+            outbox.log(
                 .warning, "the engine does not have a network any more; it is taken as gone here",
                 ["network": local.name ?? local.id.short])
             link.missing[id] = nil
@@ -213,7 +210,7 @@ extension Node {
         link.failures[local.network] = nil
         local.name = network.name
         networks[id] = local
-        store([.put(.network, key: id.wireBytes, value: local.wireBytes)])
+        outbox.store([.put(.network, key: id.wireBytes, value: local.wireBytes)])
     }
 
     // MARK: Reports

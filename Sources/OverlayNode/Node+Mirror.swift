@@ -46,7 +46,7 @@ extension Node {
     mutating func confirmRemoval(of subnet: SubnetID) {
         guard removing.contains(subnet), let network = catalogue.network(holding: subnet), !network.isRemoved, !isEmpty(network)
         else { return }
-        log(
+        outbox.log(
             .warning, "a network is not removed from other hosts, as containers are on it by now, or may be",
             ["network": network.title, "hosts": keepers(of: network).map { name(of: $0) }.sorted().joined(separator: " ")])
         var writes: [StoreWrite] = [.put(.declined, key: network.id.wireBytes, value: [])]
@@ -54,14 +54,14 @@ extension Node {
         for subnet in network.subnets where removing.remove(subnet.id) != nil {
             writes.append(.put(.closing, key: subnet.id.wireBytes, value: []))
         }
-        store(writes)
+        outbox.store(writes)
     }
 
-    func mirrorDue(at time: Instant) -> Instant { min(link.mirrorAt ?? time, time) }
+    func mirrorDue(at time: Instant) -> Instant { min(outbox.timers[.mirror] ?? time, time) }
 
     mutating func mirrorSoon() {
         guard link.isConnected else { return }
-        link.mirrorAt = mirrorDue(at: now + Self.mirrorDelay)
+        outbox.timers[.mirror] = mirrorDue(at: now + Self.mirrorDelay)
     }
 
     /// An endpoint of the network is gone: what waited for that may go on, unless its container only starts anew.
@@ -70,12 +70,12 @@ extension Node {
         guard link.isConnected, isRemoved || link.conflicts[id] != nil else { return }
         if let network = networks[id]?.network { link.failures[network] = nil }
         link.keptUntil[id] = now + Self.restartTime
-        link.mirrorAt = mirrorDue(at: now + Self.restartTime)
+        outbox.timers[.mirror] = mirrorDue(at: now + Self.restartTime)
     }
 
     /// Brings the engine's networks in line with the cluster's, and tells the cluster of the engine's.
-    mutating func mirror() {
-        link.mirrorAt = nil
+    mutating func compareNetworks() {
+        outbox.timers[.mirror] = nil
         guard link.isConnected, link.isComplete, link.mirrors, isReady, catalogue.cluster != nil else { return }
         let present = Set(networks.values.map(\.network))
         // What is neither here nor to be made here waits for nothing.
@@ -99,7 +99,7 @@ extension Node {
         let gone = declined.filter { catalogue.networks[$0] == nil }
         if !gone.isEmpty {
             declined.subtract(gone)
-            store(gone.sorted().map { .delete(.declined, key: $0.wireBytes) })
+            outbox.store(gone.sorted().map { .delete(.declined, key: $0.wireBytes) })
         }
         for network in catalogue.networks.values.sorted(by: { $0.id < $1.id })
         where !present.contains(network.id) && !declined.contains(network.id) {
@@ -107,7 +107,7 @@ extension Node {
         }
         link.keptUntil = link.keptUntil.filter { networks[$0.key] != nil && $0.value > now }
         let pauses = (link.failures.values.map(\.until) + link.keptUntil.values).filter { $0 > now }
-        if let next = pauses.min() { link.mirrorAt = mirrorDue(at: next) }
+        if let next = pauses.min() { outbox.timers[.mirror] = mirrorDue(at: next) }
     }
 
     private func isPaused(_ network: NetworkID) -> Bool { link.failures[network].map { $0.until > now } ?? false }
@@ -138,7 +138,7 @@ extension Node {
         case .decided(.refused(let refusal)) where refusal.code == .conflict:
             // It may be gone meanwhile.
             guard let local = networks[id] else { break }
-            log(.warning, "a network has the name of another one", ["network": local.name ?? "", "reason": refusal.message])
+            outbox.log(.warning, "a network has the name of another one", ["network": local.name ?? "", "reason": refusal.message])
             link.conflicts[id] = refusal.message
             // Who makes one of this name here wants that one here.
             if let name = local.name, let other = catalogue.network(named: name) { want(other) }
@@ -190,7 +190,7 @@ extension Node {
         for subnet in network.subnets where removing.remove(subnet.id) != nil {
             writes.append(.put(.closing, key: subnet.id.wireBytes, value: []))
         }
-        if !writes.isEmpty { store(writes) }
+        if !writes.isEmpty { outbox.store(writes) }
     }
 
     // MARK: What is removed
@@ -201,7 +201,7 @@ extension Node {
         else { return }
         guard ask(.removeNetwork(id)) != nil else { return }
         if link.conflicts[id] != nil {
-            log(.warning, "a network of this engine gives way to the cluster's of that name", ["network": networks[id]?.name ?? ""])
+            outbox.log(.warning, "a network of this engine gives way to the cluster's of that name", ["network": networks[id]?.name ?? ""])
         }
     }
 
@@ -241,7 +241,7 @@ extension Node {
         link.conflicts[id] = nil
         link.stale = link.stale.filter { $0.value != id }
         // A name may be free now.
-        for network in link.failures.keys { link.failures[network]?.until = now }
+        for network in link.failures.keys { link.failures[network]?.until = outbox.now }
         mirrorSoon()
     }
 
@@ -249,9 +249,9 @@ extension Node {
         let old = link.failures[network]
         let pause = old.map { min($0.pause + $0.pause, Self.longestMirrorPause) } ?? Self.retryPause
         if old?.reason != reason {
-            log(.warning, "a network waits", ["network": catalogue.networks[network]?.title ?? "", "reason": reason])
+            outbox.log(.warning, "a network waits", ["network": catalogue.networks[network]?.title ?? "", "reason": reason])
         }
         link.failures[network] = EngineLink.Failure(reason: reason, pause: pause, until: now + pause)
-        link.mirrorAt = mirrorDue(at: now + pause)
+        outbox.timers[.mirror] = mirrorDue(at: now + pause)
     }
 }

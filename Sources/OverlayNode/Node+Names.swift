@@ -56,7 +56,7 @@ extension Node {
         let subnets = catalogue.networks.values.flatMap { $0.subnets.map(\.prefix) }.sorted()
         guard subnets != toldSubnets else { return }
         toldSubnets = subnets
-        effects.append(.subnets(subnets))
+        outbox.append(.subnets(subnets))
     }
 
     mutating func followNames(of peer: NodeID, was old: PeerState) {
@@ -93,7 +93,7 @@ extension Node {
         for id in subscribed.sorted() {
             let expected = expectedNames(on: id).reduce(0) { $0 &+ NetworkNames.checksum(of: $1) }
             guard names[id]?.checksum != expected else { continue }
-            log(
+            outbox.log(
                 .warning, "names were not what the records say; they are made anew",
                 ["network": catalogue.networks[id]?.title ?? ""])
             rebuildNames(id)
@@ -103,7 +103,7 @@ extension Node {
     mutating func tellNames() {
         guard !changedNames.isEmpty else { return }
         // Before whatever asks for them.
-        effects.insert(contentsOf: changedNames.sorted().map { .names($0, names[$0]) }, at: 0)
+        outbox.prepend(changedNames.sorted().map { .names($0, names[$0]) })
         changedNames = []
     }
 
@@ -121,22 +121,22 @@ extension Node {
         }
         guard !networks.isEmpty else {
             sandboxFailures[path] = nil
-            if scopes.removeValue(forKey: path) != nil { effects.append(.unserve(path)) }
+            if scopes.removeValue(forKey: path) != nil { outbox.append(.unserve(path)) }
             return nil
         }
         let forwards = joined.contains(where: \.isElsewhere) || networks.contains { $0.settings?.isInternal != true }
         let scope = SandboxScope(networks: networks.map(\.id), forwards: forwards)
         guard scopes[path] != scope else { return nil }
         scopes[path] = scope
-        let id = newEffect()
-        effects.append(.serve(id, path, scope))
+        let id = outbox.newEffect()
+        outbox.append(.serve(id, path, scope))
         return id
     }
 
     mutating func sandbox(_ path: String, failure: String?) {
         guard scopes[path] != nil, sandboxFailures[path] != failure else { return }
         sandboxFailures[path] = failure
-        if let failure { log(.error, "names cannot be answered in a container", ["sandbox": path, "reason": failure]) }
+        if let failure { outbox.log(.error, "names cannot be answered in a container", ["sandbox": path, "reason": failure]) }
     }
 
     // MARK: What the engine tells of containers
@@ -175,7 +175,7 @@ extension Node {
     private mutating func update(_ endpoint: LocalEndpoint, from known: LocalEndpoint) {
         guard endpoint != known else { return }
         endpoints[endpoint.id] = endpoint
-        store([row(endpoint)])
+        outbox.store([row(endpoint)])
         if endpoint.isAnnounced, endpoint.names != known.names { announce(endpoint) }
         if endpoint.isElsewhere != known.isElsewhere { followSandbox(endpoint.sandbox) }
     }

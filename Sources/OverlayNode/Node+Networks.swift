@@ -10,7 +10,7 @@ extension Node {
 
     mutating func createNetwork(_ call: CreateNetwork) throws(DriverError) -> Step {
         try checkCluster()
-        if networks[call.network] != nil { return .after(unfinished(.network(call.network)), .driver(.done), undo: nil) }
+        if networks[call.network] != nil { return .after(outbox.unfinished(.network(call.network)), .driver(.done), undo: nil) }
         let subnets = try subnets(of: call)
         guard let first = subnets.first, let network = catalogue.network(holding: first) else {
             throw DriverError(.invalid, "network \(call.network.short) has no subnet; swift-overlay needs an IPv4 or IPv6 one")
@@ -30,7 +30,7 @@ extension Node {
         for subnet in subnets { poolRequests[subnet] = poolRequests[subnet].flatMap { $0 > 1 ? $0 - 1 : nil } }
         var writes: [StoreWrite] = [.put(.network, key: local.id.wireBytes, value: local.wireBytes)]
         if declined.remove(network.id) != nil { writes.append(.delete(.declined, key: network.id.wireBytes)) }
-        let stored = store(writes, for: [.network(local.id)])
+        let stored = outbox.store(writes, for: [.network(local.id)])
         // The first container should not wait for the writer.
         for subnet in subnets { prefetchBlock(of: subnet) }
         return .after([stored], .driver(.done), undo: .network(local.id))
@@ -88,7 +88,7 @@ extension Node {
     }
 
     mutating func deleteNetwork(_ id: EngineNetworkID) -> Step {
-        guard let network = networks[id] else { return .after(unfinished(.network(id)), .driver(.done), undo: nil) }
+        guard let network = networks[id] else { return .after(outbox.unfinished(.network(id)), .driver(.done), undo: nil) }
         var awaited: Set<EffectID> = []
         // Engines refuse to remove a network with endpoints; what is left here is of an engine that was killed.
         for endpoint in endpoints.values where endpoint.engineNetwork == id { awaited.formUnion(removeEndpoint(endpoint)) }
@@ -118,7 +118,7 @@ extension Node {
                 call.mac == nil || call.mac == known.mac
             else { throw DriverError(.conflict, "endpoint \(call.endpoint.short) exists with other addresses") }
             return .after(
-                unfinished(.endpoint(known.id)), .driver(.endpoint(mac: call.mac == nil ? known.mac : nil)), undo: nil)
+                outbox.unfinished(.endpoint(known.id)), .driver(.endpoint(mac: call.mac == nil ? known.mac : nil)), undo: nil)
         }
         // Its address may have been handed out before it was known.
         try checkState()
@@ -138,7 +138,7 @@ extension Node {
         // Others are told now: by the Join that follows, which takes the kernel a while, their rows are there. Leave or DeleteEndpoint takes
         // it back.
         announce(endpoint)
-        let stored = store([row(endpoint)], for: [.endpoint(endpoint.id)])
+        let stored = outbox.store([row(endpoint)], for: [.endpoint(endpoint.id)])
         return .after([stored], .driver(.endpoint(mac: call.mac == nil ? mac : nil)), undo: .endpoint(endpoint.id))
     }
 
@@ -189,15 +189,15 @@ extension Node {
         }
         let response = DriverResponse.joined(sourceName: containerLink(of: endpoint), destinationPrefix: "eth")
         if endpoint.isJoined, endpoint.hasPort {
-            return .after(unfinished(.endpoint(endpoint.id)), .driver(response), undo: nil)
+            return .after(outbox.unfinished(.endpoint(endpoint.id)), .driver(response), undo: nil)
         }
         endpoint.isJoined = true
         endpoint.hasPort = true
         endpoint.sandbox = call.sandboxKey.utf8.count <= Limits.stringBytes ? call.sandboxKey : ""
-        let stored = store([row(endpoint)], for: [.endpoint(endpoint.id)])
+        let stored = outbox.store([row(endpoint)], for: [.endpoint(endpoint.id)])
         let raised = raise(network)
         announce(endpoint)
-        let applied = apply(raised + addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])
+        let applied = outbox.apply(raised + addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])
         endpoint.portEffect = applied
         endpoints[endpoint.id] = endpoint
         // Where the namespace is there already, its questions are answered before its process can ask any.
@@ -208,12 +208,12 @@ extension Node {
     /// Takes back a Join that the kernel or the disk refused. The engine sends no Leave then.
     mutating func undoJoin(_ id: EndpointID) {
         guard var endpoint = endpoints[id] else { return }
-        apply(removePort(of: endpoint))
+        outbox.apply(removePort(of: endpoint))
         endpoint.isJoined = false
         endpoint.hasPort = false
         endpoints[id] = endpoint
         followSandbox(endpoint.sandbox)
-        store([row(endpoint)])
+        outbox.store([row(endpoint)])
         lowerIfUnused(endpoint.network)
     }
 
@@ -224,12 +224,12 @@ extension Node {
         endpoints[id] = endpoint
         withdraw(endpoint)
         followSandbox(endpoint.sandbox)
-        store([row(endpoint)])
+        outbox.store([row(endpoint)])
         return .reply(.driver(.done))
     }
 
     mutating func deleteEndpoint(_ id: EndpointID) -> Step {
-        guard let endpoint = endpoints[id] else { return .after(unfinished(.endpoint(id)), .driver(.done), undo: nil) }
+        guard let endpoint = endpoints[id] else { return .after(outbox.unfinished(.endpoint(id)), .driver(.done), undo: nil) }
         return .after(removeEndpoint(endpoint), .driver(.done), undo: nil)
     }
 
@@ -240,8 +240,8 @@ extension Node {
         link.inspected[endpoint.id] = nil
         followSandbox(endpoint.sandbox)
         mirrorLater(for: endpoint.engineNetwork)
-        var awaited: Set<EffectID> = [store([.delete(.endpoint, key: endpoint.id.wireBytes)], for: [.endpoint(endpoint.id)])]
-        if let applied = apply(removePort(of: endpoint) + lowering(endpoint.network), for: [.endpoint(endpoint.id)]) {
+        var awaited: Set<EffectID> = [outbox.store([.delete(.endpoint, key: endpoint.id.wireBytes)], for: [.endpoint(endpoint.id)])]
+        if let applied = outbox.apply(removePort(of: endpoint) + lowering(endpoint.network), for: [.endpoint(endpoint.id)]) {
             awaited.insert(applied)
         }
         return awaited

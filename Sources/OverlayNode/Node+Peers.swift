@@ -15,7 +15,7 @@ extension Node {
             let waiting = watchers.sorted { $0.value < $1.value }
             watchers = []
             for id in waiting { perform(id) }
-            log(level(of: status.state), "node is \(status.state.word)", ["node": name(of: peer), "reason": status.reason])
+            outbox.log(level(of: status.state), "node is \(status.state.word)", ["node": name(of: peer), "reason": status.reason])
         }
         if old.isReachable != status.state.isReachable || old == .unknown {
             withReplication { [now] in $0.setReachable(peer, status.state.isReachable, now: now, into: &$1) }

@@ -31,7 +31,7 @@ extension Node {
             }
         }
         let metadata = ["index": "\(catalogue.index)", "force": "\(force)"]
-        log(.warning, "this node takes over the catalogue from \(writerName)", metadata)
+        outbox.log(.warning, "this node takes over the catalogue from \(writerName)", metadata)
         var out: [CatalogueNode.Effect] = []
         let proposal = catalogueNode.promote(now: now, into: &out)
         proposals[proposal] = .promotion(id)
@@ -83,8 +83,8 @@ extension Node {
         case .decided(.refused(let refusal)): fail(id, DriverError(refusal))
         case .decided:
             // What was kept for want of a writer.
-            if !closing.isEmpty { closeAt = now }
-            if !handovers.isEmpty { handoverAt = now }
+            if !closing.isEmpty { outbox.timers[.close] = now }
+            if !handovers.isEmpty { outbox.timers[.handOver] = now }
             let generation = catalogue.term.number
             finish(
                 id,
@@ -105,7 +105,7 @@ extension Node {
         guard term != termLogged else { return }
         termLogged = term
         let since = index.map { "since index \($0)" } ?? "and at index \(catalogue.index)"
-        log(
+        outbox.log(
             .warning,
             "catalogue generation \(term.number) is written by \(name(of: term.writer)) \(since); "
                 + (term.writer == identity.id ? "that is this node" : "this node follows it"))
@@ -155,9 +155,9 @@ extension Node {
     mutating func endLosses() {
         guard catalogue.term.number > 1 else { return }
         logTerm()
-        for text in losses() { log(.error, text) }
+        for text in losses() { outbox.log(.error, text) }
         // Nobody answers for their VNIs any more: another network may get them. Their endpoints go with the next look at the kernel.
         let known = Set(catalogue.networks.values.map(\.vni))
-        apply(datapath.networks.keys.filter { !known.contains($0) }.sorted().flatMap { datapath.lower($0) })
+        outbox.apply(datapath.networks.keys.filter { !known.contains($0) }.sorted().flatMap { datapath.lower($0) })
     }
 }

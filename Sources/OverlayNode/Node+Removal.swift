@@ -69,12 +69,17 @@ extension Node {
     /// Which nodes' addresses rest, and until when: known to each node, as each may be the writer next.
     mutating func followRests() {
         restEnds = catalogue.departed.reduce(into: [:]) { $0[$1.key] = restEnds[$1.key] ?? now + Self.restAge }
+        setQuarantineTimer()
     }
 
-    mutating func endRests() {
+    /// Only the writer frees addresses.
+    private mutating func setQuarantineTimer() { outbox.timers[.quarantine] = isWriter ? restEnds.values.min() : nil }
+
+    mutating func endQuarantines() {
         let rested = restEnds.filter { $0.value <= now }.keys.sorted()
         // Should the proposal come to nothing.
         for node in rested { restEnds[node] = now + Self.restRetry }
+        setQuarantineTimer()
         if isWriter { propose(.endRest(rested), for: .rest, deadline: now + Self.proposalBudget) }
     }
 
@@ -87,7 +92,7 @@ extension Node {
         noticeSent = now
         var notice = RemovalNotice(of: stranger, position: catalogue.position, signer: identity.id)
         notice.signature = signing.sign(notice.signed(in: cluster.id))
-        effects.append(.notify(source, notice.wireBytes))
+        outbox.append(.notify(source, notice.wireBytes))
     }
 
     /// Somebody says that this node was removed.
@@ -100,7 +105,7 @@ extension Node {
         guard noticeChecked.map({ now - $0 >= Self.noticePause }) ?? true else { return }
         noticeChecked = now
         guard signing.verify(notice.signature, of: notice.signed(in: cluster.id), by: signer.publicKey) else { return }
-        log(
+        outbox.log(
             .warning, "this node was removed from the cluster while it was away; its overlay links go down, and it must join again",
             ["told by": signer.name])
         forgetCluster()

@@ -107,8 +107,8 @@ extension Node {
                     + quarantineText.joined(separator: "; "))
         }
         problems += linkProblems()
-        if let lastKernelFailure { problems.append("the kernel refused: \(lastKernelFailure)") }
-        if let lastStoreFailure { problems.append("state could not be written: \(lastStoreFailure)") }
+        if let failure = outbox.lastKernelFailure { problems.append("the kernel refused: \(failure)") }
+        if let failure = outbox.lastStoreFailure { problems.append("state could not be written: \(failure)") }
         return problems
     }
 

@@ -19,11 +19,6 @@ extension Node {
     /// The daemon starts with no higher one.
     static let lastBoot: UInt32 = 0xFF_FFFE
 
-    static let epochKey = Array("epoch".utf8)
-    static let bootKey = Array("boot".utf8)
-    static let writesKey = Array("writes".utf8)
-    static let assuredKey = Array("assured".utf8)
-    static let rollbackKey = Array("rebind".utf8)
     static let interrupted = "it was found so before the last start"
 
     struct Rollback: Sendable {
@@ -35,7 +30,6 @@ extension Node {
         /// Both are durable, and so is that the state is old.
         var isStored = false
         var storing: EffectID?
-        var proposeAt: Instant?
         var isAdmitted = false
         /// The write that ends it.
         var finishing: EffectID?
@@ -57,32 +51,6 @@ extension Node {
                 + "catalogue to give it a new epoch" + (isWriterAway ? ": \(writerText)" : ""))
     }
 
-    // MARK: Counting
-
-    /// Every change of what is durable has a number that others are told when it is: whoever restores what was before cannot hide it.
-    ///
-    /// Changes from before it is known that the state is no old copy are not told: they would count up to what others heard of those that
-    /// an old copy lacks. They are told with the next one after that; what was told last is kept for starts in between.
-    mutating func counted(_ rows: [StoreWrite], by id: EffectID) -> [StoreWrite] {
-        guard rows.contains(where: { $0.space != .catalogueEntry && $0.space != .catalogueSnapshot }) else { return rows }
-        writes = min(writes + 1, Limits.counter - 1)
-        var rows = rows + [.put(.node, key: Self.writesKey, value: writes.wireBytes)]
-        if isAssured {
-            countedStores[id] = writes
-            if keepsUntold { rows.append(.delete(.node, key: Self.assuredKey)) }
-        } else {
-            keepsUntold = true
-            rows.append(.put(.node, key: Self.assuredKey, value: toldWrites.wireBytes))
-        }
-        return rows
-    }
-
-    mutating func countedStored(_ id: EffectID) {
-        guard let count = countedStores.removeValue(forKey: id) else { return }
-        toldWrites = max(toldWrites, count)
-        keepsUntold = false
-    }
-
     // MARK: Proof
 
     /// What a peer heard of this node.
@@ -93,11 +61,10 @@ extension Node {
 
     /// Others have told what they know of this node, or nobody is there to tell.
     mutating func assure() {
-        guard !isAssured else { return }
-        isAssured = true
-        assureAt = nil
+        guard !outbox.journal.isAssured else { return }
+        outbox.assure()
         // Subnets that were given up meanwhile are proposed when others can tell that they were.
-        if writes > toldWrites { closingStores.insert(store([.delete(.node, key: Self.assuredKey)])) }
+        if outbox.journal.hasUnannounced { closingStores.insert(outbox.store([.delete(.node, key: NodeRow.announcedWrites)])) }
         if isReady {
             proposeClosing()
             proposeHandovers()
@@ -118,16 +85,16 @@ extension Node {
     mutating func stateIsOld(_ why: String, seen: StateMark = .none) {
         guard rules.contains(.rollbackDetection), let known = catalogue.members[identity.id] else { return }
         guard seen.boot <= boot + Self.plausibleBoots, seen.epoch <= max(epoch, known.epoch) + Self.plausibleEpochs,
-            seen.writes <= writes + Self.plausibleWrites
+            seen.writes <= outbox.journal.count + Self.plausibleWrites
         else { return }
         let seenBoot = max(boot, seen.boot, catalogueNode.isSessionAhead ? catalogueNode.sessionBoot : 0)
         let seenEpoch = max(epoch, known.epoch, seen.epoch)
         if let rollback {
-            let isCovered = seenBoot < rollback.boot && seenEpoch < rollback.epoch && seen.writes <= writes
+            let isCovered = seenBoot < rollback.boot && seenEpoch < rollback.epoch && seen.writes <= outbox.journal.count
             // As often as somebody says so, but not at every word.
             guard !isCovered, rollback.since.map({ now - $0 >= Self.rollbackRetry }) ?? true else { return }
         }
-        log(
+        outbox.log(
             .error,
             "the state of this node is an old copy, restored from a backup or a snapshot; it hands out no address until the "
                 + "catalogue has given it a new epoch", ["reason": why])
@@ -135,7 +102,8 @@ extension Node {
         new.boot = min(seenBoot, Self.lastBoot - 1) + 1
         new.since = now
         rollback = new
-        writes = max(writes, seen.writes)
+        outbox.timers.clear(.newEpoch)
+        outbox.raiseWrites(to: seen.writes)
         storeRollback()
         for (id, request) in requests.sorted(by: { $0.key.value < $1.key.value }) {
             switch request.call {
@@ -155,10 +123,10 @@ extension Node {
     /// First here, durably: whatever happens, no life below this one begins any more.
     private mutating func storeRollback() {
         guard let new = rollback else { return }
-        let stored = store([
-            .put(.node, key: Self.epochKey, value: new.epoch.wireBytes),
-            .put(.node, key: Self.bootKey, value: new.boot.wireBytes),
-            .put(.node, key: Self.rollbackKey, value: []),
+        let stored = outbox.store([
+            .put(.node, key: NodeRow.epoch, value: new.epoch.wireBytes),
+            .put(.node, key: NodeRow.boot, value: new.boot.wireBytes),
+            .put(.node, key: NodeRow.rollback, value: []),
         ])
         rollback?.isStored = false
         rollback?.storing = stored
@@ -168,37 +136,37 @@ extension Node {
         if rollback?.storing == effect {
             rollback?.storing = nil
             guard isStored, let new = rollback else {
-                rollback?.proposeAt = now + Self.rollbackRetry
+                outbox.timers[.newEpoch] = now + Self.rollbackRetry
                 return
             }
             rollback?.isStored = true
             boot = max(boot, new.boot)
             // In a lower one nobody would listen.
             spokenEpoch = max(spokenEpoch, new.epoch)
-            effects.append(.raiseBoot(boot))
+            outbox.append(.raiseBoot(boot))
             withCatalogue { [epoch, boot] in $0.setLife(epoch: epoch, boot: boot, into: &$1) }
             beginLife()
             proposeNewEpoch()
         } else if rollback?.finishing == effect {
             rollback?.finishing = nil
-            if isStored { endRollback() } else { rollback?.proposeAt = now + Self.rollbackRetry }
+            if isStored { endRollback() } else { outbox.timers[.newEpoch] = now + Self.rollbackRetry }
         }
     }
 
     mutating func proposeNewEpoch() {
-        rollback?.proposeAt = nil
+        outbox.timers[.newEpoch] = nil
         guard let new = rollback, new.storing == nil, let known = catalogue.members[identity.id] else { return }
         guard !new.isAdmitted else { return finishRollback() }
         guard new.isStored, known.epoch < new.epoch else {
             // Begun before the last start, or somebody has this epoch by now.
             rollback?.epoch = max(new.epoch, known.epoch + 1)
             rollback?.boot = max(new.boot, min(boot, Self.lastBoot - 1) + 1)
-            rollback?.since = now
+            rollback?.since = outbox.now
             return storeRollback()
         }
         let isProposed = proposals.values.contains { if case .rollback = $0 { true } else { false } }
         guard !isProposed, !isWriterAway else {
-            rollback?.proposeAt = now + Self.rollbackRetry
+            outbox.timers[.newEpoch] = now + Self.rollbackRetry
             return
         }
         var member = member
@@ -215,9 +183,9 @@ extension Node {
             return finishRollback()
         }
         if case .decided(.refused(let refusal)) = outcome {
-            log(.error, "the cluster gives this node no new epoch", ["reason": refusal.message])
+            outbox.log(.error, "the cluster gives this node no new epoch", ["reason": refusal.message])
         }
-        rollback?.proposeAt = now + Self.rollbackRetry
+        outbox.timers[.newEpoch] = now + Self.rollbackRetry
     }
 
     /// The blocks are this node's as before, in the new epoch. What of them no known container has is nobody's to hand out.
@@ -225,7 +193,7 @@ extension Node {
         guard let new = rollback, new.isAdmitted, new.finishing == nil, isReady else { return }
         for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where !endpoint.hasPort || !isOwn(endpoint) {
             if endpoint.hasPort {
-                log(
+                outbox.log(
                     .error, "an endpoint of the old copy has an address that is not this node's any more; it is cut off",
                     ["endpoint": endpoint.id.short, "addresses": endpoint.addresses.map { "\($0)" }.joined(separator: " ")])
             }
@@ -235,7 +203,7 @@ extension Node {
         for handover in handovers.keys { pools[handover.subnet]?.endHandover(handover.range) }
         handovers = [:]
         handoverStores = [:]
-        var rows: [StoreWrite] = [.clear(.lease), .clear(.handover), .clear(.quarantine), .delete(.node, key: Self.rollbackKey)]
+        var rows: [StoreWrite] = [.clear(.lease), .clear(.handover), .clear(.quarantine), .delete(.node, key: NodeRow.rollback)]
         rows += inheritedClosing.sorted().map { .delete(.closing, key: $0.wireBytes) }
         closing.subtract(inheritedClosing)
         removing.subtract(inheritedClosing)
@@ -246,7 +214,7 @@ extension Node {
             let network = catalogue.network(holding: id)?.id
             let used = Set(endpoints.values.lazy.filter { $0.network == network }.flatMap(\.addresses))
             for lease in (pools[id]?.leases ?? [:]).values where !used.contains(lease.address) {
-                pools[id]?.release(lease.address, now: now)
+                pools[id]?.release(lease.address, now: outbox.now)
             }
             let leases = (pools[id]?.leases ?? [:]).values
             rows += leases.map { .put(.lease, key: $0.storeKey, value: $0.wireBytes) }
@@ -259,7 +227,7 @@ extension Node {
                 rows.append(.put(.quarantine, key: addresses.storeKey, value: addresses.wireBytes))
             }
         }
-        let stored = store(rows)
+        let stored = outbox.store(rows)
         rollback?.finishing = stored
     }
 
@@ -275,10 +243,11 @@ extension Node {
     private mutating func endRollback() {
         guard let new = rollback else { return }
         rollback = nil
+        outbox.timers.clear(.newEpoch)
         epoch = new.epoch
         withCatalogue { [boot] in $0.setLife(epoch: new.epoch, boot: boot, into: &$1) }
         if Incarnation(epoch: spokenEpoch, boot: boot).life != replication.life { beginLife() }
-        log(
+        outbox.log(
             .warning, "this node goes on in a new epoch; addresses that may be in use by containers it does not know are set aside",
             ["epoch": "\(epoch)", "addresses": quarantineText.joined(separator: "; ")])
         assure()
@@ -321,7 +290,7 @@ extension Node {
         for part in rest.map({ Handover(subnet: id, range: $0) }) {
             rows.append(.put(.quarantine, key: part.storeKey, value: part.wireBytes))
         }
-        return [store(rows)]
+        return [outbox.store(rows)]
     }
 
     /// How many addresses, and of which networks.

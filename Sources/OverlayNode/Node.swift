@@ -40,18 +40,8 @@ public struct Node: Sendable {
     public internal(set) var spokenEpoch: UInt32
     /// Above the identity's where peers have seen a later life of this node.
     public internal(set) var boot: UInt32
-    /// Changes of what this node handed out, and those of them that others are told of: that are durable, and not from a time when the
-    /// state may have been an old copy.
-    var writes: UInt64
-    var toldWrites: UInt64
-    var countedStores: [EffectID: UInt64] = [:]
-    /// Is the store to know which were told?
-    var keepsUntold = false
     /// Set while the state is known to be an old copy.
     var rollback: Rollback?
-    /// Has a peer told what it heard of this node, or has none for long enough? Until then nothing is handed out or given up.
-    var isAssured = false
-    var assureAt: Instant?
     /// Calls that wait for that.
     var assuranceWaiters: Set<RequestID> = []
     /// When the last notice of a removal was sent, and when one was checked.
@@ -128,38 +118,20 @@ public struct Node: Sendable {
     /// False until the first observation of the kernel after start.
     public internal(set) var isReady = false
 
-    var now = Instant(nanoseconds: 0)
-    var effects: [NodeEffect] = []
+    var outbox: Outbox
     private var delivered: [NodeEffect] = []
-    var nextEffect: UInt64 = 1
     var requests: [RequestID: OpenRequest] = [:]
     var proposals: [CatalogueNode.ProposalID: Purpose] = [:]
-    /// The last unfinished effect of an object: whoever finds the object waits for it too.
-    var inFlight: [ObjectKey: EffectID] = [:]
-    var objectsOfEffect: [EffectID: [ObjectKey]] = [:]
     /// When a proposal was last not answered in time; nil when one was decided since.
     var unansweredAt: Instant?
     var catalogueStores: [EffectID: UInt64] = [:]
-    var ledger = StoreLedger()
-    /// When what the store refused is tried again, should nothing else be stored before.
-    var storeAt: Instant?
     var claiming: Set<SubnetID> = []
     var observing: EffectID?
-    /// When members, and all that hangs on them, are to be brought in line with the catalogue, and when they last were.
-    var followAt: Instant?
     var followed: Instant?
-    /// When the writer makes the next gossip key.
-    var rotateAt: Instant?
     /// When the writer frees the addresses of nodes that were removed. It counts from when this process first heard of the removal.
     var restEnds: [NodeID: Instant] = [:]
-    var repairAt: Instant?
-    var closeAt: Instant?
-    var handoverAt: Instant?
     /// When a peer's word on an owner's log was last logged as not believed.
     var rejectionLogged: [NodeID: Instant] = [:]
-    /// What the kernel or the disk refused last, for `status`.
-    var lastKernelFailure: String?
-    var lastStoreFailure: String?
 
     struct OpenRequest: Sendable {
         var call: Call
@@ -194,12 +166,6 @@ public struct Node: Sendable {
         case join(EndpointID)
         /// init or join
         case cluster
-    }
-
-    enum ObjectKey: Hashable, Sendable {
-        case lease(SubnetID, IPAddress)
-        case network(EngineNetworkID)
-        case endpoint(EndpointID)
     }
 
     /// What a proposal is for.
@@ -245,10 +211,13 @@ public struct Node: Sendable {
         epoch = identity.epoch
         spokenEpoch = identity.epoch
         boot = identity.boot
-        writes = try (rows[.node]?[Self.writesKey]).map { bytes throws(DecodeError) in try UInt64(wire: bytes) } ?? 0
-        toldWrites = try (rows[.node]?[Self.assuredKey]).map { bytes throws(DecodeError) in try UInt64(wire: bytes) } ?? writes
-        keepsUntold = toldWrites != writes
-        if rows[.node]?[Self.rollbackKey] != nil { rollback = Rollback(epoch: identity.epoch, why: Self.interrupted) }
+        outbox = Outbox(
+            journal: WriteJournal(
+                count: try (rows[.node]?[NodeRow.writes]).map { bytes throws(DecodeError) in try UInt64(wire: bytes) } ?? 0,
+                announced: try (rows[.node]?[NodeRow.announcedWrites]).map { bytes throws(DecodeError) in
+                    try UInt64(wire: bytes)
+                }))
+        if rows[.node]?[NodeRow.rollback] != nil { rollback = Rollback(epoch: identity.epoch, why: Self.interrupted) }
         generator = SeededGenerator(seed: seed)
         catalogueNode = try CatalogueNode(node: identity.id, epoch: identity.epoch, boot: identity.boot, rows: rows)
         replication = Replication(
@@ -294,6 +263,8 @@ public struct Node: Sendable {
         for (subnet, leases) in leases { pools[subnet] = AddressPool(subnet: subnet, leases: leases) }
     }
 
+    /// Time of the event that is being handled.
+    var now: Instant { outbox.now }
     public var catalogue: Catalogue { catalogueNode.catalogue }
     public var member: Member {
         var member = Member(
@@ -312,7 +283,7 @@ public struct Node: Sendable {
     /// - Parameter raw: Time of the monotonic clock. Inside, stalls of the process do not exist (``RunningClock``).
     public mutating func handle(_ event: NodeEvent, at raw: Instant) -> [NodeEffect] {
         let reading = clock.read(raw, appointment: appointment)
-        now = reading.now
+        outbox.begin(at: reading.now)
         if reading.stall != nil { membership.stalled(now: now) }
         switch event {
         case .stream(let peer, let failure): withMembership { [now] in $0.stream(peer, failure, now: now, into: &$2) }
@@ -337,9 +308,7 @@ public struct Node: Sendable {
         body(&self)
         advance()
         tellNames()
-        let effects = effects
-        self.effects = []
-        for effect in effects {
+        for effect in outbox.take() {
             switch effect {
             case .send(let peer, let bytes, _): delivered.append(.send(peer, bytes, membership.path(to: peer)))
             case .peers(let members, _):
@@ -371,10 +340,9 @@ public struct Node: Sendable {
         case .notObserved(let id, let reason):
             if observing == id {
                 observing = nil
-                if !isReady { repairAt = now + .seconds(1) }
+                if !isReady { outbox.timers[.repair] = now + .seconds(1) }
             }
-            lastKernelFailure = reason
-            log(.error, "kernel state could not be read", ["reason": reason])
+            outbox.notObserved(reason)
         case .keyMade(let key): rotate(to: key)
         case .engineNews(let news): heard(news)
         case .engineAnswer(let id, let answer): answered(id, answer)
@@ -382,7 +350,7 @@ public struct Node: Sendable {
         case .sandbox(let path, let failure): sandbox(path, failure: failure)
         case .sandboxGone(let path):
             // Its container is gone, and with what held its namespace the interfaces in it go now.
-            log(.warning, "a container's network namespace is gone", ["sandbox": path])
+            outbox.log(.warning, "a container's network namespace is gone", ["sandbox": path])
             repairSoon()
         case .foreignChange: repairSoon()
         case .tick: break
@@ -409,7 +377,7 @@ public struct Node: Sendable {
         _ body: (inout Membership, (NodeID) -> Membership.PeerReport, inout [Membership.Effect]) -> Void
     ) {
         var out: [Membership.Effect] = []
-        Self.with(&membership, &replication, position: catalogue.position, writes: toldWrites, &out, body)
+        Self.with(&membership, &replication, position: catalogue.position, writes: outbox.journal.announced, &out, body)
         for effect in out { carryOut(effect) }
     }
 
@@ -426,7 +394,7 @@ public struct Node: Sendable {
 
     /// What this node tells a peer with a probe.
     package mutating func report(for peer: NodeID) -> Membership.PeerReport {
-        Membership.PeerReport(catalogue: catalogue.position, digest: replication.digest(with: peer), writes: toldWrites)
+        Membership.PeerReport(catalogue: catalogue.position, digest: replication.digest(with: peer), writes: outbox.journal.announced)
     }
 
     /// Static, so that the two change in place.
@@ -448,37 +416,39 @@ public struct Node: Sendable {
         withReplication { [now] in $0.compare(report.digest, with: peer, now: now, into: &$1) }
     }
 
+    // MARK: Timers
+
+    /// Earliest time at which this node wants to do something by itself, its membership aside.
     private var nextTimer: Instant? {
-        var next = [
-            followAt, storeAt, rotateAt, isWriter ? restEnds.values.min() : nil, repairAt, closeAt, handoverAt, assureAt,
-            rollback?.proposeAt, nextAddressWait, writerAwayAt, catalogueNode.nextDeadline, link.mirrorAt,
-            link.askAt,
-            replication.nextDeadline,
-        ].compactMap { $0 }
-        if let first = requests.values.lazy.map(\.deadline).min() { next.append(first) }
-        return next.min()
+        [
+            outbox.timers.next, nextAddressWait, writerAwayAt, catalogueNode.nextDeadline, replication.nextDeadline,
+            requests.values.lazy.map(\.deadline).min(),
+        ].compactMap { $0 }.min()
     }
 
     private mutating func advance() {
         withCatalogue { [now] in $0.advance(to: now, into: &$1) }
         withReplication { [now] in $0.advance(to: now, into: &$1) }
-        if let at = followAt, at <= now { followAll() }
-        if let at = storeAt, at <= now {
-            storeAt = now + Self.storeRetry
-            if ledger.isIdle { store([]) }
-        }
-        if let at = rotateAt, at <= now { askForKey() }
-        if let at = restEnds.values.min(), at <= now { endRests() }
-        if let at = repairAt, at <= now { repair() }
-        if let at = closeAt, at <= now { proposeClosing() }
-        if let at = handoverAt, at <= now { proposeHandovers() }
-        if let at = assureAt, at <= now { assure() }
-        if let at = link.askAt, at <= now { askAgain() }
-        if let at = link.mirrorAt, at <= now { mirror() }
-        if let at = rollback?.proposeAt, at <= now { proposeNewEpoch() }
+        for timer in NodeTimer.allCases where outbox.timers.takeDue(timer, at: now) { fire(timer) }
         if !proposals.isEmpty || !closeWaiters.isEmpty { refuseOpenCalls() }
         advanceAddressWaits()
         for (id, request) in requests where request.deadline <= now { expire(id) }
+    }
+
+    private mutating func fire(_ timer: NodeTimer) {
+        switch timer {
+        case .follow: followAll()
+        case .store: outbox.retryStore()
+        case .rotateKey: askForKey()
+        case .quarantine: endQuarantines()
+        case .repair: repair()
+        case .close: proposeClosing()
+        case .handOver: proposeHandovers()
+        case .assure: assure()
+        case .askEngine: askAgain()
+        case .mirror: compareNetworks()
+        case .newEpoch: proposeNewEpoch()
+        }
     }
 
     private mutating func expire(_ id: RequestID) {
@@ -490,53 +460,13 @@ public struct Node: Sendable {
             id, DriverError(.unavailable, "timed out: \(request.awaiting.isEmpty ? writerText : "the disk or the kernel is slow")"))
     }
 
-    // MARK: Effects and their ends
-
-    @discardableResult
-    mutating func store(_ writes: [StoreWrite], for objects: [ObjectKey] = [], isProposal: Bool = false) -> EffectID {
-        let id = newEffect(for: objects)
-        give(ledger.submit(.init(id: id, rows: counted(writes, by: id), isProposal: isProposal)))
-        return id
-    }
-
-    private mutating func give(_ submissions: [StoreLedger.Submission]) {
-        for submission in submissions { effects.append(.store(submission.id, submission.rows)) }
-    }
-
-    /// nil where there is nothing to do.
-    @discardableResult
-    mutating func apply(_ operations: [KernelOperation], for objects: [ObjectKey] = []) -> EffectID? {
-        guard !operations.isEmpty else { return nil }
-        let id = newEffect(for: objects)
-        effects.append(.apply(id, operations))
-        return id
-    }
-
-    mutating func newEffect(for objects: [ObjectKey] = []) -> EffectID {
-        let id = EffectID(value: nextEffect)
-        nextEffect += 1
-        for object in objects { inFlight[object] = id }
-        if !objects.isEmpty { objectsOfEffect[id] = objects }
-        return id
-    }
-
-    /// The path is chosen when the turn is over.
-    mutating func send(_ kind: MessageKind, _ bytes: [UInt8], to peer: NodeID) {
-        effects.append(.send(peer, [kind.rawValue] + bytes, .datagram))
-    }
-
-    mutating func log(_ level: LogLevel, _ message: String, _ metadata: [String: String] = [:]) {
-        effects.append(.log(level, message, metadata))
-    }
+    // MARK: Ends of effects
 
     private mutating func applied(_ id: EffectID, _ outcome: KernelOutcome) {
+        outbox.applied(outcome)
         switch outcome {
-        case .applied:
-            lastKernelFailure = nil
-            ended(id, error: nil)
+        case .applied: ended(id, error: nil)
         case .failed(_, let failure):
-            lastKernelFailure = failure.description
-            log(.error, "kernel refused an operation", ["operation": failure.operation, "reason": failure.reason])
             ended(id, error: DriverError(.system, failure.description))
             // What it refuses for good is tried less and less often.
             kernelFailures = min(kernelFailures + 1, 9)
@@ -546,35 +476,22 @@ public struct Node: Sendable {
 
     private mutating func stored(_ id: EffectID, _ outcome: StoreOutcome) {
         let token = catalogueStores.removeValue(forKey: id)
-        give(ledger.ended(id, isStored: outcome == .stored))
-        storeAt = ledger.isWhole ? nil : storeAt ?? now + Self.storeRetry
+        outbox.stored(id, outcome)
+        let isStored = outcome == .stored
+        if let token { withCatalogue { [now] in $0.stored(token, succeeded: isStored, now: now, into: &$1) } }
+        if closingStores.remove(id) != nil {
+            if isStored { proposeClosing() } else { outbox.timers[.close] = now + Self.closingRetry }
+        }
+        handedOver(id, isStored: isStored)
+        rollbackStored(id, isStored: isStored)
         switch outcome {
-        case .stored:
-            if ledger.isWhole, lastStoreFailure != nil {
-                lastStoreFailure = nil
-                log(.info, "state is written again")
-            }
-            countedStored(id)
-            if let token { withCatalogue { [now] in $0.stored(token, succeeded: true, now: now, into: &$1) } }
-            if closingStores.remove(id) != nil { proposeClosing() }
-            handedOver(id, isStored: true)
-            rollbackStored(id, isStored: true)
-            ended(id, error: nil)
-        case .failed(let reason):
-            // It goes on failing alike, once a second.
-            if lastStoreFailure != reason { log(.error, "state could not be written", ["reason": reason]) }
-            lastStoreFailure = reason
-            countedStores[id] = nil
-            if let token { withCatalogue { [now] in $0.stored(token, succeeded: false, now: now, into: &$1) } }
-            if closingStores.remove(id) != nil { closeAt = now + Self.closingRetry }
-            handedOver(id, isStored: false)
-            rollbackStored(id, isStored: false)
-            ended(id, error: DriverError(.system, "state could not be written: \(reason)"))
+        case .stored: ended(id, error: nil)
+        case .failed(let reason): ended(id, error: DriverError(.system, "state could not be written: \(reason)"))
         }
     }
 
     private mutating func ended(_ id: EffectID, error: DriverError?) {
-        for object in objectsOfEffect.removeValue(forKey: id) ?? [] where inFlight[object] == id { inFlight[object] = nil }
+        outbox.ended(id)
         for (request, open) in requests where open.awaiting.contains(id) {
             if let error {
                 if let undo = open.undo { takeBack(undo) }
@@ -585,9 +502,6 @@ public struct Node: Sendable {
             }
         }
     }
-
-    /// The unfinished effects of objects, to be waited for by a call that finds them done already.
-    func unfinished(_ objects: ObjectKey...) -> Set<EffectID> { Set(objects.compactMap { inFlight[$0] }) }
 
     // MARK: Messages
 
@@ -616,7 +530,7 @@ public struct Node: Sendable {
             case .addresses: receive(try AddressMessage(wire: body), from: peer)
             }
         } catch {
-            log(.warning, "message of a member does not decode", ["peer": name(of: peer), "error": "\(error)"])
+            outbox.log(.warning, "message of a member does not decode", ["peer": name(of: peer), "error": "\(error)"])
         }
     }
 

@@ -1,0 +1,25 @@
+/// Timers of a node. Those that are due at one moment fire in this order.
+enum NodeTimer: CaseIterable, Hashable, Sendable {
+    /// Members, and all that depends on them, are brought in line with the catalogue.
+    case follow
+    /// Rows that the store refused are tried again.
+    case store
+    /// The catalogue writer makes the next gossip key.
+    case rotateKey
+    /// Addresses of a removed node leave quarantine.
+    case quarantine
+    /// The kernel is read and repaired.
+    case repair
+    /// Subnets that were given up are proposed.
+    case close
+    /// Addresses that were given up are proposed.
+    case handOver
+    /// Peers had long enough to say what they heard of this node.
+    case assure
+    /// Questions that the engine did not answer are asked again.
+    case askEngine
+    /// The engine's networks are compared with the cluster's.
+    case mirror
+    /// A new epoch is proposed for a node with an old copy of its state.
+    case newEpoch
+}
