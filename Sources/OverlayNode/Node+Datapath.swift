@@ -88,12 +88,12 @@ extension Node {
 
     mutating func announce(_ endpoint: LocalEndpoint) {
         let record = record(of: endpoint)
-        setOwnNames(record, on: endpoint.network)
+        names.setOwn(named(record), on: endpoint.network)
         withReplication { [now] in $0.put(record, on: endpoint.network, now: now, into: &$1) }
     }
 
     mutating func withdraw(_ endpoint: LocalEndpoint) {
-        dropOwnNames(endpoint.id, on: endpoint.network)
+        names.dropOwn(endpoint.id, on: endpoint.network)
         withReplication { [now] in $0.remove(endpoint.id, from: endpoint.network, now: now, into: &$1) }
     }
 

@@ -244,7 +244,7 @@ extension Node {
                 "network \(networks[id]?.name ?? "") (\(id.short)) of this engine is on this host alone: \(reason); remove its containers "
                     + "here, and the cluster's takes its place")
         }
-        for (path, reason) in sandboxFailures.sorted(by: { $0.key < $1.key }) {
+        for (path, reason) in sandboxes.failures.sorted(by: { $0.key < $1.key }) {
             problems.append("names are not answered in the container at \(path): \(reason)")
         }
         return problems

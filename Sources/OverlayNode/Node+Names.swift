@@ -6,7 +6,7 @@ import OverlayReplication
 
 /// Who is called what, and who sees it: what the owner logs say, as tables that the DNS shell answers from.
 extension Node {
-    private func named(_ record: EndpointRecord) -> NamedEndpoint {
+    func named(_ record: EndpointRecord) -> NamedEndpoint {
         NamedEndpoint(
             endpoint: record.endpoint, names: record.names.names, addresses: record.addresses, ports: record.names.ports)
     }
@@ -17,46 +17,21 @@ extension Node {
     /// is down are.
     private func counts(_ owner: NodeID) -> Bool { peers[owner]?.state != .unreachable }
 
-    mutating func setOwnNames(_ record: EndpointRecord, on network: NetworkID) {
-        let new = named(record)
-        let old = announced[record.endpoint]
-        announced[record.endpoint] = new
-        change(network, from: old, to: new)
-    }
-
-    mutating func dropOwnNames(_ endpoint: EndpointID, on network: NetworkID) {
-        guard let old = announced.removeValue(forKey: endpoint) else { return }
-        change(network, from: old, to: nil)
-    }
-
-    private mutating func change(_ network: NetworkID, from old: NamedEndpoint?, to new: NamedEndpoint?) {
-        guard old != new, names[network] != nil else { return }
-        if let old { names[network]?.remove(old) }
-        if let new { names[network]?.insert(new) }
-        changedNames.insert(network)
-    }
-
     mutating func follow(namesOf effect: Replication.Effect) {
         switch effect {
         case .changed(let owner, let id, let record, let old):
-            if counts(owner) { change(id, from: old.map { named($0) }, to: named(record)) }
+            if counts(owner) { names.change(id, from: old.map { named($0) }, to: named(record)) }
         case .gone(let owner, let id, let record):
-            if counts(owner) { change(id, from: named(record), to: nil) }
+            if counts(owner) { names.change(id, from: named(record), to: nil) }
         default: break
         }
     }
 
     /// The tables of those networks that this node takes part in, and no others.
     mutating func followNames() {
-        for id in names.keys where !subscribed.contains(id) {
-            names[id] = nil
-            changedNames.insert(id)
-        }
-        for id in subscribed where names[id] == nil { rebuildNames(id) }
-        let subnets = catalogue.networks.values.flatMap { $0.subnets.map(\.prefix) }.sorted()
-        guard subnets != toldSubnets else { return }
-        toldSubnets = subnets
-        outbox.append(.subnets(subnets))
+        names.keepOnly(subscribed)
+        for id in subscribed where names.tables[id] == nil { rebuildNames(id) }
+        names.setSubnets(catalogue.networks.values.flatMap { $0.subnets.map(\.prefix) }.sorted(), into: &outbox)
     }
 
     mutating func followNames(of peer: NodeID, was old: PeerState) {
@@ -67,7 +42,7 @@ extension Node {
 
     /// It is called something else.
     mutating func rename(_ network: NetworkID) {
-        guard let known = names[network], let new = catalogue.networks[network], known.title != new.zone.lowercased() else {
+        guard let known = names.tables[network], let new = catalogue.networks[network], known.title != new.zone.lowercased() else {
             return
         }
         rebuildNames(network)
@@ -76,35 +51,24 @@ extension Node {
     /// What is right by the records, from the beginning.
     private func expectedNames(on id: NetworkID) -> [NamedEndpoint] {
         let others = replication.endpoints(on: id).filter { $0.owner != identity.id && counts($0.owner) }.map { named($0.record) }
-        let own = endpoints.values.filter { $0.network == id }.compactMap { announced[$0.id] }
+        let own = endpoints.values.filter { $0.network == id }.compactMap { names.own($0.id) }
         return others + own.sorted { $0.endpoint < $1.endpoint }
     }
 
     private mutating func rebuildNames(_ id: NetworkID) {
-        var table = NetworkNames(title: catalogue.networks[id]?.zone ?? "")
-        for endpoint in expectedNames(on: id) { table.insert(endpoint) }
-        names[id] = table
-        changedNames.insert(id)
+        names.rebuild(id, title: catalogue.networks[id]?.zone ?? "", from: expectedNames(on: id))
     }
 
     /// Names that were missed, or kept too long, are found at the latest now.
     mutating func checkNames() {
         followNames()
         for id in subscribed.sorted() {
-            let expected = expectedNames(on: id).reduce(0) { $0 &+ NetworkNames.checksum(of: $1) }
-            guard names[id]?.checksum != expected else { continue }
+            guard !names.holds(expectedNames(on: id), on: id) else { continue }
             outbox.log(
                 .warning, "names were not what the records say; they are made anew",
                 ["network": catalogue.networks[id]?.title ?? ""])
             rebuildNames(id)
         }
-    }
-
-    mutating func tellNames() {
-        guard !changedNames.isEmpty else { return }
-        // Before whatever asks for them.
-        outbox.prepend(changedNames.sorted().map { .names($0, names[$0]) })
-        changedNames = []
     }
 
     // MARK: Sandboxes
@@ -119,24 +83,9 @@ extension Node {
         let networks = Set(joined.map(\.network)).compactMap { catalogue.networks[$0] }.sorted {
             ($0.zone, $0.id) < ($1.zone, $1.id)
         }
-        guard !networks.isEmpty else {
-            sandboxFailures[path] = nil
-            if scopes.removeValue(forKey: path) != nil { outbox.append(.unserve(path)) }
-            return nil
-        }
+        guard !networks.isEmpty else { return sandboxes.set(nil, of: path, into: &outbox) }
         let forwards = joined.contains(where: \.isElsewhere) || networks.contains { $0.settings?.isInternal != true }
-        let scope = SandboxScope(networks: networks.map(\.id), forwards: forwards)
-        guard scopes[path] != scope else { return nil }
-        scopes[path] = scope
-        let id = outbox.newEffect()
-        outbox.append(.serve(id, path, scope))
-        return id
-    }
-
-    mutating func sandbox(_ path: String, failure: String?) {
-        guard scopes[path] != nil, sandboxFailures[path] != failure else { return }
-        sandboxFailures[path] = failure
-        if let failure { outbox.log(.error, "names cannot be answered in a container", ["sandbox": path, "reason": failure]) }
+        return sandboxes.set(SandboxScope(networks: networks.map(\.id), forwards: forwards), of: path, into: &outbox)
     }
 
     // MARK: What the engine tells of containers

@@ -80,7 +80,7 @@ extension Node {
             term: catalogue.cluster?.termNumber, generation: catalogue.cluster?.termNumber, catalogueIndex: catalogue.index, members: catalogue.members.count,
             reachable: others.count { peers[$0].map { $0.state != .unknown && $0.state.isReachable } ?? false }
                 + (catalogue.cluster == nil ? 0 : 1),
-            engine: linkReport(), sandboxes: scopes.count, networks: networkReports(), endpoints: endpoints.count,
+            engine: linkReport(), sandboxes: sandboxes.scopes.count, networks: networkReports(), endpoints: endpoints.count,
             leases: pools.values.reduce(0) { $0 + $1.leases.count },
             problems: problems())
     }

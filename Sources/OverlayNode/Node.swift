@@ -71,17 +71,8 @@ public struct Node: Sendable {
     var declined: Set<NetworkID> = []
     /// The engine's own API.
     var link = EngineLink()
-    /// Names of the networks that this node takes part in.
-    public internal(set) var names: [NetworkID: NetworkNames] = [:]
-    /// Those whose names the shell does not know as they are now.
-    var changedNames: Set<NetworkID> = []
-    /// What others were told of this host's endpoints.
-    var announced: [EndpointID: NamedEndpoint] = [:]
-    /// What sandboxes see, as the shell knows it.
-    public internal(set) var scopes: [String: SandboxScope] = [:]
-    /// Why questions of a sandbox are not answered here.
-    var sandboxFailures: [String: String] = [:]
-    var toldSubnets: [IPPrefix] = []
+    var names = Names()
+    var sandboxes = Sandboxes()
     /// Calls that want such a subnet back.
     var closeWaiters: [SubnetID: Set<RequestID>] = [:]
     /// Writes of such subnets that are not durable yet.
@@ -265,6 +256,10 @@ public struct Node: Sendable {
 
     /// Time of the event that is being handled.
     var now: Instant { outbox.now }
+    /// Names by network, as the DNS shell has them.
+    public var nameTables: [NetworkID: NetworkNames] { names.tables }
+    /// What sandboxes see, by path.
+    public var sandboxScopes: [String: SandboxScope] { sandboxes.scopes }
     public var catalogue: Catalogue { catalogueNode.catalogue }
     public var member: Member {
         var member = Member(
@@ -307,7 +302,7 @@ public struct Node: Sendable {
     private mutating func turn(_ body: (inout Node) -> Void) {
         body(&self)
         advance()
-        tellNames()
+        names.tell(into: &outbox)
         for effect in outbox.take() {
             switch effect {
             case .send(let peer, let bytes, _): delivered.append(.send(peer, bytes, membership.path(to: peer)))
@@ -347,7 +342,7 @@ public struct Node: Sendable {
         case .engineNews(let news): heard(news)
         case .engineAnswer(let id, let answer): answered(id, answer)
         case .served(let id): ended(id, error: nil)
-        case .sandbox(let path, let failure): sandbox(path, failure: failure)
+        case .sandbox(let path, let failure): sandboxes.setFailure(failure, of: path, into: &outbox)
         case .sandboxGone(let path):
             // Its container is gone, and with what held its namespace the interfaces in it go now.
             outbox.log(.warning, "a container's network namespace is gone", ["sandbox": path])

@@ -132,7 +132,7 @@ struct Invariants {
     private func nameDifference(_ index: Int, among up: [Int], _ told: [VNI: AnnouncedNames]) -> String? {
         let engine = nodes[index].core
         let away = up.filter { $0 != index && engine.state(of: nodeID($0)) == .unreachable }
-        for (id, table) in engine.names.sorted(by: { $0.key < $1.key }) {
+        for (id, table) in engine.nameTables.sorted(by: { $0.key < $1.key }) {
             let all = engine.catalogue.networks[id].flatMap { told[$0.vni] } ?? AnnouncedNames()
             var names = all.all
             if !away.isEmpty {

@@ -382,7 +382,7 @@ import Testing
     // MARK: Names
 
     private func table(_ world: World, _ index: Int) -> [String: [IPAddress]] {
-        world.nodes[index].core.names.values.first?.all ?? [:]
+        world.nodes[index].core.nameTables.values.first?.all ?? [:]
     }
 
     @Test func namesComeFromTheEngineAndGoWithTheEndpoint() throws {

@@ -20,7 +20,7 @@ import Testing
 
     private func table(_ world: World, _ index: Int, _ name: String = "net") -> [String: [IPAddress]] {
         let network = world.nodes[index].core.catalogue.network(named: name)
-        return network.flatMap { world.nodes[index].core.names[$0.id]?.all } ?? [:]
+        return network.flatMap { world.nodes[index].core.nameTables[$0.id]?.all } ?? [:]
     }
 
     private func tell(_ world: World, _ index: Int, _ container: EngineContainer) {
@@ -87,7 +87,7 @@ import Testing
         let world = try world(1)
         let inner = try world.createNetwork(0, "a-inner", options: [OptionName.isInternal: .bool(true)])
         let front = try world.createNetwork(0, "front")
-        func scope() -> SandboxScope? { world.nodes[0].core.scopes[Self.sandbox] }
+        func scope() -> SandboxScope? { world.nodes[0].core.sandboxScopes[Self.sandbox] }
         func id(_ name: String) throws -> NetworkID { try #require(world.nodes[0].core.catalogue.network(named: name)).id }
         let one = try world.attach(0, "one", to: inner)
         #expect(scope() == SandboxScope(networks: [try id("a-inner")], forwards: false))
@@ -103,7 +103,7 @@ import Testing
         world.run(for: .seconds(2))
         #expect(scope() == SandboxScope(networks: [try id("a-inner")], forwards: true), "after a restart")
         world.detach(0, one)
-        #expect(world.nodes[0].core.scopes.isEmpty)
+        #expect(world.nodes[0].core.sandboxScopes.isEmpty)
     }
 
     @Test func aSandboxWithoutAnswersIsAProblem() throws {

@@ -1,0 +1,75 @@
+import OverlayDNS
+import OverlayModel
+
+/// Names of all endpoints, by network: the tables that the DNS shell answers from, for those networks that this node takes part in.
+struct Names: Sendable {
+    /// Tables by network.
+    private(set) var tables: [NetworkID: NetworkNames] = [:]
+    /// Networks whose table the shell does not have as it is now.
+    private var changed: Set<NetworkID> = []
+    /// Names of this host's endpoints, as peers were told.
+    private var own: [EndpointID: NamedEndpoint] = [:]
+    /// All subnets of the cluster, as the shell was told.
+    private var subnets: [IPPrefix] = []
+
+    // MARK: Endpoints
+
+    /// An endpoint of this host is announced, or is announced with other names.
+    mutating func setOwn(_ new: NamedEndpoint, on network: NetworkID) {
+        let old = own[new.endpoint]
+        own[new.endpoint] = new
+        change(network, from: old, to: new)
+    }
+
+    mutating func dropOwn(_ endpoint: EndpointID, on network: NetworkID) {
+        guard let old = own.removeValue(forKey: endpoint) else { return }
+        change(network, from: old, to: nil)
+    }
+
+    /// Names of an endpoint of this host; nil where it is not announced.
+    func own(_ endpoint: EndpointID) -> NamedEndpoint? { own[endpoint] }
+
+    /// An endpoint appears, changes or goes.
+    mutating func change(_ network: NetworkID, from old: NamedEndpoint?, to new: NamedEndpoint?) {
+        guard old != new, tables[network] != nil else { return }
+        if let old { tables[network]?.remove(old) }
+        if let new { tables[network]?.insert(new) }
+        changed.insert(network)
+    }
+
+    // MARK: Tables
+
+    /// Drops the tables of all other networks.
+    mutating func keepOnly(_ networks: Set<NetworkID>) {
+        for id in tables.keys where !networks.contains(id) {
+            tables[id] = nil
+            changed.insert(id)
+        }
+    }
+
+    /// Makes a table anew.
+    mutating func rebuild(_ network: NetworkID, title: String, from endpoints: [NamedEndpoint]) {
+        var table = NetworkNames(title: title)
+        for endpoint in endpoints { table.insert(endpoint) }
+        tables[network] = table
+        changed.insert(network)
+    }
+
+    /// True if a table holds these endpoints and no others.
+    func holds(_ endpoints: [NamedEndpoint], on network: NetworkID) -> Bool {
+        tables[network]?.checksum == endpoints.reduce(0) { $0 &+ NetworkNames.checksum(of: $1) }
+    }
+
+    mutating func setSubnets(_ all: [IPPrefix], into outbox: inout Outbox) {
+        guard all != subnets else { return }
+        subnets = all
+        outbox.append(.subnets(all))
+    }
+
+    /// Tells the shell what has changed, before whatever asks for it.
+    mutating func tell(into outbox: inout Outbox) {
+        guard !changed.isEmpty else { return }
+        outbox.prepend(changed.sorted().map { .names($0, tables[$0]) })
+        changed = []
+    }
+}
