@@ -111,7 +111,7 @@ extension Node {
         guard let subnet = catalogue.subnet(wait.subnet) else { return }
         if let wanted = wait.wanted {
             guard let owner = subnet.block(holding: wanted)?.owner, owner != identity.id else { return }
-            send(.want(wait.subnet, wanted, epoch: epoch), to: owner)
+            send(.want(wait.subnet, wanted, epoch: life.epoch), to: owner)
         } else {
             for owner in Set(subnet.blocks.map(\.owner)).sorted() where owner != identity.id && catalogue.members[owner] != nil {
                 send(.pressure(wait.subnet), to: owner)

@@ -24,7 +24,7 @@ extension Node {
                 followAll()
                 endLosses()
             case .heard(let term):
-                unansweredAt = nil
+                writerStatus.answered()
                 let writer = name(of: term.writer)
                 outbox.log(.warning, "catalogue generation \(term.number) is written by \(writer); this node asks for it")
             case .outcome(let proposal, let outcome): settle(proposal, outcome)
@@ -42,7 +42,7 @@ extension Node {
     }
 
     private mutating func settle(_ id: CatalogueNode.ProposalID, _ outcome: CatalogueNode.Outcome) {
-        if case .timedOut = outcome { unansweredAt = now } else { unansweredAt = nil }
+        if case .timedOut = outcome { writerStatus.didNotAnswer(at: now) } else { writerStatus.answered() }
         guard let purpose = proposals.removeValue(forKey: id) else { return }
         switch purpose {
         case .request(let request): settle(request, outcome)
@@ -53,8 +53,8 @@ extension Node {
         case .description(let network): described(network, outcome)
         case .rotation:
             if case .decided(.accepted) = outcome { break }
-            outbox.timers[.rotateKey] = now + Self.rotationRetry
-        case .rest: break
+            outbox.timers[.rotateKey] = now + WriterDuties.rotationRetry
+        case .quarantine: break
         case .promotion(let request): settle(promotion: request, outcome)
         case .own:
             if case .decided(.refused(let refusal)) = outcome {
@@ -129,42 +129,29 @@ extension Node {
 
     var writerName: String { catalogueNode.writer.map { name(of: $0) } ?? "?" }
 
-    /// For so long the writer may answer others alone before it counts as away: that many packets are not lost by chance.
-    static let silencePatience = Interval.seconds(2)
-    /// For so long a proposal that was not answered tells how the writer is.
-    static let unansweredAge = Interval.seconds(60)
-
     /// Is the writer known to be away? Then what needs agreement is refused at once.
     var isWriterAway: Bool { writerAwaySince != nil }
 
-    /// Where others reach it and this node does not, it is as good as away: what it decides does not come here.
-    private var writerAwaySince: Instant? {
-        guard let peer = writerStatus else { return nil }
-        guard peer.state.isReachable else { return peer.since }
-        return peer.silentSince.flatMap { now - $0 >= Self.silencePatience ? $0 : nil }
-    }
+    private var writerAwaySince: Instant? { writerPeer.flatMap { WriterStatus.awaySince($0, now: now) } }
 
-    private var writerStatus: PeerStatus? {
+    /// The writer as membership sees it; nil where this node is the writer, or there is none.
+    private var writerPeer: PeerStatus? {
         guard let writer = catalogueNode.writer, writer != identity.id else { return nil }
         return peers[writer]
     }
 
-    /// When it is to be taken for away, should nothing come of it.
-    var writerAwayAt: Instant? {
-        guard let peer = writerStatus, peer.state.isReachable, let silent = peer.silentSince else { return nil }
-        let at = silent + Self.silencePatience
-        return at > now ? at : nil
-    }
+    /// Time at which the writer is to be taken for away, should nothing come of it.
+    var writerAwayAt: Instant? { writerPeer.flatMap { WriterStatus.awayAt($0, now: now) } }
 
     /// Does the writer answer what this node proposes, as far as is known?
-    var isWriterSilent: Bool { isWriterAway || unansweredAt.map { now - $0 < Self.unansweredAge } ?? false }
+    var isWriterSilent: Bool { isWriterAway || writerStatus.isSilent(at: now) }
 
     var writerText: String { writerText(unaffected: "running containers, names and starts from owned blocks") }
 
     private func writerText(unaffected: String) -> String {
         guard let writer = catalogueNode.writer else { return Self.noCluster.message }
         if catalogueNode.isBehind { return behindText }
-        guard let since = writerAwaySince, let peer = writerStatus else {
+        guard let since = writerAwaySince, let peer = writerPeer else {
             return "catalogue writer \(writerName) did not answer in time; \(unaffected) are unaffected"
         }
         let isCut = peer.state.isReachable
@@ -225,13 +212,13 @@ extension Node {
             if rules.contains(.fencing) { outbox.timers[.follow] = now }
             // Who is gone knows the present key.
             if isWriter { outbox.timers[.rotateKey] = now }
-            followRests()
+            followQuarantines()
         case .endRest:
-            followRests()
+            followQuarantines()
             for id in Set(addressWaits.values.map(\.subnet)).sorted() { wakeAddressWaits(id) }
         case .rotateKey:
             outbox.timers[.follow] = now
-            if isWriter { outbox.timers[.rotateKey] = now + Self.rotationPeriod }
+            if isWriter { outbox.timers[.rotateKey] = now + WriterDuties.rotationPeriod }
         case .admit:
             // Each change of the members costs as much as there are members: where a thousand join, a few of them at a time.
             let pause = Self.followPause * Int64(catalogue.members.count)
@@ -276,11 +263,7 @@ extension Node {
         tellPeers()
         // A member's tunnel may end elsewhere now.
         repairSoon()
-        for peer in peers.keys where catalogue.members[peer] == nil {
-            peers[peer] = nil
-            positions[peer] = nil
-            rejectionLogged[peer] = nil
-        }
+        peers.keepOnly { [members = catalogue.members] in members[$0] != nil }
         followSubnets()
         mirrorSoon()
         for id in Set(addressWaits.values.map(\.subnet)).sorted() { wakeAddressWaits(id) }
@@ -339,19 +322,12 @@ extension Node {
 
     var isWriter: Bool { catalogue.cluster?.writer == identity.id }
 
-    /// What the writer does in the course of time.
+    /// Follows who writes the catalogue.
     mutating func followTerm() {
-        outbox.timers[.rotateKey] = isWriter ? outbox.timers[.rotateKey] ?? now + Self.rotationPeriod : nil
-        followRests()
+        writerDuties.follow(isWriter: isWriter, departed: catalogue.departed.keys, into: &outbox)
     }
 
-    mutating func askForKey() {
-        outbox.timers[.rotateKey] = nil
-        guard isWriter else { return }
-        // Should the proposal come to nothing.
-        outbox.timers[.rotateKey] = now + Self.rotationRetry
-        outbox.append(.makeKey)
-    }
+    mutating func askForKey() { writerDuties.beginRotation(isWriter: isWriter, into: &outbox) }
 
     mutating func rotate(to key: [UInt8]) {
         guard isWriter, !proposals.values.contains(where: { if case .rotation = $0 { true } else { false } }) else { return }
@@ -369,7 +345,7 @@ extension Node {
         }
         var ahead = catalogue
         let entry = Entry(
-            index: ahead.index + 1, termNumber: ahead.cluster?.termNumber ?? 0, proposer: identity.id, epoch: epoch,
+            index: ahead.index + 1, termNumber: ahead.cluster?.termNumber ?? 0, proposer: identity.id, epoch: life.epoch,
             sequence: .max, command: command)
         guard case .accepted = ahead.apply(entry), let subnet = ahead.subnet(id) else { return nil }
         follow(subnet)

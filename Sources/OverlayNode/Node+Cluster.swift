@@ -85,12 +85,12 @@ extension Node {
     private mutating func takeCluster(_ body: (inout CatalogueNode, inout [CatalogueNode.Effect]) -> Void) -> EffectID {
         var out: [CatalogueNode.Effect] = []
         withReplication { $0.leaveAll(into: &$1) }
-        spokenEpoch = epoch
-        replication.setLife(Incarnation(epoch: epoch, boot: boot).life)
+        life.joined()
+        replication.setLife(life.spoken.life)
         // What peers heard of an earlier life here was of another cluster, or is void since the node was removed.
         outbox.assure()
         body(&catalogueNode, &out)
-        var writes: [StoreWrite] = [.put(.node, key: NodeRow.epoch, value: epoch.wireBytes)]
+        var writes: [StoreWrite] = [life.row]
         out.removeAll { effect in
             guard case .store(nil, let rows) = effect else { return false }
             writes += rows
@@ -102,7 +102,7 @@ extension Node {
     }
 
     private mutating func storeEpoch() -> EffectID {
-        outbox.store([.put(.node, key: NodeRow.epoch, value: epoch.wireBytes)])
+        outbox.store([life.row])
     }
 
     private var clusterName: String { catalogue.cluster.map { $0.id.short } ?? "-" }
@@ -128,7 +128,7 @@ extension Node {
         guard let token = JoinToken(text) else {
             throw DriverError(.invalid, "the token is malformed; `swift-overlay join-token` on a member prints it")
         }
-        epoch += 1
+        life.beginEpoch()
         let contact = JoinContact(host: host, port: port, pin: token.pin, secret: token.secret, member: member)
         // Durable before anybody hears of it, and with it that an earlier membership is forgotten: after a crash its blocks would be
         // handed out of, in the name of the new one.
@@ -140,10 +140,10 @@ extension Node {
         case .refused(let reason): fail(id, DriverError(.unavailable, reason))
         case .admitted(let snapshot):
             guard catalogue.cluster == nil else { return fail(id, DriverError(.conflict, "this node joined meanwhile")) }
-            guard snapshot.members[identity.id]?.epoch == epoch else {
+            guard snapshot.members[identity.id]?.epoch == life.epoch else {
                 return fail(id, DriverError(.invalid, "the answer does not admit this node"))
             }
-            let stored = takeCluster { [epoch] in $0.join(snapshot, epoch: epoch, into: &$1) }
+            let stored = takeCluster { [life] in $0.join(snapshot, epoch: life.epoch, into: &$1) }
             let done = "This node joined cluster \(clusterName) as \(identity.name)."
             requests[id]?.awaiting = [stored]
             requests[id]?.reply = .control(.done(done))
@@ -197,13 +197,11 @@ extension Node {
         link.forget()
         handovers = [:]
         prefetchPaused = [:]
-        peers = [:]
-        positions = [:]
+        peers.forgetAll()
         quarantined = [:]
         inheritedClosing = []
-        rollback = nil
-        outbox.timers.clear(.newEpoch)
-        unansweredAt = nil
+        life.forgetRollback(into: &outbox)
+        writerStatus.answered()
         outbox.store([
             .clear(.network), .clear(.endpoint), .clear(.lease), .clear(.closing), .clear(.handover), .clear(.quarantine),
             .clear(.declined),

@@ -74,7 +74,7 @@ extension Node {
         public var names: [String]
     }
 
-    public func state(of peer: NodeID) -> PeerState { peers[peer]?.state ?? .unknown }
+    public func state(of peer: NodeID) -> PeerState { peers.state(of: peer) }
 
     public var localRecords: [LocalRecord] {
         endpoints.values.filter(\.isAnnounced).sorted { $0.id < $1.id }.compactMap { endpoint in
@@ -141,9 +141,7 @@ extension Node {
                 if owner == identity.id, reason == .ownLogAhead {
                     stateIsOld("node \(name(of: peer)) holds more of this node's records than there are")
                 }
-                // It is tried again several times a second; once in a while is enough to read.
-                if let last = rejectionLogged[peer], now - last < Self.repairPeriod { continue }
-                rejectionLogged[peer] = now
+                guard peers.logsRejection(of: peer, now: outbox.now, every: Self.repairPeriod) else { continue }
                 outbox.log(
                     .warning, "a record was not believed",
                     ["from": name(of: peer), "owner": name(of: owner), "network": id.short, "reason": "\(reason)"])
@@ -204,7 +202,7 @@ extension Node {
         tellPeers()
         // Who has nobody to ask has nobody to collide with.
         if catalogue.members.count > 1 { outbox.timers[.assure] = now + Self.assurancePause } else { outbox.assure() }
-        if rollback != nil { proposeNewEpoch() }
+        if life.isRolledBack { proposeNewEpoch() }
         followTerm()
         checkOwnLife()
         repair()

@@ -36,7 +36,7 @@ extension Node {
     /// The other hosts that have containers on it, or may have: of one that was not heard of, or cannot be reached, it is not known.
     func keepers(of network: Network) -> Set<NodeID> {
         let unknown = network.users.filter { user in
-            let state = peers[user]?.state ?? .unknown
+            let state = peers.state(of: user)
             return state == .unknown || state == .unreachable || !replication.isSynchronised(with: user, on: network.id)
         }
         return Set(replication.endpoints(on: network.id).map(\.owner)).union(unknown).subtracting([identity.id])

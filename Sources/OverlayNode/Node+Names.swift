@@ -15,7 +15,7 @@ extension Node {
 
     /// Does what an owner has count? The containers of a host that cannot be reached are of no use to anybody; those of one whose daemon
     /// is down are.
-    private func counts(_ owner: NodeID) -> Bool { peers[owner]?.state != .unreachable }
+    private func counts(_ owner: NodeID) -> Bool { peers.state(of: owner) != .unreachable }
 
     mutating func follow(namesOf effect: Replication.Effect) {
         switch effect {
@@ -35,7 +35,7 @@ extension Node {
     }
 
     mutating func followNames(of peer: NodeID, was old: PeerState) {
-        let state = peers[peer]?.state ?? .unknown
+        let state = peers.state(of: peer)
         guard (old == .unreachable) != (state == .unreachable) else { return }
         for id in subscribed where !replication.endpoints(of: peer, on: id).isEmpty { rebuildNames(id) }
     }

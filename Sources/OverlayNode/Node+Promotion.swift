@@ -22,7 +22,7 @@ extension Node {
         try checkWriterIsAway(force: force)
         if !force {
             try checkIsNewest()
-            let reached = 1 + catalogue.members.keys.count { $0 != identity.id && isReached($0) }
+            let reached = 1 + catalogue.members.keys.count { $0 != identity.id && peers.isReached($0) }
             guard 2 * reached >= catalogue.members.count else {
                 throw DriverError(
                     .unavailable,
@@ -38,8 +38,6 @@ extension Node {
         run(out)
         return .wait
     }
-
-    private func isReached(_ peer: NodeID) -> Bool { peers[peer].map { $0.state != .unknown && $0.state.isReachable } ?? false }
 
     private func checkWriterIsAway(force: Bool) throws(DriverError) {
         guard let writer = catalogueNode.writer, writer != identity.id, catalogue.members[writer] != nil else { return }
@@ -67,7 +65,7 @@ extension Node {
 
     /// What only another node knows would be lost.
     private mutating func checkIsNewest() throws(DriverError) {
-        let others = positions.filter { isReached($0.key) && $0.value > catalogue.position }
+        let others = peers.positions.filter { peers.isReached($0.key) && $0.value > catalogue.position }
         guard let (peer, position) = others.max(by: { ($0.value, $0.key) < ($1.value, $1.key) }) else { return }
         let mine = catalogue.position
         withCatalogue { [now] in $0.catchUp(with: peer, at: position, now: now, into: &$1) }
@@ -102,8 +100,7 @@ extension Node {
     /// - Parameter index: Of the term's first entry; nil where this node has its state alone.
     mutating func logTerm(since index: UInt64? = nil) {
         let term = catalogue.term
-        guard term != termLogged else { return }
-        termLogged = term
+        guard writerStatus.logs(term) else { return }
         let since = index.map { "since index \($0)" } ?? "and at index \(catalogue.index)"
         outbox.log(
             .warning,

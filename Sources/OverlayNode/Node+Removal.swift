@@ -5,12 +5,6 @@ import OverlayModel
 /// A node that was removed while it was away would never hear of it: members open none of its packets. Whoever gets one of them answers
 /// with a notice, signed by itself; the removed node knows the signer as a member, and that the catalogue went on from where its own is.
 extension Node {
-    /// For how long nobody is given the addresses of a node that was removed (rule R5).
-    static let restAge = Interval.seconds(600)
-    static let restRetry = Interval.seconds(60)
-    /// Both ends work for strangers no more often than this.
-    static let noticePause = Interval.milliseconds(50)
-
     // MARK: node rm
 
     mutating func removeNode(_ name: String, force: Bool, isAtOnce: Bool) throws(DriverError) -> Step {
@@ -66,21 +60,13 @@ extension Node {
 
     // MARK: The rest of addresses
 
-    /// Which nodes' addresses rest, and until when: known to each node, as each may be the writer next.
-    mutating func followRests() {
-        restEnds = catalogue.departed.reduce(into: [:]) { $0[$1.key] = restEnds[$1.key] ?? now + Self.restAge }
-        setQuarantineTimer()
+    mutating func followQuarantines() {
+        writerDuties.followQuarantines(isWriter: isWriter, departed: catalogue.departed.keys, into: &outbox)
     }
 
-    /// Only the writer frees addresses.
-    private mutating func setQuarantineTimer() { outbox.timers[.quarantine] = isWriter ? restEnds.values.min() : nil }
-
     mutating func endQuarantines() {
-        let rested = restEnds.filter { $0.value <= now }.keys.sorted()
-        // Should the proposal come to nothing.
-        for node in rested { restEnds[node] = now + Self.restRetry }
-        setQuarantineTimer()
-        if isWriter { propose(.endRest(rested), for: .rest, deadline: now + Self.proposalBudget) }
+        let ended = writerDuties.takeEnded(isWriter: isWriter, into: &outbox)
+        if isWriter { propose(.endRest(ended), for: .quarantine, deadline: now + Self.proposalBudget) }
     }
 
     // MARK: Who was removed while it was away
@@ -88,8 +74,7 @@ extension Node {
     /// A packet came in the name of a node that is no member. That it is from there is not proven, nor need it be.
     mutating func heard(stranger: NodeID, from source: SocketEndpoint) {
         guard let cluster = catalogue.cluster, catalogue.members[stranger] == nil, isReady else { return }
-        guard noticeSent.map({ now - $0 >= Self.noticePause }) ?? true else { return }
-        noticeSent = now
+        guard notices.maySend(at: outbox.now) else { return }
         var notice = RemovalNotice(of: stranger, position: catalogue.position, signer: identity.id)
         notice.signature = signing.sign(notice.signed(in: cluster.id))
         outbox.append(.notify(source, notice.wireBytes))
@@ -102,8 +87,7 @@ extension Node {
             // What is said of a time when this node was no member yet says nothing.
             notice.position > catalogue.position, let signer = catalogue.members[notice.signer]
         else { return }
-        guard noticeChecked.map({ now - $0 >= Self.noticePause }) ?? true else { return }
-        noticeChecked = now
+        guard notices.mayCheck(at: outbox.now) else { return }
         guard signing.verify(notice.signature, of: notice.signed(in: cluster.id), by: signer.publicKey) else { return }
         outbox.log(
             .warning, "this node was removed from the cluster while it was away; its overlay links go down, and it must join again",

@@ -75,10 +75,10 @@ extension Node {
             cluster: catalogue.cluster?.id.description, address: "\(identity.address):\(identity.port)",
             dataPathAddress: "\(identity.vtep)", dataPathPort: catalogue.cluster?.dataPathPort, writer: writer.map { name(of: $0) },
             writerState: writer.map {
-                $0 == identity.id ? PeerState.alive.word : (peers[$0]?.state ?? .unknown).word
+                $0 == identity.id ? PeerState.alive.word : peers.state(of: $0).word
             },
             term: catalogue.cluster?.termNumber, generation: catalogue.cluster?.termNumber, catalogueIndex: catalogue.index, members: catalogue.members.count,
-            reachable: others.count { peers[$0].map { $0.state != .unknown && $0.state.isReachable } ?? false }
+            reachable: others.count { peers.isReached($0) }
                 + (catalogue.cluster == nil ? 0 : 1),
             engine: linkReport(), sandboxes: sandboxes.scopes.count, networks: networkReports(), endpoints: endpoints.count,
             leases: pools.values.reduce(0) { $0 + $1.leases.count },
@@ -90,13 +90,13 @@ extension Node {
         if catalogue.cluster == nil { problems.append(Self.noCluster.message) }
         if isWriterSilent || catalogueNode.isBehind { problems.append(writerText) }
         if catalogue.term.number > 1 { problems += losses() }
-        for (node, peer) in peers.sorted(by: { $0.key < $1.key })
+        for (node, peer) in peers.statuses.sorted(by: { $0.key < $1.key })
         where node != catalogueNode.writer && (!peer.state.isReachable || peer.state == .udpBlocked || !peer.reason.isEmpty) {
             let since = (now - peer.since).wholeSeconds
             problems.append(
                 "node \(name(of: node)) \(peer.state.word) since \(since) s\(peer.reason.isEmpty ? "" : ": \(peer.reason)")")
         }
-        if let rollback {
+        if let rollback = life.rollback {
             problems.append(
                 "the state of this node is an old copy (\(rollback.why)); it hands out no address until the catalogue has given it a new epoch"
             )

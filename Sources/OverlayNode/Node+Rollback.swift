@@ -11,37 +11,8 @@ import OverlayReplication
 extension Node {
     /// For so long after its start a node waits for a word of what others heard of it.
     static let assurancePause = Interval.seconds(1)
-    static let rollbackRetry = Interval.seconds(1)
-    /// More than this above what is known here, nobody has seen: a member made it up.
-    static let plausibleBoots: UInt32 = 1 << 16
-    static let plausibleEpochs: UInt32 = 1 << 8
-    static let plausibleWrites: UInt64 = 1 << 40
-    /// The daemon starts with no higher one.
-    static let lastBoot: UInt32 = 0xFF_FFFE
-
-    static let interrupted = "it was found so before the last start"
-
-    struct Rollback: Sendable {
-        /// The epoch to come.
-        var epoch: UInt32
-        var boot: UInt32 = 0
-        var why: String
-        var since: Instant?
-        /// Both are durable, and so is that the state is old.
-        var isStored = false
-        var storing: EffectID?
-        var isAdmitted = false
-        /// The write that ends it.
-        var finishing: EffectID?
-
-        init(epoch: UInt32, why: String) {
-            self.epoch = epoch
-            self.why = why
-        }
-    }
-
     /// Is the state known to be an old copy?
-    public var isStateOld: Bool { rollback != nil }
+    public var isStateOld: Bool { life.isRolledBack }
 
     func checkState() throws(DriverError) {
         guard isStateOld else { return }
@@ -78,33 +49,23 @@ extension Node {
     mutating func checkOwnLife() {
         guard let known = catalogue.members[identity.id] else { return }
         if catalogueNode.isSessionAhead { stateIsOld("the catalogue has proposals of this node that it did not make") }
-        let isNews = rollback.map { !$0.isAdmitted && known.epoch >= $0.epoch } ?? (known.epoch > epoch)
-        if isNews { stateIsOld("the catalogue has it in epoch \(known.epoch)") }
+        if life.isBehind(known.epoch) { stateIsOld("the catalogue has it in epoch \(known.epoch)") }
     }
 
     mutating func stateIsOld(_ why: String, seen: StateMark = .none) {
         guard rules.contains(.rollbackDetection), let known = catalogue.members[identity.id] else { return }
-        guard seen.boot <= boot + Self.plausibleBoots, seen.epoch <= max(epoch, known.epoch) + Self.plausibleEpochs,
-            seen.writes <= outbox.journal.count + Self.plausibleWrites
+        let sessionBoot = catalogueNode.isSessionAhead ? catalogueNode.sessionBoot : 0
+        guard
+            life.rollBack(
+                why, seen: seen, admitted: known.epoch, sessionBoot: sessionBoot, writes: outbox.journal.count, now: outbox.now)
         else { return }
-        let seenBoot = max(boot, seen.boot, catalogueNode.isSessionAhead ? catalogueNode.sessionBoot : 0)
-        let seenEpoch = max(epoch, known.epoch, seen.epoch)
-        if let rollback {
-            let isCovered = seenBoot < rollback.boot && seenEpoch < rollback.epoch && seen.writes <= outbox.journal.count
-            // As often as somebody says so, but not at every word.
-            guard !isCovered, rollback.since.map({ now - $0 >= Self.rollbackRetry }) ?? true else { return }
-        }
         outbox.log(
             .error,
             "the state of this node is an old copy, restored from a backup or a snapshot; it hands out no address until the "
                 + "catalogue has given it a new epoch", ["reason": why])
-        var new = Rollback(epoch: seenEpoch + 1, why: why)
-        new.boot = min(seenBoot, Self.lastBoot - 1) + 1
-        new.since = now
-        rollback = new
         outbox.timers.clear(.newEpoch)
         outbox.raiseWrites(to: seen.writes)
-        storeRollback()
+        life.store(into: &outbox)
         for (id, request) in requests.sorted(by: { $0.key.value < $1.key.value }) {
             switch request.call {
             case .driver(.requestAddress(let call)):
@@ -120,77 +81,50 @@ extension Node {
 
     // MARK: A new epoch
 
-    /// First here, durably: whatever happens, no life below this one begins any more.
-    private mutating func storeRollback() {
-        guard let new = rollback else { return }
-        let stored = outbox.store([
-            .put(.node, key: NodeRow.epoch, value: new.epoch.wireBytes),
-            .put(.node, key: NodeRow.boot, value: new.boot.wireBytes),
-            .put(.node, key: NodeRow.rollback, value: []),
-        ])
-        rollback?.isStored = false
-        rollback?.storing = stored
-    }
-
     mutating func rollbackStored(_ effect: EffectID, isStored: Bool) {
-        if rollback?.storing == effect {
-            rollback?.storing = nil
-            guard isStored, let new = rollback else {
-                outbox.timers[.newEpoch] = now + Self.rollbackRetry
-                return
-            }
-            rollback?.isStored = true
-            boot = max(boot, new.boot)
-            // In a lower one nobody would listen.
-            spokenEpoch = max(spokenEpoch, new.epoch)
-            outbox.append(.raiseBoot(boot))
-            withCatalogue { [epoch, boot] in $0.setLife(epoch: epoch, boot: boot, into: &$1) }
+        switch life.stored(effect, isStored: isStored, into: &outbox) {
+        case .other, .failed: break
+        case .begun:
+            withCatalogue { [life] in $0.setLife(epoch: life.epoch, boot: life.boot, into: &$1) }
             beginLife()
             proposeNewEpoch()
-        } else if rollback?.finishing == effect {
-            rollback?.finishing = nil
-            if isStored { endRollback() } else { outbox.timers[.newEpoch] = now + Self.rollbackRetry }
+        case .finished: endRollback()
         }
     }
 
     mutating func proposeNewEpoch() {
-        outbox.timers[.newEpoch] = nil
-        guard let new = rollback, new.storing == nil, let known = catalogue.members[identity.id] else { return }
+        outbox.timers.clear(.newEpoch)
+        guard let new = life.rollback, new.storing == nil, let known = catalogue.members[identity.id] else { return }
         guard !new.isAdmitted else { return finishRollback() }
         guard new.isStored, known.epoch < new.epoch else {
             // Begun before the last start, or somebody has this epoch by now.
-            rollback?.epoch = max(new.epoch, known.epoch + 1)
-            rollback?.boot = max(new.boot, min(boot, Self.lastBoot - 1) + 1)
-            rollback?.since = outbox.now
-            return storeRollback()
+            life.raise(above: known.epoch, now: outbox.now)
+            return life.store(into: &outbox)
         }
         let isProposed = proposals.values.contains { if case .rollback = $0 { true } else { false } }
-        guard !isProposed, !isWriterAway else {
-            outbox.timers[.newEpoch] = now + Self.rollbackRetry
-            return
-        }
+        guard !isProposed, !isWriterAway else { return life.retry(into: &outbox) }
         var member = member
         member.epoch = new.epoch
         // In the name of whoever the catalogue knows; what the old epoch has under way is void from then on.
-        withCatalogue { [boot] in $0.setLife(epoch: known.epoch, boot: boot, into: &$1) }
+        withCatalogue { [life] in $0.setLife(epoch: known.epoch, boot: life.boot, into: &$1) }
         propose(.admit(member), for: .rollback, deadline: now + Self.proposalBudget)
     }
 
     mutating func rollbackSettled(_ outcome: CatalogueNode.Outcome) {
-        guard let new = rollback else { return }
+        guard let new = life.rollback else { return }
         if case .decided(.accepted) = outcome, catalogue.members[identity.id]?.epoch == new.epoch {
-            rollback?.isAdmitted = true
+            life.admitted()
             return finishRollback()
         }
         if case .decided(.refused(let refusal)) = outcome {
             outbox.log(.error, "the cluster gives this node no new epoch", ["reason": refusal.message])
         }
-        outbox.timers[.newEpoch] = now + Self.rollbackRetry
+        life.retry(into: &outbox)
     }
 
     /// The blocks are this node's as before, in the new epoch. What of them no known container has is nobody's to hand out.
     mutating func finishRollback() {
-        guard let new = rollback, new.isAdmitted, new.finishing == nil, isReady else { return }
+        guard let new = life.rollback, new.isAdmitted, new.finishing == nil, isReady else { return }
         for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where !endpoint.hasPort || !isOwn(endpoint) {
             if endpoint.hasPort {
                 outbox.log(
@@ -227,8 +161,7 @@ extension Node {
                 rows.append(.put(.quarantine, key: addresses.storeKey, value: addresses.wireBytes))
             }
         }
-        let stored = outbox.store(rows)
-        rollback?.finishing = stored
+        life.finish(with: outbox.store(rows))
     }
 
     /// Are its addresses of this node's blocks? One that came back with its machine's snapshot may have ended long ago, and its address be
@@ -241,15 +174,12 @@ extension Node {
     }
 
     private mutating func endRollback() {
-        guard let new = rollback else { return }
-        rollback = nil
-        outbox.timers.clear(.newEpoch)
-        epoch = new.epoch
-        withCatalogue { [boot] in $0.setLife(epoch: new.epoch, boot: boot, into: &$1) }
-        if Incarnation(epoch: spokenEpoch, boot: boot).life != replication.life { beginLife() }
+        life.end(into: &outbox)
+        withCatalogue { [life] in $0.setLife(epoch: life.epoch, boot: life.boot, into: &$1) }
+        if life.spoken.life != replication.life { beginLife() }
         outbox.log(
             .warning, "this node goes on in a new epoch; addresses that may be in use by containers it does not know are set aside",
-            ["epoch": "\(epoch)", "addresses": quarantineText.joined(separator: "; ")])
+            ["epoch": "\(life.epoch)", "addresses": quarantineText.joined(separator: "; ")])
         assure()
         proposeClosing()
         for id in pools.keys.sorted() where networks.values.contains(where: { $0.subnets.contains(id) }) { prefetchBlock(of: id) }
@@ -260,7 +190,7 @@ extension Node {
         // What is known of others is forgotten and learned anew. None of it is gone.
         var forgotten: [Replication.Effect] = []
         replication.leaveAll(into: &forgotten)
-        replication.setLife(Incarnation(epoch: spokenEpoch, boot: boot).life)
+        replication.setLife(life.spoken.life)
         subscribed = []
         tellPeers()
         guard isReady else { return }

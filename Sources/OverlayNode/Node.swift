@@ -25,9 +25,6 @@ public struct Node: Sendable {
     static let orphanAge = Interval.seconds(600)
     /// For each member, between changes of the members that are followed.
     static let followPause = Interval.microseconds(10)
-    /// Of gossip keys, and after a rotation that came to nothing.
-    static let rotationPeriod = Interval.seconds(12 * 3600)
-    static let rotationRetry = Interval.seconds(60)
     static let rounds = 8
     static let openRequests = 10_000
 
@@ -35,22 +32,17 @@ public struct Node: Sendable {
     let signing: any RecordSigning
     /// Of the ownership of addresses. The daemon never sets it.
     package var rules = SafetyRules.all { didSet { catalogueNode.rules = rules } }
-    var epoch: UInt32
-    /// In which membership and replication speak: above ``epoch`` while the catalogue has not given the next one yet.
-    public internal(set) var spokenEpoch: UInt32
-    /// Above the identity's where peers have seen a later life of this node.
-    public internal(set) var boot: UInt32
-    /// Set while the state is known to be an old copy.
-    var rollback: Rollback?
     /// Calls that wait for that.
     var assuranceWaiters: Set<RequestID> = []
-    /// When the last notice of a removal was sent, and when one was checked.
-    var noticeSent: Instant?
-    var noticeChecked: Instant?
     /// Addresses of this host's blocks that may be in use by containers of which an old copy of the state knew nothing.
     var quarantined: [SubnetID: Set<AddressRange>] = [:]
     /// Of ``closing``, what this life has not given up itself.
     var inheritedClosing: Set<SubnetID> = []
+    var life: Life
+    var peers = Peers()
+    var writerStatus = WriterStatus()
+    var writerDuties = WriterDuties()
+    var notices = RemovalNotices()
     var catalogueNode: CatalogueNode
     var replication: Replication
     public private(set) var membership: Membership
@@ -96,13 +88,6 @@ public struct Node: Sendable {
     var unjoined: [EndpointID: Instant] = [:]
     /// Refusals of the kernel since it was last found right.
     var kernelFailures = 0
-    /// What membership thinks of the other nodes.
-    var peers: [NodeID: PeerStatus] = [:]
-    /// Where their catalogues are, as they told last.
-    var positions: [NodeID: CataloguePosition] = [:]
-    var history = NodeHistory()
-    /// Whose catalogue was last logged as followed.
-    var termLogged = Term.none
     /// Calls that wait for the next change of a node's state.
     var watchers: Set<RequestID> = []
     var generator: SeededGenerator
@@ -113,16 +98,10 @@ public struct Node: Sendable {
     private var delivered: [NodeEffect] = []
     var requests: [RequestID: OpenRequest] = [:]
     var proposals: [CatalogueNode.ProposalID: Purpose] = [:]
-    /// When a proposal was last not answered in time; nil when one was decided since.
-    var unansweredAt: Instant?
     var catalogueStores: [EffectID: UInt64] = [:]
     var claiming: Set<SubnetID> = []
     var observing: EffectID?
     var followed: Instant?
-    /// When the writer frees the addresses of nodes that were removed. It counts from when this process first heard of the removal.
-    var restEnds: [NodeID: Instant] = [:]
-    /// When a peer's word on an owner's log was last logged as not believed.
-    var rejectionLogged: [NodeID: Instant] = [:]
 
     struct OpenRequest: Sendable {
         var call: Call
@@ -171,7 +150,7 @@ public struct Node: Sendable {
         case description(EngineNetworkID)
         case rotation
         /// The addresses of nodes that were removed.
-        case rest
+        case quarantine
         /// This node becomes the writer.
         case promotion(RequestID)
         /// The same, with a new epoch.
@@ -199,16 +178,13 @@ public struct Node: Sendable {
         link.mirrors = mirrors
         self.identity = identity
         self.signing = signing
-        epoch = identity.epoch
-        spokenEpoch = identity.epoch
-        boot = identity.boot
+        life = Life(epoch: identity.epoch, boot: identity.boot, isRolledBack: rows[.node]?[NodeRow.rollback] != nil)
         outbox = Outbox(
             journal: WriteJournal(
                 count: try (rows[.node]?[NodeRow.writes]).map { bytes throws(DecodeError) in try UInt64(wire: bytes) } ?? 0,
                 announced: try (rows[.node]?[NodeRow.announcedWrites]).map { bytes throws(DecodeError) in
                     try UInt64(wire: bytes)
                 }))
-        if rows[.node]?[NodeRow.rollback] != nil { rollback = Rollback(epoch: identity.epoch, why: Self.interrupted) }
         generator = SeededGenerator(seed: seed)
         catalogueNode = try CatalogueNode(node: identity.id, epoch: identity.epoch, boot: identity.boot, rows: rows)
         replication = Replication(
@@ -260,11 +236,13 @@ public struct Node: Sendable {
     public var nameTables: [NetworkID: NetworkNames] { names.tables }
     /// What sandboxes see, by path.
     public var sandboxScopes: [String: SandboxScope] { sandboxes.scopes }
+    /// Epoch and boot counter in which membership and replication speak.
+    public var spoken: Incarnation { life.spoken }
     public var catalogue: Catalogue { catalogueNode.catalogue }
     public var member: Member {
         var member = Member(
             id: identity.id, name: identity.name, address: identity.address, port: identity.port, vtep: identity.vtep,
-            publicKey: identity.publicKey, agreementKey: identity.agreementKey, epoch: epoch, routes: identity.routes)
+            publicKey: identity.publicKey, agreementKey: identity.agreementKey, epoch: life.epoch, routes: identity.routes)
         if let cluster = catalogue.cluster { return member.limited(to: cluster.addressPool) }
         // Which of them concern the cluster that it joins is not known yet.
         member.routes = Array(identity.routes.filter { $0.family == .v4 }.prefix(Limits.routesPerMember))
@@ -309,9 +287,9 @@ public struct Node: Sendable {
             case .peers(let members, _):
                 // First: messages to new members follow.
                 delivered.append(effect)
-                withMembership { [now, spokenEpoch, boot] in
+                withMembership { [now, life] in
                     $0.setMembers(
-                        members.map(\.id), epoch: spokenEpoch, boot: boot, now: now, report: $1, into: &$2)
+                        members.map(\.id), epoch: life.spokenEpoch, boot: life.boot, now: now, report: $1, into: &$2)
                 }
             default: delivered.append(effect)
             }
@@ -404,8 +382,7 @@ public struct Node: Sendable {
     }
 
     private mutating func heard(_ report: Membership.PeerReport, from peer: NodeID, _ roundTrip: Interval?) {
-        positions[peer] = report.catalogue
-        peers[peer]?.roundTrip = roundTrip
+        peers.heard(report.catalogue, roundTrip: roundTrip, from: peer)
         if let roundTrip { replication.setRoundTrip(peer, roundTrip) }
         withCatalogue { [now] in $0.learn(report.catalogue, from: peer, now: now, into: &$1) }
         withReplication { [now] in $0.compare(report.digest, with: peer, now: now, into: &$1) }
@@ -449,7 +426,7 @@ public struct Node: Sendable {
     private mutating func expire(_ id: RequestID) {
         guard let request = requests[id] else { return }
         // Nothing changed; who watches asks again.
-        if watchers.remove(id) != nil { return finish(id, .control(.nodeChanges(history.none(now: now)))) }
+        if watchers.remove(id) != nil { return finish(id, .control(.nodeChanges(peers.history.none(now: now)))) }
         if let undo = request.undo { takeBack(undo) }
         fail(
             id, DriverError(.unavailable, "timed out: \(request.awaiting.isEmpty ? writerText : "the disk or the kernel is slow")"))

@@ -23,7 +23,7 @@ extension Ownership {
     func mark(of node: Int) -> StateMark {
         let host = world.nodes[node]
         var core = host.core
-        let life = Incarnation(epoch: core.spokenEpoch, boot: core.boot).life
+        let life = core.spoken.life
         return StateMark(life: life, run: host.boot, writes: core.report(for: host.core.identity.id).writes)
     }
 
