@@ -24,7 +24,7 @@ extension Node {
             }
             guard !isWriterAway else { throw DriverError(.unavailable, writerText) }
             // It is being given up: first that, then anew, or the late end of the one would undo the other.
-            closeWaiters[subnet, default: []].insert(id)
+            requests.wait(id, for: .closing(subnet))
             if outbox.timers[.close] == nil { proposeClosing() }
             return .wait
         }
@@ -101,7 +101,7 @@ extension Node {
         guard !mac.isMulticast, mac != .zero else { throw DriverError(.invalid, "\(mac) is not the MAC of an interface") }
         try checkState()
         guard outbox.journal.isAssured else {
-            assuranceWaiters.insert(id)
+            requests.wait(id, for: .assurance)
             return .wait
         }
         // The pool is changed in its place: a copy of it would cost as much as there are leases.

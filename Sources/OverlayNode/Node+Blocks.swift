@@ -32,27 +32,7 @@ extension Node {
     /// What a call waits for others to give back addresses, all in all; and for the owner of an address that `--ip` names.
     static let pressureBudget = Interval.milliseconds(800)
     static let wantBudget = Interval.seconds(3)
-    static let askAgain = Interval.milliseconds(200)
     static let handoversPerPressure = 64
-
-    /// A call for an address that waits for other hosts.
-    struct AddressWait: Sendable {
-        var subnet: SubnetID
-        /// nil: any.
-        var wanted: IPAddress?
-        var asked: Instant
-        var until: Instant
-        /// What it fails with in the end.
-        var error: DriverError
-    }
-
-    /// What a call for any address was told when it asked for a block.
-    struct Scarcity: Sendable {
-        var error: DriverError
-        /// How long others may be asked; nil when nobody who could decide is there.
-        var until: Instant?
-        var asked: Instant?
-    }
 
     enum Recipient: Sendable {
         case anybody
@@ -69,7 +49,7 @@ extension Node {
         let free = pool.free
         guard pool.owned == 0 || (free - min(free, pool.resting(now: now))) * 4 < pool.owned else { return }
         claiming.insert(id)
-        propose(.claimBlock(id, count: 16), for: .claim(id), deadline: now + Self.proposalBudget)
+        propose(.claimBlock(id, count: 16), for: .claim(id), deadline: now + Proposals.budget)
     }
 
     // MARK: Waiting
@@ -78,9 +58,11 @@ extension Node {
     mutating func waitForAddresses(_ id: RequestID, _ subnet: SubnetID, _ scarcity: Scarcity) throws(DriverError) -> Step {
         guard let until = scarcity.until, now < until else { throw scarcity.error }
         let wait = AddressWait(subnet: subnet, wanted: nil, asked: scarcity.asked ?? now, until: until, error: scarcity.error)
-        addressWaits[id] = wait
+        requests.wait(id, for: .addresses(wait))
         if scarcity.asked == nil {
-            requests[id]?.scarcity?.asked = outbox.now
+            var asked = scarcity
+            asked.asked = outbox.now
+            requests.setScarcity(asked, of: id)
             ask(wait)
         }
         return .wait
@@ -102,7 +84,7 @@ extension Node {
         let wait = AddressWait(
             subnet: subnet.id, wanted: address, asked: now, until: now + Self.wantBudget,
             error: DriverError(.unavailable, "\(title), and that did not give it up in time; try again, or take another one"))
-        addressWaits[id] = wait
+        requests.wait(id, for: .addresses(wait))
         ask(wait)
         return .wait
     }
@@ -123,16 +105,14 @@ extension Node {
         outbox.send(.addresses, message.wireBytes, to: peer)
     }
 
-    /// When the next waiting call is to be looked at.
-    var nextAddressWait: Instant? { addressWaits.values.lazy.map { min($0.until, $0.asked + Self.askAgain) }.min() }
-
     mutating func advanceAddressWaits() {
-        for (id, wait) in addressWaits.sorted(by: { $0.key.value < $1.key.value }) {
+        for (id, wait) in requests.addressWaits {
             if wait.until <= now {
-                addressWaits[id] = nil
                 fail(id, wait.error)
-            } else if wait.asked + Self.askAgain <= now {
-                addressWaits[id]?.asked = outbox.now
+            } else if wait.asked + AddressWait.askAgain <= now {
+                var asked = wait
+                asked.asked = outbox.now
+                requests.wait(id, for: .addresses(asked))
                 ask(wait)
             }
         }
@@ -140,26 +120,29 @@ extension Node {
 
     /// Blocks of a subnet changed: who waited for that goes on.
     mutating func wakeAddressWaits(_ id: SubnetID) {
-        for (request, wait) in addressWaits.sorted(by: { $0.key.value < $1.key.value }) where wait.subnet == id {
-            guard let open = requests[request] else {
-                addressWaits[request] = nil
-                continue
-            }
+        for (request, wait) in requests.addressWaits where wait.subnet == id {
+            guard let open = requests[request] else { continue }
             if let wanted = wait.wanted {
                 let owner = catalogue.subnet(id)?.block(holding: wanted)?.owner
                 if owner != nil, owner != identity.id { continue }
-                addressWaits[request] = nil
-                // As long as others move is no endless loop.
-                requests[request]?.rounds = 0
+                requests.resetRounds(request)
                 perform(request)
             } else {
-                addressWaits[request] = nil
-                requests[request]?.rounds = 0
-                requests[request]?.scarcity?.asked = wait.asked
+                requests.wait(request, for: .none)
+                requests.resetRounds(request)
+                if var scarcity = open.scarcity {
+                    scarcity.asked = wait.asked
+                    requests.setScarcity(scarcity, of: request)
+                }
                 propose(
-                    .claimBlock(id, count: 16), for: .request(request), deadline: min(open.deadline, now + Self.proposalBudget))
+                    .claimBlock(id, count: 16), for: .request(request), deadline: min(open.deadline, now + Proposals.budget))
             }
         }
+    }
+
+    /// Blocks of any subnet may have changed.
+    mutating func wakeAllAddressWaits() {
+        for id in Set(requests.addressWaits.map(\.wait.subnet)).sorted() { wakeAddressWaits(id) }
     }
 
     // MARK: What others say
@@ -189,8 +172,7 @@ extension Node {
             }
         case .inUse(let id, let address, let holder):
             guard catalogue.subnet(id)?.block(holding: address)?.owner == peer else { return }
-            for (request, wait) in addressWaits where wait.subnet == id && wait.wanted == address {
-                addressWaits[request] = nil
+            for (request, wait) in requests.addressWaits where wait.subnet == id && wait.wanted == address {
                 let network = catalogue.network(holding: id)?.title ?? "\(id)"
                 fail(
                     request,
@@ -239,7 +221,7 @@ extension Node {
             case .anybody: .giveBack(handover.subnet, handover.range)
             case .node(let node, let epoch): .move(handover.subnet, handover.range.first, to: node, epoch: epoch)
             }
-        propose(command, for: .handOver(handover), deadline: now + Self.proposalBudget)
+        propose(command, for: .handOver(handover), deadline: now + Proposals.budget)
     }
 
     /// All that is durable and undecided.
@@ -251,7 +233,7 @@ extension Node {
             return
         }
         var busy = Set(handoverStores.values)
-        for case .handOver(let handover) in proposals.values { busy.insert(handover) }
+        busy.formUnion(proposals.handovers)
         for handover in handovers.keys.filter({ !busy.contains($0) }).sorted(by: {
             $0.storeKey.lexicographicallyPrecedes($1.storeKey)
         }) {

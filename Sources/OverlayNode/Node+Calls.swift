@@ -6,19 +6,17 @@ import OverlayModel
 /// Calls of the engine, the command line and joining nodes, in rounds.
 extension Node {
     mutating func open(_ id: RequestID, _ call: Call) {
-        requests[id] = OpenRequest(call: call, deadline: now + Self.requestBudget)
+        requests.add(id, call, now: outbox.now)
         if case .driver(let request) = call, let response = request.constantResponse { return finish(id, .driver(response)) }
         if case .driver(.activate) = call { return perform(id) }
         guard isReady else { return fail(id, DriverError(.unavailable, "swift-overlay is still starting")) }
-        guard requests.count <= Self.openRequests else { return fail(id, DriverError(.unavailable, "too many calls at once")) }
+        guard !requests.isFull else { return fail(id, DriverError(.unavailable, "too many calls at once")) }
         perform(id)
     }
 
     mutating func perform(_ id: RequestID) {
-        guard var request = requests[id] else { return }
-        request.rounds += 1
-        requests[id] = request
-        guard request.rounds <= Self.rounds else {
+        guard let request = requests.beginRound(id) else { return }
+        guard request.rounds <= Requests.rounds else {
             return fail(id, DriverError(.unavailable, "other hosts change the same network at the same time; try again"))
         }
         let step: Step
@@ -37,16 +35,14 @@ extension Node {
         case .after(let effects, let reply, let undo):
             let awaited = rules.contains(.durableAnswers) ? effects : []
             guard !awaited.isEmpty else { return finish(id, reply) }
-            requests[id]?.awaiting = awaited
-            requests[id]?.reply = reply
-            requests[id]?.undo = undo
+            requests.wait(id, for: .effects(awaited, reply, undo: undo))
         case .propose(let command):
             guard !isWriterAway else { return fail(id, DriverError(.unavailable, writerText(wanting: command))) }
             if !rules.contains(.appliedBlocks), let subnet = anticipate(command) {
-                propose(command, for: .claim(subnet), deadline: now + Self.proposalBudget)
+                propose(command, for: .claim(subnet), deadline: now + Proposals.budget)
                 return perform(id)
             }
-            propose(command, for: .request(id), deadline: min(request.deadline, now + Self.proposalBudget))
+            propose(command, for: .request(id), deadline: min(request.deadline, now + Proposals.budget))
         }
     }
 
@@ -72,12 +68,10 @@ extension Node {
 
     mutating func finish(_ id: RequestID, _ reply: Reply) {
         if case .contact(let contact) = reply {
-            requests[id]?.reply = nil
+            requests.wait(id, for: .none)
             return outbox.append(.contact(id, contact))
         }
-        guard requests.removeValue(forKey: id) != nil else { return }
-        addressWaits[id] = nil
-        assuranceWaiters.remove(id)
+        guard requests.remove(id) else { return }
         switch reply {
         case .driver(let response): outbox.append(.respond(id, response))
         case .control(let response): outbox.append(.answer(id, response))

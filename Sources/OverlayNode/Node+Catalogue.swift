@@ -19,7 +19,7 @@ extension Node {
             case .send(let peer, let bytes): outbox.send(.catalogue, bytes, to: peer)
             case .store(let token, let writes):
                 let id = outbox.store(writes, isProposal: token != nil)
-                if let token { catalogueStores[id] = token }
+                if let token { proposals.keep(token, of: id) }
             case .replaced:
                 followAll()
                 endLosses()
@@ -37,13 +37,13 @@ extension Node {
     mutating func propose(_ command: Command, for purpose: Purpose, deadline: Instant) {
         var out: [CatalogueNode.Effect] = []
         let id = catalogueNode.propose(command, now: now, deadline: deadline, into: &out)
-        proposals[id] = purpose
+        proposals.add(id, for: purpose)
         run(out)
     }
 
     private mutating func settle(_ id: CatalogueNode.ProposalID, _ outcome: CatalogueNode.Outcome) {
         if case .timedOut = outcome { writerStatus.didNotAnswer(at: now) } else { writerStatus.answered() }
-        guard let purpose = proposals.removeValue(forKey: id) else { return }
+        guard let purpose = proposals.take(id) else { return }
         switch purpose {
         case .request(let request): settle(request, outcome)
         case .claim(let subnet):
@@ -67,9 +67,7 @@ extension Node {
                 removing.remove(subnet)
                 inheritedClosing.remove(subnet)
                 outbox.store([.delete(.closing, key: subnet.wireBytes)])
-                for request in (closeWaiters.removeValue(forKey: subnet) ?? []).sorted(by: { $0.value < $1.value }) {
-                    perform(request)
-                }
+                for request in requests.waitForClosing(of: subnet) { perform(request) }
                 mirrorSoon()
             } else if outbox.timers[.close] == nil {
                 outbox.timers[.close] = now + Self.closingRetry
@@ -81,7 +79,7 @@ extension Node {
         guard let request = requests[id] else { return }
         if case .driver(.requestAddress(let call)) = request.call, call.address == nil, let scarcity = scarcity(outcome, request) {
             // What rests will do then, and what others give back.
-            requests[id]?.scarcity = scarcity
+            requests.setScarcity(scarcity, of: id)
             return perform(id)
         }
         switch outcome {
@@ -106,7 +104,7 @@ extension Node {
     }
 
     /// Why there is no block for a call; nil when there is one, or something else is wrong.
-    private func scarcity(_ outcome: CatalogueNode.Outcome, _ request: OpenRequest) -> Scarcity? {
+    private func scarcity(_ outcome: CatalogueNode.Outcome, _ request: Requests.Open) -> Scarcity? {
         switch outcome {
         case .decided(.refused(let refusal)) where refusal.code == .exhausted:
             Scarcity(
@@ -190,15 +188,10 @@ extension Node {
     /// when it is answered too late.
     mutating func refuseOpenCalls() {
         guard isWriterAway, let writer = catalogueNode.writer else { return }
-        for (proposal, purpose) in proposals.sorted(by: { $0.key.value < $1.key.value }) {
-            guard case .request(let request) = purpose else { continue }
-            proposals[proposal] = nil
+        for (proposal, request) in proposals.ofRequests where proposals.take(proposal) != nil {
             settle(request, .timedOut(writer: writer))
         }
-        for request in Set(closeWaiters.values.joined()).sorted(by: { $0.value < $1.value }) {
-            fail(request, DriverError(.unavailable, writerText))
-        }
-        closeWaiters = [:]
+        for request in requests.waitForClosing { fail(request, DriverError(.unavailable, writerText)) }
     }
 
     // MARK: Following
@@ -215,7 +208,7 @@ extension Node {
             followQuarantines()
         case .endRest:
             followQuarantines()
-            for id in Set(addressWaits.values.map(\.subnet)).sorted() { wakeAddressWaits(id) }
+            wakeAllAddressWaits()
         case .rotateKey:
             outbox.timers[.follow] = now
             if isWriter { outbox.timers[.rotateKey] = now + WriterDuties.rotationPeriod }
@@ -266,7 +259,7 @@ extension Node {
         peers.keepOnly { [members = catalogue.members] in members[$0] != nil }
         followSubnets()
         mirrorSoon()
-        for id in Set(addressWaits.values.map(\.subnet)).sorted() { wakeAddressWaits(id) }
+        wakeAllAddressWaits()
     }
 
     mutating func tellPeers() {
@@ -330,8 +323,8 @@ extension Node {
     mutating func askForKey() { writerDuties.beginRotation(isWriter: isWriter, into: &outbox) }
 
     mutating func rotate(to key: [UInt8]) {
-        guard isWriter, !proposals.values.contains(where: { if case .rotation = $0 { true } else { false } }) else { return }
-        propose(.rotateKey(key), for: .rotation, deadline: now + Self.proposalBudget)
+        guard isWriter, !proposals.contains(where: { if case .rotation = $0 { true } else { false } }) else { return }
+        propose(.rotateKey(key), for: .rotation, deadline: now + Proposals.budget)
     }
 
     /// Without rule R7: what is claimed is handed out before it is given.
@@ -389,9 +382,9 @@ extension Node {
     /// A host that was given another address or name tells the cluster.
     mutating func proposeOwnChange() {
         guard !isStateOld, let known = catalogue.members[identity.id], known != member, !isWriterAway,
-            !proposals.values.contains(where: { if case .own = $0 { true } else { false } })
+            !proposals.contains(where: { if case .own = $0 { true } else { false } })
         else { return }
-        propose(.admit(member), for: .own, deadline: now + Self.proposalBudget)
+        propose(.admit(member), for: .own, deadline: now + Proposals.budget)
     }
 
     /// Pools that no network came for: the engine died in between, or had lost patience.
@@ -416,10 +409,10 @@ extension Node {
             if !closing.isEmpty { outbox.timers[.close] = now + Self.closingRetry }
             return
         }
-        let proposed = Set(proposals.values.compactMap { if case .close(let id) = $0 { id } else { nil } })
+        let proposed = proposals.closings
         for id in closing.subtracting(proposed).sorted() {
             confirmRemoval(of: id)
-            propose(.closeSubnet(id, removing: removing.contains(id)), for: .close(id), deadline: now + Self.proposalBudget)
+            propose(.closeSubnet(id, removing: removing.contains(id)), for: .close(id), deadline: now + Proposals.budget)
         }
     }
 }

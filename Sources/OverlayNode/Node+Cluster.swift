@@ -24,7 +24,7 @@ extension Node {
         case .nodeChanges(let after):
             try checkCluster()
             guard let changes = changes(after: after) else {
-                watchers.insert(id)
+                requests.wait(id, for: .nodeChange)
                 return .wait
             }
             return .reply(.control(.nodeChanges(changes)))
@@ -145,9 +145,7 @@ extension Node {
             }
             let stored = takeCluster { [life] in $0.join(snapshot, epoch: life.epoch, into: &$1) }
             let done = "This node joined cluster \(clusterName) as \(identity.name)."
-            requests[id]?.awaiting = [stored]
-            requests[id]?.reply = .control(.done(done))
-            requests[id]?.undo = .cluster
+            requests.wait(id, for: .effects([stored], .control(.done(done)), undo: .cluster))
         }
     }
 

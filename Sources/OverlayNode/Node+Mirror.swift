@@ -115,7 +115,7 @@ extension Node {
     // MARK: This engine's, told to the cluster
 
     private mutating func describe(_ id: EngineNetworkID, _ shown: EngineNetwork, _ network: Network) {
-        let isProposed = proposals.values.contains { if case .description(id) = $0 { true } else { false } }
+        let isProposed = proposals.contains { if case .description(id) = $0 { true } else { false } }
         guard !isProposed, !isWriterAway, !isStateOld, !isPaused(network.id) else { return }
         let auxiliary = shown.subnets.reduce(into: [String: String]()) { all, subnet in
             for (name, address) in subnet.auxiliary { all[name] = "\(address)" }
@@ -130,7 +130,7 @@ extension Node {
                 "it has more labels and options than the cluster takes (\(Limits.descriptionPairs) of a kind, "
                     + "\(Limits.descriptionBytes) bytes), and is not made on other engines")
         }
-        propose(.describe(network.id, description), for: .description(id), deadline: now + Self.proposalBudget)
+        propose(.describe(network.id, description), for: .description(id), deadline: now + Proposals.budget)
     }
 
     mutating func described(_ id: EngineNetworkID, _ outcome: CatalogueNode.Outcome) {

@@ -55,10 +55,10 @@ extension Node {
             let elsewhere = keepers(of: network).map { self.name(of: $0) }.sorted()
             guard let effect = ask(.removeNetwork(local.id)) else { throw Self.busy }
             link.waiting[effect] = id
-            requests[id]?.reply = .control(
-                .done(
-                    elsewhere.isEmpty
-                        ? name : "\(name): gone from this host's engine; it lives on, on \(elsewhere.joined(separator: ", "))"))
+            let done =
+                elsewhere.isEmpty
+                ? name : "\(name): gone from this host's engine; it lives on, on \(elsewhere.joined(separator: ", "))"
+            requests.wait(id, for: .engine(.control(.done(done))))
             return .wait
         }
         guard !network.isRemoved else { return .reply(.control(.done(name))) }
@@ -83,7 +83,7 @@ extension Node {
         switch answer {
         case .created(let id): finish(request, .control(.done(id.text)))
         case .removed:
-            guard let reply = requests[request]?.reply else { return }
+            guard case .engine(let reply) = requests[request]?.wait else { return }
             finish(request, reply)
         case .notFound: fail(request, DriverError(.notFound, "the engine knows no such network"))
         case .refused(let reason): fail(request, DriverError(.conflict, "the engine says: \(reason)"))

@@ -12,9 +12,7 @@ extension Node {
         followNames(of: peer, was: old)
         if old != status.state {
             peers.record(name(of: peer), from: old, to: status, now: now)
-            let waiting = watchers.sorted { $0.value < $1.value }
-            watchers = []
-            for id in waiting { perform(id) }
+            for id in requests.waiting(where: { if case .nodeChange = $0 { true } else { false } }) { perform(id) }
             outbox.log(level(of: status.state), "node is \(status.state.word)", ["node": name(of: peer), "reason": status.reason])
         }
         if old.isReachable != status.state.isReachable || old == .unknown {

@@ -34,7 +34,7 @@ extension Node {
         outbox.log(.warning, "this node takes over the catalogue from \(writerName)", metadata)
         var out: [CatalogueNode.Effect] = []
         let proposal = catalogueNode.promote(now: now, into: &out)
-        proposals[proposal] = .promotion(id)
+        proposals.add(proposal, for: .promotion(id))
         run(out)
         return .wait
     }

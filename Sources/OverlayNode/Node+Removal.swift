@@ -66,7 +66,7 @@ extension Node {
 
     mutating func endQuarantines() {
         let ended = writerDuties.takeEnded(isWriter: isWriter, into: &outbox)
-        if isWriter { propose(.endRest(ended), for: .quarantine, deadline: now + Self.proposalBudget) }
+        if isWriter { propose(.endRest(ended), for: .quarantine, deadline: now + Proposals.budget) }
     }
 
     // MARK: Who was removed while it was away

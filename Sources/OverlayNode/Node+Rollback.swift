@@ -40,9 +40,7 @@ extension Node {
             proposeClosing()
             proposeHandovers()
         }
-        let waiting = assuranceWaiters.sorted { $0.value < $1.value }
-        assuranceWaiters = []
-        for id in waiting { perform(id) }
+        for id in requests.waiting(where: { if case .assurance = $0 { true } else { false } }) { perform(id) }
     }
 
     /// Does the catalogue know of a later life of this node?
@@ -66,7 +64,7 @@ extension Node {
         outbox.timers.clear(.newEpoch)
         outbox.raiseWrites(to: seen.writes)
         life.store(into: &outbox)
-        for (id, request) in requests.sorted(by: { $0.key.value < $1.key.value }) {
+        for (id, request) in requests.all {
             switch request.call {
             case .driver(.requestAddress(let call)):
                 guard case .endpoint = call.purpose else { continue }
@@ -101,13 +99,13 @@ extension Node {
             life.raise(above: known.epoch, now: outbox.now)
             return life.store(into: &outbox)
         }
-        let isProposed = proposals.values.contains { if case .rollback = $0 { true } else { false } }
+        let isProposed = proposals.contains { if case .rollback = $0 { true } else { false } }
         guard !isProposed, !isWriterAway else { return life.retry(into: &outbox) }
         var member = member
         member.epoch = new.epoch
         // In the name of whoever the catalogue knows; what the old epoch has under way is void from then on.
         withCatalogue { [life] in $0.setLife(epoch: known.epoch, boot: life.boot, into: &$1) }
-        propose(.admit(member), for: .rollback, deadline: now + Self.proposalBudget)
+        propose(.admit(member), for: .rollback, deadline: now + Proposals.budget)
     }
 
     mutating func rollbackSettled(_ outcome: CatalogueNode.Outcome) {

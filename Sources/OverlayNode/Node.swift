@@ -14,10 +14,6 @@ import OverlayReplication
 /// change of the catalogue, and starts over when that is decided. Each round looks at the state afresh, so a repeated call finds what the
 /// first one made, and is answered when that is durable.
 public struct Node: Sendable {
-    /// Of a call, from its arrival. Engines themselves wait without end, and hold locks meanwhile.
-    static let requestBudget = Interval.seconds(8)
-    /// Of the catalogue writer's answer, within the above.
-    static let proposalBudget = Interval.seconds(6)
     static let repairPeriod = Interval.seconds(60)
     static let repairDelay = Interval.milliseconds(200)
     static let closingRetry = Interval.seconds(5)
@@ -25,15 +21,11 @@ public struct Node: Sendable {
     static let orphanAge = Interval.seconds(600)
     /// For each member, between changes of the members that are followed.
     static let followPause = Interval.microseconds(10)
-    static let rounds = 8
-    static let openRequests = 10_000
 
     public let identity: NodeIdentity
     let signing: any RecordSigning
     /// Of the ownership of addresses. The daemon never sets it.
     package var rules = SafetyRules.all { didSet { catalogueNode.rules = rules } }
-    /// Calls that wait for that.
-    var assuranceWaiters: Set<RequestID> = []
     /// Addresses of this host's blocks that may be in use by containers of which an old copy of the state knew nothing.
     var quarantined: [SubnetID: Set<AddressRange>] = [:]
     /// Of ``closing``, what this life has not given up itself.
@@ -65,16 +57,12 @@ public struct Node: Sendable {
     var link = EngineLink()
     var names = Names()
     var sandboxes = Sandboxes()
-    /// Calls that want such a subnet back.
-    var closeWaiters: [SubnetID: Set<RequestID>] = [:]
     /// Writes of such subnets that are not durable yet.
     var closingStores: Set<EffectID> = []
     /// Addresses given up here that the catalogue does not know of yet, and for whom.
     var handovers: [Handover: Recipient] = [:]
     /// Writes of such that are not durable yet.
     var handoverStores: [EffectID: Handover] = [:]
-    /// Calls that wait for other hosts to give up addresses.
-    var addressWaits: [RequestID: AddressWait] = [:]
     var prefetchPaused: [SubnetID: Instant] = [:]
     /// Since when a subnet of this host has had no network.
     var unbound: [SubnetID: Instant] = [:]
@@ -88,83 +76,17 @@ public struct Node: Sendable {
     var unjoined: [EndpointID: Instant] = [:]
     /// Refusals of the kernel since it was last found right.
     var kernelFailures = 0
-    /// Calls that wait for the next change of a node's state.
-    var watchers: Set<RequestID> = []
     var generator: SeededGenerator
     /// False until the first observation of the kernel after start.
     public internal(set) var isReady = false
 
     var outbox: Outbox
+    var requests = Requests()
+    var proposals = Proposals()
     private var delivered: [NodeEffect] = []
-    var requests: [RequestID: OpenRequest] = [:]
-    var proposals: [CatalogueNode.ProposalID: Purpose] = [:]
-    var catalogueStores: [EffectID: UInt64] = [:]
     var claiming: Set<SubnetID> = []
     var observing: EffectID?
     var followed: Instant?
-
-    struct OpenRequest: Sendable {
-        var call: Call
-        var deadline: Instant
-        var awaiting: Set<EffectID> = []
-        var reply: Reply?
-        var undo: Undo?
-        var rounds = 0
-        /// Set when no block is to be had.
-        var scarcity: Scarcity?
-    }
-
-    enum Call: Sendable {
-        case driver(DriverRequest)
-        case control(ControlRequest)
-        case admission(Member)
-    }
-
-    enum Reply: Sendable {
-        case driver(DriverResponse)
-        case control(ControlResponse)
-        case admission(JoinAnswer)
-        /// Not yet one: another node is asked first.
-        case contact(JoinContact)
-    }
-
-    /// What a call that failed half-way takes back.
-    enum Undo: Sendable {
-        case lease(SubnetID, IPAddress)
-        case network(EngineNetworkID)
-        case endpoint(EndpointID)
-        case join(EndpointID)
-        /// init or join
-        case cluster
-    }
-
-    /// What a proposal is for.
-    enum Purpose: Sendable {
-        case request(RequestID)
-        case claim(SubnetID)
-        case close(SubnetID)
-        case handOver(Handover)
-        /// This host's own entry.
-        case own
-        /// What engines call a network.
-        case description(EngineNetworkID)
-        case rotation
-        /// The addresses of nodes that were removed.
-        case quarantine
-        /// This node becomes the writer.
-        case promotion(RequestID)
-        /// The same, with a new epoch.
-        case rollback
-    }
-
-    /// What a round of a call comes to.
-    enum Step: Sendable {
-        case reply(Reply)
-        case after(Set<EffectID>, Reply, undo: Undo?)
-        case propose(Command)
-        /// The answer comes with an event.
-        case wait
-    }
 
     /// - Parameters:
     ///   - rows: The store's content.
@@ -393,8 +315,8 @@ public struct Node: Sendable {
     /// Earliest time at which this node wants to do something by itself, its membership aside.
     private var nextTimer: Instant? {
         [
-            outbox.timers.next, nextAddressWait, writerAwayAt, catalogueNode.nextDeadline, replication.nextDeadline,
-            requests.values.lazy.map(\.deadline).min(),
+            outbox.timers.next, requests.addressWaits.lazy.map(\.wait.next).min(), writerAwayAt, catalogueNode.nextDeadline, replication.nextDeadline,
+            requests.nextDeadline,
         ].compactMap { $0 }.min()
     }
 
@@ -402,9 +324,9 @@ public struct Node: Sendable {
         withCatalogue { [now] in $0.advance(to: now, into: &$1) }
         withReplication { [now] in $0.advance(to: now, into: &$1) }
         for timer in NodeTimer.allCases where outbox.timers.takeDue(timer, at: now) { fire(timer) }
-        if !proposals.isEmpty || !closeWaiters.isEmpty { refuseOpenCalls() }
+        refuseOpenCalls()
         advanceAddressWaits()
-        for (id, request) in requests where request.deadline <= now { expire(id) }
+        for id in requests.due(at: now) { expire(id) }
     }
 
     private mutating func fire(_ timer: NodeTimer) {
@@ -426,10 +348,11 @@ public struct Node: Sendable {
     private mutating func expire(_ id: RequestID) {
         guard let request = requests[id] else { return }
         // Nothing changed; who watches asks again.
-        if watchers.remove(id) != nil { return finish(id, .control(.nodeChanges(peers.history.none(now: now)))) }
+        if case .nodeChange = request.wait { return finish(id, .control(.nodeChanges(peers.history.none(now: now)))) }
         if let undo = request.undo { takeBack(undo) }
+        let isSlow = if case .effects = request.wait { true } else { false }
         fail(
-            id, DriverError(.unavailable, "timed out: \(request.awaiting.isEmpty ? writerText : "the disk or the kernel is slow")"))
+            id, DriverError(.unavailable, "timed out: \(isSlow ? "the disk or the kernel is slow" : writerText)"))
     }
 
     // MARK: Ends of effects
@@ -447,7 +370,7 @@ public struct Node: Sendable {
     }
 
     private mutating func stored(_ id: EffectID, _ outcome: StoreOutcome) {
-        let token = catalogueStores.removeValue(forKey: id)
+        let token = proposals.takeToken(of: id)
         outbox.stored(id, outcome)
         let isStored = outcome == .stored
         if let token { withCatalogue { [now] in $0.stored(token, succeeded: isStored, now: now, into: &$1) } }
@@ -464,13 +387,12 @@ public struct Node: Sendable {
 
     private mutating func ended(_ id: EffectID, error: DriverError?) {
         outbox.ended(id)
-        for (request, open) in requests where open.awaiting.contains(id) {
+        for (request, undo) in requests.waiting(for: id) {
             if let error {
-                if let undo = open.undo { takeBack(undo) }
+                if let undo { takeBack(undo) }
                 fail(request, error)
-            } else {
-                requests[request]?.awaiting.remove(id)
-                if requests[request]?.awaiting.isEmpty == true, let reply = open.reply { finish(request, reply) }
+            } else if let reply = requests.ended(id, for: request) {
+                finish(request, reply)
             }
         }
     }

@@ -1,39 +1,110 @@
-import OverlayCatalogue
 import OverlayDriver
 import OverlayModel
 
-struct OpenRequest: Sendable {
-    var call: Call
-    var deadline: Instant
-    var awaiting: Set<EffectID> = []
-    var reply: Reply?
-    var undo: Undo?
-    var rounds = 0
-    /// Set when no block is to be had.
-    var scarcity: Node.Scarcity?
-}
+/// Calls that are open, and what each of them waits for.
+struct Requests: Sendable {
+    /// Budget of a call from its arrival. Engines themselves wait without end, and hold locks meanwhile.
+    static let budget = Interval.seconds(8)
+    static let limit = 10_000
+    /// Rounds of a call before it is told that others change the same things at the same time.
+    static let rounds = 8
 
-enum Call: Sendable {
-    case driver(DriverRequest)
-    case control(ControlRequest)
-    case admission(Member)
-}
+    struct Open: Sendable {
+        let call: Call
+        let deadline: Instant
+        fileprivate(set) var wait = Wait.none
+        fileprivate(set) var rounds = 0
+        /// Set where no block is to be had.
+        fileprivate(set) var scarcity: Scarcity?
 
-enum Reply: Sendable {
-    case driver(DriverResponse)
-    case control(ControlResponse)
-    case admission(JoinAnswer)
-    /// Not yet one: another node is asked first.
-    case contact(JoinContact)
-}
+        /// What the call takes back if it fails now.
+        var undo: Undo? { if case .effects(_, _, let undo) = wait { undo } else { nil } }
+    }
 
-/// What a call that failed half-way takes back.
-enum Undo: Sendable {
-    case lease(SubnetID, IPAddress)
-    case network(EngineNetworkID)
-    case endpoint(EndpointID)
-    case join(EndpointID)
-    /// init or join
-    case cluster
-}
+    /// What a call waits for.
+    enum Wait: Sendable {
+        /// The outcome of a proposal, or of a conversation with another node.
+        case none
+        /// Ends of effects; then the reply is given.
+        case effects(Set<EffectID>, Reply, undo: Undo?)
+        /// Peers that say what they heard of this node.
+        case assurance
+        /// A subnet that is being given up.
+        case closing(SubnetID)
+        case addresses(AddressWait)
+        /// The next change of a node's state.
+        case nodeChange
+        /// The engine's answer; then the reply is given.
+        case engine(Reply)
+    }
 
+    private var open: [RequestID: Open] = [:]
+
+    subscript(id: RequestID) -> Open? { open[id] }
+    var isFull: Bool { open.count > Self.limit }
+    var nextDeadline: Instant? { open.values.lazy.map(\.deadline).min() }
+
+    mutating func add(_ id: RequestID, _ call: Call, now: Instant) { open[id] = Open(call: call, deadline: now + Self.budget) }
+
+    /// - Returns: False where it is not open, or was answered already.
+    mutating func remove(_ id: RequestID) -> Bool { open.removeValue(forKey: id) != nil }
+
+    /// Begins a round; whatever the call waited for has come. nil where it is not open.
+    mutating func beginRound(_ id: RequestID) -> Open? {
+        guard open[id] != nil else { return nil }
+        open[id]?.rounds += 1
+        open[id]?.wait = .none
+        return open[id]
+    }
+
+    /// Waiting for others is no endless loop as long as others move.
+    mutating func resetRounds(_ id: RequestID) { open[id]?.rounds = 0 }
+
+    mutating func wait(_ id: RequestID, for wait: Wait) { open[id]?.wait = wait }
+
+    mutating func setScarcity(_ scarcity: Scarcity, of id: RequestID) { open[id]?.scarcity = scarcity }
+
+    // MARK: Waits
+
+    /// Calls that are past their deadline.
+    func due(at now: Instant) -> [RequestID] { open.filter { $0.value.deadline <= now }.map(\.key) }
+
+    /// Calls whose wait is like this, in the order in which they came.
+    func waiting(where isMeant: (Wait) -> Bool) -> [RequestID] {
+        open.filter { isMeant($0.value.wait) }.keys.sorted { $0.value < $1.value }
+    }
+
+    /// All calls, in the order in which they came.
+    var all: [(key: RequestID, value: Open)] { open.sorted { $0.key.value < $1.key.value } }
+
+    var waitForClosing: [RequestID] { waiting { if case .closing = $0 { true } else { false } } }
+
+    func waitForClosing(of subnet: SubnetID) -> [RequestID] {
+        waiting { if case .closing(subnet) = $0 { true } else { false } }
+    }
+
+    /// Waits for addresses, in the order in which the calls came.
+    var addressWaits: [(id: RequestID, wait: AddressWait)] {
+        open.compactMap { id, request in
+            if case .addresses(let wait) = request.wait { (id, wait) } else { nil }
+        }.sorted { $0.id.value < $1.id.value }
+    }
+
+    /// Calls that wait for an effect that has ended.
+    func waiting(for effect: EffectID) -> [(id: RequestID, undo: Undo?)] {
+        open.compactMap { id, request in
+            guard case .effects(let awaited, _, let undo) = request.wait, awaited.contains(effect) else { return nil }
+            return (id, undo)
+        }
+    }
+
+    /// An effect that a call waits for was successful.
+    ///
+    /// - Returns: The reply, where it was the last one.
+    mutating func ended(_ effect: EffectID, for id: RequestID) -> Reply? {
+        guard case .effects(var awaited, let reply, let undo) = open[id]?.wait else { return nil }
+        awaited.remove(effect)
+        open[id]?.wait = .effects(awaited, reply, undo: undo)
+        return awaited.isEmpty ? reply : nil
+    }
+}
