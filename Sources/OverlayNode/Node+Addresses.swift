@@ -60,7 +60,7 @@ extension Node {
 
         // Engines release the pool first and delete the network after: the pool goes with the network. A release without a network is
         // that of a create that failed.
-        guard !networks.values.contains(where: { $0.subnets.contains(id) }) else { return .reply(.driver(.done)) }
+        guard !inventory.isBound(id) else { return .reply(.driver(.done)) }
         return .after(close([id]), .driver(.done), undo: nil)
     }
 
@@ -146,7 +146,7 @@ extension Node {
     }
 
     private func checkUnused(_ lease: Lease, in network: Network) throws(DriverError) {
-        guard let endpoint = endpoints.values.first(where: { $0.network == network.id && $0.addresses.contains(lease.address) })
+        guard let endpoint = inventory.endpoint(with: lease.address, on: network.id)
         else { return }
         throw DriverError(
             .conflict,
@@ -154,9 +154,7 @@ extension Node {
     }
 
     func holder(of lease: Lease) -> String {
-        let endpoint = endpoints.values.first {
-            $0.addresses.contains(lease.address) && catalogue.network(holding: lease.subnet)?.id == $0.network
-        }
+        let endpoint = catalogue.network(holding: lease.subnet).flatMap { inventory.endpoint(with: lease.address, on: $0.id) }
         return endpoint.map { "endpoint \($0.id.short)" } ?? "a container that is being started"
     }
 
@@ -203,7 +201,7 @@ extension Node {
         var awaited: Set<EffectID> = []
         // An engine that was killed may never have deleted the endpoint: without its address there is none.
         if let network = catalogue.network(holding: id) {
-            for endpoint in endpoints.values where endpoint.network == network.id && endpoint.addresses.contains(address) {
+            for endpoint in inventory.endpoints(with: address, on: network.id) {
                 outbox.log(.warning, "address of an endpoint was released; the endpoint is taken as gone", ["endpoint": endpoint.id.short])
                 awaited.formUnion(removeEndpoint(endpoint))
             }

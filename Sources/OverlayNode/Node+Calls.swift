@@ -95,12 +95,12 @@ extension Node {
             guard let lease = pools[subnet]?.release(address, now: outbox.now) else { return }
             outbox.store([.delete(.lease, key: lease.storeKey)])
         case .network(let id):
-            guard networks.removeValue(forKey: id) != nil else { return }
-            outbox.store([.delete(.network, key: id.wireBytes)])
+            guard let row = inventory.remove(id) else { return }
+            outbox.store([row])
         case .endpoint(let id):
-            guard let endpoint = endpoints.removeValue(forKey: id) else { return }
+            guard let endpoint = inventory.endpoint(id), let row = inventory.remove(id) else { return }
             withdraw(endpoint)
-            outbox.store([.delete(.endpoint, key: id.wireBytes)])
+            outbox.store([row])
         case .join(let id): undoJoin(id)
         case .cluster: forgetCluster()
         }

@@ -389,7 +389,7 @@ extension Node {
 
     /// Pools that no network came for: the engine died in between, or had lost patience.
     mutating func closeOrphans() {
-        let bound = Set(networks.values.flatMap(\.subnets))
+        let bound = inventory.boundSubnets
         let mine = catalogue.networks.values.flatMap(\.subnets).filter { $0.users.contains(identity.id) }.map(\.id)
         // Of those with addresses set aside it is not known whether the engine has a network.
         let orphans = Set(mine).subtracting(bound).subtracting(closing).subtracting(quarantined.keys)

@@ -161,10 +161,10 @@ extension Node {
 
     private mutating func leaveCluster(force: Bool, _ id: RequestID) throws(DriverError) -> Step {
         try checkCluster()
-        guard force || endpoints.isEmpty else {
+        guard force || inventory.endpointCount == 0 else {
             throw DriverError(
                 .conflict,
-                "\(endpoints.count) container interface(s) of this host are on overlay networks; disconnect them, or use --force")
+                "\(inventory.endpointCount) container interface(s) of this host are on overlay networks; disconnect them, or use --force")
         }
         if isWriterAway, force {
             outbox.log(.warning, "left without telling the cluster; remove this node there with `swift-overlay node rm --force`")
@@ -180,7 +180,7 @@ extension Node {
 
     /// Takes everything of the cluster away from this host.
     mutating func forgetCluster() {
-        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) { _ = removeEndpoint(endpoint) }
+        for endpoint in inventory.allEndpoints { _ = removeEndpoint(endpoint) }
         var operations: [KernelOperation] = []
         for vni in datapath.networks.keys.sorted() { operations += datapath.lower(vni) }
         outbox.apply(operations)
@@ -188,10 +188,9 @@ extension Node {
         subscribed = []
         pools = [:]
         poolRequests = [:]
-        networks = [:]
+        inventory = Inventory()
         closing = []
         removing = []
-        declined = []
         link.forget()
         handovers = [:]
         prefetchPaused = [:]

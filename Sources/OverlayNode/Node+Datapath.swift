@@ -77,7 +77,7 @@ extension Node {
     public func state(of peer: NodeID) -> PeerState { peers.state(of: peer) }
 
     public var localRecords: [LocalRecord] {
-        endpoints.values.filter(\.isAnnounced).sorted { $0.id < $1.id }.compactMap { endpoint in
+        inventory.allEndpoints.filter(\.isAnnounced).compactMap { endpoint in
             vni(of: endpoint.network).map {
                 LocalRecord(
                     vni: $0, endpoint: endpoint.id, mac: endpoint.mac, addresses: endpoint.addresses,
@@ -215,7 +215,7 @@ extension Node {
         isReady = true
         dropDeadEndpoints(state, since: id)
         if isFirst {
-            for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) {
+            for endpoint in inventory.allEndpoints {
                 guard let network = catalogue.networks[endpoint.network] else { continue }
                 if endpoint.hasPort {
                     _ = raise(network)
@@ -224,11 +224,11 @@ extension Node {
                 // Before anybody subscribes: the first thing others hear in this life is everything.
                 if endpoint.isAnnounced { announce(endpoint) }
             }
-            for path in Set(endpoints.values.map(\.sandbox)).sorted() { followSandbox(path) }
+            for path in inventory.sandboxes { followSandbox(path) }
             followSubnets()
             proposeClosing()
             proposeHandovers()
-            for id in pools.keys.sorted() where networks.values.contains(where: { $0.subnets.contains(id) }) {
+            for id in pools.keys.sorted() where inventory.isBound(id) {
                 prefetchBlock(of: id)
             }
         } else {
@@ -251,7 +251,7 @@ extension Node {
 
     /// An endpoint whose pair is gone has lost its container: the kernel destroys both ends together.
     private mutating func dropDeadEndpoints(_ state: ObservedState, since observation: EffectID) {
-        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where endpoint.hasPort {
+        for endpoint in inventory.allEndpoints where endpoint.hasPort {
             if let made = endpoint.portEffect, made > observation || !outbox.unfinished(.endpoint(endpoint.id)).isEmpty { continue }
             let vni = vni(of: endpoint.network)
             if let vni, state.networks[vni]?.ports[KernelName.port(endpoint.id)] != nil { continue }
@@ -264,11 +264,7 @@ extension Node {
 
     /// An endpoint that no Join came for is what an engine that was killed left behind.
     private mutating func dropUnjoinedEndpoints() {
-        let without = Set(endpoints.values.filter { !$0.hasPort }.map(\.id))
-        unjoined = unjoined.filter { without.contains($0.key) }
-        for id in without where unjoined[id] == nil { unjoined[id] = now }
-        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) {
-            guard let since = unjoined[endpoint.id], now - since >= Self.orphanAge else { continue }
+        for endpoint in inventory.orphans(at: outbox.now) {
             outbox.log(.warning, "an endpoint that was never joined is taken as gone", ["endpoint": endpoint.id.short])
             _ = removeEndpoint(endpoint)
         }
@@ -282,7 +278,7 @@ extension Node {
             for (owner, attachment) in replication.attachments(on: network.id) {
                 _ = Self.follow(owner, attachment.vtep, on: network, replication, in: &fresh)
             }
-            for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where endpoint.network == network.id && endpoint.hasPort
+            for endpoint in inventory.endpoints(on: network.id) where endpoint.hasPort
             {
                 _ = Self.addPort(of: endpoint, on: network.vni, in: &fresh)
             }

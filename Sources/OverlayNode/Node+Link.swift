@@ -82,7 +82,7 @@ extension Node {
         }
         let id = outbox.newEffect()
         link.calls[id] = call
-        if call == .networks { link.asked = Set(networks.keys) }
+        if call == .networks { link.asked = inventory.networkIDs }
         outbox.append(.engineCall(id, call))
         return id
     }
@@ -112,7 +112,7 @@ extension Node {
         case .container(let id, .rename): ask(.container(id))
         case .container(let id, .start):
             // One that was being started when the link came up: its networks were told of before.
-            let isAnyUnknown = endpoints.values.contains { $0.isJoined && link.inspected[$0.id] == nil }
+            let isAnyUnknown = inventory.allEndpoints.contains { $0.isJoined && link.inspected[$0.id] == nil }
             if isAnyUnknown, !link.calls.values.contains(.container(id)) { ask(.container(id)) }
         // What a container has comes with its networks, and goes with them.
         case .container: break
@@ -139,7 +139,7 @@ extension Node {
         case .containers(let all):
             for container in all {
                 learn(container, isWhole: false)
-                let isOurs = container.attachments.contains { $0.endpoint.map { endpoints[$0] != nil } ?? false }
+                let isOurs = container.attachments.contains { $0.endpoint.map { inventory.endpoint($0) != nil } ?? false }
                 if isOurs { ask(.container(container.id)) }
             }
         case .network(let network):
@@ -183,12 +183,13 @@ extension Node {
         link.stale = [:]
         for network in all {
             learn(network)
-            if let id = network.id, networks[id] == nil { link.stale[network.name] = id }
+            if let id = network.id, inventory.network(id) == nil { link.stale[network.name] = id }
         }
         link.isComplete = true
         // Removed while nobody was told, or with the engine's state: it may come again. What a call has just made is on no list yet.
-        link.missing = link.missing.filter { networks[$0.key] != nil && link.networks[$0.key] == nil }
-        for (id, local) in networks.sorted(by: { $0.key < $1.key }) where link.networks[id] == nil && link.asked.contains(id) {
+        link.missing = link.missing.filter { inventory.network($0.key) != nil && link.networks[$0.key] == nil }
+        for local in inventory.allNetworks where link.networks[local.id] == nil && link.asked.contains(local.id) {
+            let id = local.id
             let since = link.missing[id] ?? now
             link.missing[id] = since
             guard local.name != nil || now - since >= Self.creationTime else { continue }
@@ -196,7 +197,7 @@ extension Node {
                 .warning, "the engine does not have a network any more; it is taken as gone here",
                 ["network": local.name ?? local.id.short])
             link.missing[id] = nil
-            networks[id]?.name = nil
+            _ = inventory.setName(nil, of: id)
             _ = deleteNetwork(id)
         }
         if !link.missing.isEmpty { askLater(.networks, in: Self.creationTime) }
@@ -204,13 +205,11 @@ extension Node {
     }
 
     private mutating func learn(_ network: EngineNetwork) {
-        guard let id = network.id, var local = networks[id] else { return }
+        guard let id = network.id, let local = inventory.network(id) else { return }
         link.networks[id] = network
-        guard local.name != network.name else { return }
+        guard let row = inventory.setName(network.name, of: id) else { return }
         link.failures[local.network] = nil
-        local.name = network.name
-        networks[id] = local
-        outbox.store([.put(.network, key: id.wireBytes, value: local.wireBytes)])
+        outbox.store([row])
     }
 
     // MARK: Reports
@@ -233,15 +232,15 @@ extension Node {
         for (id, failure) in link.failures.sorted(by: { $0.key < $1.key }) {
             problems.append("network \(catalogue.networks[id]?.title ?? id.short): \(failure.reason)")
         }
-        for local in networks.values.sorted(by: { $0.id < $1.id }) where catalogue.networks[local.network]?.isRemoved == true {
-            guard endpoints.values.contains(where: { $0.engineNetwork == local.id }) else { continue }
+        for local in inventory.allNetworks where catalogue.networks[local.network]?.isRemoved == true {
+            guard inventory.hasEndpoints(of: local.id) else { continue }
             problems.append(
                 "network \(local.name ?? "") (\(local.id.short)) was removed on another host, and containers are on it here; remove them"
             )
         }
         for (id, reason) in link.conflicts.sorted(by: { $0.key < $1.key }) {
             problems.append(
-                "network \(networks[id]?.name ?? "") (\(id.short)) of this engine is on this host alone: \(reason); remove its containers "
+                "network \(inventory.network(id)?.name ?? "") (\(id.short)) of this engine is on this host alone: \(reason); remove its containers "
                     + "here, and the cluster's takes its place")
         }
         for (path, reason) in sandboxes.failures.sorted(by: { $0.key < $1.key }) {

@@ -30,7 +30,7 @@ extension Node {
     }
 
     private func isEmpty(_ network: Network) -> Bool {
-        !endpoints.values.contains { $0.network == network.id } && keepers(of: network).isEmpty
+        !inventory.hasEndpoints(on: network.id) && keepers(of: network).isEmpty
     }
 
     /// The other hosts that have containers on it, or may have: of one that was not heard of, or cannot be reached, it is not known.
@@ -49,8 +49,7 @@ extension Node {
         outbox.log(
             .warning, "a network is not removed from other hosts, as containers are on it by now, or may be",
             ["network": network.title, "hosts": keepers(of: network).map { name(of: $0) }.sorted().joined(separator: " ")])
-        var writes: [StoreWrite] = [.put(.declined, key: network.id.wireBytes, value: [])]
-        declined.insert(network.id)
+        var writes = [inventory.decline(network.id)]
         for subnet in network.subnets where removing.remove(subnet.id) != nil {
             writes.append(.put(.closing, key: subnet.id.wireBytes, value: []))
         }
@@ -66,9 +65,9 @@ extension Node {
 
     /// An endpoint of the network is gone: what waited for that may go on, unless its container only starts anew.
     mutating func mirrorLater(for id: EngineNetworkID) {
-        let isRemoved = networks[id].flatMap { catalogue.networks[$0.network]?.isRemoved } ?? false
+        let isRemoved = inventory.network(id).flatMap { catalogue.networks[$0.network]?.isRemoved } ?? false
         guard link.isConnected, isRemoved || link.conflicts[id] != nil else { return }
-        if let network = networks[id]?.network { link.failures[network] = nil }
+        if let network = inventory.network(id)?.network { link.failures[network] = nil }
         link.keptUntil[id] = now + Self.restartTime
         outbox.timers[.mirror] = mirrorDue(at: now + Self.restartTime)
     }
@@ -77,13 +76,13 @@ extension Node {
     mutating func compareNetworks() {
         outbox.timers[.mirror] = nil
         guard link.isConnected, link.isComplete, link.mirrors, isReady, catalogue.cluster != nil else { return }
-        let present = Set(networks.values.map(\.network))
+        let present = inventory.present
         // What is neither here nor to be made here waits for nothing.
         link.failures = link.failures.filter { id, _ in
-            present.contains(id) || catalogue.networks[id]?.isRemoved == false && !declined.contains(id)
+            present.contains(id) || catalogue.networks[id]?.isRemoved == false && !inventory.declined.contains(id)
         }
         for (id, shown) in link.networks.sorted(by: { $0.key < $1.key }) {
-            guard let local = networks[id], let network = catalogue.networks[local.network] else { continue }
+            guard let local = inventory.network(id), let network = catalogue.networks[local.network] else { continue }
             // The other one may be gone.
             if link.conflicts[id] != nil, catalogue.network(named: shown.name).map({ $0.id == network.id }) ?? true {
                 link.conflicts[id] = nil
@@ -96,16 +95,13 @@ extension Node {
                 describe(id, shown, network)
             }
         }
-        let gone = declined.filter { catalogue.networks[$0] == nil }
-        if !gone.isEmpty {
-            declined.subtract(gone)
-            outbox.store(gone.sorted().map { .delete(.declined, key: $0.wireBytes) })
-        }
+        let gone = inventory.declined.filter { catalogue.networks[$0] == nil }.sorted()
+        if !gone.isEmpty { outbox.store(gone.compactMap { inventory.want($0) }) }
         for network in catalogue.networks.values.sorted(by: { $0.id < $1.id })
-        where !present.contains(network.id) && !declined.contains(network.id) {
+        where !present.contains(network.id) && !inventory.declined.contains(network.id) {
             make(network)
         }
-        link.keptUntil = link.keptUntil.filter { networks[$0.key] != nil && $0.value > now }
+        link.keptUntil = link.keptUntil.filter { inventory.network($0.key) != nil && $0.value > now }
         let pauses = (link.failures.values.map(\.until) + link.keptUntil.values).filter { $0 > now }
         if let next = pauses.min() { outbox.timers[.mirror] = mirrorDue(at: next) }
     }
@@ -137,15 +133,15 @@ extension Node {
         switch outcome {
         case .decided(.refused(let refusal)) where refusal.code == .conflict:
             // It may be gone meanwhile.
-            guard let local = networks[id] else { break }
+            guard let local = inventory.network(id) else { break }
             outbox.log(.warning, "a network has the name of another one", ["network": local.name ?? "", "reason": refusal.message])
             link.conflicts[id] = refusal.message
             // Who makes one of this name here wants that one here.
             if let name = local.name, let other = catalogue.network(named: name) { want(other) }
         case .decided:
-            if let network = networks[id]?.network { link.failures[network] = nil }
+            if let network = inventory.network(id)?.network { link.failures[network] = nil }
         case .timedOut, .writerFailed, .noCluster:
-            if let network = networks[id]?.network { fail(network, "its name could not be told to the cluster: \(writerText)") }
+            if let network = inventory.network(id)?.network { fail(network, "its name could not be told to the cluster: \(writerText)") }
         }
         mirrorSoon()
     }
@@ -186,7 +182,7 @@ extension Node {
     /// A user of this host wants it here, whoever wanted it gone.
     mutating func want(_ network: Network) {
         var writes: [StoreWrite] = []
-        if declined.remove(network.id) != nil { writes.append(.delete(.declined, key: network.id.wireBytes)) }
+        if let row = inventory.want(network.id) { writes.append(row) }
         for subnet in network.subnets where removing.remove(subnet.id) != nil {
             writes.append(.put(.closing, key: subnet.id.wireBytes, value: []))
         }
@@ -197,11 +193,11 @@ extension Node {
 
     private mutating func remove(_ id: EngineNetworkID, _ network: Network) {
         guard !isPaused(network.id), (link.keptUntil[id] ?? now) <= now,
-            !endpoints.values.contains(where: { $0.engineNetwork == id })
+            !inventory.hasEndpoints(of: id)
         else { return }
         guard ask(.removeNetwork(id)) != nil else { return }
         if link.conflicts[id] != nil {
-            outbox.log(.warning, "a network of this engine gives way to the cluster's of that name", ["network": networks[id]?.name ?? ""])
+            outbox.log(.warning, "a network of this engine gives way to the cluster's of that name", ["network": inventory.network(id)?.name ?? ""])
         }
     }
 
@@ -222,15 +218,15 @@ extension Node {
             if let made { fail(made, "this host's engine does not make it: \(reason)") }
         case (.removeNetwork(let id), .refused(let reason)), (.removeNetwork(let id), .unavailable(let reason)):
             // To the user it was said already; a container that came in between keeps it.
-            guard request == nil, let network = networks[id]?.network,
-                !endpoints.values.contains(where: { $0.engineNetwork == id })
+            guard request == nil, let network = inventory.network(id)?.network,
+                !inventory.hasEndpoints(of: id)
             else { break }
             fail(network, "this host's engine does not remove it: \(reason)")
         case (.removeNetwork(let id), .removed): isGone(id)
         case (.removeNetwork(let id), .notFound):
             // The engine knows nothing of it, so nothing of it will come.
             isGone(id)
-            if networks[id] != nil { _ = deleteNetwork(id) }
+            if inventory.network(id) != nil { _ = deleteNetwork(id) }
         default: break
         }
     }

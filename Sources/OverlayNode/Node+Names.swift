@@ -51,8 +51,8 @@ extension Node {
     /// What is right by the records, from the beginning.
     private func expectedNames(on id: NetworkID) -> [NamedEndpoint] {
         let others = replication.endpoints(on: id).filter { $0.owner != identity.id && counts($0.owner) }.map { named($0.record) }
-        let own = endpoints.values.filter { $0.network == id }.compactMap { names.own($0.id) }
-        return others + own.sorted { $0.endpoint < $1.endpoint }
+        let own = inventory.endpoints(on: id).compactMap { names.own($0.id) }
+        return others + own
     }
 
     private mutating func rebuildNames(_ id: NetworkID) {
@@ -79,7 +79,7 @@ extension Node {
     @discardableResult
     mutating func followSandbox(_ path: String) -> EffectID? {
         guard !path.isEmpty else { return nil }
-        let joined = endpoints.values.filter { $0.sandbox == path && $0.isJoined }
+        let joined = inventory.endpoints(in: path).filter(\.isJoined)
         let networks = Set(joined.map(\.network)).compactMap { catalogue.networks[$0] }.sorted {
             ($0.zone, $0.id) < ($1.zone, $1.id)
         }
@@ -91,11 +91,11 @@ extension Node {
     // MARK: What the engine tells of containers
 
     mutating func learn(_ container: EngineContainer, isWhole: Bool) {
-        let isElsewhere = container.attachments.contains { networks[$0.network] == nil }
+        let isElsewhere = container.attachments.contains { inventory.network($0.network) == nil }
         let services = ["com.docker.swarm.service.name", "com.docker.compose.service"].compactMap { container.labels[$0] }
         let short = String(container.id.text.prefix(12))
         for attachment in container.attachments {
-            guard let id = attachment.endpoint, let known = endpoints[id], known.engineNetwork == attachment.network else {
+            guard let id = attachment.endpoint, let known = inventory.endpoint(id), known.engineNetwork == attachment.network else {
                 continue
             }
             var endpoint = known
@@ -115,7 +115,7 @@ extension Node {
 
     /// An endpoint has its container's name.
     mutating func learn(_ name: String, of id: EndpointID) {
-        guard let known = endpoints[id], known.learned.names.isEmpty else { return }
+        guard let known = inventory.endpoint(id), known.learned.names.isEmpty else { return }
         var endpoint = known
         endpoint.learned = EndpointNames(names: [name])
         update(endpoint, from: known)
@@ -123,8 +123,7 @@ extension Node {
 
     private mutating func update(_ endpoint: LocalEndpoint, from known: LocalEndpoint) {
         guard endpoint != known else { return }
-        endpoints[endpoint.id] = endpoint
-        outbox.store([row(endpoint)])
+        outbox.store([inventory.put(endpoint)])
         if endpoint.isAnnounced, endpoint.names != known.names { announce(endpoint) }
         if endpoint.isElsewhere != known.isElsewhere { followSandbox(endpoint.sandbox) }
     }

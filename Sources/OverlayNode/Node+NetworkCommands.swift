@@ -13,7 +13,7 @@ extension Node {
         try checkLink()
         var request = wanted
         if let network = catalogue.network(named: wanted.name) {
-            guard !networks.values.contains(where: { $0.network == network.id }) else {
+            guard inventory.network(of: network.id) == nil else {
                 throw DriverError(.conflict, "network \(network.title) is on this host already")
             }
             // One that is elsewhere comes here as it is.
@@ -49,7 +49,7 @@ extension Node {
         guard let network = found.first, found.count == 1 else {
             throw DriverError(.notFound, found.isEmpty ? "no such network: \(name)" : "\(name) names \(found.count) networks")
         }
-        if let local = networks.values.first(where: { $0.network == network.id }) {
+        if let local = inventory.network(of: network.id) {
             try checkLink()
             // Before it goes: afterwards nothing is heard of it here.
             let elsewhere = keepers(of: network).map { self.name(of: $0) }.sorted()

@@ -10,12 +10,12 @@ extension Node {
 
     mutating func createNetwork(_ call: CreateNetwork) throws(DriverError) -> Step {
         try checkCluster()
-        if networks[call.network] != nil { return .after(outbox.unfinished(.network(call.network)), .driver(.done), undo: nil) }
+        if inventory.network(call.network) != nil { return .after(outbox.unfinished(.network(call.network)), .driver(.done), undo: nil) }
         let subnets = try subnets(of: call)
         guard let first = subnets.first, let network = catalogue.network(holding: first) else {
             throw DriverError(.invalid, "network \(call.network.short) has no subnet; swift-overlay needs an IPv4 or IPv6 one")
         }
-        if let other = networks.values.first(where: { $0.network == network.id }) {
+        if let other = inventory.network(of: network.id) {
             throw DriverError(
                 .conflict,
                 "network \(network.title) is on this engine already, as \(other.id.short); remove that one first, or use it")
@@ -26,11 +26,9 @@ extension Node {
             return .propose(.configure(network.id, adopting: foreign, settings))
         }
         let local = LocalNetwork(id: call.network, network: network.id, subnets: subnets)
-        networks[local.id] = local
+        let row = inventory.put(local)
         for subnet in subnets { poolRequests[subnet] = poolRequests[subnet].flatMap { $0 > 1 ? $0 - 1 : nil } }
-        var writes: [StoreWrite] = [.put(.network, key: local.id.wireBytes, value: local.wireBytes)]
-        if declined.remove(network.id) != nil { writes.append(.delete(.declined, key: network.id.wireBytes)) }
-        let stored = outbox.store(writes, for: [.network(local.id)])
+        let stored = outbox.store([row] + [inventory.want(network.id)].compactMap { $0 }, for: [.network(local.id)])
         // The first container should not wait for the writer.
         for subnet in subnets { prefetchBlock(of: subnet) }
         return .after([stored], .driver(.done), undo: .network(local.id))
@@ -88,18 +86,14 @@ extension Node {
     }
 
     mutating func deleteNetwork(_ id: EngineNetworkID) -> Step {
-        guard let network = networks[id] else { return .after(outbox.unfinished(.network(id)), .driver(.done), undo: nil) }
+        guard let network = inventory.network(id) else { return .after(outbox.unfinished(.network(id)), .driver(.done), undo: nil) }
         var awaited: Set<EffectID> = []
         // Engines refuse to remove a network with endpoints; what is left here is of an engine that was killed.
-        for endpoint in endpoints.values where endpoint.engineNetwork == id { awaited.formUnion(removeEndpoint(endpoint)) }
+        for endpoint in inventory.endpoints(of: id) { awaited.formUnion(removeEndpoint(endpoint)) }
         let end = end(of: network)
-        networks[id] = nil
         link.networks[id] = nil
-        var writes: [StoreWrite] = [.delete(.network, key: id.wireBytes)]
-        if end == .declined {
-            declined.insert(network.network)
-            writes.append(.put(.declined, key: network.network.wireBytes, value: []))
-        }
+        var writes = [inventory.remove(id)].compactMap { $0 }
+        if end == .declined { writes.append(inventory.decline(network.network)) }
         link.conflicts[id] = nil
         awaited.formUnion(close(network.subnets, isRemoval: end == .removed, with: writes, for: [.network(id)]))
         return .after(awaited, .driver(.done), undo: nil)
@@ -108,12 +102,12 @@ extension Node {
     // MARK: Endpoints
 
     mutating func createEndpoint(_ call: CreateEndpoint) throws(DriverError) -> Step {
-        guard let local = networks[call.network], let network = catalogue.networks[local.network] else {
+        guard let local = inventory.network(call.network), let network = catalogue.networks[local.network] else {
             throw DriverError(
                 .notFound,
                 "network \(call.network.short) of endpoint \(call.endpoint.short) is not known to swift-overlay on this node")
         }
-        if let known = endpoints[call.endpoint] {
+        if let known = inventory.endpoint(call.endpoint) {
             guard known.engineNetwork == call.network, known.v4 == call.v4, known.v6 == call.v6,
                 call.mac == nil || call.mac == known.mac
             else { throw DriverError(.conflict, "endpoint \(call.endpoint.short) exists with other addresses") }
@@ -134,11 +128,11 @@ extension Node {
         var endpoint = LocalEndpoint(
             id: call.endpoint, engineNetwork: call.network, network: network.id, mac: mac, v4: call.v4, v6: call.v6)
         endpoint.givenName = call.options[OptionName.endpointName]?.string.flatMap { EndpointNames.isName($0) ? $0 : nil }
-        endpoints[endpoint.id] = endpoint
+        let row = inventory.put(endpoint)
         // Others are told now: by the Join that follows, which takes the kernel a while, their rows are there. Leave or DeleteEndpoint takes
         // it back.
         announce(endpoint)
-        let stored = outbox.store([row(endpoint)], for: [.endpoint(endpoint.id)])
+        let stored = outbox.store([row], for: [.endpoint(endpoint.id)])
         return .after([stored], .driver(.endpoint(mac: call.mac == nil ? mac : nil)), undo: .endpoint(endpoint.id))
     }
 
@@ -153,7 +147,7 @@ extension Node {
                 "address \(prefix.address) of endpoint \(call.endpoint.short) was not given out by swift-overlay on this node for network "
                     + network.title)
         }
-        if let other = endpoints.values.first(where: { $0.network == network.id && $0.addresses.contains(prefix.address) }) {
+        if let other = inventory.endpoint(with: prefix.address, on: network.id) {
             throw DriverError(
                 .conflict,
                 "address \(prefix.address) of network \(network.title) is in use by endpoint \(other.id.short) on node \(identity.name)"
@@ -163,7 +157,7 @@ extension Node {
 
     private func checkUnused(_ mac: MACAddress, for call: CreateEndpoint, on network: Network) throws(DriverError) {
         let holder: String
-        if let other = endpoints.values.first(where: { $0.network == network.id && $0.mac == mac }) {
+        if let other = inventory.endpoint(with: mac, on: network.id) {
             holder = "endpoint \(other.id.short) on node \(identity.name)"
         } else if let (owner, record) = replication.endpoints(on: network.id).first(where: { $0.record.mac == mac }) {
             holder = "endpoint \(record.endpoint.short) on node \(name(of: owner))"
@@ -174,12 +168,8 @@ extension Node {
             .conflict, "MAC \(mac) of endpoint \(call.endpoint.short) is in use on network \(network.title) by \(holder)")
     }
 
-    func row(_ endpoint: LocalEndpoint) -> StoreWrite {
-        .put(.endpoint, key: endpoint.id.wireBytes, value: endpoint.wireBytes)
-    }
-
     mutating func join(_ call: Join) throws(DriverError) -> Step {
-        guard var endpoint = endpoints[call.endpoint], endpoint.engineNetwork == call.network else {
+        guard var endpoint = inventory.endpoint(call.endpoint), endpoint.engineNetwork == call.network else {
             throw DriverError(
                 .notFound,
                 "endpoint \(call.endpoint.short) of network \(call.network.short) is not known to swift-overlay on this node")
@@ -194,12 +184,11 @@ extension Node {
         endpoint.isJoined = true
         endpoint.hasPort = true
         endpoint.sandbox = call.sandboxKey.utf8.count <= Limits.stringBytes ? call.sandboxKey : ""
-        let stored = outbox.store([row(endpoint)], for: [.endpoint(endpoint.id)])
+        let stored = outbox.store([inventory.put(endpoint)], for: [.endpoint(endpoint.id)])
         let raised = raise(network)
         announce(endpoint)
         let applied = outbox.apply(raised + addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])
-        endpoint.portEffect = applied
-        endpoints[endpoint.id] = endpoint
+        inventory.setPortEffect(applied, of: endpoint.id)
         // Where the namespace is there already, its questions are answered before its process can ask any.
         let served = followSandbox(endpoint.sandbox)
         return .after(Set([stored, applied, served].compactMap { $0 }), .driver(response), undo: .join(endpoint.id))
@@ -207,40 +196,40 @@ extension Node {
 
     /// Takes back a Join that the kernel or the disk refused. The engine sends no Leave then.
     mutating func undoJoin(_ id: EndpointID) {
-        guard var endpoint = endpoints[id] else { return }
+        guard var endpoint = inventory.endpoint(id) else { return }
         outbox.apply(removePort(of: endpoint))
         endpoint.isJoined = false
         endpoint.hasPort = false
-        endpoints[id] = endpoint
+        let row = inventory.put(endpoint)
         followSandbox(endpoint.sandbox)
-        outbox.store([row(endpoint)])
+        outbox.store([row])
         lowerIfUnused(endpoint.network)
     }
 
     /// The interface is still in the container: the pair goes with DeleteEndpoint.
     mutating func leave(_ id: EndpointID) -> Step {
-        guard var endpoint = endpoints[id], endpoint.isJoined else { return .reply(.driver(.done)) }
+        guard var endpoint = inventory.endpoint(id), endpoint.isJoined else { return .reply(.driver(.done)) }
         endpoint.isJoined = false
-        endpoints[id] = endpoint
+        let row = inventory.put(endpoint)
         withdraw(endpoint)
         followSandbox(endpoint.sandbox)
-        outbox.store([row(endpoint)])
+        outbox.store([row])
         return .reply(.driver(.done))
     }
 
     mutating func deleteEndpoint(_ id: EndpointID) -> Step {
-        guard let endpoint = endpoints[id] else { return .after(outbox.unfinished(.endpoint(id)), .driver(.done), undo: nil) }
+        guard let endpoint = inventory.endpoint(id) else { return .after(outbox.unfinished(.endpoint(id)), .driver(.done), undo: nil) }
         return .after(removeEndpoint(endpoint), .driver(.done), undo: nil)
     }
 
     /// Ends an endpoint, whatever state it is in. Its address stays with whoever asked for it until that is released.
     mutating func removeEndpoint(_ endpoint: LocalEndpoint) -> Set<EffectID> {
-        endpoints[endpoint.id] = nil
+        let row = inventory.remove(endpoint.id)
         withdraw(endpoint)
         link.inspected[endpoint.id] = nil
         followSandbox(endpoint.sandbox)
         mirrorLater(for: endpoint.engineNetwork)
-        var awaited: Set<EffectID> = [outbox.store([.delete(.endpoint, key: endpoint.id.wireBytes)], for: [.endpoint(endpoint.id)])]
+        var awaited: Set<EffectID> = [outbox.store([row].compactMap { $0 }, for: [.endpoint(endpoint.id)])]
         if let applied = outbox.apply(removePort(of: endpoint) + lowering(endpoint.network), for: [.endpoint(endpoint.id)]) {
             awaited.insert(applied)
         }

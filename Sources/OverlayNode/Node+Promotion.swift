@@ -123,7 +123,7 @@ extension Node {
         let origin = "a catalogue writer that was replaced"
         var texts: [String] = []
         var lost: Set<EngineNetworkID> = []
-        for local in networks.values.sorted(by: { $0.id.text < $1.id.text }) {
+        for local in inventory.allNetworks {
             let kept = local.subnets.allSatisfy { id in
                 closing.contains(id) || catalogue.subnet(id)?.users.contains(identity.id) == true
             }
@@ -134,7 +134,7 @@ extension Node {
                     + "not in the cluster now: its containers here are cut off; remove it with `docker network rm`, and create it again"
             )
         }
-        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where !lost.contains(endpoint.engineNetwork) {
+        for endpoint in inventory.allEndpoints where !lost.contains(endpoint.engineNetwork) {
             let network = catalogue.networks[endpoint.network]
             for address in endpoint.addresses {
                 let subnet = network?.subnets.first { $0.prefix.contains(address) }

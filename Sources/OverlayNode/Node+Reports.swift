@@ -30,8 +30,8 @@ extension Node {
 
     func networkReports() -> [NetworkReport] {
         catalogue.networks.values.sorted { ($0.title, $0.id) < ($1.title, $1.id) }.map { network in
-            let local = networks.values.first { $0.network == network.id }
-            let mine = endpoints.values.filter { $0.network == network.id && $0.isJoined }.sorted { $0.id < $1.id }
+            let local = inventory.network(of: network.id)
+            let mine = inventory.endpoints(on: network.id).filter(\.isJoined)
                 .map { report(record(of: $0), on: identity.name) }
             let others = replication.endpoints(on: network.id).map { report($0.record, on: name(of: $0.owner)) }
             return NetworkReport(
@@ -80,7 +80,7 @@ extension Node {
             term: catalogue.cluster?.termNumber, generation: catalogue.cluster?.termNumber, catalogueIndex: catalogue.index, members: catalogue.members.count,
             reachable: others.count { peers.isReached($0) }
                 + (catalogue.cluster == nil ? 0 : 1),
-            engine: linkReport(), sandboxes: sandboxes.scopes.count, networks: networkReports(), endpoints: endpoints.count,
+            engine: linkReport(), sandboxes: sandboxes.scopes.count, networks: networkReports(), endpoints: inventory.endpointCount,
             leases: pools.values.reduce(0) { $0 + $1.leases.count },
             problems: problems())
     }

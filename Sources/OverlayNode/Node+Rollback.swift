@@ -123,7 +123,7 @@ extension Node {
     /// The blocks are this node's as before, in the new epoch. What of them no known container has is nobody's to hand out.
     mutating func finishRollback() {
         guard let new = life.rollback, new.isAdmitted, new.finishing == nil, isReady else { return }
-        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where !endpoint.hasPort || !isOwn(endpoint) {
+        for endpoint in inventory.allEndpoints where !endpoint.hasPort || !isOwn(endpoint) {
             if endpoint.hasPort {
                 outbox.log(
                     .error, "an endpoint of the old copy has an address that is not this node's any more; it is cut off",
@@ -144,7 +144,7 @@ extension Node {
         quarantined = [:]
         for id in pools.keys.sorted() {
             let network = catalogue.network(holding: id)?.id
-            let used = Set(endpoints.values.lazy.filter { $0.network == network }.flatMap(\.addresses))
+            let used = network.map { inventory.addresses(on: $0) } ?? []
             for lease in (pools[id]?.leases ?? [:]).values where !used.contains(lease.address) {
                 pools[id]?.release(lease.address, now: outbox.now)
             }
@@ -180,7 +180,7 @@ extension Node {
             ["epoch": "\(life.epoch)", "addresses": quarantineText.joined(separator: "; ")])
         assure()
         proposeClosing()
-        for id in pools.keys.sorted() where networks.values.contains(where: { $0.subnets.contains(id) }) { prefetchBlock(of: id) }
+        for id in pools.keys.sorted() where inventory.isBound(id) { prefetchBlock(of: id) }
     }
 
     /// Membership and replication start over in the present epoch and boot; the kernel's rows stay as after a restart.
@@ -197,7 +197,7 @@ extension Node {
             else { continue }
             withReplication { [now] in $0.attach(attachment, to: network.id, now: now, into: &$1) }
         }
-        for endpoint in endpoints.values.sorted(by: { $0.id < $1.id }) where endpoint.isAnnounced { announce(endpoint) }
+        for endpoint in inventory.allEndpoints where endpoint.isAnnounced { announce(endpoint) }
         followSubnets()
         keptRowsTo = unknownVTEPs
         repairSoon()

@@ -30,6 +30,7 @@ public struct Node: Sendable {
     var quarantined: [SubnetID: Set<AddressRange>] = [:]
     /// Of ``closing``, what this life has not given up itself.
     var inheritedClosing: Set<SubnetID> = []
+    var inventory: Inventory
     var life: Life
     var peers = Peers()
     var writerStatus = WriterStatus()
@@ -45,14 +46,10 @@ public struct Node: Sendable {
     public private(set) var nextDeadline: Instant?
     var datapath = Datapath()
     var pools: [SubnetID: AddressPool] = [:]
-    var networks: [EngineNetworkID: LocalNetwork] = [:]
-    var endpoints: [EndpointID: LocalEndpoint] = [:]
     /// Subnets given up here that the catalogue does not know of yet (rule R2: first here, durably, then there).
     var closing: Set<SubnetID> = []
     /// Those of ``closing`` whose network a user removed, and nobody was on it.
     var removing: Set<SubnetID> = []
-    /// Networks that are not to be made here by themselves.
-    var declined: Set<NetworkID> = []
     /// The engine's own API.
     var link = EngineLink()
     var names = Names()
@@ -72,8 +69,6 @@ public struct Node: Sendable {
     var subscribed: Set<NetworkID> = []
     /// What the last repair spared for want of knowledge.
     var keptRowsTo: [VNI: Set<IPAddress>] = [:]
-    /// Since when an endpoint has been without a Join.
-    var unjoined: [EndpointID: Instant] = [:]
     /// Refusals of the kernel since it was last found right.
     var kernelFailures = 0
     var generator: SeededGenerator
@@ -114,14 +109,7 @@ public struct Node: Sendable {
         membership = Membership(
             node: identity.id, incarnation: Incarnation(epoch: identity.epoch, boot: identity.boot), seed: seed,
             parameters: parameters)
-        for bytes in (rows[.network] ?? [:]).values {
-            let network = try LocalNetwork(wire: bytes)
-            networks[network.id] = network
-        }
-        for bytes in (rows[.endpoint] ?? [:]).values {
-            let endpoint = try LocalEndpoint(wire: bytes)
-            endpoints[endpoint.id] = endpoint
-        }
+        inventory = try Inventory(rows: rows)
         var leases: [SubnetID: [Lease]] = [:]
         for bytes in (rows[.lease] ?? [:]).values {
             let lease = try Lease(wire: bytes)
@@ -132,7 +120,6 @@ public struct Node: Sendable {
             closing.insert(subnet)
             if !value.isEmpty { removing.insert(subnet) }
         }
-        for bytes in (rows[.declined] ?? [:]).keys { declined.insert(try NetworkID(wire: bytes)) }
         inheritedClosing = closing
         for bytes in (rows[.quarantine] ?? [:]).values {
             let addresses = try Handover(wire: bytes)
@@ -142,9 +129,7 @@ public struct Node: Sendable {
             let handover = try Handover(wire: bytes)
             // Both rows are there where a disk refused to delete one. A container's address is in use; a lease without one is of old.
             let network = catalogueNode.catalogue.network(holding: handover.subnet)?.id
-            let isUsed = endpoints.values.contains { endpoint in
-                endpoint.network == network && endpoint.addresses.contains { handover.range.contains($0) }
-            }
+            let isUsed = network.map { inventory.addresses(on: $0).contains { handover.range.contains($0) } } ?? false
             guard !isUsed else { continue }
             leases[handover.subnet]?.removeAll { handover.range.contains($0.address) }
             handovers[handover] = .anybody

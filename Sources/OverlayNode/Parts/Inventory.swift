@@ -1,0 +1,185 @@
+import OverlayModel
+
+/// Networks and endpoints of this host's engine. Each change returns the row that makes it durable.
+struct Inventory: Sendable {
+    /// Time after which an endpoint that no Join came for is taken as gone.
+    static let orphanAge = Interval.seconds(600)
+
+    private var networks: [EngineNetworkID: LocalNetwork] = [:]
+    private var endpoints: [EndpointID: LocalEndpoint] = [:]
+    /// Networks that are not to be made here by themselves: a user of this host removed them, and others go on using them.
+    private(set) var declined: Set<NetworkID> = []
+    /// Times since which endpoints have been without a Join.
+    private var unjoined: [EndpointID: Instant] = [:]
+    // Indices.
+    private var engineNetworks = Index<NetworkID, EngineNetworkID>()
+    private var byEngineNetwork = Index<EngineNetworkID, EndpointID>()
+    private var byNetwork = Index<NetworkID, EndpointID>()
+    private var byAddress = Index<Address, EndpointID>()
+    private var byMAC = Index<HardwareAddress, EndpointID>()
+    private var bySandbox = Index<String, EndpointID>()
+
+    private struct Address: Hashable, Sendable {
+        var network: NetworkID
+        var address: IPAddress
+    }
+
+    private struct HardwareAddress: Hashable, Sendable {
+        var network: NetworkID
+        var mac: MACAddress
+    }
+
+    init() {}
+
+    init(rows: StoredRows) throws(DecodeError) {
+        for bytes in (rows[.network] ?? [:]).values { _ = put(try LocalNetwork(wire: bytes)) }
+        for bytes in (rows[.endpoint] ?? [:]).values { _ = put(try LocalEndpoint(wire: bytes)) }
+        for bytes in (rows[.declined] ?? [:]).keys { declined.insert(try NetworkID(wire: bytes)) }
+    }
+
+    // MARK: Networks
+
+    func network(_ id: EngineNetworkID) -> LocalNetwork? { networks[id] }
+
+    /// The engine's network that is this network of the cluster.
+    func network(of id: NetworkID) -> LocalNetwork? { engineNetworks.first(id).flatMap { networks[$0] } }
+
+    /// All networks, by id.
+    var allNetworks: [LocalNetwork] { networks.values.sorted { $0.id < $1.id } }
+
+    var networkIDs: Set<EngineNetworkID> { Set(networks.keys) }
+
+    /// The networks of the cluster that this engine has.
+    var present: Set<NetworkID> { Set(networks.values.map(\.network)) }
+
+    /// Subnets of the engine's networks.
+    var boundSubnets: Set<SubnetID> { Set(networks.values.flatMap(\.subnets)) }
+
+    func isBound(_ subnet: SubnetID) -> Bool { networks.values.contains { $0.subnets.contains(subnet) } }
+
+    mutating func put(_ network: LocalNetwork) -> StoreWrite {
+        if let old = networks.updateValue(network, forKey: network.id) { engineNetworks.remove(old.id, at: old.network) }
+        engineNetworks.insert(network.id, at: network.network)
+        return .put(.network, key: network.id.wireBytes, value: network.wireBytes)
+    }
+
+    /// Sets what the engine calls a network.
+    ///
+    /// - Returns: nil where it is called so already, or is not here.
+    mutating func setName(_ name: String?, of id: EngineNetworkID) -> StoreWrite? {
+        guard var network = networks[id], network.name != name else { return nil }
+        network.name = name
+        return put(network)
+    }
+
+    mutating func remove(_ id: EngineNetworkID) -> StoreWrite? {
+        guard let old = networks.removeValue(forKey: id) else { return nil }
+        engineNetworks.remove(id, at: old.network)
+        return .delete(.network, key: id.wireBytes)
+    }
+
+    /// A user of this host does not want the network here; others go on using it.
+    mutating func decline(_ network: NetworkID) -> StoreWrite {
+        declined.insert(network)
+        return .put(.declined, key: network.wireBytes, value: [])
+    }
+
+    /// A user of this host wants the network here.
+    mutating func want(_ network: NetworkID) -> StoreWrite? {
+        declined.remove(network) == nil ? nil : .delete(.declined, key: network.wireBytes)
+    }
+
+    // MARK: Endpoints
+
+    var endpointCount: Int { endpoints.count }
+
+    func endpoint(_ id: EndpointID) -> LocalEndpoint? { endpoints[id] }
+
+    /// All endpoints, by id.
+    var allEndpoints: [LocalEndpoint] { endpoints.values.sorted { $0.id < $1.id } }
+
+    /// Endpoints on a network of the cluster, by id.
+    func endpoints(on network: NetworkID) -> [LocalEndpoint] { byNetwork.all(network).compactMap { endpoints[$0] } }
+
+    /// Endpoints of a network of the engine, by id.
+    func endpoints(of network: EngineNetworkID) -> [LocalEndpoint] { byEngineNetwork.all(network).compactMap { endpoints[$0] } }
+
+    /// Endpoints in a network namespace, by id.
+    func endpoints(in sandbox: String) -> [LocalEndpoint] { bySandbox.all(sandbox).compactMap { endpoints[$0] } }
+
+    func endpoint(with address: IPAddress, on network: NetworkID) -> LocalEndpoint? {
+        byAddress.first(Address(network: network, address: address)).flatMap { endpoints[$0] }
+    }
+
+    func endpoints(with address: IPAddress, on network: NetworkID) -> [LocalEndpoint] {
+        byAddress.all(Address(network: network, address: address)).compactMap { endpoints[$0] }
+    }
+
+    func endpoint(with mac: MACAddress, on network: NetworkID) -> LocalEndpoint? {
+        byMAC.first(HardwareAddress(network: network, mac: mac)).flatMap { endpoints[$0] }
+    }
+
+    /// Addresses of the endpoints on a network.
+    func addresses(on network: NetworkID) -> Set<IPAddress> { Set(endpoints(on: network).flatMap(\.addresses)) }
+
+    func hasEndpoints(on network: NetworkID) -> Bool { byNetwork.first(network) != nil }
+    func hasEndpoints(of network: EngineNetworkID) -> Bool { byEngineNetwork.first(network) != nil }
+
+    /// Paths of all sandboxes; an empty one stands for endpoints without one.
+    var sandboxes: [String] { bySandbox.keys.sorted() }
+
+    mutating func put(_ endpoint: LocalEndpoint) -> StoreWrite {
+        if let old = endpoints.updateValue(endpoint, forKey: endpoint.id) { removeFromIndices(old) }
+        let id = endpoint.id
+        byEngineNetwork.insert(id, at: endpoint.engineNetwork)
+        byNetwork.insert(id, at: endpoint.network)
+        for address in endpoint.addresses { byAddress.insert(id, at: Address(network: endpoint.network, address: address)) }
+        byMAC.insert(id, at: HardwareAddress(network: endpoint.network, mac: endpoint.mac))
+        bySandbox.insert(id, at: endpoint.sandbox)
+        return .put(.endpoint, key: id.wireBytes, value: endpoint.wireBytes)
+    }
+
+    /// Notes which batch makes the port. That is of this life only, so nothing is stored.
+    mutating func setPortEffect(_ effect: EffectID?, of id: EndpointID) { endpoints[id]?.portEffect = effect }
+
+    mutating func remove(_ id: EndpointID) -> StoreWrite? {
+        guard let old = endpoints.removeValue(forKey: id) else { return nil }
+        removeFromIndices(old)
+        return .delete(.endpoint, key: id.wireBytes)
+    }
+
+    private mutating func removeFromIndices(_ old: LocalEndpoint) {
+        byEngineNetwork.remove(old.id, at: old.engineNetwork)
+        byNetwork.remove(old.id, at: old.network)
+        for address in old.addresses { byAddress.remove(old.id, at: Address(network: old.network, address: address)) }
+        byMAC.remove(old.id, at: HardwareAddress(network: old.network, mac: old.mac))
+        bySandbox.remove(old.id, at: old.sandbox)
+    }
+
+    /// Endpoints that an engine which was killed left behind: no Join has come for them for long.
+    mutating func orphans(at now: Instant) -> [LocalEndpoint] {
+        let without = endpoints.values.filter { !$0.hasPort }
+        let ids = Set(without.map(\.id))
+        unjoined = unjoined.filter { ids.contains($0.key) }
+        for id in ids where unjoined[id] == nil { unjoined[id] = now }
+        return without.filter { unjoined[$0.id].map { now - $0 >= Self.orphanAge } ?? false }.sorted { $0.id < $1.id }
+    }
+}
+
+/// Sets of ids by key.
+private struct Index<Key: Hashable & Sendable, ID: Hashable & Comparable & Sendable>: Sendable {
+    private var ids: [Key: Set<ID>] = [:]
+
+    var keys: some Collection<Key> { ids.keys }
+
+    /// The least id.
+    func first(_ key: Key) -> ID? { ids[key]?.min() }
+    func all(_ key: Key) -> [ID] { ids[key]?.sorted() ?? [] }
+
+    mutating func insert(_ id: ID, at key: Key) { ids[key, default: []].insert(id) }
+
+    mutating func remove(_ id: ID, at key: Key) {
+        ids[key]?.remove(id)
+        if ids[key]?.isEmpty == true { ids[key] = nil }
+    }
+}

@@ -1,0 +1,47 @@
+public import OverlayModel
+
+/// What a node knows of itself before it knows anything of a cluster.
+public struct NodeIdentity: Hashable, Sendable {
+    public var id: NodeID
+    /// Host name.
+    public var name: String
+    /// Ed25519, 32 bytes.
+    public var publicKey: [UInt8]
+    /// X25519, 32 bytes.
+    public var agreementKey: [UInt8]
+    /// The identity life, from the store.
+    public var epoch: UInt32
+    /// Starts of this daemon; stored before use.
+    public var boot: UInt32
+    public var address: IPAddress
+    public var port: UInt16
+    public var vtep: IPAddress
+    /// MTU of the link that ``vtep`` is on.
+    public var underlayMTU: UInt32
+    /// Subnets this host has routes for.
+    public var routes: [IPPrefix]
+
+    public var endpoint: SocketEndpoint { SocketEndpoint(address: address, port: port) }
+
+    public init(
+        id: NodeID, name: String, publicKey: [UInt8], agreementKey: [UInt8], epoch: UInt32, boot: UInt32, address: IPAddress,
+        port: UInt16, vtep: IPAddress, underlayMTU: UInt32, routes: [IPPrefix]
+    ) {
+        self.id = id
+        self.name = name
+        self.publicKey = publicKey
+        self.agreementKey = agreementKey
+        self.epoch = epoch
+        self.boot = boot
+        self.address = address
+        self.port = port
+        self.vtep = vtep
+        self.underlayMTU = underlayMTU
+        self.routes = routes
+    }
+
+    /// Bytes that VXLAN adds to an inner frame's payload: outer IP, UDP, VXLAN and inner Ethernet headers.
+    var encapsulation: UInt32 { vtep.family == .v4 ? 50 : 70 }
+    /// The largest MTU of a container's interface here.
+    var fittingMTU: UInt32 { underlayMTU > encapsulation ? underlayMTU - encapsulation : 0 }
+}
