@@ -211,7 +211,7 @@ public struct AddressPool: Sendable {
             guard lease.mac == mac else { throw .inUse(lease) }
             return lease
         }
-        guard isGiveable(address) else { throw .notOwned }
+        guard isAllocatable(address) else { throw .notOwned }
         return take(address, mac, now)
     }
 
@@ -244,7 +244,7 @@ public struct AddressPool: Sendable {
     }
 
     /// True if this host may allocate the address.
-    private func isGiveable(_ address: IPAddress) -> Bool {
+    private func isAllocatable(_ address: IPAddress) -> Bool {
         owns(address) && !reserved.contains(address) && !ceded.contains { $0.contains(address) }
     }
 
@@ -256,7 +256,7 @@ public struct AddressPool: Sendable {
             while let candidate = blocks[index].next {
                 let next = candidate.advanced(by: 1)
                 blocks[index].next = next.flatMap { blocks[index].range.contains($0) ? $0 : nil }
-                if leases[candidate] == nil, tickets[candidate] == nil, isGiveable(candidate) { return candidate }
+                if leases[candidate] == nil, tickets[candidate] == nil, isAllocatable(candidate) { return candidate }
             }
         }
         return nextFreed(now, early: early)
@@ -274,7 +274,7 @@ public struct AddressPool: Sendable {
             }
             guard early || entry.at + Self.coolDown <= now else { return nil }
             drop()
-            if isGiveable(entry.address) {
+            if isAllocatable(entry.address) {
                 tickets[entry.address] = nil
                 return entry.address
             }
@@ -310,7 +310,7 @@ public struct AddressPool: Sendable {
     }
 
     /// True if the address may be handed over.
-    public func isFree(_ address: IPAddress) -> Bool { leases[address] == nil && isGiveable(address) }
+    public func isFree(_ address: IPAddress) -> Bool { leases[address] == nil && isAllocatable(address) }
 
     /// Blocks without an address in use since `time`, except one that is kept so that the next container need not wait.
     public func idleBlocks(since time: Instant) -> [AddressRange] {

@@ -309,7 +309,7 @@ public final class World {
 
     // MARK: Faults
 
-    /// Ends the process of a node. Its disk and its kernel stay; of the writes under way, only the first may be on the disk.
+    /// Ends the process of a node. Its disk and its kernel stay; of the writes under way, the first few may be on the disk.
     ///
     /// - Parameter kept: Number of those writes that are on the disk; nil leaves it to chance.
     public func crash(_ index: Int, hostToo: Bool = false, keeping kept: Int? = nil) {

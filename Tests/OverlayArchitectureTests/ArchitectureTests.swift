@@ -106,7 +106,7 @@ import Testing
                     .enumerated()
                 {
                     let code = line.split(separator: "//", omittingEmptySubsequences: false).first ?? ""
-                    // With a generator it is a parameter.
+                    // Randomness from a generator that is passed in is allowed.
                     guard code.contains(word), !code.contains("using:") else { continue }
                     Issue.record("\(file):\(number + 1): \(line)")
                 }

@@ -4,7 +4,7 @@ import Testing
 
 /// The repository as text.
 enum Repository {
-    /// Tests/OverlayArchitectureTests/Sources.swift → the root.
+    /// Root of the repository, found from the path of this file.
     static let root = URL(fileURLWithPath: #filePath).resolvingSymlinksInPath()
         .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
 
@@ -14,7 +14,7 @@ enum Repository {
         }
     }
 
-    /// All Swift files below a target, by path.
+    /// Paths of all Swift files below a target.
     static func files(of target: String) throws -> [String] {
         let base = root.path + "/Sources/" + target
         return try FileManager.default.subpathsOfDirectory(atPath: base).filter { $0.hasSuffix(".swift") }.map { base + "/" + $0 }
@@ -25,7 +25,7 @@ enum Repository {
         String(decoding: try Data(contentsOf: URL(fileURLWithPath: path)), as: UTF8.self)
     }
 
-    /// The modules that a target imports, with one file that does.
+    /// Modules that a target imports, each with one file that does.
     static func imports(of target: String) throws -> [String: String] {
         var result: [String: String] = [:]
         for file in try files(of: target) {

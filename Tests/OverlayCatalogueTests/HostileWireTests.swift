@@ -24,7 +24,7 @@ import Testing
         }
     }
 
-    /// A small catalogue with something of everything in it.
+    /// Small catalogue with at least one object of every kind.
     static func populated() throws -> Fixture {
         var fixture = Fixture(members: 2)
         let web = try fixture.opened("10.0.0.0/24", name: "web", range: "10.0.0.128/25")
@@ -69,7 +69,7 @@ import Testing
         expectHostileBytesAreHarmless(messages, seed: seed)
     }
 
-    /// Found by fuzzing: an id that is given out twice makes a state that no node takes, its own writer's next start included.
+    /// Found by fuzzing: with a duplicate id the state cannot be loaded by any node, not even by its own writer at the next start.
     @Test(arguments: [0, 1] as [UInt64])
     func aSubnetIDIsNotGivenOutAgain(next: UInt64) throws {
         var catalogue = try Self.populated().catalogue
@@ -79,7 +79,7 @@ import Testing
 
     // MARK: What decodes but makes no sense
 
-    /// Values that a member with ill will could put into a snapshot. Each is refused, or does no harm to the state machine after.
+    /// Values that a hostile member could put into a snapshot. Each is refused, or does no harm to the state machine afterwards.
     private static func absurd() throws -> [(String, Catalogue)] {
         let good = try populated().catalogue
         var all: [(String, Catalogue)] = []
@@ -163,7 +163,7 @@ import Testing
         }
     }
 
-    /// What no order of entries leads to is no catalogue: names, tunnel addresses and VNIs are one member's, and one network's.
+    /// A state that no order of entries leads to is refused: names, VTEPs and VNIs belong to one member or network each.
     @Test func aSnapshotWithSomethingTwiceIsRefused() throws {
         let good = try Self.populated().catalogue
         var twice: [(String, Catalogue)] = []
@@ -206,7 +206,7 @@ import Testing
         #expect(decoded > 100)
     }
 
-    /// Applies one command that hits what is there.
+    /// Applies one command that concerns existing objects.
     private static func disturb(_ catalogue: inout Catalogue, using generator: inout SeededGenerator) {
         let subnets = catalogue.networkOfSubnet.keys.sorted()
         let id = subnets.randomElement(using: &generator) ?? SubnetID(1)

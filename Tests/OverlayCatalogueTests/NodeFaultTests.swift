@@ -3,7 +3,7 @@ import Testing
 
 @testable import OverlayCatalogue
 
-/// What a full disk at the writer and messages of a hostile member do to a node.
+/// Full disks at the writer, and messages of a hostile member.
 @Suite struct NodeFaultTests {
     private static func secret(_ value: UInt8) -> Command { .setJoinSecret(Fixture.secret(value)) }
 
@@ -23,13 +23,13 @@ import Testing
         #expect(try network.isDurable(0) && network.isDurable(1))
     }
 
-    /// Proposals wait behind the one that fails: they are tried in their turn.
+    /// Proposals that wait behind one that fails are tried in their turn.
     @Test(arguments: [0, 1])
     func aFullDiskDoesNotLoseWhatWaitsBehind(proposer: Int) throws {
         var network = try NodeNetwork(count: 2, seed: 1)
         network.fullDisks = [0]
         for value in 1...3 { network.propose(Self.secret(UInt8(value)), by: proposer) }
-        // The first is on its way to the disk; the disk is well again for those behind it.
+        // The first write is under way; the disk works again for those behind it.
         network.run(for: .microseconds(900))
         network.fullDisks = []
         network.run(for: .seconds(5))
@@ -40,7 +40,7 @@ import Testing
         #expect(try network.isDurable(0))
     }
 
-    /// The store's answers to entries that were dropped come after new entries took their places: they are not answers to those.
+    /// Results of writes for dropped entries arrive after new entries took their places, and must not be taken for theirs.
     @Test func answersToDroppedEntriesAreNotTakenForNewOnes() throws {
         var node = try CatalogueNode(node: Fixture.node(0), epoch: 1, boot: 1, rows: [:])
         var effects: [CatalogueNode.Effect] = []
@@ -71,7 +71,7 @@ import Testing
         effects = []
         try receive(1, from: 3)
         try receive(1, from: 4)
-        // The dropped entry's answer once more: the new entries are not durable yet.
+        // Repeated result for the dropped entry: the new entries are not durable yet.
         let first = try #require(tokens().first)
         node.stored(old, succeeded: true, now: now, into: &effects)
         #expect(node.catalogue.index == before)
@@ -82,7 +82,7 @@ import Testing
         #expect(node.catalogue.cluster?.joinSecret.secret.first == 4)
     }
 
-    /// What is proposed while the disk is busy is written together: a hundred hosts that join at once cost a few writes.
+    /// Proposals that wait for the disk are written together: a hundred hosts that join at once cost a few writes.
     @Test func whatWaitsForTheDiskIsWrittenInOneGo() throws {
         var node = try CatalogueNode(node: Fixture.node(0), epoch: 1, boot: 1, rows: [:])
         var effects: [CatalogueNode.Effect] = []
@@ -107,7 +107,7 @@ import Testing
         #expect(second.map(\.count) == [19])
         node.stored(try #require(second.first).token, succeeded: true, now: now, into: &effects)
         #expect(node.catalogue.index == 22)
-        // All of it fits datagrams.
+        // All messages fit datagrams.
         for case .send(_, let bytes) in effects { #expect(bytes.count <= 1157) }
     }
 
@@ -184,7 +184,7 @@ import Testing
         }
     }
 
-    /// Numbers at the end of their range, in what decodes.
+    /// Decodable numbers at the end of their range.
     @Test(arguments: [.max, .max - 1, 1 << 63] as [UInt64])
     func hugeNumbersNeverTrap(number: UInt64) throws {
         var effects: [CatalogueNode.Effect] = []

@@ -103,9 +103,9 @@ struct NodeNetwork {
         return id!
     }
 
-    /// The process dies: what is not in the store is lost, and what was on its way to it fails.
+    /// Ends and starts the process: what is not on the disk is lost, and writes under way fail.
     ///
-    /// - Parameter entries: The last ones of the store, which is of the past then.
+    /// - Parameter entries: Number of the newest entries that the disk loses, as in a rollback.
     mutating func restart(_ index: Int, losing entries: Int = 0) throws {
         let last = nodes[index].catalogue.index
         for lost in 0..<UInt64(entries) { rows[index].apply([.delete(.catalogueEntry, key: (last - lost).wireBytes)]) }

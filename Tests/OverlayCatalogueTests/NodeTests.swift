@@ -12,7 +12,7 @@ import Testing
         .setJoinSecret(JoinSecret(secret: (0..<16).map { UInt8(truncatingIfNeeded: value >> ($0 % 8 * 8)) }, expires: 0))
     }
 
-    /// Blocks are counted: a proposal that was applied twice would show as a block too many.
+    /// Blocks are counted: a proposal that was applied twice would show as one block too many.
     @Test(arguments: 1...20 as ClosedRange<UInt64>)
     func everyProposalHasOneOutcomeAndIsAppliedOnce(seed: UInt64) throws {
         var network = try NodeNetwork(count: 3, seed: seed)
@@ -25,7 +25,7 @@ import Testing
         var proposals = [Int](repeating: 1, count: 3)
         for round in 0..<60 {
             let index = Int((UInt64(round) &* 7 &+ seed) % 3)
-            // Some are given up while they are on their way; they count at most once all the same.
+            // Some proposals are given up while they are on their way. They count at most once all the same.
             network.propose(.claimBlock(id, count: 1), by: index, within: round % 10 == 0 ? .milliseconds(60) : .seconds(60))
             proposals[index] += 1
             network.run(for: .milliseconds(Int64(round % 4) * 15))
@@ -112,7 +112,7 @@ import Testing
         network.run(for: .seconds(2))
         #expect(network.areEqual && network.sentTypes[6, default: 0] == snapshots + 1)
         #expect(try network.isDurable(2))
-        // And it is a replica like any other afterwards.
+        // It is a replica like any other afterwards.
         network.propose(Self.secret(9999), by: 2)
         network.run(for: .seconds(1))
         #expect(network.areEqual && network.outcomes[2].values.map(\.count) == [1])
@@ -178,7 +178,7 @@ import Testing
             network.run(for: .milliseconds(100))
         }
         #expect(network.nodes[0].catalogue == before && network.areEqual)
-        // Late answers as well.
+        // Late answers, too.
         for message in [
             CatalogueMessage.failed(sequence: sequence),
             .outcome(sequence: sequence, at: CataloguePosition(term: Fixture.term, index: 3), .accepted),

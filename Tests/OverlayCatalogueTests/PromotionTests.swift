@@ -3,7 +3,7 @@ import Testing
 
 @testable import OverlayCatalogue
 
-/// A replica takes the writer's place; the writer, and others that were promoted, come back.
+/// A replica is promoted in the writer's place, and earlier writers come back.
 @Suite struct PromotionTests {
     private static func secret(_ value: UInt8) -> Command { .setJoinSecret(Fixture.secret(value)) }
     private static let open = Command.openSubnet(
@@ -65,20 +65,20 @@ import Testing
         try expectAll(network, follow: Self.term(2, 1))
         let opened = try #require(network.nodes[2].catalogue.networkOfSubnet.keys.first)
         #expect(network.outcomes[2][kept] == [.decided(.opened(opened))])
-        // What the old one gave out is not given out again for something else.
+        // Allocations of the old writer are not given to anything else.
         #expect(network.nodes[1].catalogue.subnet(try #require(lost.networkOfSubnet.keys.first)) == nil)
         #expect(network.nodes[1].catalogue.networks[try #require(lost.networks.keys.first)] == nil)
         #expect(network.nodes[1].catalogue.networks.values.first?.vni != lost.networks.values.first?.vni)
         let sent = network.sentTypes[5, default: 0]
         network.run(for: .seconds(10))
         #expect(network.sentTypes[5, default: 0] == sent)
-        // And it proposes like any other.
+        // The old writer proposes like any other node.
         let proposal = network.propose(Self.secret(9), by: 0)
         network.run(for: .seconds(1))
         #expect(network.outcomes[0][proposal] == [.decided(.accepted)] && network.areEqual)
     }
 
-    /// Proposals that wait for a writer find the new one; those of the promoted node too, though they are older than its promotion.
+    /// Proposals that wait for a writer find the new one, including older ones of the promoted node.
     @Test func proposalsInFlightAreDecided() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
         network.cut = [0]
@@ -95,7 +95,7 @@ import Testing
         try expectAll(network, follow: Self.term(2, 1))
     }
 
-    /// The old writer is in the middle of a write when it hears of its end.
+    /// The old writer learns of the promotion in the middle of a write.
     @Test func whatTheOldWriterIsWritingNeverCounts() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
         network.cut = [0]
@@ -112,7 +112,7 @@ import Testing
         try expectAll(network, follow: Self.term(2, 1))
     }
 
-    /// Told of its end, and nothing else: it commits nothing more, after a restart neither.
+    /// An old writer that knows only of the promotion commits nothing more, even after a restart.
     @Test func theOldWriterStaysSilentOverRestarts() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
         network.cut = [0]
@@ -137,7 +137,7 @@ import Testing
         try expectAll(network, follow: Self.term(2, 1))
     }
 
-    /// On both sides of a partition: the same on all nodes, the greater id, whoever was first.
+    /// Promotions on both sides of a partition: all nodes choose the greater id, whichever was first.
     @Test(arguments: [(1, 2), (2, 1)])
     func ofTwoThatArePromotedOneWins(first: Int, second: Int) throws {
         var network = try NodeNetwork(count: 5, seed: 1)
@@ -171,7 +171,7 @@ import Testing
         try expectAll(network, follow: Self.term(3, 1))
     }
 
-    /// Two at the same moment, who hear of one another while they write.
+    /// Two nodes are promoted at the same moment and hear of one another while they write.
     @Test(arguments: 1...10 as ClosedRange<UInt64>)
     func twoAtOnce(seed: UInt64) throws {
         var network = try NodeNetwork(count: 4, seed: seed)
@@ -204,7 +204,7 @@ import Testing
         try expectAll(network, follow: Self.term(1, 0))
     }
 
-    /// The process dies before or after its promotion is on the disk, and comes back as what the disk says.
+    /// The process dies before or after its promotion is on the disk, and continues as the disk says.
     @Test(arguments: [0, 5])
     func aPromotionIsWhatTheDiskSays(milliseconds: Int64) throws {
         var network = try NodeNetwork(count: 3, seed: 1)
@@ -257,7 +257,7 @@ import Testing
         network.act(1) { [now = network.now] in $0.catchUp(with: Fixture.node(2), at: position, now: now, into: &$1) }
         network.run(for: .seconds(1))
         #expect(network.nodes[1].catalogue == network.nodes[2].catalogue)
-        // Nobody is believed who was not asked.
+        // An entry from a node that was not asked is ignored.
         let entry = Entry(
             index: position.index + 1, termNumber: 1, proposer: Fixture.node(2), epoch: 1, sequence: 1 << 40,
             command: Self.secret(66))
@@ -269,7 +269,7 @@ import Testing
         #expect(network.nodes[1].catalogue == network.nodes[2].catalogue)
     }
 
-    /// Its disk was set back: it must not go on in its own name, but can be promoted anew with what others have.
+    /// A writer whose disk was rolled back must not continue its term, but can be promoted anew with the others' entries.
     @Test func aWriterOfThePastIsPromotedAnew() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
         network.cut = [0]
@@ -315,7 +315,7 @@ import Testing
         guard case .outcome(id, .decided(.refused))? = effects.last else { return #expect(Bool(false), "\(effects)") }
     }
 
-    /// Whatever happens: one history in the end, every proposal answered once, and nothing that two give out.
+    /// In any case there is one history in the end, every proposal is answered once, and nothing is granted twice.
     @Test(arguments: 1...12 as ClosedRange<UInt64>)
     func allAreOneInTheEnd(seed: UInt64) throws {
         var generator = SeededGenerator(seed: seed)
@@ -361,7 +361,7 @@ import Testing
         network.loss = 0
         network.run(for: .seconds(10))
         let last = network.nodes[0].heard
-        // A disk that was full for a moment makes a writer that does not know its own entries.
+        // A disk that was full for a moment leaves a writer that does not know its own entries.
         if network.nodes.contains(where: \.isBehind) {
             let newest = network.nodes.indices.max { network.nodes[$0].catalogue.position < network.nodes[$1].catalogue.position }
             network.promote(newest ?? 0)

@@ -3,7 +3,7 @@ import Testing
 
 @testable import OverlayCatalogue
 
-/// Random entries, sensible ones and others, over the subnets at the edges of both families.
+/// Random entries, sensible and not, over subnets at the edges of both families.
 @Suite struct RandomLogTests {
     private static let prefixes = [
         "0.0.0.0/1", "128.0.0.0/2", "255.255.255.0/24", "255.255.255.254/31", "255.255.255.255/32", "10.0.0.0/24", "10.0.0.0/30",
@@ -81,9 +81,9 @@ import Testing
         for step in 0..<1500 {
             let command = source.command(on: fixture.catalogue)
             let index = Int.random(in: 0..<5, using: &source.generator)
-            // Now and then an old or a repeated proposal.
+            // An old or repeated proposal now and then.
             if source.chance(95) { sequences[index, default: 100] += 1 }
-            // Through the wire, as it comes to every replica.
+            // Encoded and decoded, as it reaches every replica.
             let sent = try Command(wire: command.wireBytes)
             let result = fixture.propose(
                 sent, by: index, epoch: source.chance(97) ? 1 : 2, sequence: sequences[index, default: 100])
@@ -105,7 +105,7 @@ import Testing
         #expect(replica.wireBytes == fixture.catalogue.wireBytes, "seed \(seed)")
     }
 
-    /// The same entries with bytes altered on the way: what still decodes is applied, and nothing traps.
+    /// The same entries with bytes altered on the way. Those that decode are applied, and nothing traps.
     @Test(arguments: 1...4 as ClosedRange<UInt64>)
     func alteredCommandsNeverTrap(seed: UInt64) {
         var source = Source(generator: SeededGenerator(seed: seed))

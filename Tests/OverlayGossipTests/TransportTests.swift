@@ -23,7 +23,7 @@ import Testing
 
         var received: [[UInt8]] { messages.withLockedValue { $0.map(\.0) } }
         var paths: [MessagePath] { messages.withLockedValue { $0.map(\.1) } }
-        /// What became of streams that this end opened.
+        /// Outcomes of streams that this end opened.
         var streamOutcomes: [StreamFailure?] { streams.withLockedValue { $0 } }
         var joinFrames: [[UInt8]] { joins.withLockedValue { $0 } }
         var joinsEnded: Int { ended.withLockedValue { $0 } }
@@ -78,7 +78,7 @@ import Testing
         }
     }
 
-    /// Waits for what must come; a bound, not a measure.
+    /// Waits for something that must happen. The time is a bound, not a measurement.
     func eventually(_ holds: () async -> Bool) async -> Bool {
         for _ in 0..<500 {
             if await holds() { return true }
@@ -132,7 +132,7 @@ import Testing
         let b = try await End()
         let stranger = try await End()
         await introduce([a, b])
-        // It knows where b is and every key of the cluster, but is no member; or says that it is one.
+        // It knows b's address and every key of the cluster, but is no member, or claims to be one.
         await stranger.transport.setPeers([address(b)], keys: Self.keys)
         await stranger.send([1], to: b)
         await stranger.send([UInt8](repeating: 1, count: 5000), to: b)
@@ -209,7 +209,7 @@ import Testing
     @Test func aJoinThatIsNotAnsweredFails() async throws {
         let end = try await End()
         let loop = MultiThreadedEventLoopGroup.singleton.next()
-        // Once as a join that nobody answers, once as no join at all.
+        // Once as a join that is not answered, and once as no join at all.
         for frame in [[2, 3, 1], [2, 99, 1]] as [[UInt8]] {
             await #expect(throws: JoinClient.Failure.noAnswer) {
                 try await JoinClient.converse(host: "127.0.0.1", port: end.port, first: frame, on: loop) { _ in nil }.get()
@@ -222,7 +222,7 @@ import Testing
         }
     }
 
-    /// Strangers hold no more than so many connections.
+    /// Unauthenticated connections are limited in number.
     @Test func joinsAreBounded() async throws {
         let end = try await End(joinAnswers: [[UInt8]](repeating: [1], count: 1000))
         var channels: [any Channel] = []
@@ -242,7 +242,7 @@ import Testing
         await end.transport.close()
     }
 
-    /// The kernel refuses to send to it: a broadcast address stands for hosts without a route and for firewalls that say no.
+    /// The kernel refuses to send to one member. A broadcast address stands for missing routes and for firewalls that reject.
     @Test func aMemberThatCannotBeSentToCostsNobodyElseAnything() async throws {
         let (first, second) = (try await End(), try await End())
         let nowhere = PeerAddress(
@@ -250,7 +250,7 @@ import Testing
         for (end, other) in [(first, second), (second, first)] {
             await end.transport.setPeers([address(other), nowhere], keys: Self.keys)
         }
-        // What goes with one that is refused may be lost, and comes again; the socket is not.
+        // A datagram that is sent together with a refused one may be lost and is repeated; the socket survives.
         var rounds: UInt8 = 0
         while second.received.count < 10, rounds < 200 {
             rounds += 1

@@ -13,7 +13,7 @@ final class MemberNetwork {
 
     enum Host {
         case up
-        /// It refuses streams and answers nothing.
+        /// The host refuses streams and answers nothing.
         case daemonDown
         case dead
     }
@@ -31,7 +31,7 @@ final class MemberNetwork {
         var host = Host.up
         var clock = RunningClock()
         var wakeAt: Instant?
-        /// By the network's time; the process does nothing until then.
+        /// Network time until which the process does nothing.
         var stalledUntil: Instant?
         var inbox: [(MemberNetwork) -> Void] = []
     }
@@ -51,7 +51,7 @@ final class MemberNetwork {
     }
 
     static let nothing = Membership.PeerReport(catalogue: CataloguePosition(term: .none, index: 0), digest: 0)
-    /// What sealing adds, and the byte that tells what kind of message it is.
+    /// Bytes of the seal, and of the kind of message.
     static let envelope = Limits.sealBytes + 1
 
     private(set) var now = Instant(nanoseconds: 0)
@@ -75,7 +75,7 @@ final class MemberNetwork {
     private(set) var frames = 0
     private(set) var largest = 0
     private(set) var stalls = 0
-    /// Calls after which a deadline stayed in the past.
+    /// Number of calls after which a deadline stayed in the past.
     private(set) var busy = 0
 
     init(count: Int, seed: UInt64, parameters: MembershipParameters = .init(), starting: Bool = true) {
@@ -117,7 +117,7 @@ final class MemberNetwork {
         }
     }
 
-    /// Cuts both ways between two groups.
+    /// Cuts two groups off from one another, both ways.
     func cut(_ one: some Sequence<Int>, _ other: some Sequence<Int>, datagrams: Bool = true, streams: Bool = true) {
         for a in one {
             for b in other where a != b {
@@ -148,7 +148,7 @@ final class MemberNetwork {
         }
     }
 
-    /// A new daemon with a higher boot, or one that lost its boot counter.
+    /// Starts a new daemon with a higher boot counter, or one that lost its boot counter.
     func start(_ index: Int, boot: UInt32? = nil) {
         members[index].boot = boot ?? members[index].boot + 1
         members[index].host = .up
@@ -167,7 +167,7 @@ final class MemberNetwork {
 
     func isStalled(_ index: Int) -> Bool { members[index].stalledUntil != nil }
 
-    /// A message that a member with ill will made by hand.
+    /// Sends a message that a hostile member made by hand.
     func send(_ message: MembershipMessage, from: Int, to: Int, by path: MessagePath = .datagram) {
         handle(to) { membership, now, effects in
             try? membership.receive(
@@ -184,7 +184,7 @@ final class MemberNetwork {
         now = end
     }
 
-    /// - Returns: How long it took; nil when it did not come about within the limit.
+    /// - Returns: The time it took; nil if it did not come about within the limit.
     func wait(atMost limit: Interval, poll: Interval = .milliseconds(10), until isReached: (MemberNetwork) -> Bool) -> Interval? {
         let start = now
         while now - start <= limit {

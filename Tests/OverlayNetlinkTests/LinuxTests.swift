@@ -75,7 +75,7 @@ struct LinuxTests {
         #expect(try NetworkNamespace.identity(path: path) == NetworkNamespace.identity(of: namespace))
         let socket = try NetworkNamespace.openSocket(in: namespace, domain: AF_INET, type: Int32(SOCK_DGRAM.rawValue), protocol: 0)
         #expect(socket.number >= 0)
-        // The setting is the namespace's, not ours.
+        // The setting belongs to the namespace, not to the host.
         let setting = "/proc/sys/net/ipv4/conf/lo/rp_filter"
         let before = try NetworkNamespace.read(setting, in: own)
         try NetworkNamespace.write(before == "1" ? "2" : "1", to: setting, in: namespace)
@@ -131,7 +131,7 @@ struct LinuxTests {
     }
 }
 
-/// An actor on a thread of its own.
+/// Actor on a thread of its own.
 private actor Counter {
     private let executor = ThreadExecutor(name: "swift-test-executor")
     nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }

@@ -27,7 +27,7 @@ import Testing
                 try await expectAnswer(path)
             }
             #expect(mode(path) == nil)
-            // The lock file stays; the lock does not.
+            // The lock file stays, but the lock does not.
             try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0, handle: activated()) }) {
                 try await expectAnswer(path)
             }

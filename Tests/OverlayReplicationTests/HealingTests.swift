@@ -3,9 +3,9 @@ import Testing
 
 @testable import OverlayReplication
 
-/// Restarts, partitions, losses: what was missed is found and fetched, from whoever has it.
+/// After restarts, partitions and losses, missing changes are found and fetched from any node that has them.
 @Suite struct HealingTests {
-    /// C
+    /// Invariant C (see Rules).
     @Test(arguments: 1...5 as ClosedRange<UInt64>)
     func allConvergeWhateverTheNetworkDoes(seed: UInt64) {
         var generator = SeededGenerator(seed: seed)
@@ -22,7 +22,7 @@ import Testing
             let number = owner * 100 + Int.random(in: 0..<20, using: &generator)
             switch Int.random(in: 0..<40, using: &generator) {
             case 0:
-                // What its engine has is known again before it takes part.
+                // The endpoints of its engine are known again before it takes part.
                 world.restart(owner)
                 for (number, version) in live[owner].sorted(by: { $0.key < $1.key }) {
                     world.put(number, version: version, by: owner)
@@ -97,7 +97,7 @@ import Testing
         for index in 1...2 { #expect(world.live(of: 0, at: index) == expected, "seed \(seed)") }
     }
 
-    /// What is the same after a restart as before is not touched.
+    /// Endpoints that are the same after a restart are not touched.
     @Test func aRestartThatChangesNothingTellsNothing() {
         var world = LogNetwork(count: 2, seed: 1)
         world.subscribeAll()
@@ -137,7 +137,7 @@ import Testing
         world.run(for: .seconds(5))
         world.restart(1)
         world.subscribe(1, to: Set((0..<3).map(LogNetwork.id)))
-        // As the membership does on hearing of the new boot.
+        // As membership does when it hears of the new boot.
         world.reset(1, at: 0)
         for number in 30..<35 { world.put(number) }
         world.run(for: .seconds(10))
@@ -153,7 +153,7 @@ import Testing
         world.run(for: .seconds(1))
         world.restart(1)
         world.subscribe(1, to: Set((0..<2).map(LogNetwork.id)))
-        // The acknowledgement of its own empty log tells that the views differ.
+        // The acknowledgement of its own empty log shows that the views differ.
         world.run(for: .milliseconds(60))
         #expect(world.live(of: 0, at: 1) == LogNetwork.records(0..<5))
         world.run(for: .seconds(1))
@@ -202,7 +202,7 @@ import Testing
         #expect(world.messages(from: 1, to: 0).count { $0.isPull } == 1)
     }
 
-    /// A batch that begins in the middle of what is known cannot be checked; it only shows that there is more.
+    /// A batch that overlaps the known end cannot be checked. It only shows that there is more.
     @Test func anOverlappingBatchIsAskedForInstead() throws {
         var world = LogNetwork(count: 2, seed: 1)
         world.longestDelay = 50
@@ -218,7 +218,7 @@ import Testing
         world.deliver(ReplicationMessage.batch(overlapping, relay: nil).wireBytes, from: 0, to: 1)
         world.run(for: .milliseconds(1))
         #expect(world.live(of: 0, at: 1) == LogNetwork.records(0..<3) && world.rejected.isEmpty)
-        // And the owner says that there is no more.
+        // The owner says that there is no more.
         var beyond = overlapping
         beyond.after += 2
         world.run(for: .milliseconds(10))
@@ -229,7 +229,7 @@ import Testing
         #expect(world.nodes[1].isQuiet && world.live(of: 0, at: 1) == LogNetwork.records(0..<3))
     }
 
-    /// The owner cannot be reached from node 2, but node 1 reaches both.
+    /// Node 2 cannot reach the owner, but node 1 reaches both.
     @Test(arguments: [3, 700])
     func aThirdPartyRepairs(count: Int) {
         var world = LogNetwork(count: 3, seed: 1)
@@ -258,7 +258,7 @@ import Testing
         #expect(isQuiet)
     }
 
-    /// Who claims to have more than there is costs a few questions and no more.
+    /// A false claim to have more costs a few questions and no more.
     @Test func aClaimThatIsNotTrueIsGivenUp() {
         var world = LogNetwork(count: 3, seed: 1)
         world.subscribeAll()
@@ -275,7 +275,7 @@ import Testing
         #expect(world.messages(from: 1).count < 50)
     }
 
-    /// More networks than one comparison holds; and when all is equal, none of them costs anything.
+    /// More networks than one comparison holds. When all are equal, none of them costs anything.
     @Test func manyNetworksAreComparedByTurns() {
         let networks = (0..<660).map { NetworkID(bits: 1000 + UInt128($0)) }
         let both = Set((0..<2).map(LogNetwork.id))
@@ -331,13 +331,13 @@ import Testing
         world.run(for: .milliseconds(1))
         let later = world.nodes[1].count(of: LogNetwork.id(0), on: LogNetwork.network)
         #expect(later == 12_001)
-        // The cut snapshot is given up.
+        // The interrupted snapshot is given up.
         world.run(for: .seconds(30))
         let deadline = world.nodes[0].nextDeadline
         #expect(deadline == nil)
     }
 
-    /// Changes while a snapshot is under way begin it anew at worst, and are in at the end.
+    /// Changes during a snapshot restart it at worst, and are in it at the end.
     @Test func changesDuringASnapshotAreNotLost() {
         var world = LogNetwork(count: 2, seed: 3)
         world.longestDelay = 2000

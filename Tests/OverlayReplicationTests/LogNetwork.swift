@@ -125,14 +125,14 @@ struct LogNetwork {
         act(index) { [now] in $0.reset(Self.id(peer), now: now, into: &$1) }
     }
 
-    /// The process starts anew and remembers nothing.
+    /// Restarts the process, without any memory.
     mutating func restart(_ index: Int) {
         nodes[index] = make(index, life: nodes[index].life + 1, of: nodes.count)
         told[index] = [:]
         attachments[index] = [:]
     }
 
-    /// Another core in the place of a node's.
+    /// Replaces the core of a node.
     mutating func replace(_ index: Int, by other: Replication) { nodes[index] = other }
 
     /// What the membership does once a second: each tells each the digest of what they share.
@@ -211,7 +211,7 @@ struct LogNetwork {
         now = end
     }
 
-    /// Runs until nobody has anything to send, and all is taken in.
+    /// Runs until nobody has anything to send and everything has arrived.
     @discardableResult
     mutating func settle(within time: Interval = .seconds(60)) -> Bool {
         let end = now + time

@@ -15,7 +15,7 @@ import Testing
         #expect(Set(relays).count == groups)
         let other = LogKey(network: LogNetwork.network, owner: LogNetwork.id(500))
         #expect(Relays.plan(other, subscribers: subscribers, groups: groups) != relays, "each owner has relays of its own")
-        // Who leaves moves hardly any other relay.
+        // A subscriber that leaves moves hardly any other relay.
         let without = Relays.plan(log, subscribers: subscribers.filter { $0 != relays[0] }, groups: groups)
         #expect(zip(relays, without).count { $0 != $1 } <= 3)
     }
@@ -32,7 +32,7 @@ import Testing
         #expect((1..<30).allSatisfy { world.live(of: 0, at: $0) == LogNetwork.records([1]) }, "two hops")
         world.run(for: .seconds(1))
         world.expectEqual()
-        // Each gets it once from its relay, the relays once more from the owner; each acknowledges to the owner.
+        // Each subscriber gets it once from its relay, and the relays once more from the owner. Each acknowledges to the owner.
         #expect(world.messages().count { $0.isRelayed } == 6)
         #expect((24...29).contains(world.messages().count { $0.isBatch && !$0.isRelayed }))
         #expect(world.messages(from: 0).count { !$0.isRelayed } == 0)
@@ -54,7 +54,7 @@ import Testing
             let others = (1..<30).filter { $0 != index }
             #expect(others.allSatisfy { world.live(of: 0, at: $0).count == number + 1 }, "after one retry at most")
         }
-        // Once the membership knows, another one is the relay.
+        // Once membership knows, another subscriber is the relay.
         world.setReachable(index, false, at: 0)
         world.forgetSent()
         world.put(10)
@@ -86,7 +86,7 @@ import Testing
         #expect(world.rejected.isEmpty)
     }
 
-    /// A forged batch goes no further than the relay that found it out, and nobody but the owner makes a relay of anyone.
+    /// A forged batch goes no further than the relay that detects it, and only the owner appoints relays.
     @Test func whatIsForgedIsNotPassedOn() throws {
         var world = LogNetwork(count: 10, seed: 1, relayThreshold: 4)
         world.longestDelay = 50

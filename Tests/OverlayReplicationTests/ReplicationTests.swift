@@ -30,7 +30,7 @@ import Testing
         world.detach(1)
         world.run(for: .seconds(1))
         #expect(world.sent.isEmpty)
-        // Against what is pending as well.
+        // Compared with pending changes as well.
         world.put(3)
         world.put(4)
         world.put(4)
@@ -59,7 +59,7 @@ import Testing
         #expect(world.sent.isEmpty)
     }
 
-    /// A burst costs few packets, and the first of it does not wait.
+    /// A burst costs few packets, and its first change does not wait.
     @Test func changesOfOneInstantTravelTogether() {
         var world = LogNetwork(count: 3, seed: 1)
         world.longestDelay = 50
@@ -130,7 +130,7 @@ import Testing
         #expect(!world.messages().contains { $0.isPart })
     }
 
-    /// What lags behind the window is sent as it is acknowledged, not by the timer.
+    /// Changes beyond the window are sent as it is acknowledged, not by the timer.
     @Test func aBurstIsSentAsFastAsItIsAcknowledged() {
         var world = LogNetwork(count: 2, seed: 1)
         world.longestDelay = 50
@@ -141,7 +141,7 @@ import Testing
         world.expectEqual()
     }
 
-    /// An acknowledgement waits for others to share, but not as long as a repeat takes to come.
+    /// An acknowledgement waits for others to share a packet, but not until the repeat.
     @Test func acknowledgementsAreShared() {
         var world = LogNetwork(count: 2, seed: 1)
         world.longestDelay = 50
@@ -171,7 +171,7 @@ import Testing
         }
         world.run(for: .milliseconds(1))
         #expect(world.live(of: 0, at: 1) == world.live(of: 0, at: 0))
-        // A second and a half: each change once at most, and a few repeats each 200 ms.
+        // In a second and a half, each change once at most, and a few repeats every 200 ms.
         #expect(world.messages(from: 0, to: 2).count < 1500 + 12 * (Replication.batchesPerResend + 1))
         world.setReachable(2, false, at: 0)
         world.forgetSent()
@@ -196,7 +196,7 @@ import Testing
         #expect(world.nodes[0].nextDeadline == world.now + .milliseconds(60))
         world.forgetSent()
         world.run(for: .seconds(10))
-        // 60, 120, then each 200 ms.
+        // After 60 ms, 120 ms, then every 200 ms.
         #expect((48...52).contains(world.sent.count))
     }
 
@@ -226,7 +226,7 @@ import Testing
         #expect(digest == 0, "nothing is shared")
     }
 
-    /// A host removes the network and makes it again before another one has heard of either.
+    /// A host removes the network and creates it again before another one has heard of either.
     @Test func whoLeavesAndComesBackUnnoticedIsBelieved() {
         var world = LogNetwork(count: 2, seed: 1)
         world.subscribeAll()
@@ -245,7 +245,7 @@ import Testing
         world.expectEqual()
     }
 
-    /// Its last words may be overtaken by the news that it left.
+    /// Late messages of a subscriber may be overtaken by the news that it left.
     @Test func lateWordsOfWhoLeftAreNotTaken() {
         var world = LogNetwork(count: 2, seed: 1)
         world.subscribeAll()
@@ -280,7 +280,7 @@ import Testing
         #expect(world.synchronised == 6)
     }
 
-    /// Two networks that change keep their own numbers, and a subscriber of one hears nothing of the other.
+    /// Two networks have their own numbers, and a subscriber of one hears nothing of the other.
     @Test func networksAreApart() {
         let other = NetworkID(bits: 78)
         var world = LogNetwork(count: 3, seed: 1)

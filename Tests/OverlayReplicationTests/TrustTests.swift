@@ -3,12 +3,12 @@ import Testing
 
 @testable import OverlayReplication
 
-/// Whoever relays or stores a log can neither forge nor omit nor bring back anything.
+/// A node that relays or stores a log can neither forge, nor omit, nor bring back anything.
 @Suite struct TrustTests {
     private static let network = LogNetwork.network
     private static let owner = LogNetwork.id(0)
 
-    /// Owner 0, victim 1, and 2 with ill will; all in order with ten endpoints.
+    /// Owner 0, victim 1 and a hostile node 2, all in sync with ten endpoints.
     private static func world() -> LogNetwork {
         var world = LogNetwork(count: 3, seed: 1)
         world.longestDelay = 50
@@ -66,7 +66,7 @@ import Testing
         #expect(isQuiet)
     }
 
-    /// The genuine batch is believed, whoever brings it.
+    /// A genuine batch is believed, whoever brings it.
     @Test func aGenuineBatchOfAnotherIsBelieved() throws {
         var world = Self.world()
         let batch = try Self.missed(&world)
@@ -98,7 +98,7 @@ import Testing
         case altered, omitted, resurrected, disordered, doubled, otherAttachment, otherRoot, otherTotal
     }
 
-    /// The victim has nothing, cannot reach the owner, and asks the one with ill will; later it reaches the owner.
+    /// The victim has nothing, cannot reach the owner, and asks the hostile node. Later it reaches the owner.
     @Test(arguments: SnapshotForgery.allCases, [10, 300])
     func anAlteredSnapshotIsNotBelieved(forgery: SnapshotForgery, count: Int) {
         var world = LogNetwork(count: 3, seed: 1)
@@ -116,7 +116,7 @@ import Testing
             case .altered: part.records[0].mac = MACAddress(bits: 0x02FF_0000_0000)
             case .omitted: part.records.removeLast()
             case .resurrected:
-                // In the place of another: a part is full.
+                // In the place of another record, as a part is full.
                 part.records = (part.records.dropFirst() + [LogNetwork.record(5000 + Int(part.index))])
                     .sorted { $0.endpoint < $1.endpoint }
             case .disordered: part.records.swapAt(0, 1)
@@ -144,7 +144,7 @@ import Testing
         world.expectEqual()
     }
 
-    /// An endpoint that is gone stays gone: an older snapshot, however genuine, is below what is known.
+    /// A removed endpoint stays removed: an older snapshot, however genuine, is below the known position.
     @Test func whatIsGoneIsNotBroughtBack() throws {
         var world = LogNetwork(count: 3, seed: 1)
         world.put(1)
@@ -169,14 +169,14 @@ import Testing
         #expect(isQuiet)
     }
 
-    /// A snapshot that somebody spoils is got from the owner, while that one goes on spoiling.
+    /// A snapshot that the hostile node spoils is fetched from the owner, while the hostile node goes on spoiling.
     @Test func aSpoiledSnapshotIsHealedFromTheOwner() {
         var world = LogNetwork(count: 3, seed: 1)
         world.longestDelay = 50
         for number in 0..<400 { world.put(number) }
         world.run(for: .milliseconds(10))
         world.tamper = { from, to, bytes in
-            // What the owner offers is lost at first; all else of it comes.
+            // The owner's offers are lost at first; all its other messages arrive.
             guard to == 1, case .part(var part) = try? ReplicationMessage(wire: bytes), part.owner == Self.owner else {
                 return bytes
             }
@@ -196,7 +196,7 @@ import Testing
         world.expectEqual()
     }
 
-    /// Two histories with the same numbers, as after a restored backup: a snapshot of the owner's puts it right.
+    /// Two histories with the same numbers, as after a restored backup. A snapshot of the owner's repairs it.
     @Test func anOwnerWithAnotherHistoryIsFollowed() throws {
         var world = LogNetwork(count: 2, seed: 1)
         world.subscribeAll()

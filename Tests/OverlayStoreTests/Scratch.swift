@@ -46,7 +46,7 @@ final class Scratch {
     }
 }
 
-/// Opens the store that another value of this process has just let go: the lock goes with the thread's last hold of it.
+/// Opens a store that another value of this process has just released. The lock is free when the other value's thread has ended.
 func reopen(_ directory: String) async throws -> StateStore {
     for _ in 0..<100_000 {
         do {
