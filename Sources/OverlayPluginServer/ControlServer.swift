@@ -4,7 +4,7 @@ import NIOPosix
 public import ServiceLifecycle
 
 /// One request on the control socket.
-public struct ControlRequest: Hashable, Sendable {
+public struct ControlHTTPRequest: Hashable, Sendable {
     public var method: String
     public var path: String
     /// The query with percent escapes of its values undone; of a name that is given twice, the first value.
@@ -19,8 +19,8 @@ public struct ControlRequest: Hashable, Sendable {
     }
 }
 
-/// The answer to a ``ControlRequest``.
-public struct ControlResponse: Hashable, Sendable {
+/// The answer to a ``ControlHTTPRequest``.
+public struct ControlHTTPResponse: Hashable, Sendable {
     public var status: Int
     public var body: [UInt8]
     public var contentType: String
@@ -45,7 +45,7 @@ public struct ControlServer: Service {
         loop: (any EventLoop)? = nil,
         logger: Logger,
         ready: @escaping @Sendable () async -> Void = {},
-        handle: @escaping @Sendable (ControlRequest) async -> ControlResponse
+        handle: @escaping @Sendable (ControlHTTPRequest) async -> ControlHTTPResponse
     ) {
         server = UnixHTTPServer(
             socketPath: socketPath,
@@ -54,7 +54,7 @@ public struct ControlServer: Service {
             ready: ready,
             respond: { call in
                 let response = await handle(
-                    ControlRequest(method: call.method, path: call.path, query: call.query, body: call.body))
+                    ControlHTTPRequest(method: call.method, path: call.path, query: call.query, body: call.body))
                 return UnixHTTPServer.Answer(status: response.status, body: response.body, contentType: response.contentType)
             },
             refuse: { error in

@@ -42,62 +42,11 @@ struct DaemonCommand: AsyncParsableCommand {
     var logFormat: String?
 
     func run() async throws {
-        var configuration = Configuration()
-        if let value = setting("state-dir", stateDir) { configuration.stateDirectory = value }
-        if let value = setting("plugin-socket", pluginSocket) { configuration.pluginSocket = value }
-        configuration.controlSocket = controlSocketPath(controlSocket)
-        configuration.advertiseAddress = setting("advertise-addr", advertiseAddr)
-        configuration.dataPathAddress = setting("data-path-addr", dataPathAddr)
-        if let value = setting("listen-addr", listenAddr) {
-            guard let (host, port) = splitHostPort(value) else {
-                throw ValidationError("--listen-addr takes ADDRESS[:PORT], not \(value)")
-            }
-            configuration.listenHost = host
-            if let port {
-                configuration.listenPort = Int(port)
-                configuration.mayMovePort = false
-            }
-        }
-        if let value = setting("data-path-port", dataPathPort.map(String.init)) {
-            guard let port = UInt16(value), port >= 1024 else {
-                throw ValidationError("--data-path-port takes 1024 to 65535, not \(value)")
-            }
-            configuration.dataPathPort = port
-        }
-        if let value = setting("engine", engine) { configuration.engine = value == "none" ? nil : value }
-        switch setting("dns", dns) ?? "on" {
-        case "on": break
-        case "off": configuration.answersNames = false
-        case let other: throw ValidationError("--dns takes on or off, not \(other)")
-        }
-        if let value = setting("dns-ttl", dnsTtl.map(String.init)) {
-            guard let ttl = UInt32(value), ttl <= 86_400 else {
-                throw ValidationError("--dns-ttl takes 0 to 86400 seconds, not \(value)")
-            }
-            configuration.dnsTTL = ttl
-        }
-        if let value = setting("dns-rate", dnsRate.map(String.init)) {
-            guard let rate = Int(value), rate >= 0 else { throw ValidationError("--dns-rate takes a number, not \(value)") }
-            configuration.dnsRate = rate
-        }
-        switch setting("scope", scope) ?? "local" {
-        case "local": break
-        case "global": configuration.isGlobalScope = true
-        case let other: throw ValidationError("--scope takes local or global, not \(other)")
-        }
-        switch setting("accept-new-machine-id", acceptNewMachineId ? "true" : nil) ?? "false" {
-        case "true", "1": configuration.acceptsNewMachine = true
-        case "false", "0", "": break
-        case let other: throw ValidationError("--accept-new-machine-id takes true or false in the environment, not \(other)")
-        }
-        if let value = setting("log-level", logLevel) {
-            guard let level = Logger.Level(rawValue: value) else { throw ValidationError("--log-level does not know \(value)") }
-            configuration.logLevel = level
-        }
-        switch setting("log-format", logFormat) ?? "text" {
-        case "text": break
-        case "json": configuration.logsJSON = true
-        case let other: throw ValidationError("--log-format takes text or json, not \(other)")
+        let configuration: Configuration
+        do {
+            configuration = try Configuration(settings)
+        } catch {
+            throw ValidationError(error.description)
         }
         do {
             try await Daemon.run(configuration)
@@ -106,39 +55,24 @@ struct DaemonCommand: AsyncParsableCommand {
             throw ExitCode(1)
         }
     }
-}
 
-/// A flag, or its environment variable.
-func setting(_ flag: String, _ given: String?) -> String? {
-    if let given { return given }
-    let name = "SWIFT_OVERLAY_" + flag.uppercased().map { $0 == "-" ? "_" : String($0) }.joined()
-    guard let value = getenv(name) else { return nil }
-    return String(cString: value)
-}
-
-func controlSocketPath(_ given: String?) -> String { setting("control-socket", given) ?? "/run/swift-overlay/control.sock" }
-
-/// `HOST`, `HOST:PORT`, `[V6]:PORT` or a bare IPv6 address.
-func splitHostPort(_ text: String) -> (host: String, port: UInt16?)? {
-    if text.hasPrefix("[") {
-        guard let end = text.firstIndex(of: "]") else { return nil }
-        let host = String(text[text.index(after: text.startIndex)..<end])
-        let rest = text[text.index(after: end)...]
-        if rest.isEmpty { return (host, nil) }
-        guard rest.hasPrefix(":"), let port = UInt16(rest.dropFirst()) else { return nil }
-        return (host, port)
-    }
-    let parts = text.split(separator: ":", omittingEmptySubsequences: false)
-    switch parts.count {
-    case 1: return text.isEmpty ? nil : (text, nil)
-    case 2:
-        guard !parts[0].isEmpty, let port = UInt16(parts[1]) else { return nil }
-        return (String(parts[0]), port)
-    default: return (text, nil)
+    private var settings: Settings {
+        Settings([
+            "state-dir": stateDir, "plugin-socket": pluginSocket, "control-socket": controlSocket,
+            "advertise-addr": advertiseAddr, "listen-addr": listenAddr, "data-path-addr": dataPathAddr,
+            "data-path-port": dataPathPort.map(String.init), "engine": engine, "dns": dns,
+            "dns-ttl": dnsTtl.map(String.init), "dns-rate": dnsRate.map(String.init), "scope": scope,
+            "accept-new-machine-id": acceptNewMachineId ? "true" : nil, "log-level": logLevel, "log-format": logFormat,
+        ])
     }
 }
 
-/// One line on standard error.
+/// Value of an option, or of its environment variable.
+func setting(_ name: String, _ given: String?) -> String? { Settings([name: given])[name] }
+
+func controlSocketPath(_ given: String?) -> String { setting("control-socket", given) ?? Settings.controlSocket }
+
+/// Prints one line on standard error.
 func complain(_ text: String) {
     let bytes = Array("Error: \(text)\n".utf8)
     _ = write(STDERR_FILENO, bytes, bytes.count)
