@@ -7,11 +7,11 @@ import OverlaySimulation
 import OverlayStore
 import Synchronization
 
-/// A node whose core has blocks in hand, with a store on a real disk. The core lives on the thread that calls, as it does on the daemon's
-/// event loop; the store has its own.
+/// Node that owns blocks, with a store on a real disk. The core runs on the caller's thread, as it does on the daemon's event loop; the
+/// store has its own.
 struct BenchNode {
     struct Outcome {
-        /// Of each call, from the question to the answer, in nanoseconds.
+        /// Time of each call from question to answer, in nanoseconds.
         var times: [Double]
         var took: Double
         var p50: Double { median(times) }
@@ -25,11 +25,11 @@ struct BenchNode {
     private let store: StateStore
     private let pool: SubnetID
     private let inbox: Inbox
-    /// Where the core's clock stands more than the machine's.
+    /// Nanoseconds by which the core's clock is ahead of the machine's.
     private var ahead: Int64
     private var nextRequest: UInt64 = 1 << 32
 
-    /// Makes a cluster of one in virtual time, hands so many addresses out and takes them back until they have rested.
+    /// Makes a cluster of one in virtual time, hands this number of addresses out, takes them back, and waits until they may be used again.
     init(directory: String, addresses: Int) async throws {
         let world = try World(count: 1)
         guard world.makeCluster() else { throw Failed(description: "no cluster") }
@@ -55,7 +55,7 @@ struct BenchNode {
 
     private static func mac(_ number: Int) -> MACAddress { MACAddress(bits: 0x0242_0000_0000 | UInt64(number)) }
 
-    /// Hands addresses out, so many callers at a time, and takes them back without measuring that.
+    /// Hands addresses out, and takes them back without measuring that.
     mutating func handOut(_ count: Int, callers: Int) throws -> Outcome {
         var given: [IPAddress] = []
         let outcome = try play(count, callers: callers) { [pool] number in
@@ -102,7 +102,7 @@ struct BenchNode {
                         store.submit(writes) { [inbox] error in
                             inbox.put(.stored(id, error.map { .failed("\($0)") } ?? .stored))
                         }
-                    // Of a node by itself whose containers do not start nothing else is to be carried out.
+                    // A lone node whose containers do not start has no other effects to carry out.
                     default: continue
                     }
                 }
@@ -113,7 +113,7 @@ struct BenchNode {
     }
 }
 
-/// What comes from the store's thread.
+/// Queue of what comes from the store's thread.
 private final class Inbox: Sendable {
     private let events = Mutex<[EngineEvent]>([])
     private let ends: (read: Int32, write: Int32)

@@ -5,40 +5,89 @@ import OverlayDaemon
 
 struct DaemonCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "daemon", abstract: "Run the daemon of this host. Start it before the engine.")
+        commandName: "daemon", abstract: "Run the daemon of this host.",
+        discussion: """
+            The daemon serves the engine's plugin calls, speaks with the other nodes, and programs this host's kernel. Start it before the \
+            engine, as root or with CAP_NET_ADMIN and CAP_SYS_ADMIN. It logs to standard error, runs until SIGTERM or SIGINT, and \
+            leaves the kernel's state in place, so that containers keep their networks while it is away.
 
-    @Option(help: "Where the node keeps its identity and state. (default: /var/lib/swift-overlay)")
+            Exit status: 0 after a signal, 1 when it cannot start or go on, 64 for wrong usage.
+            """)
+
+    @Option(
+        help: ArgumentHelp(
+            "Directory of the node's identity and state. (default: /var/lib/swift-overlay)",
+            discussion: "Never copy it to another host: two hosts with one state would hand out the same addresses.",
+            valueName: "directory"),
+        completion: .directory)
     var stateDir: String?
-    @Option(help: "Where engines find the plugin. (default: /run/docker/plugins/swift-overlay.sock)")
+    @Option(
+        help: ArgumentHelp(
+            "Socket on which the engine calls the plugin. (default: /run/docker/plugins/swift-overlay.sock)",
+            discussion: "The name of the file is the name of the driver.", valueName: "path"),
+        completion: .file())
     var pluginSocket: String?
-    @Option(help: "Where the commands of this program find the daemon. (default: /run/swift-overlay/control.sock)")
+    @Option(
+        help: ArgumentHelp(
+            "Socket on which the commands of this program reach the daemon. (default: /run/swift-overlay/control.sock)",
+            valueName: "path"),
+        completion: .file())
     var controlSocket: String?
-    @Option(help: "The address at which other nodes reach this one. (default: that of the default route)")
+    @Option(
+        help: ArgumentHelp(
+            "Address at which other nodes reach this one. (default: the address of the default route)", valueName: "address"))
     var advertiseAddr: String?
-    @Option(help: "Where to listen for other nodes, address and port. (default: 0.0.0.0:7946)")
+    @Option(
+        help: ArgumentHelp(
+            "Address and port on which to listen for other nodes, UDP and TCP. (default: 0.0.0.0:7946)",
+            discussion: "Where no port is given and 7946 is in use (by an engine in Swarm mode), the next one is taken.",
+            valueName: "address:port"))
     var listenAddr: String?
-    @Option(help: "The address that tunnels end at. (default: --advertise-addr)")
+    @Option(
+        help: ArgumentHelp("Address at which tunnels end. (default: the value of --advertise-addr)", valueName: "address"))
     var dataPathAddr: String?
-    @Option(help: "UDP port of VXLAN; counts on `init`, others take it from the cluster. (default: 4789)")
+    @Option(
+        help: ArgumentHelp(
+            "UDP port for VXLAN. Used by `init`; joining hosts take the cluster's. (default: 4789)", valueName: "port"))
     var dataPathPort: Int?
     @Option(
-        help:
-            "The engine's own API, for names and networks of other hosts; none does without. (default: unix:///var/run/docker.sock)"
-    )
+        help: ArgumentHelp(
+            "Socket of the engine's API, or none. (default: unix:///var/run/docker.sock)",
+            discussion: "From it come container names, and on it networks of other hosts are created. Without it neither happens.",
+            valueName: "socket"),
+        completion: .list(["unix:///var/run/docker.sock", "none"]))
     var engine: String?
-    @Option(help: "on or off: answer questions for names in containers. (default: on)")
+    @Option(
+        help: ArgumentHelp("Whether names are answered in containers: on or off. (default: on)", valueName: "on|off"),
+        completion: .list(["on", "off"]))
     var dns: String?
-    @Option(help: "How long answers for names hold, in seconds. (default: 2)")
+    @Option(help: ArgumentHelp("Lifetime of DNS answers in seconds, 0 to 86400. (default: 2)", valueName: "seconds"))
     var dnsTtl: Int?
-    @Option(help: "Questions for names that one container may ask in a second; 0 is no bound. (default: 200000)")
+    @Option(
+        help: ArgumentHelp(
+            "Number of DNS questions that one container may ask in a second; 0 is without limit. (default: 200000)",
+            valueName: "number"))
     var dnsRate: Int?
-    @Option(help: "local; global is for the managed plugin in Swarm.")
+    @Option(
+        help: ArgumentHelp(
+            "Scope of the driver: local, or global for the managed plugin in Swarm mode. (default: local)",
+            valueName: "local|global"),
+        completion: .list(["local", "global"]))
     var scope: String?
-    @Flag(help: "Take the state of a host with another machine id for this one's, whose id was changed on purpose.")
+    @Flag(
+        help: ArgumentHelp(
+            "Accept state that carries another machine id.",
+            discussion: "Give it once, after the machine id of this host was changed on purpose."))
     var acceptNewMachineId = false
-    @Option(help: "trace, debug, info, notice, warning, error or critical. (default: info)")
+    @Option(
+        help: ArgumentHelp(
+            "Least severe level to log: trace, debug, info, notice, warning, error or critical. (default: info)", valueName: "level"
+        ),
+        completion: .list(Logger.Level.allCases.map(\.rawValue)))
     var logLevel: String?
-    @Option(help: "text or json. (default: text)")
+    @Option(
+        help: ArgumentHelp("Format of the log: text or json. (default: text)", valueName: "text|json"),
+        completion: .list(["text", "json"]))
     var logFormat: String?
 
     func run() async throws {
