@@ -103,7 +103,8 @@ enum ControlCodec {
         let placed = made.count { $0.range != nil } + made.count { $0.gateway != nil } + made.reduce(0) { $0 + $1.auxiliary.count }
         guard placed == ranges.count + gateways.count + auxiliary.count else {
             throw BadRequest(
-                reason: "each --ip-range, --gateway and --aux-address must lie in one of the --subnets, at most one range and one gateway per subnet"
+                reason:
+                    "each --ip-range, --gateway and --aux-address must lie in one of the --subnets, at most one range and one gateway per subnet"
             )
         }
         return EngineNetwork(
@@ -166,4 +167,3 @@ enum ControlCodec {
         return ControlHTTPResponse(status: status, body: Array(data) + [10])
     }
 }
-

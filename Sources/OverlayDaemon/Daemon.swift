@@ -34,7 +34,7 @@ public enum Daemon {
         let state = try await NodeState.open(configuration, logger)
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {
-            try await serve(configuration, kernel, state, on: group.next(), logger)
+            try await serve(configuration, kernel, state, on: group.next(), stoppedBy: [.sigterm, .sigint], logger)
         } catch {
             try? await group.shutdownGracefully()
             throw error
@@ -42,8 +42,10 @@ public enum Daemon {
         try await group.shutdownGracefully()
     }
 
-    private static func serve(
-        _ configuration: Configuration, _ kernel: KernelNetlink, _ state: NodeState, on loop: any EventLoop, _ logger: Logger
+    /// Makes the parts and runs them.
+    static func serve(
+        _ configuration: Configuration, _ kernel: KernelNetlink, _ state: NodeState, on loop: any EventLoop,
+        stoppedBy signals: [UnixSignal], _ logger: Logger
     ) async throws {
         // The port is part of the node's identity, so it is bound before there is a node.
         let socket = try bind(configuration, logger)
@@ -85,7 +87,7 @@ public enum Daemon {
                 logger: logger, ready: { announce(identity, logger) }
             ) { request in await controller.perform(request) })
         if let link { parts.append(EngineLinkPart(link: link)) }
-        try await ServiceGroup.inOrder(parts, stoppedBy: [.sigterm, .sigint], logger: logger).run()
+        try await ServiceGroup.inOrder(parts, stoppedBy: signals, logger: logger).run()
     }
 
     private static func announce(_ node: NodeIdentity, _ logger: Logger) {

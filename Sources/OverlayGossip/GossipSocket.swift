@@ -37,14 +37,14 @@ public final class GossipSocket: Sendable {
             let datagrams = try Self.bound(address, SOCK_DGRAM)
             descriptors = Mutex(Descriptors(listener: listener, datagrams: datagrams))
         } catch {
-            close(listener)
+            Glibc.close(listener)
             throw error
         }
         self.address = address
         self.port = port
     }
 
-    deinit { shut() }
+    deinit { close() }
 
     /// Number of connections that wait to be accepted.
     static let backlog: Int32 = 256
@@ -64,7 +64,7 @@ public final class GossipSocket: Sendable {
         let result = address.withSockAddr { pointer, size in bind(descriptor, pointer, socklen_t(size)) }
         guard result == 0 else {
             let error = IOError(errnoCode: errno, reason: "bind")
-            close(descriptor)
+            Glibc.close(descriptor)
             throw error
         }
         return descriptor
@@ -79,10 +79,10 @@ public final class GossipSocket: Sendable {
         }
     }
 
-    /// Closes what was not taken.
-    func shut() {
+    /// Closes both, if no transport has taken them over.
+    public func close() {
         guard let left = take() else { return }
-        close(left.listener)
-        close(left.datagrams)
+        Glibc.close(left.listener)
+        Glibc.close(left.datagrams)
     }
 }

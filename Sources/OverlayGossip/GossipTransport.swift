@@ -49,6 +49,8 @@ public actor GossipTransport {
         public var dropped: [String: Int] = [:]
         /// Connections closed because there were too many.
         public var streamsRefused = 0
+
+        public init() {}
     }
 
     static let inboundStreams = 1024
@@ -195,7 +197,7 @@ public actor GossipTransport {
 
     /// Closes the port and all connections.
     public func close() async {
-        socket.shut()
+        socket.close()
         for stream in streams.values { stream.channel?.close(promise: nil) }
         streams = [:]
         home = nil

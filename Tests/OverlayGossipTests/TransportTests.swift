@@ -323,9 +323,10 @@ import Testing
     /// What arrives between the bind and the start is not lost.
     @Test func aSocketKeepsWhatComesBeforeTheStart() async throws {
         let sender = try await End()
-        let socket = try #require((0..<50).lazy.compactMap { _ in
-            try? GossipSocket(host: "127.0.0.1", port: UInt16.random(in: 20_000..<60_000), mayMove: false)
-        }.first)
+        let socket = try #require(
+            (0..<50).lazy.compactMap { _ in
+                try? GossipSocket(host: "127.0.0.1", port: UInt16.random(in: 20_000..<60_000), mayMove: false)
+            }.first)
         let key = NodeKey()
         let received = NIOLockedValueBox<[[UInt8]]>([])
         let transport = GossipTransport(
