@@ -360,5 +360,6 @@ import Testing
             delegate: Receiver { _ in })
         await transport.close()
         #expect(throws: Never.self) { try GossipSocket(host: "127.0.0.1", port: end.port, mayMove: false) }
+        withExtendedLifetime(transport) {}
     }
 }
