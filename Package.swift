@@ -171,6 +171,13 @@ package.targets += [
             "OverlayGossip", "OverlayCrypto", "OverlayModel", log, nioCore, nioPosix,
             .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
         ]),
+    tests(
+        "OverlayDaemonTests",
+        [
+            "OverlayDaemon", "OverlayNode", "OverlayCatalogue", "OverlayCrypto", "OverlayDriver", "OverlayGossip", "OverlayLinux",
+            "OverlayModel", "OverlayNetlink", "OverlayPluginServer", "OverlayStore", log, nioCore, nioPosix, lifecycle,
+            .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+        ]),
     tests("OverlayDNSServerTests", ["OverlayDNSServer", "OverlayDNS", "OverlayModel", "OverlayLinux"]),
     tests("OverlayDockerTests", ["OverlayDocker", "OverlayDriver", "OverlayModel", log, nioCore, nioPosix]),
     tests("OverlayNetlinkTests", ["OverlayNetlink", "OverlayModel", "OverlayDatapath", "OverlayLinux"]),

@@ -4,19 +4,21 @@ import FoundationEssentials
 import NIOCore
 import NIOHTTP1
 
-/// What every client command takes.
+/// Option of every client command.
 struct ClientOptions: ParsableArguments {
-    @Option(help: "The daemon's control socket. (default: /run/swift-overlay/control.sock)")
+    @Option(
+        help: ArgumentHelp("Control socket of the daemon. (default: /run/swift-overlay/control.sock)", valueName: "path"),
+        completion: .file())
     var controlSocket: String?
 
-    /// Asks the daemon. A refusal is one line on standard error, and exit 1.
+    /// Sends a request to the daemon. Prints a refusal as one line on standard error, and exits with 1.
     func ask<T: Decodable>(_ method: HTTPMethod, _ path: String, _ body: (any Encodable)? = nil, as type: T.Type) async throws -> T
     {
         let data = try await raw(method, path, body)
         return try JSONDecoder().decode(type, from: data)
     }
 
-    /// The daemon's answer as it is.
+    /// Body of the daemon's answer, not decoded.
     func raw(_ method: HTTPMethod, _ path: String, _ body: (any Encodable)? = nil) async throws -> Data {
         let socket = controlSocketPath(controlSocket)
         let escaped = socket.utf8.map { byte in
@@ -58,7 +60,7 @@ enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
     case text, json
 }
 
-/// Rows under headings, as `docker` prints them.
+/// Prints rows under headings, as `docker` does.
 func printTable(_ headings: [String], _ rows: [[String]]) {
     var widths = headings.map(\.count)
     for row in rows {

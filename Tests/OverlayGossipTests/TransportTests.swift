@@ -1,3 +1,4 @@
+import Glibc
 import Logging
 import NIOConcurrencyHelpers
 import NIOCore
@@ -10,6 +11,15 @@ import Testing
 
 /// Two transports and an outsider, on loopback.
 @Suite struct TransportTests {
+    /// Delegate that hands every event to a closure.
+    final class Receiver: GossipDelegate {
+        private let body: @Sendable (GossipEvent) -> Void
+
+        init(_ body: @escaping @Sendable (GossipEvent) -> Void) { self.body = body }
+
+        func handle(_ event: GossipEvent) { body(event) }
+    }
+
     /// One end, with what it received.
     final class End: Sendable {
         let transport: GossipTransport
@@ -39,25 +49,31 @@ import Testing
             let joins = NIOLockedValueBox<[[UInt8]]>([])
             self.messages = messages
             self.joins = joins
-            transport = GossipTransport(
-                loop: MultiThreadedEventLoopGroup.singleton.next(),
-                cipher: PacketCipher(identity: key, boot: 1, salt: [1, 2, 3, 4]), logger: Logger(label: "test"),
-                handlers: .init(
-                    received: { _, bytes, path in messages.withLockedValue { $0.append((bytes, path)) } },
-                    stream: { _, failure in streams.withLockedValue { $0.append(failure) } }, drained: {},
-                    join: { connection, frame in
-                        let number = joins.withLockedValue { joins in
-                            joins.append(frame)
-                            return joins.count
-                        }
-                        guard number <= joinAnswers.count else { return connection.close() }
-                        connection.answer(joinAnswers[number - 1], isLast: number == joinAnswers.count)
-                    }, joinEnded: { _ in ended.withLockedValue { $0 += 1 } }))
-            var bound: Int?
-            for _ in 0..<50 where bound == nil {
-                bound = try? await transport.bind(host: "127.0.0.1", port: Int.random(in: 20_000..<60_000), mayMove: false)
+            let delegate = Receiver { event in
+                switch event {
+                case .received(let bytes, _, let path): messages.withLockedValue { $0.append((bytes, path)) }
+                case .stream(_, let failure): streams.withLockedValue { $0.append(failure) }
+                case .join(let connection, let frame):
+                    let number = joins.withLockedValue { joins in
+                        joins.append(frame)
+                        return joins.count
+                    }
+                    guard number <= joinAnswers.count else { return connection.close() }
+                    connection.answer(joinAnswers[number - 1], isLast: number == joinAnswers.count)
+                case .joinEnded: ended.withLockedValue { $0 += 1 }
+                case .earlierLife, .stranger, .notice, .drained: break
+                }
             }
-            port = UInt16(try #require(bound))
+            var socket: GossipSocket?
+            for _ in 0..<50 where socket == nil {
+                socket = try? GossipSocket(host: "127.0.0.1", port: UInt16.random(in: 20_000..<60_000), mayMove: false)
+            }
+            let bound = try #require(socket)
+            port = bound.port
+            transport = GossipTransport(
+                loop: MultiThreadedEventLoopGroup.singleton.next(), socket: bound,
+                cipher: PacketCipher(identity: key, boot: 1, salt: [1, 2, 3, 4]), logger: Logger(label: "test"), delegate: delegate)
+            try await transport.start()
         }
 
         func send(_ message: [UInt8], to peer: End, by path: MessagePath = .datagram) async {
@@ -277,16 +293,73 @@ import Testing
         await end.transport.close()
     }
 
-    @Test func aPortThatIsTakenIsLeftForTheNext() async throws {
-        let first = try await End()
-        let second = GossipTransport(
+    @Test func aPortThatIsTakenIsLeftForTheNext() throws {
+        var pair: (first: GossipSocket, second: GossipSocket)?
+        // Other programs may hold the next port, too: some port is free with its neighbour.
+        for _ in 0..<50 where pair == nil {
+            let port = UInt16.random(in: 20_000..<60_000)
+            guard let first = try? GossipSocket(host: "127.0.0.1", port: port, mayMove: false) else { continue }
+            #expect(throws: IOError.self) { try GossipSocket(host: "127.0.0.1", port: port, mayMove: false) }
+            guard let second = try? GossipSocket(host: "127.0.0.1", port: port, mayMove: true) else { continue }
+            pair = (first, second)
+        }
+        let (first, second) = try #require(pair)
+        #expect(second.port == first.port + 1)
+    }
+
+    /// UDP alone being in use is enough, and TCP is not left bound then.
+    @Test func aSocketThatCannotBeBoundLeavesNothingOpen() async throws {
+        let end = try await End()
+        await end.transport.close()
+        let blocker = try await DatagramBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .bind(host: "127.0.0.1", port: Int(end.port)).get()
+        let error = #expect(throws: IOError.self) { try GossipSocket(host: "127.0.0.1", port: end.port, mayMove: false) }
+        #expect(error?.errnoCode == EADDRINUSE)
+        try await blocker.close()
+        let socket = try GossipSocket(host: "127.0.0.1", port: end.port, mayMove: false)
+        #expect(socket.port == end.port)
+    }
+
+    /// What arrives between the bind and the start is not lost.
+    @Test func aSocketKeepsWhatComesBeforeTheStart() async throws {
+        let sender = try await End()
+        let socket = try #require(
+            (0..<50).lazy.compactMap { _ in
+                try? GossipSocket(host: "127.0.0.1", port: UInt16.random(in: 20_000..<60_000), mayMove: false)
+            }.first)
+        let key = NodeKey()
+        let received = NIOLockedValueBox<[[UInt8]]>([])
+        let transport = GossipTransport(
+            loop: MultiThreadedEventLoopGroup.singleton.next(), socket: socket,
+            cipher: PacketCipher(identity: key, boot: 1, salt: [1, 2, 3, 4]), logger: Logger(label: "test"),
+            delegate: Receiver { event in
+                if case .received(let bytes, _, _) = event { received.withLockedValue { $0.append(bytes) } }
+            })
+        await transport.setPeers([address(sender)], keys: Self.keys)
+        let peer = PeerAddress(
+            node: key.id, address: IPAddress(v4: 127, 0, 0, 1), port: socket.port, agreementKey: key.agreementBytes)
+        await sender.transport.setPeers([peer], keys: Self.keys)
+        await sender.transport.send([7], to: key.id)
+        await sender.transport.flush()
+        await sender.transport.send([8], to: key.id, by: .stream)
+        #expect(await eventually { sender.streamOutcomes == [nil] })
+        #expect(received.withLockedValue { $0 } == [])
+        try await transport.start()
+        #expect(await eventually { Set(received.withLockedValue { $0 }) == [[7], [8]] })
+        await transport.close()
+        await sender.transport.close()
+    }
+
+    @Test func aTransportThatWasNeverStartedGivesItsPortBack() async throws {
+        let end = try await End()
+        await end.transport.close()
+        let transport = GossipTransport(
             loop: MultiThreadedEventLoopGroup.singleton.next(),
+            socket: try GossipSocket(host: "127.0.0.1", port: end.port, mayMove: false),
             cipher: PacketCipher(identity: NodeKey(), boot: 1, salt: [1, 2, 3, 4]), logger: Logger(label: "test"),
-            handlers: .init(received: { _, _, _ in }, stream: { _, _ in }, drained: {}, join: { _, _ in }, joinEnded: { _ in }))
-        await #expect(throws: (any Error).self) { try await second.bind(host: "127.0.0.1", port: Int(first.port), mayMove: false) }
-        let moved = try? await second.bind(host: "127.0.0.1", port: Int(first.port), mayMove: true)
-        #expect(moved == nil || moved == Int(first.port) + 1)
-        await first.transport.close()
-        await second.close()
+            delegate: Receiver { _ in })
+        await transport.close()
+        #expect(throws: Never.self) { try GossipSocket(host: "127.0.0.1", port: end.port, mayMove: false) }
+        withExtendedLifetime(transport) {}
     }
 }

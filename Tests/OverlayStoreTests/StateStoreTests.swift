@@ -268,7 +268,7 @@ import Testing
         try Scratch.write([1], to: scratch.state)
         #expect(try await failure(of: scratch.state).contains("lock: Not a directory; --state-dir must name a directory"))
         let missing = try await failure(of: scratch.path + "/a/b")
-        #expect(missing == "make \(scratch.path)/a/b: No such file or directory; make the directory that it is to be in")
+        #expect(missing == "make \(scratch.path)/a/b: No such file or directory; create its parent directory")
     }
 
     /// A link in the place of the lock file would truncate another file.
