@@ -33,19 +33,19 @@ struct ForwardedQuestion: Sendable {
         return UInt16(message[0]) << 8 | UInt16(message[1])
     }
 
-    /// Question section: name, type and class.
-    private var section: ArraySlice<UInt8> {
-        message[DNSQuery.headerBytes...].prefix(query.name.wire.count + 4)
+    /// True if an answer repeats this question, with the name in whatever case, or is an error without any question: old servers
+    /// refuse so what they do not know.
+    func isRepeated(in answer: [UInt8]) -> Bool {
+        let questions = Int(answer[4]) << 8 | Int(answer[5])
+        if answer.count == DNSQuery.headerBytes { return questions == 0 && answer[3] & 0x0F != 0 }
+        let name = query.name.wire
+        let given = answer.dropFirst(DNSQuery.headerBytes).prefix(name.count + 4)
+        let typeAndClass = message[DNSQuery.headerBytes...].dropFirst(name.count).prefix(4)
+        return questions == 1 && zip(given, name).allSatisfy { Self.lower($0) == Self.lower($1) }
+            && given.dropFirst(name.count).elementsEqual(typeAndClass)
     }
 
-    /// True if an answer repeats this question in whatever case, or is an error without any question: old servers refuse so what
-    /// they do not know.
-    func isRepeated(in answer: [UInt8]) -> Bool {
-        if answer.count == DNSQuery.headerBytes { return answer[4] == 0 && answer[5] == 0 && answer[3] & 0x0F != 0 }
-        func folded(_ byte: UInt8) -> UInt8 { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte }
-        let given = answer.dropFirst(DNSQuery.headerBytes).prefix(section.count)
-        return given.count == section.count && zip(given, section).allSatisfy { $0 == $1 || folded($0) == folded($1) }
-    }
+    private static func lower(_ byte: UInt8) -> UInt8 { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte }
 
     /// Answer with SERVFAIL. It repeats the question: resolvers take no other answer for theirs.
     var failure: [UInt8] { DNSResponse(code: .serverFailure, ttl: 0).bytes(for: query, limit: DNSResponse.plainLimit) }
