@@ -188,8 +188,8 @@ public struct Forwarder: Sendable {
     }
 
     private mutating func receive(_ message: [UInt8], on number: UInt64, _ outbox: inout DNSOutbox) {
-        guard let relay = relays[number], message.count >= DNSQuery.headerBytes,
-            UInt16(message[0]) << 8 | UInt16(message[1]) == relay.question.id
+        guard let relay = relays[number], ForwardedQuestion.answerID(message) == relay.question.id,
+            relay.question.isRepeated(in: message)
         else { return }
         relays[number] = nil
         outbox.append(.closeRelay(number))

@@ -64,6 +64,22 @@ import Testing
         #expect(effects == [.answer([0x12, 0x34] + bytes.dropFirst(2), to: .datagram(ForwarderFixture.client))])
     }
 
+    @Test(arguments: cases)
+    func byConnection(hostile: Case) throws {
+        var fixture = ForwarderFixture()
+        let (number, message, _) = try #require(try fixture.ask("example.com", Self.type, from: .connection(7)).only?.opened)
+        let good = ForwarderFixture.answer(to: message)
+        var bytes = good
+        hostile.change(&bytes)
+        let result = fixture.handle(.message(bytes, relay: number))
+        guard hostile.isAnswer else {
+            #expect(result.isEmpty)
+            #expect(fixture.handle(.message(good, relay: number)).count == 2, "the right one is still waited for")
+            return
+        }
+        #expect(result == [.closeRelay(number), .answer(bytes, to: .connection(7))])
+    }
+
     /// Answers made from good ones at random reach nobody but who asked, with the id and question that it had.
     @Test(arguments: 1...4 as ClosedRange<UInt64>)
     func noAnswerReachesAnotherQuestion(seed: UInt64) throws {
