@@ -45,7 +45,9 @@ struct ForwardedQuestion: Sendable {
             && given.dropFirst(name.count).elementsEqual(typeAndClass)
     }
 
-    private static func lower(_ byte: UInt8) -> UInt8 { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte }
+    private static func lower(_ byte: UInt8) -> UInt8 {
+        (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte
+    }
 
     /// Answer with SERVFAIL. It repeats the question: resolvers take no other answer for theirs.
     var failure: [UInt8] { DNSResponse(code: .serverFailure, ttl: 0).bytes(for: query, limit: DNSResponse.plainLimit) }

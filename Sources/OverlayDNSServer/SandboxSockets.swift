@@ -139,7 +139,10 @@ final class SandboxSockets: Sendable {
     /// Port on which Docker's resolver takes connections; nil while there is none.
     func resolverTCPPort() -> UInt16? { Self.port(in: tcpTable.number, state: "0A", but: tcpPort) }
 
-    /// Lines as in `  12: 0B00007F:D5A5 00000000:0000 07 …`, numbers in hexadecimal and of one length, addresses in host byte order.
+    /// Local port of the first socket of 127.0.0.11 in a table, apart from our own. Its lines are as in
+    /// `  12: 0B00007F:D5A5 00000000:0000 07 …`: numbers in hexadecimal and of one length, addresses in host byte order.
+    ///
+    /// - Parameter state: State that the socket must be in; nil is any.
     private static func port(in table: Int32, state: String?, but own: UInt16) -> UInt16? {
         let local = String(address.bigEndian, radix: 16, uppercase: true)
         let wanted = Array((String(repeating: "0", count: 8 - local.count) + local + ":").utf8)

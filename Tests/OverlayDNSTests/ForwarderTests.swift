@@ -56,7 +56,9 @@ import Testing
         var fixture = ForwarderFixture(limit: 3)
         let messages = try (0..<3).map { try fixture.forwarded("n\($0).example") }
         for client in [DNSClient.datagram(ForwarderFixture.client), .connection(7)] {
-            #expect(try fixture.ask("more.example", from: client) == [.answer(ForwarderFixture.failure(of: "more.example"), to: client)])
+            #expect(
+                try fixture.ask("more.example", from: client) == [.answer(ForwarderFixture.failure(of: "more.example"), to: client)]
+            )
         }
         #expect(fixture.counters.refused == 2)
         _ = fixture.handle(.datagram(ForwarderFixture.answer(to: messages[1]), port: ForwarderFixture.port))
@@ -131,7 +133,9 @@ import Testing
         #expect(fixture.handle(.refused).isEmpty)
         let message = DNSQueryTests.question("example.com")
         #expect(
-            fixture.handle(.question(message, try DNSQuery(message), from: .datagram(ForwarderFixture.client))) == [.findResolver(.udp)])
+            fixture.handle(.question(message, try DNSQuery(message), from: .datagram(ForwarderFixture.client))) == [
+                .findResolver(.udp)
+            ])
     }
 
     @Test func aSilentResolverIsSearchedAgain() throws {
@@ -142,7 +146,9 @@ import Testing
         #expect(fixture.wait(.milliseconds(1)).isEmpty)
         let message = DNSQueryTests.question("example.com")
         #expect(
-            fixture.handle(.question(message, try DNSQuery(message), from: .datagram(ForwarderFixture.client))) == [.findResolver(.udp)])
+            fixture.handle(.question(message, try DNSQuery(message), from: .datagram(ForwarderFixture.client))) == [
+                .findResolver(.udp)
+            ])
     }
 
     /// One that answers some questions is there, however slow the others are.

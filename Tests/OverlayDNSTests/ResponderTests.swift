@@ -66,7 +66,8 @@ import Testing
         #expect(fixture.handle(.message(answer, connection: 7)) == [.endConnection(7)])
         #expect(fixture.outbox.counters.dropped == 2)
         let update: [UInt8] = [0, 1, 5 << 3] + [UInt8](repeating: 0, count: 9)
-        #expect(fixture.datagram(update) == [.answer([0, 1, 0xA8, 4] + [UInt8](repeating: 0, count: 8), to: .datagram(Self.source))])
+        #expect(
+            fixture.datagram(update) == [.answer([0, 1, 0xA8, 4] + [UInt8](repeating: 0, count: 8), to: .datagram(Self.source))])
     }
 
     @Test func aSecondsWorthMayComeAtOnce() {
