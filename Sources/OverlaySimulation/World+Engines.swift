@@ -68,10 +68,11 @@ extension World {
 
     /// - Parameters:
     ///   - isNamed: With the driver-opt `name`.
+    ///   - called: The driver-opt, where it is another than the name.
     ///   - willAnnounce: Called before CreateEndpoint, the call that others learn of the endpoint by.
     public func attach(
         _ index: Int, _ name: String, to network: Created, address: IPAddress? = nil, isNamed: Bool = true,
-        willAnnounce: (MACAddress) -> Void = { _ in }
+        called: String? = nil, sandbox: String = "/run/docker/netns/1", willAnnounce: (MACAddress) -> Void = { _ in }
     ) throws -> Attached {
         let mac = Self.mac(name)
         let request = RequestAddress(pool: network.pool, address: address, purpose: .endpoint(mac))
@@ -85,10 +86,10 @@ extension World {
                     .createEndpoint(
                         CreateEndpoint(
                             network: network.network, endpoint: endpoint, v4: prefix, v6: nil, mac: mac,
-                            options: isNamed ? [OptionName.endpointName: .string(name)] : [:]))))
+                            options: isNamed ? [OptionName.endpointName: .string(called ?? name)] : [:]))))
             do {
                 _ = try checked(
-                    call(index, .join(Join(network: network.network, endpoint: endpoint, sandboxKey: "/run/docker/netns/1"))))
+                    call(index, .join(Join(network: network.network, endpoint: endpoint, sandboxKey: sandbox))))
             } catch {
                 _ = call(index, .deleteEndpoint(network: network.network, endpoint: endpoint))
                 throw error

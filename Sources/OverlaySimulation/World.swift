@@ -102,6 +102,8 @@ public final class World {
     public internal(set) var violations: [String] = []
     /// Engines with an API, by node.
     var engines: [Int: VirtualEngine] = [:]
+    /// Servers of names by host, where a scenario asks for names.
+    var nameServers: [Int: VirtualNameServer] = [:]
     /// How long an engine may take between two calls of the plugin.
     var engineWork = Interval(nanoseconds: 0)
     private var contacts: [RequestID: (node: Int, from: Int)] = [:]
@@ -252,8 +254,12 @@ public final class World {
         case .raiseBoot(let boot): nodes[index].seal = max(nodes[index].seal, boot)
         case .peers(let members, _): nodes[index].peers = Set(members.map(\.id))
         case .engineCall(let id, let call): engineCall(index, id, call)
-        case .serve(let id, _, _): schedule(.event(index, boot: nodes[index].boot, .engine(.served(id))), in: .microseconds(100))
-        case .names, .subnets, .unserve: break
+        case .serve(let id, let path, let scope):
+            serve(index, path, scope)
+            schedule(.event(index, boot: nodes[index].boot, .engine(.served(id))), in: .microseconds(100))
+        case .names(let network, let names): setNames(index, network, names)
+        case .subnets(let subnets): setSubnets(index, subnets)
+        case .unserve(let path): unserve(index, path)
         case .makeKey:
             let key = (0..<32).map { _ in UInt8(truncatingIfNeeded: random.next()) }
             schedule(.event(index, boot: nodes[index].boot, .engine(.keyMade(key))), in: .milliseconds(1))
@@ -402,6 +408,7 @@ public final class World {
         trouble(index, until: now)
         log("host\(index + 1) crashes")
         endCalls(index)
+        endNames(index)
     }
 
     /// - Precondition: It is down.
