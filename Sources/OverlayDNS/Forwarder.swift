@@ -201,7 +201,7 @@ public struct Forwarder: Sendable {
         switch failure {
         case .noSocket: break
         case .refused: tcp.forget()
-        case .ended: forgetResolver()
+        case .ended: doubtResolver()
         }
         outbox.append(.closeRelay(number))
         refuse(relay.question, of: .connection(relay.connection), &outbox)
@@ -209,15 +209,15 @@ public struct Forwarder: Sendable {
 
     // MARK: Time
 
-    private mutating func forgetResolver() {
-        udp.forget()
-        tcp.forget()
+    private mutating func doubtResolver() {
+        udp.doubt()
+        tcp.doubt()
     }
 
     /// Gives up what has waited for too long. Clients by datagram are told nothing: they have stopped waiting long before.
     private mutating func expire(_ now: Instant, _ outbox: inout DNSOutbox) {
         // If questions are on the way and none is answered, the resolver may have started anew.
-        if let oldest = pending.values.map(\.begun).min(), now - max(oldest, heard) > Self.silence { forgetResolver() }
+        if let oldest = pending.values.map(\.begun).min(), now - max(oldest, heard) > Self.silence { doubtResolver() }
         pending = pending.filter { now - $0.value.begun < Self.patience }
         for number in relays.filter({ $0.value.deadline <= now }).keys.sorted() { end(number, .ended, &outbox) }
         udp.keepWaiters { pending[$0] != nil }

@@ -151,6 +151,17 @@ import Testing
             ])
     }
 
+    /// Slow as it may be, it is there: a search that is not due yet is no reason to fail.
+    @Test func aSilentResolverIsAskedWhereItWasUntilItIsTimeToSearch() throws {
+        var fixture = ForwarderFixture()
+        _ = try fixture.forwarded()
+        #expect(fixture.wait(.milliseconds(2100)).isEmpty)
+        #expect(try fixture.forwarded().count > 12, "searched, and found again")
+        #expect(fixture.wait(.milliseconds(100)).isEmpty, "still silent")
+        #expect(try fixture.ask().only?.asked?.port == ForwarderFixture.port)
+        #expect(try fixture.ask(from: .connection(7)).only?.opened?.port == ForwarderFixture.port)
+    }
+
     /// One that answers some questions is there, however slow the others are.
     @Test func aSlowResolverIsWaitedFor() throws {
         var fixture = ForwarderFixture()
