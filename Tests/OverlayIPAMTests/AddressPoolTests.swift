@@ -1,5 +1,6 @@
 import OverlayIPAM
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 /// Where time does not matter.
