@@ -1,6 +1,5 @@
 import FoundationEssentials
-import Glibc
-import Testing
+import OverlayTestSupport
 
 /// The repository as text.
 enum Repository {
@@ -50,17 +49,19 @@ enum Repository {
         }
     }
 
-    /// What git keeps; nil where there is no git or no repository.
-    static var keptFiles: [String]? {
-        guard let pipe = popen("git -C '\(root.path)' -c safe.directory='*' ls-files 2>/dev/null", "r") else { return nil }
-        var output: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 65_536)
-        while true {
-            let count = fread(&buffer, 1, buffer.count, pipe)
-            if count == 0 { break }
-            output += buffer[..<count]
+    /// Git does not say what belongs to the repository.
+    struct Unreadable: Error, CustomStringConvertible {
+        var description: String
+    }
+
+    /// Names at the top that belong to the repository: what git keeps. Where there is no repository, as in an archive, all that is there
+    /// but what a build makes.
+    static func topLevel(of folder: String = root.path) throws -> Set<String> {
+        guard FileManager.default.fileExists(atPath: folder + "/.git") else {
+            return Set(try FileManager.default.contentsOfDirectory(atPath: folder)).subtracting([".build", "Package.resolved"])
         }
-        guard pclose(pipe) == 0, !output.isEmpty else { return nil }
-        return String(decoding: output, as: UTF8.self).split(separator: "\n").map(String.init)
+        let output = shell("git -C '\(folder)' -c safe.directory='*' ls-files")
+        guard output.status == 0, !output.text.isEmpty else { throw Unreadable(description: output.text) }
+        return Set(output.text.split(separator: "\n").map { String($0.prefix { $0 != "/" }) })
     }
 }

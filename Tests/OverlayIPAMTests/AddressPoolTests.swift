@@ -1,5 +1,6 @@
 import OverlayIPAM
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 /// Calls without a time, for tests in which it does not matter.

@@ -2,50 +2,18 @@ import Glibc
 import OverlayDatapath
 import OverlayLinux
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayNetlink
 
-/// Whether kernel tests can run. With SWIFT_OVERLAY_REQUIRE_KERNEL=1 they run anyway, and fail where they cannot.
-let kernelIsUsable: Bool = {
-    if let value = getenv("SWIFT_OVERLAY_REQUIRE_KERNEL"), String(cString: value) == "1" { return true }
+/// True if kernel tests run: where they can, or must.
+let kernelIsUsable = Privilege.allows("kernel tests") {
     guard let capabilities = try? Capabilities.effective, capabilities.missing.isEmpty else {
-        print("kernel tests skipped: CAP_NET_ADMIN and CAP_SYS_ADMIN are needed (run as root)")
-        return false
+        return "CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN are needed (run as root)"
     }
-    guard run(["ip", "-V"]).status == 0 else {
-        print("kernel tests skipped: iproute2 is needed to look from outside")
-        return false
-    }
-    return true
-}()
-
-struct Output {
-    var status: Int32
-    var text: String
-}
-
-/// Runs a program and gives back what it wrote, errors included.
-@discardableResult
-func run(_ arguments: [String]) -> Output {
-    let quoted = arguments.map { "'" + $0.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'" }
-    guard let stream = popen(quoted.joined(separator: " ") + " 2>&1", "r") else { return Output(status: -1, text: "popen") }
-    var bytes: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: 4096)
-    while true {
-        let count = fread(&buffer, 1, buffer.count, stream)
-        if count == 0 { break }
-        bytes += buffer[..<count]
-    }
-    return Output(status: pclose(stream), text: String(decoding: bytes, as: UTF8.self))
-}
-
-/// `run` on words, which must succeed.
-@discardableResult
-func sh(_ words: String, sourceLocation: SourceLocation = #_sourceLocation) -> String {
-    let output = run(["sh", "-c", words])
-    if output.status != 0 { Issue.record("\(words): \(output.text)", sourceLocation: sourceLocation) }
-    return output.text
+    let tools = ["ip", "ping", "tcpdump"].filter { shell("command -v \($0)").status != 0 }
+    return tools.isEmpty ? nil : "\(tools.joined(separator: ", ")) needed to look from outside"
 }
 
 /// A host of its own: a new namespace in the place of the host's, a directory of namespaces, and a `KernelNetlink` on both. Nothing
@@ -108,13 +76,13 @@ final class ScratchHost {
             try? NetworkNamespace.remove(path: directory + "/" + name)
         }
         try? NetworkNamespace.remove(path: path)
-        run(["sh", "-c", "umount -l \(directory); rmdir \(directory) \(scratch)"])
+        shell("umount -l \(directory); rmdir \(directory) \(scratch)")
     }
 }
 
 /// One echo, with a second for the answer.
 func ping(_ container: String, _ address: String) -> Bool {
-    run(["sh", "-c", "\(container) ping -n -c1 -W1 \(address)"]).status == 0
+    shell("\(container) ping -n -c1 -W1 \(address)").status == 0
 }
 
 /// Recording of frames, which begins when it is created.
@@ -137,11 +105,11 @@ final class Recording {
     /// Ends the recording and returns its lines.
     func stop() -> [Substring] {
         usleep(300_000)
-        run(["sh", "-c", "kill $(cat \(file).pid); sleep 0.2"])
+        shell("kill $(cat \(file).pid); sleep 0.2")
         return sh("cat \(file)").split(separator: "\n")
     }
 
-    deinit { run(["sh", "-c", "kill $(cat \(file).pid); rm -f \(file)*"]) }
+    deinit { shell("kill $(cat \(file).pid); rm -f \(file)*") }
 }
 
 func vni(_ offset: UInt32 = 0) throws -> VNI { try #require(VNI(VNI.all.lowerBound + offset)) }

@@ -2,6 +2,7 @@ import Glibc
 import OverlayDatapath
 import OverlayLinux
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayNetlink
@@ -87,8 +88,8 @@ struct TrafficTests {
         #expect(sh("\(names[0]) ip neigh show 10.9.0.1").contains(KernelName.gatewayMAC(try vni()).description))
         #expect(sh("\(names[0]) ip link show eth0").contains("mtu \(mtu)"))
         // The largest packet passes without fragments.
-        #expect(run(["sh", "-c", "\(names[0]) ping -c1 -W1 -Mdo -s\(mtu - 28) 10.9.0.12"]).status == 0)
-        #expect(run(["sh", "-c", "\(names[0]) ping -c1 -W1 -Mdo -s\(mtu - 27) 10.9.0.12"]).status != 0)
+        #expect(shell("\(names[0]) ping -c1 -W1 -Mdo -s\(mtu - 28) 10.9.0.12").status == 0)
+        #expect(shell("\(names[0]) ping -c1 -W1 -Mdo -s\(mtu - 27) 10.9.0.12").status != 0)
     }
 
     @Test func `IPv4: requests are answered at the edge and heard by nobody`() async throws {
@@ -152,8 +153,8 @@ struct TrafficTests {
             gateways: [], neighbours: false)
         #expect(ping(names[0], "10.9.0.12"), "ARP over the flood list")
         let lines = heard(names[1], filter: "icmp") {
-            run(["sh", "-c", "\(names[0]) ping -b -c1 -W1 10.9.0.255"])
-            run(["sh", "-c", "\(names[0]) ping -c1 -W1 224.0.0.251"])
+            shell("\(names[0]) ping -b -c1 -W1 10.9.0.255")
+            shell("\(names[0]) ping -c1 -W1 224.0.0.251")
         }
         #expect(lines.contains { $0.contains("> 10.9.0.255") }, "\(lines)")
     }

@@ -1,4 +1,5 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayReplication
@@ -12,9 +13,9 @@ import Testing
         let count = 5
         var world = LogNetwork(count: count, seed: seed, relayThreshold: seed % 3 == 0 ? 2 : 128)
         world.subscribeAll()
-        world.loss = Double(seed % 5) / 10
-        world.duplication = 0.2
-        world.longestDelay = seed % 2 == 0 ? 40_000 : 2000
+        world.wires.loss = Double(seed % 5) / 10
+        world.wires.duplication = 0.2
+        world.wires.delay = 50...(seed % 2 == 0 ? 40_000 : 2000)
         var live: [[Int: Int]] = Array(repeating: [:], count: count)
         let all = Set((0..<count).map(LogNetwork.id))
         for step in 0..<250 {
@@ -35,12 +36,12 @@ import Testing
                 live[owner] = [:]
             case 3:
                 let other = (owner + Int.random(in: 1..<count, using: &generator)) % count
-                world.cutLinks.insert([owner, other])
+                world.wires.cutLinks.insert(Link(from: owner, to: other))
                 if seed % 4 < 2 { world.setReachable(other, false, at: owner) }
-            case 4: world.cut.insert(owner)
+            case 4: world.wires.cut.insert(owner)
             case 5:
-                world.cut = []
-                world.cutLinks = []
+                world.wires.cut = []
+                world.wires.cutLinks = []
                 for a in 0..<count { for b in 0..<count where a != b { world.setReachable(a, true, at: b) } }
             case 6: world.compareDigests()
             case 7...17:
@@ -52,14 +53,14 @@ import Testing
             }
             world.run(for: .microseconds(Int64.random(in: 0...10_000, using: &generator)))
         }
-        world.cut = []
-        world.cutLinks = []
+        world.wires.cut = []
+        world.wires.cutLinks = []
         for a in 0..<count { for b in 0..<count where a != b { world.setReachable(a, true, at: b) } }
         for _ in 0..<12 {
             world.run(for: .seconds(1))
             world.compareDigests()
         }
-        world.loss = 0
+        world.wires.loss = 0
         world.run(for: .seconds(2))
         world.expectEqual("seed \(seed)")
         for owner in 0..<count {
@@ -81,9 +82,9 @@ import Testing
     @Test(arguments: 1...5 as ClosedRange<UInt64>)
     func anOwnerThatRestartsSaysAllAnew(seed: UInt64) {
         var world = LogNetwork(count: 3, seed: seed)
-        world.loss = 0.2
-        world.longestDelay = 20_000
-        world.duplication = 0.2
+        world.wires.loss = 0.2
+        world.wires.delay = 50...20_000
+        world.wires.duplication = 0.2
         world.subscribeAll()
         for number in 0..<30 { world.put(number) }
         world.run(for: .milliseconds(Int64(seed) * 7))
@@ -121,7 +122,7 @@ import Testing
         world.subscribeAll()
         for number in 0..<5 { world.put(number) }
         world.run(for: .seconds(1))
-        world.cut = [0]
+        world.wires.cut = [0]
         world.setReachable(0, false, at: 1)
         world.run(for: .seconds(3600))
         #expect(world.live(of: 0, at: 1).count == 5)
@@ -130,8 +131,8 @@ import Testing
     @Test(arguments: 1...5 as ClosedRange<UInt64>)
     func aSubscriberThatRestartsGetsAllAnew(seed: UInt64) {
         var world = LogNetwork(count: 3, seed: seed)
-        world.loss = 0.2
-        world.longestDelay = 20_000
+        world.wires.loss = 0.2
+        world.wires.delay = 50...20_000
         world.subscribeAll()
         for number in 0..<30 { world.put(number) }
         world.run(for: .seconds(5))
@@ -190,10 +191,10 @@ import Testing
         var world = LogNetwork(count: 2, seed: 1)
         world.subscribeAll()
         world.run(for: .seconds(1))
-        world.cutLinks = [[0, 1]]
+        world.wires.cutLinks = [Link(from: 0, to: 1)]
         world.put(1)
         world.run(for: .milliseconds(2))
-        world.cutLinks = []
+        world.wires.cutLinks = []
         world.forgetSent()
         world.put(2)
         // Long before the first repeat.
@@ -205,7 +206,7 @@ import Testing
     /// A batch that overlaps the known end cannot be checked. It only shows that there is more.
     @Test func anOverlappingBatchIsAskedForInstead() throws {
         var world = LogNetwork(count: 2, seed: 1)
-        world.longestDelay = 50
+        world.wires.delay = 50...50
         world.subscribeAll()
         world.run(for: .seconds(1))
         for number in 0..<3 { world.put(number) }
@@ -233,7 +234,7 @@ import Testing
     @Test(arguments: [3, 700])
     func aThirdPartyRepairs(count: Int) {
         var world = LogNetwork(count: 3, seed: 1)
-        world.cutLinks = [[0, 2], [2, 0]]
+        world.wires.cutLinks = [Link(from: 0, to: 2), Link(from: 2, to: 0)]
         for (index, other) in [(0, 2), (2, 0)] { world.setReachable(other, false, at: index) }
         for number in 0..<count { world.put(number) }
         world.attach(0)
@@ -268,7 +269,7 @@ import Testing
         world.forgetSent()
         let claim = VectorEntry(owner: LogNetwork.id(0), position: LogPosition(life: 9, sequence: 9))
         let message = ReplicationMessage.vector(LogNetwork.network, [claim], isAnswer: false)
-        world.cutLinks = [[1, 2]]
+        world.wires.cutLinks = [Link(from: 1, to: 2)]
         world.deliver(message.wireBytes, from: 2, to: 1)
         world.run(for: .seconds(60))
         #expect(world.nodes[1].isQuiet)
@@ -293,10 +294,10 @@ import Testing
         #expect(world.nodes.allSatisfy { $0.nextDeadline == nil })
         // It comes back without memory, and what it says of itself is lost: digests alone tell.
         world.restart(1)
-        world.cutLinks = [[1, 0]]
+        world.wires.cutLinks = [Link(from: 1, to: 0)]
         fill(&world, 1)
         world.setReachable(0, false, at: 1)
-        world.cutLinks = []
+        world.wires.cutLinks = []
         for _ in 0..<4 {
             world.compareDigests()
             world.run(for: .milliseconds(300))
@@ -315,18 +316,18 @@ import Testing
 
     @Test func twelveThousandEndpointsArriveOverALossyNetwork() {
         var world = LogNetwork(count: 2, seed: 3)
-        world.longestDelay = 300
+        world.wires.delay = 50...300
         for number in 0..<12_000 { world.put(number) }
         world.attach(0)
         world.run(for: .milliseconds(10))
-        world.loss = 0.2
+        world.wires.loss = 0.2
         world.subscribeAll()
         world.settle(within: .seconds(30))
         world.expectEqual()
         let count = world.nodes[1].count(of: LogNetwork.id(0), on: LogNetwork.network)
         #expect(count == 12_000)
         #expect(world.now < Instant(nanoseconds: 0) + .seconds(5))
-        world.loss = 0
+        world.wires.loss = 0
         world.put(20_000)
         world.run(for: .milliseconds(1))
         let later = world.nodes[1].count(of: LogNetwork.id(0), on: LogNetwork.network)
@@ -340,10 +341,10 @@ import Testing
     /// Changes during a snapshot restart it at worst, and are in it at the end.
     @Test func changesDuringASnapshotAreNotLost() {
         var world = LogNetwork(count: 2, seed: 3)
-        world.longestDelay = 2000
+        world.wires.delay = 50...2000
         for number in 0..<1200 { world.put(number) }
         world.run(for: .milliseconds(10))
-        world.loss = 0.1
+        world.wires.loss = 0.1
         world.subscribeAll()
         for number in 0..<1200 {
             world.put(number % 1000, version: 1 + number / 1000)

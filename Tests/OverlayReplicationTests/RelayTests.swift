@@ -1,4 +1,5 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayReplication
@@ -22,7 +23,7 @@ import Testing
 
     @Test func aChangeGoesByRelays() {
         var world = LogNetwork(count: 30, seed: 1, relayThreshold: 4)
-        world.longestDelay = 50
+        world.wires.delay = 50...50
         world.subscribeAll()
         world.run(for: .seconds(1))
         world.forgetSent()
@@ -41,13 +42,13 @@ import Testing
 
     @Test func aRelayThatIsDownCostsARetry() throws {
         var world = LogNetwork(count: 30, seed: 1, relayThreshold: 4)
-        world.longestDelay = 50
+        world.wires.delay = 50...50
         world.subscribeAll()
         world.run(for: .seconds(1))
         let log = LogKey(network: LogNetwork.network, owner: LogNetwork.id(0))
         let relay = try #require(Relays.plan(log, subscribers: (1..<30).map(LogNetwork.id), groups: 6).first)
         let index = LogNetwork.index(relay)
-        world.cut = [index]
+        world.wires.cut = [index]
         for number in 0..<3 {
             world.put(number)
             world.run(for: .milliseconds(16))
@@ -61,7 +62,7 @@ import Testing
         world.run(for: .microseconds(150))
         #expect((1..<30).allSatisfy { $0 == index || world.live(of: 0, at: $0).count == 4 })
         #expect(world.messages(from: 0, to: index).isEmpty)
-        world.cut = []
+        world.wires.cut = []
         world.setReachable(index, true, at: 0)
         world.run(for: .milliseconds(100))
         world.expectEqual()
@@ -71,9 +72,9 @@ import Testing
     func relaysConvergeWhateverTheNetworkDoes(seed: UInt64) {
         var world = LogNetwork(count: 20, seed: seed, relayThreshold: 4)
         world.subscribeAll()
-        world.loss = 0.2
-        world.longestDelay = 5000
-        world.duplication = 0.1
+        world.wires.loss = 0.2
+        world.wires.delay = 50...5000
+        world.wires.duplication = 0.1
         for step in 0..<60 {
             world.put(step, by: step % 3)
             if step % 7 == 0 { world.remove(step / 2, by: step / 2 % 3) }
@@ -89,10 +90,10 @@ import Testing
     /// A forged batch goes no further than the relay that detects it, and only the owner appoints relays.
     @Test func whatIsForgedIsNotPassedOn() throws {
         var world = LogNetwork(count: 10, seed: 1, relayThreshold: 4)
-        world.longestDelay = 50
+        world.wires.delay = 50...50
         world.subscribeAll()
         world.run(for: .seconds(1))
-        world.cutLinks = Set((1..<10).map { [0, $0] })
+        world.wires.cutLinks = Set((1..<10).map { Link(from: 0, to: $0) })
         world.put(1)
         let batch = try #require(world.messages(from: 0).compactMap(\.batch).last)
         world.forgetSent()

@@ -1,4 +1,5 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayReplication
@@ -45,7 +46,7 @@ import Testing
     @Test(arguments: [0, 0.3])
     func nothingIsSentWhenAllIsAcknowledged(loss: Double) {
         var world = LogNetwork(count: 4, seed: 5)
-        world.loss = loss
+        world.wires.loss = loss
         world.subscribeAll()
         for number in 0..<50 { world.put(number, by: number % 4) }
         world.run(for: .seconds(20))
@@ -62,7 +63,7 @@ import Testing
     /// A burst costs few packets, and its first change does not wait.
     @Test func changesOfOneInstantTravelTogether() {
         var world = LogNetwork(count: 3, seed: 1)
-        world.longestDelay = 50
+        world.wires.delay = 50...50
         world.subscribeAll()
         world.run(for: .seconds(1))
         world.forgetSent()
@@ -100,7 +101,7 @@ import Testing
         world.subscribeAll()
         for number in 0..<10 { world.put(number) }
         world.run(for: .seconds(1))
-        world.cut = [2]
+        world.wires.cut = [2]
         // More changes than are kept, and most of it is gone again.
         for number in 0..<(2 * Int(OwnerLog.tailChanges)) {
             world.put(100 + number % 7, version: number % 100)
@@ -109,7 +110,7 @@ import Testing
         for number in 0..<9 { world.remove(number) }
         world.run(for: .seconds(5))
         world.forgetSent()
-        world.cut = []
+        world.wires.cut = []
         world.run(for: .seconds(2))
         #expect(world.messages(from: 0, to: 2).contains { $0.isPart })
         #expect(world.live(of: 0, at: 2).count == 8)
@@ -120,10 +121,10 @@ import Testing
         var world = LogNetwork(count: 2, seed: 1)
         world.subscribeAll()
         world.run(for: .seconds(1))
-        world.cut = [1]
+        world.wires.cut = [1]
         for number in 0..<900 { world.put(number) }
         world.run(for: .seconds(1))
-        world.cut = []
+        world.wires.cut = []
         world.forgetSent()
         world.run(for: .seconds(2))
         world.expectEqual()
@@ -133,7 +134,7 @@ import Testing
     /// Changes beyond the window are sent as it is acknowledged, not by the timer.
     @Test func aBurstIsSentAsFastAsItIsAcknowledged() {
         var world = LogNetwork(count: 2, seed: 1)
-        world.longestDelay = 50
+        world.wires.delay = 50...50
         world.subscribeAll()
         world.run(for: .seconds(1))
         for number in 0..<950 { world.put(number) }
@@ -144,7 +145,7 @@ import Testing
     /// An acknowledgement waits for others to share a packet, but not until the repeat.
     @Test func acknowledgementsAreShared() {
         var world = LogNetwork(count: 2, seed: 1)
-        world.longestDelay = 50
+        world.wires.delay = 50...50
         world.subscribeAll()
         world.run(for: .seconds(1))
         world.forgetSent()
@@ -163,7 +164,7 @@ import Testing
         var world = LogNetwork(count: 3, seed: 1)
         world.subscribeAll()
         world.run(for: .seconds(1))
-        world.cut = [2]
+        world.wires.cut = [2]
         world.forgetSent()
         for number in 0..<1500 {
             world.put(number % 300, version: number % 7)
@@ -180,7 +181,7 @@ import Testing
             world.run(for: .milliseconds(10))
         }
         #expect(world.messages(from: 0, to: 2).isEmpty && world.nodes[0].isQuiet, "nothing goes to who is away")
-        world.cut = []
+        world.wires.cut = []
         world.setReachable(2, true, at: 0)
         world.run(for: .milliseconds(20))
         world.expectEqual()
@@ -191,7 +192,7 @@ import Testing
         world.subscribeAll()
         world.run(for: .seconds(1))
         world.act(0) { node, _ in node.setRoundTrip(LogNetwork.id(1), .milliseconds(30)) }
-        world.cut = [1]
+        world.wires.cut = [1]
         world.put(1)
         #expect(world.nodes[0].nextDeadline == world.now + .milliseconds(60))
         world.forgetSent()

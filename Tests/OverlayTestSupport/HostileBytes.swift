@@ -1,12 +1,17 @@
-import OverlayModel
-import Testing
+public import OverlayModel
+public import Testing
 
-// Shared by the test targets of all wire types: the others hold a symbolic link to this file.
-
-/// What every decoder must stand: the round trip, every truncation, bytes too many, lengths of 2³² − 1, and bytes altered at random.
-func expectHostileBytesAreHarmless<T: Wire & Equatable>(
+/// Checks what every decoder must stand: the round trip, every truncation, bytes too many, lengths of 2³² − 1, and bytes altered at
+/// random.
+///
+/// - Parameters:
+///   - examples: Valid values; at least one.
+///   - seed: Seed of the alterations.
+///   - mutations: Number of alterations.
+public func expectHostileBytesAreHarmless<T: Wire & Equatable>(
     _ examples: [T], seed: UInt64, mutations: Int = 20_000, sourceLocation: SourceLocation = #_sourceLocation
 ) {
+    if examples.isEmpty { Issue.record("no example to alter", sourceLocation: sourceLocation) }
     for example in examples {
         let bytes = example.wireBytes
         #expect(decode(T.self, bytes) == .value(example), "round trip", sourceLocation: sourceLocation)
@@ -41,12 +46,13 @@ func expectHostileBytesAreHarmless<T: Wire & Equatable>(
     }
 }
 
-enum Decoded<T: Equatable>: Equatable {
+/// The value that bytes decode to, or why they are refused.
+public enum Decoded<T: Equatable>: Equatable {
     case value(T)
     case refused(DecodeError)
 }
 
-func decode<T: Wire & Equatable>(_ type: T.Type, _ bytes: [UInt8]) -> Decoded<T> {
+public func decode<T: Wire & Equatable>(_ type: T.Type, _ bytes: [UInt8]) -> Decoded<T> {
     do throws(DecodeError) {
         return .value(try T(wire: bytes))
     } catch {
@@ -54,7 +60,7 @@ func decode<T: Wire & Equatable>(_ type: T.Type, _ bytes: [UInt8]) -> Decoded<T>
     }
 }
 
-/// What decodes is a value like any other: written and read again it is the same.
+/// Checks that a value that decodes is one like any other: written and read again it is the same.
 @discardableResult
 private func expectStable<T: Wire & Equatable>(_ type: T.Type, _ bytes: [UInt8], _ sourceLocation: SourceLocation) -> Bool {
     guard case .value(let value) = decode(type, bytes) else { return true }
