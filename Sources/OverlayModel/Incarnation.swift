@@ -8,6 +8,7 @@ public struct Incarnation: Hashable, Comparable, Sendable, CustomStringConvertib
     /// - Parameters:
     ///   - epoch: The identity life; the lower 16 bits count.
     ///   - boot: Starts of the daemon; the lower 24 bits count.
+    ///   - sequence: Counter within the life; the lower 24 bits count.
     public init(epoch: UInt32, boot: UInt32, sequence: UInt32 = 0) {
         value = UInt64(epoch & 0xFFFF) << 48 | UInt64(boot & 0xFF_FFFF) << 24 | UInt64(sequence & 0xFF_FFFF)
     }
