@@ -132,6 +132,7 @@ let package = Package(
             dependencies: [
                 "OverlayDaemon",
                 "OverlayEngine",
+                "OverlayModel",
                 log,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),

@@ -1,3 +1,5 @@
+import OverlayModel
+
 /// Where an engine listens: a Unix socket.
 struct EngineEndpoint: Hashable, Sendable {
     /// The longest path of a Unix socket, in bytes: `sun_path` of unix(7) without its zero.
@@ -24,16 +26,6 @@ struct EngineEndpoint: Hashable, Sendable {
 /// An endpoint that is no Unix socket.
 public struct EngineEndpointError: Error, Hashable, CustomStringConvertible {
     public let description: String
-}
-
-/// Everything but letters and digits escaped (RFC 3986 §2.1).
-func percentEncoded(_ text: String) -> String {
-    text.utf8.map { byte in
-        switch byte {
-        case 48...57, 65...90, 97...122: String(UnicodeScalar(byte))
-        default: "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
-        }
-    }.joined()
 }
 
 /// Decimal digits and nothing else: `Int(_:)` takes a sign, too.

@@ -226,7 +226,7 @@ extension Engine {
             // Who is gone knows the present key.
             if isWriter { rotateAt = now }
             followRests()
-        case .endRest:
+        case .endQuarantine:
             followRests()
             for id in Set(addressWaits.values.map(\.subnet)).sorted() { wakeAddressWaits(id) }
         case .rotateKey:

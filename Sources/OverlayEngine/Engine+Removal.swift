@@ -25,7 +25,7 @@ extension Engine {
                     "node \(name) is removed already; its addresses rest for ten minutes, unless `swift-overlay node rm --now \(name)` "
                         + "frees them")
             }
-            return .propose(.endRest(gone))
+            return .propose(.endQuarantine(gone))
         }
         guard let member = found.first, found.count == 1 else {
             throw DriverError(.notFound, found.isEmpty ? "no such node: \(name)" : "\(name) names \(found.count) nodes")
@@ -75,7 +75,7 @@ extension Engine {
         let rested = restEnds.filter { $0.value <= now }.keys.sorted()
         // Should the proposal come to nothing.
         for node in rested { restEnds[node] = now + Self.restRetry }
-        if isWriter { propose(.endRest(rested), for: .rest, deadline: now + Self.proposalBudget) }
+        if isWriter { propose(.endQuarantine(rested), for: .rest, deadline: now + Self.proposalBudget) }
     }
 
     // MARK: Who was removed while it was away

@@ -1,6 +1,6 @@
 public import OverlayModel
 
-/// An address that this host handed out.
+/// Address that this host handed out.
 public struct Lease: Hashable, Sendable {
     public var subnet: SubnetID
     public var address: IPAddress
@@ -29,11 +29,11 @@ extension Lease: Wire {
     public var storeKey: [UInt8] { subnet.wireBytes + address.wireBytes }
 }
 
-/// The addresses of one subnet that this host may hand out, and those that it did. Ownership comes from the catalogue; handing out is
-/// local, with no other node involved.
+/// Addresses of one subnet that this host may hand out, and those that it has handed out. Ownership comes from the catalogue;
+/// handing out is local, with no other node involved.
 public struct AddressPool: Sendable {
     public enum Failure: Error, Hashable, Sendable {
-        /// Every address of this host's blocks is in use, or was a moment ago: the host needs another block.
+        /// Every address of this host's blocks is in use or in quarantine: the host needs another block.
         case noFreeAddress
         /// The address is in use on this host.
         case inUse(Lease)
@@ -41,21 +41,21 @@ public struct AddressPool: Sendable {
         case notOwned
     }
 
-    /// How long a freed address rests before another container gets it: neighbours may still have the old one in their caches.
+    /// Time for which a freed address is in quarantine before another container gets it: neighbours may still have it in their caches.
     public static let coolDown = Interval.seconds(60)
 
-    /// With more freed addresses than this, those that have rested come before those that were never used.
+    /// Number of freed addresses above which those out of quarantine are used before addresses that were never used.
     static let listedFree = 4096
 
     public let subnet: SubnetID
-    /// In order of address; none overlaps another.
+    /// Blocks in order of address; none overlaps another.
     private var blocks: [OwnBlock] = []
-    /// Of the blocks before this one all addresses have been handed out once.
+    /// Index of the first block with addresses that were never handed out.
     private var firstUnused = 0
-    /// What is on its way back to the cluster (rule R2): not handed out, though still owned.
-    public private(set) var ceded: [AddressRange] = []
-    /// Freed addresses, the longest free first, so that reuse is as late as can be. An entry counts while its ticket is the address's:
-    /// one that was taken meanwhile, and freed again, has a later one.
+    /// Addresses on their way back to the cluster (rule R2): not handed out, though still owned.
+    public private(set) var handedOver: [AddressRange] = []
+    /// Freed addresses, the longest free first, so that they are reused as late as possible. An entry is valid while its ticket is
+    /// that of its address: an address that was taken meanwhile, and freed again, has a later one.
     private var freed: [Freed] = []
     private var freedStart = 0
     private var tickets: [IPAddress: UInt64] = [:]
@@ -63,13 +63,13 @@ public struct AddressPool: Sendable {
     public private(set) var leases: [IPAddress: Lease] = [:]
     private var leaseOfMAC: [MACAddress: IPAddress] = [:]
     private var reserved: Set<IPAddress> = []
-    /// Addresses of the blocks less the reserved ones, and how many of them are leased.
+    /// Number of addresses in the blocks without the reserved ones, and number of those that are leased.
     public private(set) var owned: UInt128 = 0
     private var leasedOfOwned: UInt128 = 0
 
     private struct OwnBlock: Sendable {
         var range: AddressRange
-        /// The first address that was never handed out since this process started; nil when there is none left.
+        /// First address that was not handed out since this process started; nil if there is none left.
         var next: IPAddress?
         var usedAt: Instant
     }
@@ -93,7 +93,7 @@ public struct AddressPool: Sendable {
         tickets[lease.address] = nil
     }
 
-    /// Takes over what the catalogue says: this host's blocks, in order of address, and the addresses nobody may have.
+    /// Takes this host's blocks, in order of address, and the addresses that no endpoint may have, from the catalogue.
     ///
     /// Costs as much as there are blocks, and more only for those that changed: a host with many containers gets one block at a time.
     public mutating func setBlocks(_ ranges: [AddressRange], reserved: Set<IPAddress>, now: Instant) {
@@ -106,7 +106,7 @@ public struct AddressPool: Sendable {
                 blocks[blocks.count - 1 - equalAtEnd].range == ranges[ranges.count - 1 - equalAtEnd]
             { equalAtEnd += 1 }
         }
-        // All between is taken for changed.
+        // All blocks in between count as changed.
         let old = Array(blocks[start..<blocks.count - equalAtEnd])
         let new = ranges[start..<ranges.count - equalAtEnd]
         if old.isEmpty, new.isEmpty, reserved == self.reserved { return }
@@ -120,7 +120,7 @@ public struct AddressPool: Sendable {
             }
             let parent = old[position]
             if parent.range == range { return parent }
-            // What is left of a block that lost some of its addresses goes on from where that was.
+            // The remainder of a block that lost some addresses goes on where that block was.
             return OwnBlock(
                 range: range, next: parent.next.flatMap { $0 <= range.last ? max($0, range.first) : nil }, usedAt: parent.usedAt)
         }
@@ -128,7 +128,7 @@ public struct AddressPool: Sendable {
         firstUnused = min(firstUnused, start)
         for range in new { count(range) }
         guard !old.isEmpty else { return }
-        ceded = ceded.filter { range in blocks.contains { $0.range.overlaps(range) } }
+        handedOver = handedOver.filter { range in blocks.contains { $0.range.overlaps(range) } }
         for address in tickets.keys where !owns(address) { tickets[address] = nil }
         freed = freed[freedStart...].filter { tickets[$0.address] == $0.ticket }
         freedStart = 0
@@ -146,7 +146,7 @@ public struct AddressPool: Sendable {
 
     private func reservedCount(in range: AddressRange) -> UInt128 { UInt128(reserved.count { range.contains($0) }) }
 
-    /// What of a range is handed out, in no order.
+    /// Leased addresses of a range, in no order.
     private func leased(in range: AddressRange) -> [IPAddress] {
         guard range.count < UInt128(leases.count) else { return leases.keys.filter { range.contains($0) } }
         var found: [IPAddress] = []
@@ -158,52 +158,42 @@ public struct AddressPool: Sendable {
         return found
     }
 
-    /// Which of the blocks has it?
+    /// Index of the block that contains an address.
     private func block(of address: IPAddress) -> Int? {
         // The last that starts at or before it.
-        var low = 0
-        var high = blocks.count
-        while low < high {
-            let middle = (low + high) / 2
-            if blocks[middle].range.first <= address { low = middle + 1 } else { high = middle }
-        }
-        return low > 0 && blocks[low - 1].range.contains(address) ? low - 1 : nil
+        let index = blocks.partitioningIndex { $0.range.first > address } - 1
+        return index >= 0 && blocks[index].range.contains(address) ? index : nil
     }
 
     public func owns(_ address: IPAddress) -> Bool { block(of: address) != nil }
     public func lease(of mac: MACAddress) -> Lease? { leaseOfMAC[mac].flatMap { leases[$0] } }
     public func lease(at address: IPAddress) -> Lease? { leases[address] }
 
-    /// Addresses that are in use by nobody, those that rest included.
+    /// Number of addresses that are not in use, including those in quarantine.
     public var free: UInt128 {
-        let given = ceded.reduce(UInt128(0)) { $0 + $1.count }
+        let given = handedOver.reduce(UInt128(0)) { $0 + $1.count }
         let taken = leasedOfOwned + given
         return owned > taken ? owned - taken : 0
     }
 
-    /// Of the free addresses those that rest, or a few more where addresses were taken by name meanwhile.
-    public func resting(now: Instant) -> UInt128 {
-        var low = freedStart
-        var high = freed.count
-        while low < high {
-            let middle = (low + high) / 2
-            if freed[middle].at + Self.coolDown <= now { low = middle + 1 } else { high = middle }
-        }
-        return UInt128(freed.count - low)
+    /// Number of free addresses in quarantine, or a few more if addresses were taken by name meanwhile.
+    public func quarantined(now: Instant) -> UInt128 {
+        let first = freed[freedStart...].partitioningIndex { $0.at + Self.coolDown > now }
+        return UInt128(freed.count - first)
     }
 
     // MARK: Handing out
 
     /// Takes the next address: one that was never used, else the one that has been free for longest.
     ///
-    /// - Parameter early: Whether an address that still rests will do.
+    /// - Parameter early: True if an address in quarantine will do.
     public mutating func allocate(mac: MACAddress, now: Instant, early: Bool = false) throws(Failure) -> Lease {
         if let lease = lease(of: mac) { return lease }
         guard let address = nextAddress(now, early) else { throw .noFreeAddress }
         return take(address, mac, now)
     }
 
-    /// Takes a certain address, rested or not.
+    /// Takes a certain address, in quarantine or not.
     public mutating func allocate(_ address: IPAddress, mac: MACAddress, now: Instant) throws(Failure) -> Lease {
         if let lease = leases[address] {
             guard lease.mac == mac else { throw .inUse(lease) }
@@ -220,7 +210,7 @@ public struct AddressPool: Sendable {
         return lease
     }
 
-    /// Gives an address back; nil when it was not handed out.
+    /// Gives an address back; nil if it was not handed out.
     @discardableResult
     public mutating func release(_ address: IPAddress, now: Instant) -> Lease? {
         guard let lease = leases.removeValue(forKey: address) else { return nil }
@@ -239,13 +229,13 @@ public struct AddressPool: Sendable {
         if let index = block(of: address) { blocks[index].usedAt = now }
     }
 
-    /// Is it this host's to hand out?
+    /// True if this host may hand the address out.
     private func isGiveable(_ address: IPAddress) -> Bool {
-        owns(address) && !reserved.contains(address) && !ceded.contains { $0.contains(address) }
+        owns(address) && !reserved.contains(address) && !handedOver.contains { $0.contains(address) }
     }
 
     private mutating func nextAddress(_ now: Instant, _ early: Bool) -> IPAddress? {
-        // Of a block without end the list of freed ones must not be without end too.
+        // In a huge block the list of freed addresses must not become huge, too.
         if freed.count - freedStart > Self.listedFree, let address = nextFreed(now, early: false) { return address }
         for index in firstUnused..<blocks.count {
             firstUnused = index
@@ -259,7 +249,7 @@ public struct AddressPool: Sendable {
     }
 
     private mutating func nextFreed(_ now: Instant, early: Bool) -> IPAddress? {
-        // On their way back: they may be refused, and are free again then.
+        // Addresses on their way back may be refused, and are free again then.
         var kept: [Freed] = []
         defer { if !kept.isEmpty { freed.insert(contentsOf: kept, at: freedStart) } }
         while freedStart < freed.count {
@@ -289,15 +279,15 @@ public struct AddressPool: Sendable {
 
     // MARK: Giving up
 
-    /// Takes free addresses out of what is handed out.
+    /// Stops handing out free addresses, because they go back to the cluster.
     public mutating func handOver(_ range: AddressRange) {
-        if !ceded.contains(range) { ceded.append(range) }
+        if !handedOver.contains(range) { handedOver.append(range) }
     }
 
-    /// They are not on their way any more: what of them is this host's is handed out again.
+    /// Ends a handover. Addresses of the range that are still this host's are handed out again.
     public mutating func endHandover(_ range: AddressRange) {
-        ceded.removeAll { $0 == range }
-        // Those that were never used were passed over.
+        handedOver.removeAll { $0 == range }
+        // Addresses that were never used were passed over.
         firstUnused = 0
         for index in blocks.indices where blocks[index].range.overlaps(range) {
             let first = max(blocks[index].range.first, range.first)
@@ -305,16 +295,16 @@ public struct AddressPool: Sendable {
         }
     }
 
-    /// May this address be given up?
+    /// True if this address can be given up.
     public func isFree(_ address: IPAddress) -> Bool { leases[address] == nil && isGiveable(address) }
 
-    /// Blocks of which no address has been in use since a time, but one that is kept: the next container should not wait.
+    /// Blocks without an address in use since a time, except one that is kept so that the next container need not wait.
     public func idleBlocks(since time: Instant) -> [AddressRange] {
-        let usable = blocks.filter { block in !ceded.contains { $0.overlaps(block.range) } }
+        let usable = blocks.filter { block in !handedOver.contains { $0.overlaps(block.range) } }
         var idle = usable.filter { block in
             block.usedAt <= time && leased(in: block.range).isEmpty
         }
-        // One with free addresses is enough.
+        // One block with free addresses is enough.
         let isIdle = Set(idle.map(\.range))
         let others = usable.filter { !isIdle.contains($0.range) }
         let hasOther = others.contains { block in
@@ -324,17 +314,17 @@ public struct AddressPool: Sendable {
         return idle.map(\.range)
     }
 
-    /// All that is free, as the fewest ranges, at most `limit` of them.
+    /// Free addresses as the fewest ranges, at most `limit` of them.
     public func freeRanges(limit: Int) -> [AddressRange] {
         var ranges: [AddressRange] = []
         for block in blocks where ranges.count < limit {
-            let staying = leased(in: block.range).map { AddressRange($0) } + ceded
+            let staying = leased(in: block.range).map { AddressRange($0) } + handedOver
             ranges += block.range.subtracting(staying).filter { !isReserved($0) }
         }
         return Array(ranges.prefix(limit))
     }
 
-    /// Are all of its addresses reserved?
+    /// True if all addresses of a range are reserved.
     private func isReserved(_ range: AddressRange) -> Bool {
         range.count <= UInt128(reserved.count) && reservedCount(in: range) == range.count
     }

@@ -24,19 +24,17 @@ public struct EffectTrace: Sendable {
 
     init(keepsLines: Bool) { self.keepsLines = keepsLines }
 
-    /// FNV-1a, 64 bits (RFC 9923): it finds differences, and nobody attacks it.
+    /// FNV-1a with 64 bits: it finds differences, and nobody attacks it.
     public struct Hash: Hashable, Sendable, CustomStringConvertible {
-        private var value: UInt64 = 0xCBF2_9CE4_8422_2325
+        private var hash = FNV1a<UInt64>()
 
         public init() {}
 
-        mutating func mix(_ bytes: [UInt8]) {
-            for byte in bytes { value = (value ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
-        }
+        mutating func mix(_ bytes: [UInt8]) { hash.combine(bytes) }
 
-        public mutating func mix(_ other: Hash) { mix(other.value.wireBytes) }
+        public mutating func mix(_ other: Hash) { mix(other.hash.value.wireBytes) }
 
-        public var description: String { hexadecimal(value.wireBytes) }
+        public var description: String { hexadecimal(hash.value.wireBytes) }
     }
 
     /// Adds what one event led to.

@@ -199,7 +199,7 @@ struct LogNetwork {
         for _ in 0..<(Double.random(in: 0..<1, using: &generator) < duplication ? 3 : 1) {
             let delay = Int64.random(in: 50...Int64(max(50, longestDelay)), using: &generator)
             let at = now + Interval.microseconds(delay)
-            let position = lowerBound(events.count) { events[$0].at > at }
+            let position = events.partitioningIndex { $0.at <= at }
             events.insert(Event(at: at, from: from, to: to, bytes: bytes), at: position)
         }
     }
