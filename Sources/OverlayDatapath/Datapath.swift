@@ -11,8 +11,8 @@ public struct Datapath: Sendable {
     /// Addresses remembered per network; when there are more, all are forgotten, which costs an announcement at most.
     static let rememberedAddresses = 65_536
 
-    /// Who has an address too, the last one that was told of last: two may for a while, when one takes up what another gave back and the
-    /// news of that is on its way. When the one with the row goes, the next has it.
+    /// Further MACs that have an address, in the order in which they were located. Two may have one for a while, if one endpoint takes what
+    /// another gave back and the news of that is on its way. When the one with the row goes, the last of these gets it.
     private var shadowed: [VNI: [IPAddress: [MACAddress]]] = [:]
 
     public init() {}
@@ -50,7 +50,7 @@ public struct Datapath: Sendable {
         return forget(port.mac, .port(name), addresses: addresses, on: vni) + [.deletePort(vni, name: name)]
     }
 
-    /// A MAC and its addresses are at a destination. What is on this host is not elsewhere, whoever says so.
+    /// A MAC and its addresses are at a destination. A MAC of this host is never taken to be elsewhere.
     public mutating func locate(
         _ mac: MACAddress, _ destination: Destination, addresses: [IPAddress], on vni: VNI
     ) -> [KernelOperation] {
@@ -122,7 +122,7 @@ public struct Datapath: Sendable {
 
     // MARK: Repair
 
-    /// What has to be done so that the kernel holds what it should.
+    /// Operations after which the kernel holds the desired state.
     ///
     /// - Parameter unknown: By network the VTEPs of members whose endpoints on it are not known yet in this life of the daemon. Rows that
     ///   lead to them stay: they carry the traffic of running containers, and a peer that is silent is no reason to cut it.
@@ -144,8 +144,8 @@ public struct Datapath: Sendable {
     ) -> [KernelOperation] {
         let vni = wanted.base.vni
         var operations: [KernelOperation] = []
-        // What may be there and has to go, and what is there for certain. Devices that are not as wanted are mended by `createNetwork`, which
-        // keeps ports, and what else is left after it nobody knows: all is set again.
+        // `present` may be there and has to go; `current` is there for certain. `createNetwork` mends devices that are not as wanted and keeps
+        // ports. Nothing else is known to be left after it, so everything is set again.
         let present = observed ?? NetworkState(base: wanted.base)
         var current = present
         if observed == nil || present.base != wanted.base {
@@ -206,7 +206,7 @@ extension Datapath {
 }
 
 extension NetworkState {
-    /// Is it the MAC of a container here?
+    /// True if it is the MAC of a container on this host.
     fileprivate func isLocal(_ mac: MACAddress) -> Bool {
         if case .port = forwarding[mac] { true } else { false }
     }

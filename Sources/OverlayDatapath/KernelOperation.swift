@@ -38,7 +38,7 @@ public enum KernelOperation: Hashable, Sendable {
     }
 }
 
-/// What became of a batch of operations.
+/// Outcome of a batch of operations.
 public enum KernelOutcome: Hashable, Sendable {
     case applied
     /// The operation at `index` failed. Those before it are in the kernel; rows go in batches, so a few behind it may be too.
@@ -51,7 +51,7 @@ public struct KernelFailure: Error, Hashable, Sendable, CustomStringConvertible 
     public var operation: String
     /// errno, positive; 0 where none applies.
     public var errno: Int32
-    /// What it means and what the user can do.
+    /// Meaning of the error, and what the user can do.
     public var reason: String
 
     public init(operation: String, errno: Int32, reason: String) {
@@ -63,7 +63,7 @@ public struct KernelFailure: Error, Hashable, Sendable, CustomStringConvertible 
     public var description: String { "\(operation): \(reason)" }
 }
 
-/// What was found in the kernel: our networks' namespaces, and the container sides that still lie in the host's namespace.
+/// State found in the kernel: our networks' namespaces, and the container sides that still lie in the host's namespace.
 public struct ObservedState: Hashable, Sendable {
     /// nil `base` values of a network whose devices are missing or not as expected are told by its absence in `networks` and its
     /// presence in `broken`.

@@ -1,6 +1,6 @@
 public import OverlayModel
 
-/// What the kernel holds, or should hold, for one network on this host: a namespace with a bridge, a VXLAN device that was created in
+/// State that the kernel has, or should have, for one network on this host: a namespace with a bridge, a VXLAN device that was created in
 /// the host's namespace (so that its socket and routing stay there), one port per local endpoint, and the rows that say where the
 /// remote ones are.
 public struct NetworkState: Hashable, Sendable {
@@ -27,7 +27,7 @@ public struct NetworkState: Hashable, Sendable {
     public var gateways: Set<IPPrefix>
     /// Local endpoints by the name of their bridge port.
     public var ports: [String: Port]
-    /// Where frames for a MAC go: the permanent FDB.
+    /// Destination of frames for each MAC: the permanent FDB.
     public var forwarding: [MACAddress: Destination]
     /// Permanent neighbours on the bridge, from which it answers ARP and ND at the edge, for local and remote endpoints.
     public var neighbours: [IPAddress: MACAddress]
@@ -44,7 +44,7 @@ public struct NetworkState: Hashable, Sendable {
     }
 }
 
-/// Where a MAC is.
+/// Location of a MAC.
 public enum Destination: Hashable, Sendable {
     /// Behind a port of the bridge.
     case port(String)

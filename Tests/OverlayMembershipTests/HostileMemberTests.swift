@@ -177,7 +177,8 @@ import Testing
             let update = Update(
                 subject: MemberNetwork.id(1), incarnation: network[1].incarnation, claim: .unreachable, source: MemberNetwork.id(2))
             let message = MembershipMessage(
-                body: .ping(1), incarnation: network[Self.liar].incarnation, round: 0, healthScore: 0, report: MemberNetwork.nothing,
+                body: .ping(1), incarnation: network[Self.liar].incarnation, round: 0, healthScore: 0,
+                report: MemberNetwork.nothing,
                 view: network[1].view, updates: [update])
             network.send(message, from: Self.liar, to: 1)
             network.run(for: .milliseconds(10))

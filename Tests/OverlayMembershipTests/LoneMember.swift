@@ -39,7 +39,8 @@ struct LoneMember {
     ) {
         let message = MembershipMessage(
             body: body, incarnation: incarnation, round: round, healthScore: 0,
-            report: Membership.PeerReport(catalogue: Self.nothing.catalogue, digest: 0, writes: writes), view: view ?? membership.view,
+            report: Membership.PeerReport(catalogue: Self.nothing.catalogue, digest: 0, writes: writes),
+            view: view ?? membership.view,
             run: run,
             heard: heard, updates: updates)
         try? membership.receive(message.wireBytes, from: sender, via: path, now: now, report: { _ in Self.nothing }, into: &effects)
