@@ -31,7 +31,7 @@ import Testing
         var lone = LoneMember(count: 12, seed: seed)
         var generator = SeededGenerator(seed: seed)
         let ids = (1...12).map { NodeID(bits: UInt128($0)) }
-        for step in 0..<200 {
+        for step in 0..<60 {
             let answering = Set(ids.filter { _ in Bool.random(using: &generator) })
             switch step % 8 {
             case 3: lone.stream(.refused, to: ids[Int.random(in: 1..<12, using: &generator)])
