@@ -121,6 +121,7 @@ let package = Package(
             dependencies: [
                 "OverlayDaemon",
                 "OverlayNode",
+                "OverlayModel",
                 log,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),

@@ -1,3 +1,5 @@
+import OverlayModel
+
 /// Unix socket on which an engine listens.
 struct EngineEndpoint: Hashable, Sendable {
     /// Longest path of a Unix socket in bytes: `sun_path` of unix(7) without its zero.
@@ -24,16 +26,6 @@ struct EngineEndpoint: Hashable, Sendable {
 /// Endpoint that is not a Unix socket.
 public struct EngineEndpointError: Error, Hashable, CustomStringConvertible {
     public let description: String
-}
-
-/// Escapes everything but letters and digits (RFC 3986 §2.1).
-func percentEncoded(_ text: String) -> String {
-    text.utf8.map { byte in
-        switch byte {
-        case 48...57, 65...90, 97...122: String(UnicodeScalar(byte))
-        default: "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
-        }
-    }.joined()
 }
 
 /// True for decimal digits only; `Int(_:)` takes a sign, too.

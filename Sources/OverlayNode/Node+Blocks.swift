@@ -47,7 +47,7 @@ extension Node {
             prefetchPaused[id].map({ $0 <= now }) ?? true
         else { return }
         let free = pool.free
-        guard pool.owned == 0 || (free - min(free, pool.resting(now: now))) * 4 < pool.owned else { return }
+        guard pool.owned == 0 || (free - min(free, pool.quarantined(now: now))) * 4 < pool.owned else { return }
         claiming.insert(id)
         propose(.claimBlock(id, count: 16), for: .claim(id), deadline: now + Proposals.budget)
     }
@@ -75,7 +75,7 @@ extension Node {
     {
         let title = "address \(address) of network \(network.title) is among those that node \(name(of: owner)) hands out"
         if let name = catalogue.departed[owner] {
-            throw DriverError(.conflict, "address \(address) of network \(network.title) \(Catalogue.restText(of: name))")
+            throw DriverError(.conflict, "address \(address) of network \(network.title) \(Catalogue.quarantineText(of: name))")
         }
         if let peer = peers[owner], !peer.state.isReachable {
             throw DriverError(

@@ -206,7 +206,7 @@ extension Node {
             // Who is gone knows the present key.
             if isWriter { outbox.timers[.rotateKey] = now }
             followQuarantines()
-        case .endRest:
+        case .endQuarantine:
             followQuarantines()
             wakeAllAddressWaits()
         case .rotateKey:

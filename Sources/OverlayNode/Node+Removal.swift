@@ -19,7 +19,7 @@ extension Node {
                     "node \(name) is removed already; its addresses rest for ten minutes, unless `swift-overlay node rm --now \(name)` "
                         + "frees them")
             }
-            return .propose(.endRest(gone))
+            return .propose(.endQuarantine(gone))
         }
         guard let member = found.first, found.count == 1 else {
             throw DriverError(.notFound, found.isEmpty ? "no such node: \(name)" : "\(name) names \(found.count) nodes")
@@ -66,7 +66,7 @@ extension Node {
 
     mutating func endQuarantines() {
         let ended = writerDuties.takeEnded(isWriter: isWriter, into: &outbox)
-        if isWriter { propose(.endRest(ended), for: .quarantine, deadline: now + Proposals.budget) }
+        if isWriter { propose(.endQuarantine(ended), for: .quarantine, deadline: now + Proposals.budget) }
     }
 
     // MARK: Who was removed while it was away

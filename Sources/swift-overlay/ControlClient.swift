@@ -3,6 +3,7 @@ import AsyncHTTPClient
 import FoundationEssentials
 import NIOCore
 import NIOHTTP1
+import OverlayModel
 
 /// Option of every client command.
 struct ClientOptions: ParsableArguments {
@@ -21,11 +22,7 @@ struct ClientOptions: ParsableArguments {
     /// Body of the daemon's answer, not decoded.
     func raw(_ method: HTTPMethod, _ path: String, _ body: (any Encodable)? = nil) async throws -> Data {
         let socket = controlSocketPath(controlSocket)
-        let escaped = socket.utf8.map { byte in
-            (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
-                ? String(UnicodeScalar(byte)) : "%" + String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
-        }.joined()
-        var request = HTTPClientRequest(url: "http+unix://\(escaped)\(path)")
+        var request = HTTPClientRequest(url: "http+unix://\(percentEncoded(socket))\(path)")
         request.method = method
         request.headers.add(name: "Host", value: "swift-overlay")
         request.body = .bytes(ByteBuffer(bytes: Array(try body.map { try JSONEncoder().encode($0) } ?? Data())))

@@ -2,6 +2,7 @@ import ArgumentParser
 import FoundationEssentials
 import NIOHTTP1
 import OverlayDaemon
+import OverlayModel
 import OverlayNode
 
 struct NetworkCommand: AsyncParsableCommand {
@@ -39,11 +40,7 @@ struct NetworkCommand: AsyncParsableCommand {
         @Argument(help: "Name of the network, or the beginning of its id here or on the engine.") var network: String
 
         func run() async throws {
-            let escaped = network.utf8.map { byte in
-                (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte) || byte == 45 || byte == 46
-                    || byte == 95
-                    ? String(UnicodeScalar(byte)) : "%" + String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
-            }.joined()
+            let escaped = percentEncoded(network, keeping: "-._")
             try printJSON(try await client.ask(.GET, "/networks?name=\(escaped)", as: NetworkReport.self))
         }
     }

@@ -10,7 +10,7 @@ import Testing
 
     private static let commands: [Command] = [
         .initialise(Fixture.cluster(), Fixture.member(0)), .admit(Fixture.member(1)), .remove(Fixture.node(1), now: false),
-        .endRest([Fixture.node(1)]),
+        .endQuarantine([Fixture.node(1)]),
         .setJoinSecret(Fixture.secret(3)), .openSubnet(open),
         .openSubnet(OpenSubnet(networkName: nil, family: .v6, prefix: nil, range: nil)), .closeSubnet(SubnetID(3)),
         .configure(NetworkID(bits: 5), adopting: [SubnetID(1), SubnetID(2)], NetworkSettings(mtu: 1400, isEncrypted: true)),

@@ -62,7 +62,7 @@ import Testing
             case ..<94:
                 let index = Int.random(in: 0..<6, using: &generator)
                 return .admit(Fixture.member(index, name: chance(80) ? nil : "host-1", epoch: chance(90) ? 1 : 0))
-            case ..<96: return .endRest([Fixture.node(Int.random(in: 0..<6, using: &generator))])
+            case ..<96: return .endQuarantine([Fixture.node(Int.random(in: 0..<6, using: &generator))])
             case ..<98: return .remove(Fixture.node(Int.random(in: 0..<6, using: &generator)), now: Bool.random(using: &generator))
             case ..<99:
                 return chance(50)

@@ -149,9 +149,9 @@ import Testing
         #expect(fixture.propose(.remove(Fixture.node(1), now: false), by: 0) == .accepted, "it is no member")
         #expect(fixture.catalogue.subnet(shared.id)?.blocks(of: Fixture.node(1)) == [block])
 
-        #expect(fixture.propose(.endRest([Fixture.node(0), Fixture.node(2)]), by: 0) == .accepted)
+        #expect(fixture.propose(.endQuarantine([Fixture.node(0), Fixture.node(2)]), by: 0) == .accepted)
         #expect(fixture.catalogue.subnet(shared.id)?.blocks(of: Fixture.node(0)).isEmpty == false, "of members nothing is taken")
-        #expect(fixture.propose(.endRest([Fixture.node(1)]), by: 0) == .accepted)
+        #expect(fixture.propose(.endQuarantine([Fixture.node(1)]), by: 0) == .accepted)
         #expect(fixture.catalogue.departed.isEmpty && fixture.catalogue.violations == [])
         #expect(fixture.propose(.claimAddress(shared.id, block.first), by: 0) == .accepted)
     }

@@ -34,7 +34,7 @@ import Testing
         #expect((network.bytes - bytes) / count / 20 <= 500)
         #expect(network.frames == frames && network.declarations().isEmpty)
         for index in 0..<count {
-            #expect(network[index].outbox.isEmpty && network[index].gossipAt == nil && network[index].probes.count <= 2)
+            #expect(network[index].outbox.isEmpty && network[index].timers[.gossip] == nil && network[index].probes.count <= 2)
             #expect(network[index].counters == MembershipCounters() && network[index].healthScore == 0)
         }
         expectSound(network)
@@ -354,7 +354,8 @@ import Testing
                 #expect(membership.status(of: gone) == nil && !membership.ring.contains(gone) && membership.members.count == 3)
                 #expect(membership.retries[gone] == nil && membership.inquiries[gone] == nil && membership.suspicions[gone] == nil)
                 #expect(membership.outbox[gone] == nil && !membership.probes.values.contains { $0.target == gone })
-                #expect(membership.outbox.values.allSatisfy { $0.updates[gone] == nil } && membership.nextRetry == nil)
+                #expect(membership.outbox.values.allSatisfy { $0.updates[gone] == nil })
+                #expect(!membership.timers.keys.contains { $0.kind == .retry })
             }
             network.run(for: .seconds(3))
             #expect((0..<4).allSatisfy { network[$0].status(of: gone) == nil && network[$0].away.isEmpty })

@@ -241,10 +241,10 @@ import Testing
         var lone = LoneMember(count: 2, heard: false)
         var carried = lone.sent.filter { !$0.message.updates.isEmpty }.count
         lone.effects = []
-        lone.membership.tickAt = nil
+        lone.membership.timers[.tick] = nil
         lone.run(for: .seconds(5))
         carried += lone.sent.filter { !$0.message.updates.isEmpty }.count
-        #expect(carried == 10 && lone.membership.outbox.isEmpty && lone.membership.gossipAt == nil)
+        #expect(carried == 10 && lone.membership.outbox.isEmpty && lone.membership.timers[.gossip] == nil)
     }
 
     @Test func acknowledgedNewsAreNotRepeated() {
@@ -254,7 +254,7 @@ import Testing
             return
         }
         lone.effects = []
-        lone.membership.tickAt = nil
+        lone.membership.timers[.tick] = nil
         lone.hear(.acknowledge(number))
         lone.run(for: .seconds(5))
         #expect(lone.membership.outbox.isEmpty && lone.sent.allSatisfy { $0.message.updates.isEmpty })
@@ -264,8 +264,8 @@ import Testing
     @Test func newsThatWentAlongAreRepeated() {
         var lone = LoneMember(count: 2)
         lone.run(for: .milliseconds(300), answering: [Self.peer])
-        #expect(lone.membership.outbox.isEmpty && lone.membership.gossipAt == nil)
-        lone.membership.tickAt = nil
+        #expect(lone.membership.outbox.isEmpty && lone.membership.timers[.gossip] == nil)
+        lone.membership.timers[.tick] = nil
         let news = Update(subject: LoneMember.me, incarnation: LoneMember.first, claim: .alive, source: LoneMember.me)
         lone.membership.queue(news, for: Self.peer)
         lone.membership.send(.ping(5), to: Self.peer, by: .datagram, { _ in LoneMember.nothing }, into: &lone.effects)
@@ -280,7 +280,7 @@ import Testing
     func muchNewsTakesSeveralMessages(count: Int) {
         var lone = LoneMember(count: count + 2)
         lone.run(for: .milliseconds(50), answering: Set(lone.membership.ring))
-        lone.membership.tickAt = nil
+        lone.membership.timers[.tick] = nil
         lone.effects = []
         for bits in 3..<3 + UInt128(count) {
             let subject = NodeID(bits: bits)

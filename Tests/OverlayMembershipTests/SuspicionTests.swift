@@ -152,7 +152,7 @@ import Testing
     func theUnreachableAreTriedForEver(count: Int, milliseconds: Int64) {
         var lone = LoneMember(count: count)
         lone.run(for: .milliseconds(10), answering: everybody(count, but: Self.peer))
-        lone.membership.tickAt = nil
+        lone.membership.timers[.tick] = nil
         lone.hear(.ping(0), from: NodeID(bits: UInt128(count)), updates: [claim(.unreachable)])
         if count == 2 { lone.membership.inquire(after: Self.peer, isDeclared: true) }
         lone.run(for: .seconds(120))
