@@ -8,7 +8,6 @@ import Testing
 
     /// Types above a limit, with what they are today. Only ever made shorter: an entry that could be smaller, or is not needed, fails.
     private static let allowed: [String: Measure] = [
-        "OverlayEngine.Engine": .init(properties: 76, lines: 3596),
         "OverlayMembership.Membership": .init(properties: 33, lines: 1018),
         "OverlayMembership.MembershipParameters": .init(properties: 28, lines: 75),
         "OverlayReplication.Replication": .init(properties: 12, lines: 984),
