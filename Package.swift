@@ -163,7 +163,8 @@ package.targets += [
     tests(
         "OverlayNodeTests",
         [
-            "OverlayNode", "OverlaySimulation", "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath", "OverlayMembership",
+            "OverlayNode", "OverlaySimulation", "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath",
+            "OverlayMembership",
             "OverlayDNS",
         ]),
     tests("OverlaySimulationTests", ["OverlaySimulation", "OverlayDatapath", "OverlayModel"]),

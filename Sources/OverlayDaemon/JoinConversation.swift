@@ -1,8 +1,8 @@
 import OverlayCrypto
-import OverlayNode
 import OverlayGossip
 import OverlayLinux
 import OverlayModel
+import OverlayNode
 
 /// Joiner's side of a join.
 ///

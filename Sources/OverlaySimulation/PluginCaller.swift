@@ -1,6 +1,6 @@
 public import OverlayDriver
-public import OverlayNode
 public import OverlayModel
+public import OverlayNode
 
 /// A caller of the nodes' plugins, which takes the place of their engines. Nodes are meant by index.
 public protocol PluginCaller: AnyObject {

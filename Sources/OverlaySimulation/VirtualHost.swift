@@ -1,6 +1,6 @@
-public import OverlayNode
 public import OverlayMembership
 public import OverlayModel
+public import OverlayNode
 
 /// A machine of the simulation: a node with its disk, its kernel and its clock.
 public struct VirtualHost {

@@ -1,9 +1,9 @@
 import OverlayCatalogue
 public import OverlayDatapath
 public import OverlayDriver
-public import OverlayNode
 public import OverlayMembership
 public import OverlayModel
+public import OverlayNode
 
 /// Several nodes in virtual time: the shipped cores, with a network, disks and kernels that are values.
 ///

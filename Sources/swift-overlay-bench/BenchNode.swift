@@ -1,8 +1,8 @@
 import Glibc
 import OverlayDriver
-import OverlayNode
 import OverlayLinux
 import OverlayModel
+import OverlayNode
 import OverlaySimulation
 import OverlayStore
 import Synchronization

@@ -183,7 +183,8 @@ import Testing
             ("/// As said (design §5.6).", true), ("// control-plane notes", true), ("/// Rule R5: nobody", true),
             ("// (rule R4)", true), ("// see house.md", true), ("/// §7.2.4", true), ("# design.md says", true),
             ("/// (rule R1).", false), ("// RFC 7348 §4.1 says", false), ("// (SQLite file format §1.3)", false),
-            ("// see contrib/fuzz/README.md.", false), ("for file in *.md", false), ("let r = \"R5\"", false), ("// the rule: R5", true), ("// rules R", false),
+            ("// see contrib/fuzz/README.md.", false), ("for file in *.md", false), ("let r = \"R5\"", false),
+            ("// the rule: R5", true), ("// rules R", false),
         ] as [(String, Bool)])
     func missingDocumentsAreFound(line: String, isMissing: Bool) {
         let documents = Documents(names: ["README.md"], rules: "**R1** Answers are durable.")

@@ -2,8 +2,8 @@ import Foundation
 import OverlayCatalogue
 import OverlayDatapath
 import OverlayDriver
-import OverlayNode
 import OverlayModel
+import OverlayNode
 import OverlaySimulation
 import Testing
 
