@@ -231,7 +231,7 @@ public struct AddressPool: Sendable {
     }
 
     /// True if this host may hand the address out.
-    private func isGiveable(_ address: IPAddress) -> Bool {
+    private func isAllocatable(_ address: IPAddress) -> Bool {
         owns(address) && !reserved.contains(address) && !handedOver.contains { $0.contains(address) }
     }
 
@@ -297,7 +297,7 @@ public struct AddressPool: Sendable {
     }
 
     /// True if this address can be given up.
-    public func isFree(_ address: IPAddress) -> Bool { leases[address] == nil && isGiveable(address) }
+    public func isFree(_ address: IPAddress) -> Bool { leases[address] == nil && isAllocatable(address) }
 
     /// Blocks without an address in use since a time, except one that is kept so that the next container need not wait.
     public func idleBlocks(since time: Instant) -> [AddressRange] {
