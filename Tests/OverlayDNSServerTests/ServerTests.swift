@@ -2,6 +2,7 @@ import Glibc
 import OverlayDNS
 import OverlayLinux
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayDNSServer
