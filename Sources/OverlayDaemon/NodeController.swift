@@ -301,7 +301,7 @@ actor NodeController: GossipDelegate {
         }
     }
 
-    /// What the store and the kernel answer comes from their threads; all queues are bounded by the calls that are open.
+    /// Takes answers of the store and the kernel from their threads. All queues are bounded by the calls that are open.
     private nonisolated func come(_ event: NodeEvent) {
         loop.execute { self.assumeIsolated { $0.process(event) } }
     }
