@@ -19,7 +19,7 @@ extension Node {
         }
         if let subnet = existingSubnet(for: call) {
             if let response = opened(subnet) {
-                poolRequests[subnet, default: 0] += 1
+                addresses.requested(subnet)
                 return .reply(.driver(response))
             }
             guard !isWriterAway else { throw DriverError(.unavailable, writerText) }
@@ -49,14 +49,12 @@ extension Node {
 
     /// The answer to RequestPool.
     func opened(_ id: SubnetID) -> DriverResponse? {
-        guard let subnet = catalogue.subnet(id), !closing.contains(id) else { return nil }
+        guard let subnet = catalogue.subnet(id), !closings.contains(id) else { return nil }
         return .pool(id, subnet.prefix, gateway: IPPrefix(subnet.gateway, length: subnet.prefix.length))
     }
 
     mutating func releasePool(_ id: SubnetID) -> Step {
-        let others = max(0, poolRequests[id, default: 0] - 1)
-        poolRequests[id] = others == 0 ? nil : others
-        guard others == 0 else { return .reply(.driver(.done)) }
+        guard addresses.released(id) else { return .reply(.driver(.done)) }
 
         // Engines release the pool first and delete the network after: the pool goes with the network. A release without a network is
         // that of a create that failed.
@@ -68,7 +66,7 @@ extension Node {
 
     mutating func requestAddress(_ call: RequestAddress, _ id: RequestID) throws(DriverError) -> Step {
         try checkCluster()
-        guard let subnet = catalogue.subnet(call.pool), subnet.users.contains(identity.id), !closing.contains(call.pool),
+        guard let subnet = catalogue.subnet(call.pool), subnet.users.contains(identity.id), !closings.contains(call.pool),
             let network = catalogue.network(holding: call.pool)
         else { throw DriverError(.notFound, "the pool \(call.pool) does not exist; remove the network and create it again") }
         if let address = call.address, !subnet.prefix.contains(address) {
@@ -104,27 +102,23 @@ extension Node {
             requests.wait(id, for: .assurance)
             return .wait
         }
-        // The pool is changed in its place: a copy of it would cost as much as there are leases.
-        guard pools[subnet.id] != nil else { throw DriverError(.notFound, "the pool \(subnet.id) does not exist") }
-        // The same MAC again is the same request again, unless an endpoint has it: then it is somebody else's.
-        if let lease = pools[subnet.id]?.lease(of: mac), pools[subnet.id]?.owns(lease.address) == false {
-            // What is not of this host's blocks is somebody else's by now (rule R7), whatever a row of old says.
-            try checkUnused(lease, in: network)
-            pools[subnet.id]?.release(lease.address, now: outbox.now)
-            outbox.store([.delete(.lease, key: lease.storeKey)])
+        guard let held = addresses.lease(of: mac, in: subnet.id) else {
+            throw DriverError(.notFound, "the pool \(subnet.id) does not exist")
         }
-        if let lease = pools[subnet.id]?.lease(of: mac), wanted == nil || wanted == lease.address {
+        // The same MAC again is the same request again, unless an endpoint has it: then it is somebody else's.
+        if case .foreign(let lease) = held {
+            // An address that is not of this host's blocks is somebody else's by now (rule R7), whatever a row of old says.
+            try checkUnused(lease, in: network)
+            if let row = addresses.release(lease.address, of: subnet.id, now: outbox.now) { outbox.store([row]) }
+        }
+        if case .own(let lease) = held, wanted == nil || wanted == lease.address {
             try checkUnused(lease, in: network)
             return address(lease.address, in: subnet, after: outbox.unfinished(.lease(subnet.id, lease.address)))
         }
         let isEarly = isWriterAway || requests[id]?.scarcity != nil
         let taken: Lease?
         do throws(AddressPool.Failure) {
-            if let wanted {
-                taken = try pools[subnet.id]?.allocate(wanted, mac: mac, now: outbox.now)
-            } else {
-                taken = try pools[subnet.id]?.allocate(mac: mac, now: outbox.now, early: isEarly)
-            }
+            taken = try addresses.allocate(wanted, mac: mac, in: subnet.id, now: outbox.now, early: isEarly)
         } catch {
             switch error {
             case .noFreeAddress:
@@ -180,7 +174,7 @@ extension Node {
         if let owner = subnet.block(holding: wanted)?.owner {
             // Of this host, and on its way back.
             guard owner != identity.id else {
-                if quarantined[subnet.id]?.contains(where: { $0.contains(wanted) }) == true {
+                if addresses.isQuarantined(wanted, of: subnet.id) {
                     throw DriverError(
                         .conflict,
                         "address \(wanted) of network \(network.title) may be in use by a container that this node does not know of: "
@@ -195,8 +189,9 @@ extension Node {
     }
 
     mutating func releaseAddress(_ id: SubnetID, _ address: IPAddress) -> Step {
-        guard pools[id]?.lease(at: address) != nil else {
-            return .after(endQuarantine(address, of: id), .driver(.done), undo: nil)
+        guard addresses.isLeased(address, of: id) else {
+            let rows = addresses.endQuarantine(of: address, in: id)
+            return .after(rows.isEmpty ? [] : [outbox.store(rows)], .driver(.done), undo: nil)
         }
         var awaited: Set<EffectID> = []
         // An engine that was killed may never have deleted the endpoint: without its address there is none.
@@ -206,8 +201,8 @@ extension Node {
                 awaited.formUnion(removeEndpoint(endpoint))
             }
         }
-        if let lease = pools[id]?.release(address, now: outbox.now) {
-            awaited.insert(outbox.store([.delete(.lease, key: lease.storeKey)], for: [.lease(id, address)]))
+        if let row = addresses.release(address, of: id, now: outbox.now) {
+            awaited.insert(outbox.store([row], for: [.lease(id, address)]))
         }
         return .after(awaited, .driver(.done), undo: nil)
     }

@@ -3,52 +3,18 @@ import OverlayDriver
 import OverlayIPAM
 import OverlayModel
 
-/// Addresses of one subnet that this host gave up but the catalogue does not know of yet.
-struct Handover: Hashable, Sendable {
-    var subnet: SubnetID
-    var range: AddressRange
-
-    /// The key of its row in the store. What it was for is not kept: after a restart it is given back, which is always right.
-    var storeKey: [UInt8] { subnet.wireBytes + range.wireBytes }
-}
-
-extension Handover: Wire {
-    init(from reader: inout ByteReader) throws(DecodeError) {
-        self.init(subnet: try reader.value(), range: try reader.value())
-    }
-
-    func encode(to writer: inout ByteWriter) {
-        writer.value(subnet)
-        writer.value(range)
-    }
-}
-
 /// How addresses come to this host and leave it again. Rule R2: what is given up leaves the free addresses here first, durably; then it is
 /// proposed; and it comes back only when the catalogue has refused it.
 extension Node {
-    static let idleAge = Interval.seconds(600)
-    /// For how long a host that was told that there is no further block does not ask for one in advance.
-    static let prefetchPause = Interval.seconds(10)
     /// What a call waits for others to give back addresses, all in all; and for the owner of an address that `--ip` names.
     static let pressureBudget = Interval.milliseconds(800)
     static let wantBudget = Interval.seconds(3)
-    static let handoversPerPressure = 64
-
-    enum Recipient: Sendable {
-        case anybody
-        case node(NodeID, epoch: UInt32)
-    }
 
     // MARK: More
 
     /// Asks for a further block without anybody waiting for it.
     mutating func prefetchBlock(of id: SubnetID) {
-        guard !isStateOld, !claiming.contains(id), !closing.contains(id), !isWriterAway, let pool = pools[id],
-            prefetchPaused[id].map({ $0 <= now }) ?? true
-        else { return }
-        let free = pool.free
-        guard pool.owned == 0 || (free - min(free, pool.resting(now: now))) * 4 < pool.owned else { return }
-        claiming.insert(id)
+        guard !isStateOld, !closings.contains(id), !isWriterAway, addresses.beginPrefetch(of: id, now: outbox.now) else { return }
         propose(.claimBlock(id, count: 16), for: .claim(id), deadline: now + Proposals.budget)
     }
 
@@ -156,14 +122,14 @@ extension Node {
         }
         switch message {
         case .pressure(let id):
-            guard catalogue.subnet(id)?.users.contains(peer) == true, let pool = pools[id], !closing.contains(id),
-                !handovers.keys.contains(where: { $0.subnet == id })
+            guard catalogue.subnet(id)?.users.contains(peer) == true, let pool = addresses[id], !closings.contains(id),
+                !handovers.contains(subnet: id)
             else { return }
-            for range in pool.freeRanges(limit: Self.handoversPerPressure) { handOver(Handover(subnet: id, range: range), to: .anybody) }
+            for range in pool.freeRanges(limit: Handovers.perPressure) { handOver(Handover(subnet: id, range: range), to: .anybody) }
         case .want(let id, let address, let peerEpoch):
             guard let member = catalogue.members[peer], member.epoch == peerEpoch,
                 catalogue.subnet(id)?.users.contains(peer) == true,
-                let pool = pools[id], !closing.contains(id)
+                let pool = addresses[id], !closings.contains(id)
             else { return }
             if let lease = pool.lease(at: address) {
                 send(.inUse(id, address, by: String(holder(of: lease).prefix(64))), to: peer)
@@ -187,26 +153,23 @@ extension Node {
     /// Blocks that nobody has used for long go back to the cluster.
     mutating func giveBackIdleBlocks() {
         guard !isWriterAway, outbox.journal.isAssured, !isStateOld else { return }
-        for (id, pool) in pools.sorted(by: { $0.key < $1.key }) where !closing.contains(id) {
-            for range in pool.idleBlocks(since: Instant(nanoseconds: now.nanoseconds - Self.idleAge.nanoseconds)) {
-                handOver(Handover(subnet: id, range: range), to: .anybody)
-            }
+        for handover in addresses.idleBlocks(at: outbox.now) where !closings.contains(handover.subnet) {
+            handOver(handover, to: .anybody)
         }
     }
 
-    private mutating func handOver(_ handover: Handover, to recipient: Recipient) {
+    private mutating func handOver(_ handover: Handover, to recipient: Handover.Recipient) {
         // A release that is not durable yet may still fail, and is of the address's old life then.
-        guard handovers[handover] == nil, !outbox.isBusy(handover.subnet, handover.range) else { return }
-        pools[handover.subnet]?.handOver(handover.range)
-        handovers[handover] = recipient
-        let stored = outbox.store([.put(.handover, key: handover.storeKey, value: handover.wireBytes)])
+        guard !handovers.contains(handover), !outbox.isBusy(handover.subnet, handover.range) else { return }
+        addresses.handOver(handover)
+        let stored = outbox.store([handovers.begin(handover, to: recipient)])
         guard rules.contains(.durableHandovers) else { return propose(handover) }
-        handoverStores[stored] = handover
+        handovers.wait(for: stored, handover)
     }
 
     /// The disk has taken a handover, or has not.
     mutating func handedOver(_ effect: EffectID, isStored: Bool) {
-        guard let handover = handoverStores.removeValue(forKey: effect) else { return }
+        guard let handover = handovers.stored(effect) else { return }
         guard isStored else {
             // Nothing was proposed, so they are this host's as before.
             return end(handover)
@@ -215,7 +178,7 @@ extension Node {
     }
 
     private mutating func propose(_ handover: Handover) {
-        guard let recipient = handovers[handover], !isStateOld else { return }
+        guard let recipient = handovers.recipient(of: handover), !isStateOld else { return }
         let command: Command =
             switch recipient {
             case .anybody: .giveBack(handover.subnet, handover.range)
@@ -229,33 +192,25 @@ extension Node {
         outbox.timers[.handOver] = nil
         guard catalogue.cluster != nil, !handovers.isEmpty, outbox.journal.isAssured, !isStateOld else { return }
         guard !isWriterAway else {
-            outbox.timers[.handOver] = now + Self.closingRetry
+            outbox.timers[.handOver] = now + Closings.retry
             return
         }
-        var busy = Set(handoverStores.values)
-        busy.formUnion(proposals.handovers)
-        for handover in handovers.keys.filter({ !busy.contains($0) }).sorted(by: {
-            $0.storeKey.lexicographicallyPrecedes($1.storeKey)
-        }) {
-            propose(handover)
-        }
+        for handover in handovers.undecided(except: proposals.handovers) { propose(handover) }
     }
 
     mutating func settle(_ handover: Handover, _ outcome: CatalogueNode.Outcome) {
-        guard handovers[handover] != nil else { return }
+        guard handovers.contains(handover) else { return }
         switch outcome {
         case .decided: end(handover)
         default:
-            // Nobody knows what became of it. To give back what went to another node meanwhile changes nothing there.
-            handovers[handover] = .anybody
-            outbox.timers[.handOver] = outbox.timers[.handOver] ?? now + Self.closingRetry
+            handovers.forgetRecipient(of: handover)
+            outbox.timers[.handOver] = outbox.timers[.handOver] ?? now + Closings.retry
         }
     }
 
     /// The addresses are others' now, or after all this host's.
     private mutating func end(_ handover: Handover) {
-        handovers[handover] = nil
-        outbox.store([.delete(.handover, key: handover.storeKey)])
-        pools[handover.subnet]?.endHandover(handover.range)
+        outbox.store([handovers.end(handover)])
+        addresses.endHandover(handover)
     }
 }

@@ -92,8 +92,8 @@ extension Node {
     mutating func takeBack(_ undo: Undo) {
         switch undo {
         case .lease(let subnet, let address):
-            guard let lease = pools[subnet]?.release(address, now: outbox.now) else { return }
-            outbox.store([.delete(.lease, key: lease.storeKey)])
+            guard let row = addresses.release(address, of: subnet, now: outbox.now) else { return }
+            outbox.store([row])
         case .network(let id):
             guard let row = inventory.remove(id) else { return }
             outbox.store([row])

@@ -47,8 +47,8 @@ extension Node {
         switch purpose {
         case .request(let request): settle(request, outcome)
         case .claim(let subnet):
-            claiming.remove(subnet)
-            if case .decided(.refused) = outcome { prefetchPaused[subnet] = now + Self.prefetchPause }
+            let isRefused = if case .decided(.refused) = outcome { true } else { false }
+            addresses.endPrefetch(of: subnet, isRefused: isRefused, now: outbox.now)
         case .handOver(let handover): settle(handover, outcome)
         case .description(let network): described(network, outcome)
         case .rotation:
@@ -63,14 +63,11 @@ extension Node {
         case .rollback: rollbackSettled(outcome)
         case .close(let subnet):
             if case .decided = outcome {
-                closing.remove(subnet)
-                removing.remove(subnet)
-                inheritedClosing.remove(subnet)
-                outbox.store([.delete(.closing, key: subnet.wireBytes)])
+                outbox.store([closings.end(subnet)])
                 for request in requests.waitForClosing(of: subnet) { perform(request) }
                 mirrorSoon()
             } else if outbox.timers[.close] == nil {
-                outbox.timers[.close] = now + Self.closingRetry
+                outbox.timers[.close] = now + Closings.retry
             }
         }
     }
@@ -89,7 +86,7 @@ extension Node {
             case .driver(.requestPool):
                 // A pool without name and subnet is found by the result alone.
                 if case .opened(let subnet) = result, let response = opened(subnet) {
-                    poolRequests[subnet, default: 0] += 1
+                    addresses.requested(subnet)
                     return finish(id, .driver(response))
                 }
                 perform(id)
@@ -169,7 +166,7 @@ extension Node {
     func writerText(wanting command: Command) -> String {
         switch command {
         case .claimBlock(let id, _):
-            let owned = pools[id]?.owned ?? 0
+            let owned = addresses[id]?.owned ?? 0
             let network = catalogue.network(holding: id)?.title ?? "\(id)"
             let lack =
                 owned == 0
@@ -241,7 +238,7 @@ extension Node {
 
     /// Does this host use the subnet, or its network? Of others' networks there may be thousands.
     private func concerns(_ subnet: SubnetID) -> Bool {
-        pools[subnet] != nil || catalogue.networkOfSubnet[subnet].map { subscribed.contains($0) } ?? false
+        addresses[subnet] != nil || catalogue.networkOfSubnet[subnet].map { subscribed.contains($0) } ?? false
     }
 
     /// Members and everything else may be others than before.
@@ -279,7 +276,7 @@ extension Node {
                 follow(subnet.id)
             }
         }
-        for id in pools.keys where catalogue.subnet(id)?.users.contains(identity.id) != true { pools[id] = nil }
+        addresses.keepOnly { [catalogue, identity] in catalogue.subnet($0)?.users.contains(identity.id) == true }
         for id in subscribed.subtracting(used).sorted() { withReplication { $0.unsubscribe(id, into: &$1) } }
         for id in used.sorted() {
             let users = catalogue.networks[id]?.users ?? []
@@ -301,14 +298,8 @@ extension Node {
         let id = subnet.id
         guard isReady, subnet.users.contains(identity.id) else { return }
         // Until the catalogue knows that the pool was given up, its addresses are not handed out.
-        let blocks = closing.contains(id) ? [] : subnet.blocks(of: identity.id)
-        var pool = pools.removeValue(forKey: id) ?? AddressPool(subnet: id)
-        var reserved = subnet.auxiliary.union([subnet.gateway])
-        for edge in [subnet.prefix.first, subnet.prefix.last] where subnet.isReserved(edge) { reserved.insert(edge) }
-        pool.setBlocks(blocks, reserved: reserved, now: now)
-        for handover in handovers.keys where handover.subnet == id { pool.handOver(handover.range) }
-        for range in quarantined[id] ?? [] { pool.handOver(range) }
-        pools[id] = pool
+        let blocks = closings.contains(id) ? [] : subnet.blocks(of: identity.id)
+        addresses.follow(subnet, blocks: blocks, handovers: handovers.ranges(of: id), now: outbox.now)
     }
 
     // MARK: Gossip keys
@@ -357,25 +348,15 @@ extension Node {
         _ subnets: [SubnetID], isRemoval: Bool = false, with others: [StoreWrite] = [], for objects: [ObjectKey] = []
     ) -> Set<EffectID> {
         var writes = others
-        for id in subnets where catalogue.subnet(id)?.users.contains(identity.id) == true && !closing.contains(id) {
-            for lease in (pools[id]?.leases ?? [:]).values { writes.append(.delete(.lease, key: lease.storeKey)) }
-            for handover in handovers.keys where handover.subnet == id {
-                writes.append(.delete(.handover, key: handover.storeKey))
-                handovers[handover] = nil
-            }
-            for range in quarantined.removeValue(forKey: id) ?? [] {
-                writes.append(.delete(.quarantine, key: Handover(subnet: id, range: range).storeKey))
-            }
-            writes.append(.put(.closing, key: id.wireBytes, value: isRemoval ? [1] : []))
-            closing.insert(id)
-            if isRemoval { removing.insert(id) }
-            pools[id] = nil
-            prefetchPaused[id] = nil
+        for id in subnets where catalogue.subnet(id)?.users.contains(identity.id) == true && !closings.contains(id) {
+            let dropped = addresses.drop(id)
+            writes += dropped.leases + handovers.end(of: id) + dropped.quarantine
+            writes.append(closings.begin(id, isRemoval: isRemoval))
         }
         guard !writes.isEmpty else { return [] }
         let stored = outbox.store(writes, for: objects)
         // Proposed when it is durable: were it forgotten, addresses that others own by then would be handed out.
-        if rules.contains(.durableHandovers) { closingStores.insert(stored) } else { proposeClosing() }
+        if rules.contains(.durableHandovers) { closings.wait(for: stored) } else { proposeClosing() }
         return [stored]
     }
 
@@ -389,30 +370,26 @@ extension Node {
 
     /// Pools that no network came for: the engine died in between, or had lost patience.
     mutating func closeOrphans() {
-        let bound = inventory.boundSubnets
         let mine = catalogue.networks.values.flatMap(\.subnets).filter { $0.users.contains(identity.id) }.map(\.id)
-        // Of those with addresses set aside it is not known whether the engine has a network.
-        let orphans = Set(mine).subtracting(bound).subtracting(closing).subtracting(quarantined.keys)
-        unbound = unbound.filter { orphans.contains($0.key) }
-        for id in orphans where unbound[id] == nil { unbound[id] = now }
-        let old = orphans.filter { unbound[$0].map { now - $0 >= Self.orphanAge } ?? false }
+        let unbound = Set(mine).subtracting(inventory.boundSubnets).subtracting(closings.all)
+        let old = addresses.orphans(unbound, at: outbox.now)
         guard !old.isEmpty, !isStateOld else { return }
-        outbox.log(.warning, "pools without a network are given up", ["pools": old.sorted().map(\.description).joined(separator: " ")])
-        _ = close(old.sorted())
+        outbox.log(.warning, "pools without a network are given up", ["pools": old.map(\.description).joined(separator: " ")])
+        _ = close(old)
     }
 
     mutating func proposeClosing() {
         outbox.timers[.close] = nil
-        guard catalogue.cluster != nil, closingStores.isEmpty, outbox.journal.isAssured, !isStateOld else { return }
+        guard catalogue.cluster != nil, closings.isStored, outbox.journal.isAssured, !isStateOld else { return }
         // What is not durable is not proposed.
         guard !isWriterAway, outbox.storeIsWhole else {
-            if !closing.isEmpty { outbox.timers[.close] = now + Self.closingRetry }
+            if !closings.isEmpty { outbox.timers[.close] = now + Closings.retry }
             return
         }
         let proposed = proposals.closings
-        for id in closing.subtracting(proposed).sorted() {
+        for id in closings.all.subtracting(proposed).sorted() {
             confirmRemoval(of: id)
-            propose(.closeSubnet(id, removing: removing.contains(id)), for: .close(id), deadline: now + Proposals.budget)
+            propose(.closeSubnet(id, removing: closings.isRemoval(id)), for: .close(id), deadline: now + Proposals.budget)
         }
     }
 }

@@ -186,17 +186,12 @@ extension Node {
         outbox.apply(operations)
         withReplication { $0.leaveAll(into: &$1) }
         subscribed = []
-        pools = [:]
-        poolRequests = [:]
+        addresses = Addresses()
         inventory = Inventory()
-        closing = []
-        removing = []
+        closings = Closings()
         link.forget()
-        handovers = [:]
-        prefetchPaused = [:]
+        handovers = Handovers()
         peers.forgetAll()
-        quarantined = [:]
-        inheritedClosing = []
         life.forgetRollback(into: &outbox)
         writerStatus.answered()
         outbox.store([

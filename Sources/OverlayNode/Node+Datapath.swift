@@ -228,7 +228,7 @@ extension Node {
             followSubnets()
             proposeClosing()
             proposeHandovers()
-            for id in pools.keys.sorted() where inventory.isBound(id) {
+            for id in addresses.subnets where inventory.isBound(id) {
                 prefetchBlock(of: id)
             }
         } else {

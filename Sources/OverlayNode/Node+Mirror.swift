@@ -44,16 +44,12 @@ extension Node {
 
     /// A removal that had to wait for the writer: is it still one?
     mutating func confirmRemoval(of subnet: SubnetID) {
-        guard removing.contains(subnet), let network = catalogue.network(holding: subnet), !network.isRemoved, !isEmpty(network)
+        guard closings.isRemoval(subnet), let network = catalogue.network(holding: subnet), !network.isRemoved, !isEmpty(network)
         else { return }
         outbox.log(
             .warning, "a network is not removed from other hosts, as containers are on it by now, or may be",
             ["network": network.title, "hosts": keepers(of: network).map { name(of: $0) }.sorted().joined(separator: " ")])
-        var writes = [inventory.decline(network.id)]
-        for subnet in network.subnets where removing.remove(subnet.id) != nil {
-            writes.append(.put(.closing, key: subnet.id.wireBytes, value: []))
-        }
-        outbox.store(writes)
+        outbox.store([inventory.decline(network.id)] + closings.keep(network.subnets.map(\.id)))
     }
 
     func mirrorDue(at time: Instant) -> Instant { min(outbox.timers[.mirror] ?? time, time) }
@@ -149,7 +145,7 @@ extension Node {
     // MARK: The cluster's, made on this engine
 
     private mutating func make(_ network: Network) {
-        guard let request = mirrorRequest(of: network), !network.subnets.contains(where: { closing.contains($0.id) }),
+        guard let request = mirrorRequest(of: network), !network.subnets.contains(where: { closings.contains($0.id) }),
             !isWriterAway, !isStateOld, !isPaused(network.id),
             !link.making.values.contains(network.id)
         else { return }
@@ -181,11 +177,7 @@ extension Node {
 
     /// A user of this host wants it here, whoever wanted it gone.
     mutating func want(_ network: Network) {
-        var writes: [StoreWrite] = []
-        if let row = inventory.want(network.id) { writes.append(row) }
-        for subnet in network.subnets where removing.remove(subnet.id) != nil {
-            writes.append(.put(.closing, key: subnet.id.wireBytes, value: []))
-        }
+        let writes = [inventory.want(network.id)].compactMap { $0 } + closings.keep(network.subnets.map(\.id))
         if !writes.isEmpty { outbox.store(writes) }
     }
 

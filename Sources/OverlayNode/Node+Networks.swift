@@ -27,7 +27,7 @@ extension Node {
         }
         let local = LocalNetwork(id: call.network, network: network.id, subnets: subnets)
         let row = inventory.put(local)
-        for subnet in subnets { poolRequests[subnet] = poolRequests[subnet].flatMap { $0 > 1 ? $0 - 1 : nil } }
+        for subnet in subnets { addresses.bound(subnet) }
         let stored = outbox.store([row] + [inventory.want(network.id)].compactMap { $0 }, for: [.network(local.id)])
         // The first container should not wait for the writer.
         for subnet in subnets { prefetchBlock(of: subnet) }
@@ -39,7 +39,7 @@ extension Node {
         for data in call.v4 + call.v6 {
             guard let prefix = data.pool else { continue }
             let found = catalogue.networks.values.lazy.filter { !$0.isRemoved }.flatMap(\.subnets).first {
-                $0.prefix == prefix.network && $0.users.contains(identity.id) && !closing.contains($0.id)
+                $0.prefix == prefix.network && $0.users.contains(identity.id) && !closings.contains($0.id)
             }
             guard data.addressSpace == DriverRequest.addressSpace, let found else {
                 throw DriverError(
@@ -140,7 +140,7 @@ extension Node {
     private func check(
         _ prefix: IPPrefix, mac: MACAddress?, for call: CreateEndpoint, on network: Network
     ) throws(DriverError) {
-        let lease = network.subnets.lazy.compactMap { [pools] in pools[$0.id]?.lease(at: prefix.address) }.first
+        let lease = network.subnets.lazy.compactMap { [addresses] in addresses[$0.id]?.lease(at: prefix.address) }.first
         guard let lease, mac == nil || lease.mac == mac else {
             throw DriverError(
                 .invalid,

@@ -22,7 +22,7 @@ extension Node {
             writerStatus.answered()
             mirrorSoon()
         }
-        if peer == catalogueNode.writer, wasAway || old == .unknown, !isWriterAway, !closing.isEmpty { proposeClosing() }
+        if peer == catalogueNode.writer, wasAway || old == .unknown, !isWriterAway, !closings.isEmpty { proposeClosing() }
     }
 
     private func level(of state: PeerState) -> LogLevel {

@@ -81,7 +81,7 @@ extension Node {
         case .decided(.refused(let refusal)): fail(id, DriverError(refusal))
         case .decided:
             // What was kept for want of a writer.
-            if !closing.isEmpty { outbox.timers[.close] = now }
+            if !closings.isEmpty { outbox.timers[.close] = now }
             if !handovers.isEmpty { outbox.timers[.handOver] = now }
             let generation = catalogue.term.number
             finish(
@@ -125,7 +125,7 @@ extension Node {
         var lost: Set<EngineNetworkID> = []
         for local in inventory.allNetworks {
             let kept = local.subnets.allSatisfy { id in
-                closing.contains(id) || catalogue.subnet(id)?.users.contains(identity.id) == true
+                closings.contains(id) || catalogue.subnet(id)?.users.contains(identity.id) == true
             }
             guard !kept || catalogue.networks[local.network] == nil else { continue }
             lost.insert(local.id)
@@ -138,7 +138,7 @@ extension Node {
             let network = catalogue.networks[endpoint.network]
             for address in endpoint.addresses {
                 let subnet = network?.subnets.first { $0.prefix.contains(address) }
-                if let subnet, closing.contains(subnet.id) || subnet.block(holding: address)?.owner == identity.id { continue }
+                if let subnet, closings.contains(subnet.id) || subnet.block(holding: address)?.owner == identity.id { continue }
                 texts.append(
                     "address \(address) of network \(network?.title ?? endpoint.network.short) was given to this node by \(origin), and "
                         + "may be given to another container now: disconnect the one that has it here from the network, and connect it "

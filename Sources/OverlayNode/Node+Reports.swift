@@ -45,7 +45,7 @@ extension Node {
     }
 
     private func report(_ subnet: Subnet, _ endpoints: [EndpointReport]) -> SubnetReport {
-        let leases = pools[subnet.id]?.leases ?? [:]
+        let leases = addresses[subnet.id]?.leases ?? [:]
         let others = endpoints.lazy.filter { $0.node != identity.name }.flatMap(\.addresses).compactMap { IPAddress($0) }
         var used: [AddressRange: UInt64] = [:]
         for address in Array(leases.keys) + others {
@@ -81,7 +81,7 @@ extension Node {
             reachable: others.count { peers.isReached($0) }
                 + (catalogue.cluster == nil ? 0 : 1),
             engine: linkReport(), sandboxes: sandboxes.scopes.count, networks: networkReports(), endpoints: inventory.endpointCount,
-            leases: pools.values.reduce(0) { $0 + $1.leases.count },
+            leases: addresses.leaseCount,
             problems: problems())
     }
 
@@ -101,7 +101,7 @@ extension Node {
                 "the state of this node is an old copy (\(rollback.why)); it hands out no address until the catalogue has given it a new epoch"
             )
         }
-        if !quarantined.isEmpty {
+        if !addresses.quarantined.isEmpty {
             problems.append(
                 "addresses set aside, as containers that an old copy of the state did not know may have them: "
                     + quarantineText.joined(separator: "; "))

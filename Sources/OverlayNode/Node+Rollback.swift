@@ -35,7 +35,7 @@ extension Node {
         guard !outbox.journal.isAssured else { return }
         outbox.assure()
         // Subnets that were given up meanwhile are proposed when others can tell that they were.
-        if outbox.journal.hasUnannounced { closingStores.insert(outbox.store([.delete(.node, key: NodeRow.announcedWrites)])) }
+        if outbox.journal.hasUnannounced { closings.wait(for: outbox.store([.delete(.node, key: NodeRow.announcedWrites)])) }
         if isReady {
             proposeClosing()
             proposeHandovers()
@@ -132,32 +132,16 @@ extension Node {
             _ = removeEndpoint(endpoint)
         }
         // Given up long ago perhaps, and taken again since.
-        for handover in handovers.keys { pools[handover.subnet]?.endHandover(handover.range) }
-        handovers = [:]
-        handoverStores = [:]
+        for handover in handovers.all { addresses.endHandover(handover) }
+        handovers.forgetAll()
         var rows: [StoreWrite] = [.clear(.lease), .clear(.handover), .clear(.quarantine), .delete(.node, key: NodeRow.rollback)]
-        rows += inheritedClosing.sorted().map { .delete(.closing, key: $0.wireBytes) }
-        closing.subtract(inheritedClosing)
-        removing.subtract(inheritedClosing)
-        inheritedClosing = []
+        rows += closings.endInherited()
         followSubnets()
-        quarantined = [:]
-        for id in pools.keys.sorted() {
-            let network = catalogue.network(holding: id)?.id
-            let used = network.map { inventory.addresses(on: $0) } ?? []
-            for lease in (pools[id]?.leases ?? [:]).values where !used.contains(lease.address) {
-                pools[id]?.release(lease.address, now: outbox.now)
-            }
-            let leases = (pools[id]?.leases ?? [:]).values
-            rows += leases.map { .put(.lease, key: $0.storeKey, value: $0.wireBytes) }
-            let leased = leases.map { AddressRange($0.address) }
-            let blocks = catalogue.subnet(id)?.blocks(of: identity.id) ?? []
-            for range in blocks.flatMap({ $0.subtracting(leased) }) {
-                let addresses = Handover(subnet: id, range: range)
-                quarantined[id, default: []].insert(range)
-                pools[id]?.handOver(range)
-                rows.append(.put(.quarantine, key: addresses.storeKey, value: addresses.wireBytes))
-            }
+        addresses.forgetQuarantine()
+        for id in addresses.subnets {
+            let used = catalogue.network(holding: id).map { inventory.addresses(on: $0.id) } ?? []
+            rows += addresses.quarantine(
+                id, except: used, of: catalogue.subnet(id)?.blocks(of: identity.id) ?? [], now: outbox.now)
         }
         life.finish(with: outbox.store(rows))
     }
@@ -180,7 +164,7 @@ extension Node {
             ["epoch": "\(life.epoch)", "addresses": quarantineText.joined(separator: "; ")])
         assure()
         proposeClosing()
-        for id in pools.keys.sorted() where inventory.isBound(id) { prefetchBlock(of: id) }
+        for id in addresses.subnets where inventory.isBound(id) { prefetchBlock(of: id) }
     }
 
     /// Membership and replication start over in the present epoch and boot; the kernel's rows stay as after a restart.
@@ -203,27 +187,11 @@ extension Node {
         repairSoon()
     }
 
-    // MARK: Set aside
-
-    /// Whoever gives such an address back knows that nobody has it.
-    mutating func endQuarantine(_ address: IPAddress, of id: SubnetID) -> Set<EffectID> {
-        guard let range = quarantined[id]?.first(where: { $0.contains(address) }) else { return [] }
-        let rest = range.subtracting([AddressRange(address)])
-        quarantined[id]?.remove(range)
-        quarantined[id]?.formUnion(rest)
-        if quarantined[id]?.isEmpty == true { quarantined[id] = nil }
-        pools[id]?.endHandover(range)
-        for part in rest { pools[id]?.handOver(part) }
-        var rows: [StoreWrite] = [.delete(.quarantine, key: Handover(subnet: id, range: range).storeKey)]
-        for part in rest.map({ Handover(subnet: id, range: $0) }) {
-            rows.append(.put(.quarantine, key: part.storeKey, value: part.wireBytes))
-        }
-        return [outbox.store(rows)]
-    }
+    // MARK: Quarantine
 
     /// How many addresses, and of which networks.
     var quarantineText: [String] {
-        quarantined.sorted { $0.key < $1.key }.map { id, ranges in
+        addresses.quarantined.sorted { $0.key < $1.key }.map { id, ranges in
             let count = ranges.reduce(UInt128(0)) { $0 + $1.count }
             return "\(count) of network \(catalogue.network(holding: id)?.title ?? "\(id)")"
         }

@@ -16,9 +16,6 @@ import OverlayReplication
 public struct Node: Sendable {
     static let repairPeriod = Interval.seconds(60)
     static let repairDelay = Interval.milliseconds(200)
-    static let closingRetry = Interval.seconds(5)
-    static let storeRetry = Interval.seconds(1)
-    static let orphanAge = Interval.seconds(600)
     /// For each member, between changes of the members that are followed.
     static let followPause = Interval.microseconds(10)
 
@@ -26,11 +23,10 @@ public struct Node: Sendable {
     let signing: any RecordSigning
     /// Of the ownership of addresses. The daemon never sets it.
     package var rules = SafetyRules.all { didSet { catalogueNode.rules = rules } }
-    /// Addresses of this host's blocks that may be in use by containers of which an old copy of the state knew nothing.
-    var quarantined: [SubnetID: Set<AddressRange>] = [:]
-    /// Of ``closing``, what this life has not given up itself.
-    var inheritedClosing: Set<SubnetID> = []
     var inventory: Inventory
+    var addresses: Addresses
+    var handovers: Handovers
+    var closings: Closings
     var life: Life
     var peers = Peers()
     var writerStatus = WriterStatus()
@@ -45,26 +41,10 @@ public struct Node: Sendable {
     /// Time of the monotonic clock at which ``handle(_:at:)`` wants to be called with a tick at the latest; nil for never.
     public private(set) var nextDeadline: Instant?
     var datapath = Datapath()
-    var pools: [SubnetID: AddressPool] = [:]
-    /// Subnets given up here that the catalogue does not know of yet (rule R2: first here, durably, then there).
-    var closing: Set<SubnetID> = []
-    /// Those of ``closing`` whose network a user removed, and nobody was on it.
-    var removing: Set<SubnetID> = []
     /// The engine's own API.
     var link = EngineLink()
     var names = Names()
     var sandboxes = Sandboxes()
-    /// Writes of such subnets that are not durable yet.
-    var closingStores: Set<EffectID> = []
-    /// Addresses given up here that the catalogue does not know of yet, and for whom.
-    var handovers: [Handover: Recipient] = [:]
-    /// Writes of such that are not durable yet.
-    var handoverStores: [EffectID: Handover] = [:]
-    var prefetchPaused: [SubnetID: Instant] = [:]
-    /// Since when a subnet of this host has had no network.
-    var unbound: [SubnetID: Instant] = [:]
-    /// RequestPools that no CreateNetwork or ReleasePool has followed: several creates may mean one subnet at the same time.
-    var poolRequests: [SubnetID: Int] = [:]
     /// Networks whose owner logs this node takes part in.
     var subscribed: Set<NetworkID> = []
     /// What the last repair spared for want of knowledge.
@@ -79,7 +59,6 @@ public struct Node: Sendable {
     var requests = Requests()
     var proposals = Proposals()
     private var delivered: [NodeEffect] = []
-    var claiming: Set<SubnetID> = []
     var observing: EffectID?
     var followed: Instant?
 
@@ -110,31 +89,15 @@ public struct Node: Sendable {
             node: identity.id, incarnation: Incarnation(epoch: identity.epoch, boot: identity.boot), seed: seed,
             parameters: parameters)
         inventory = try Inventory(rows: rows)
-        var leases: [SubnetID: [Lease]] = [:]
-        for bytes in (rows[.lease] ?? [:]).values {
-            let lease = try Lease(wire: bytes)
-            leases[lease.subnet, default: []].append(lease)
-        }
-        for (key, value) in rows[.closing] ?? [:] {
-            let subnet = try SubnetID(wire: key)
-            closing.insert(subnet)
-            if !value.isEmpty { removing.insert(subnet) }
-        }
-        inheritedClosing = closing
-        for bytes in (rows[.quarantine] ?? [:]).values {
-            let addresses = try Handover(wire: bytes)
-            quarantined[addresses.subnet, default: []].insert(addresses.range)
-        }
-        for bytes in (rows[.handover] ?? [:]).values {
-            let handover = try Handover(wire: bytes)
-            // Both rows are there where a disk refused to delete one. A container's address is in use; a lease without one is of old.
+        let handovers = try Handovers(rows: rows) { [catalogueNode, inventory] handover in
             let network = catalogueNode.catalogue.network(holding: handover.subnet)?.id
-            let isUsed = network.map { inventory.addresses(on: $0).contains { handover.range.contains($0) } } ?? false
-            guard !isUsed else { continue }
-            leases[handover.subnet]?.removeAll { handover.range.contains($0.address) }
-            handovers[handover] = .anybody
+            return network.map { inventory.addresses(on: $0).contains { handover.range.contains($0) } } ?? false
         }
-        for (subnet, leases) in leases { pools[subnet] = AddressPool(subnet: subnet, leases: leases) }
+        addresses = try Addresses(rows: rows) { lease in
+            handovers.ranges(of: lease.subnet).contains { $0.contains(lease.address) }
+        }
+        closings = try Closings(rows: rows)
+        self.handovers = handovers
     }
 
     /// Time of the event that is being handled.
@@ -359,8 +322,8 @@ public struct Node: Sendable {
         outbox.stored(id, outcome)
         let isStored = outcome == .stored
         if let token { withCatalogue { [now] in $0.stored(token, succeeded: isStored, now: now, into: &$1) } }
-        if closingStores.remove(id) != nil {
-            if isStored { proposeClosing() } else { outbox.timers[.close] = now + Self.closingRetry }
+        if closings.stored(id) {
+            if isStored { proposeClosing() } else { outbox.timers[.close] = now + Closings.retry }
         }
         handedOver(id, isStored: isStored)
         rollbackStored(id, isStored: isStored)
