@@ -286,7 +286,7 @@ extension Node {
         followNames()
         // Who left a network has nothing more to tell of it: what was kept of theirs meanwhile may go.
         let unknown = unknownVTEPs
-        if keptRowsTo.contains(where: { !$0.value.isSubset(of: unknown[$0.key] ?? []) }) { repairSoon() }
+        if forwarding.sparesTooMuch(unknown) { repairSoon() }
     }
 
     private mutating func follow(_ id: SubnetID) {

@@ -182,7 +182,7 @@ extension Node {
     mutating func forgetCluster() {
         for endpoint in inventory.allEndpoints { _ = removeEndpoint(endpoint) }
         var operations: [KernelOperation] = []
-        for vni in datapath.networks.keys.sorted() { operations += datapath.lower(vni) }
+        for vni in forwarding.vnis { operations += forwarding.lower(vni) }
         outbox.apply(operations)
         withReplication { $0.leaveAll(into: &$1) }
         subscribed = []

@@ -5,18 +5,13 @@ import OverlayReplication
 
 /// What the kernel should hold, from what is known of local and remote endpoints.
 extension Node {
-    func containerLink(of endpoint: LocalEndpoint) -> String { KernelName.containerLink(endpoint.id) }
-
     // MARK: Local endpoints
 
     /// The network's devices and its remote rows, where they are not up yet.
     mutating func raise(_ network: Network) -> [KernelOperation] {
-        guard datapath.networks[network.vni] == nil else { return [] }
+        guard !forwarding.isUp(network.vni) else { return [] }
         let base = base(of: network)
-        var operations = datapath.raise(base, gateways: gateways(of: network))
-        for (owner, attachment) in replication.attachments(on: network.id) {
-            operations += Self.follow(owner, attachment.vtep, on: network, replication, in: &datapath)
-        }
+        let operations = forwarding.raise(network, base, remotes(on: network.id))
         if let attachment = Attachment(vtep: identity.vtep, mtu: base.mtu) {
             withReplication { [now] in $0.attach(attachment, to: network.id, now: now, into: &$1) }
         }
@@ -29,32 +24,26 @@ extension Node {
             mtu: network.settings?.mtu ?? identity.fittingMTU)
     }
 
-    private func gateways(of network: Network) -> Set<IPPrefix> {
-        Set(network.subnets.compactMap { IPPrefix($0.gateway, length: $0.prefix.length) })
+    private func remote(_ owner: NodeID, _ vtep: IPAddress, on network: NetworkID) -> Forwarding.Remote {
+        Forwarding.Remote(vtep: vtep, records: replication.endpoints(of: owner, on: network))
     }
 
-    mutating func addPort(of endpoint: LocalEndpoint, on vni: VNI) -> [KernelOperation] {
-        Self.addPort(of: endpoint, on: vni, in: &datapath)
-    }
-
-    private static func addPort(of endpoint: LocalEndpoint, on vni: VNI, in datapath: inout Datapath) -> [KernelOperation] {
-        datapath.addPort(
-            KernelName.port(endpoint.id), Port(containerLink: KernelName.containerLink(endpoint.id), mac: endpoint.mac),
-            addresses: endpoint.addresses, on: vni)
+    private func remotes(on network: NetworkID) -> [Forwarding.Remote] {
+        replication.attachments(on: network).map { remote($0.owner, $0.attachment.vtep, on: network) }
     }
 
     mutating func removePort(of endpoint: LocalEndpoint) -> [KernelOperation] {
         guard let vni = vni(of: endpoint.network) else { return [] }
-        return datapath.removePort(KernelName.port(endpoint.id), addresses: endpoint.addresses, on: vni)
+        return forwarding.removePort(of: endpoint, on: vni)
     }
 
     private func vni(of network: NetworkID) -> VNI? { catalogue.networks[network]?.vni }
 
     /// A network without a local port has nothing in the kernel.
     mutating func lowering(_ id: NetworkID) -> [KernelOperation] {
-        guard let vni = vni(of: id), datapath.networks[vni]?.ports.isEmpty == true else { return [] }
+        guard let vni = vni(of: id), forwarding.isUnused(vni) else { return [] }
         withReplication { [now] in $0.detach(from: id, now: now, into: &$1) }
-        return datapath.lower(vni)
+        return forwarding.lower(vni)
     }
 
     mutating func lowerIfUnused(_ id: NetworkID) { outbox.apply(lowering(id)) }
@@ -114,25 +103,25 @@ extension Node {
             case .attached(let owner, let id, let attachment, let old):
                 guard let network = catalogue.networks[id] else { continue }
                 if let old, old.vtep != attachment.vtep {
-                    operations += leave(owner, old.vtep, on: network)
+                    operations += forwarding.leave(remote(owner, old.vtep, on: id), on: network)
                     repairSoon()
                 }
-                operations += Self.follow(owner, attachment.vtep, on: network, replication, in: &datapath)
+                operations += forwarding.follow(remote(owner, attachment.vtep, on: id), on: network)
             case .detached(let owner, let id, let attachment):
                 guard let network = catalogue.networks[id] else { continue }
-                operations += leave(owner, attachment.vtep, on: network)
+                operations += forwarding.leave(remote(owner, attachment.vtep, on: id), on: network)
             case .changed(let owner, let id, let record, let old):
                 guard let network = catalogue.networks[id], let vtep = replication.attachment(of: owner, on: id)?.vtep else {
                     continue
                 }
                 if let old, old != record {
-                    operations += datapath.forget(old.mac, .vtep(vtep), addresses: old.addresses, on: network.vni)
+                    operations += forwarding.forget(old, at: vtep, on: network)
                 }
-                operations += Self.locate(record, at: vtep, on: network, in: &datapath)
+                operations += forwarding.locate(record, at: vtep, on: network)
             case .gone(let owner, let id, let record):
                 guard let network = catalogue.networks[id] else { continue }
                 guard let vtep = former[id]?[owner] ?? replication.attachment(of: owner, on: id)?.vtep else { continue }
-                operations += datapath.forget(record.mac, .vtep(vtep), addresses: record.addresses, on: network.vni)
+                operations += forwarding.forget(record, at: vtep, on: network)
             case .synchronised:
                 // Rows of its endpoints that were kept for want of knowledge may go now.
                 repairSoon()
@@ -141,7 +130,7 @@ extension Node {
                 if owner == identity.id, reason == .ownLogAhead {
                     stateIsOld("node \(name(of: peer)) holds more of this node's records than there are")
                 }
-                guard peers.logsRejection(of: peer, now: outbox.now, every: Self.repairPeriod) else { continue }
+                guard peers.logsRejection(of: peer, now: outbox.now, every: Forwarding.repairPeriod) else { continue }
                 outbox.log(
                     .warning, "a record was not believed",
                     ["from": name(of: peer), "owner": name(of: owner), "network": id.short, "reason": "\(reason)"])
@@ -150,53 +139,9 @@ extension Node {
         outbox.apply(operations)
     }
 
-    /// All that an owner has on a network, behind its tunnel. Static, so that the change is made in place.
-    private static func follow(
-        _ owner: NodeID, _ vtep: IPAddress, on network: Network, _ replication: Replication, in datapath: inout Datapath
-    ) -> [KernelOperation] {
-        var operations = datapath.setFlood(vtep, true, on: network.vni)
-        for record in replication.endpoints(of: owner, on: network.id) {
-            operations += locate(record, at: vtep, on: network, in: &datapath)
-        }
-        return operations
-    }
-
-    private mutating func leave(_ owner: NodeID, _ vtep: IPAddress, on network: Network) -> [KernelOperation] {
-        var operations = datapath.setFlood(vtep, false, on: network.vni)
-        for record in replication.endpoints(of: owner, on: network.id) {
-            operations += datapath.forget(record.mac, .vtep(vtep), addresses: record.addresses, on: network.vni)
-        }
-        return operations
-    }
-
-    private static func locate(
-        _ record: EndpointRecord, at vtep: IPAddress, on network: Network, in datapath: inout Datapath
-    ) -> [KernelOperation] {
-        let addresses = record.addresses.filter { address in
-            network.subnets.contains { $0.prefix.contains(address) && !$0.isReserved(address) }
-        }
-        return datapath.locate(record.mac, .vtep(vtep), addresses: addresses, on: network.vni)
-    }
-
     // MARK: Repair
 
-    mutating func repairSoon(after delay: Interval = Self.repairDelay) {
-        let soon = now + delay
-        outbox.timers[.repair] = min(outbox.timers[.repair] ?? soon, soon)
-    }
-
-    /// Asks for what the kernel holds.
-    mutating func repair() {
-        // One that comes due while the kernel is being read is done right after.
-        guard observing == nil else {
-            outbox.timers[.repair] = now + Self.repairDelay
-            return
-        }
-        outbox.timers[.repair] = now + Self.repairPeriod
-        let id = outbox.newEffect()
-        observing = id
-        outbox.append(.observe(id))
-    }
+    mutating func repairSoon() { forwarding.repairSoon(into: &outbox) }
 
     mutating func start() {
         tellPeers()
@@ -205,21 +150,18 @@ extension Node {
         if life.isRolledBack { proposeNewEpoch() }
         followTerm()
         checkOwnLife()
-        repair()
+        forwarding.repair(into: &outbox)
     }
 
     mutating func observed(_ id: EffectID, _ state: ObservedState) {
-        guard id == observing else { return }
-        observing = nil
-        let isFirst = !isReady
-        isReady = true
+        guard let isFirst = forwarding.observed(id) else { return }
         dropDeadEndpoints(state, since: id)
         if isFirst {
             for endpoint in inventory.allEndpoints {
                 guard let network = catalogue.networks[endpoint.network] else { continue }
                 if endpoint.hasPort {
                     _ = raise(network)
-                    _ = addPort(of: endpoint, on: network.vni)
+                    _ = forwarding.addPort(of: endpoint, on: network.vni)
                 }
                 // Before anybody subscribes: the first thing others hear in this life is everything.
                 if endpoint.isAnnounced { announce(endpoint) }
@@ -234,12 +176,7 @@ extension Node {
         } else {
             rebuild()
         }
-        keptRowsTo = unknownVTEPs
-        let operations = datapath.repair(state, keepingRowsTo: keptRowsTo)
-        // Network by network: what the kernel refuses of one stops no other.
-        for part in operations.chunkedByNetwork { outbox.apply(part) }
-        if operations.isEmpty { kernelFailures = 0 }
-        if !state.broken.isEmpty { repairSoon() }
+        forwarding.repair(state, sparing: unknownVTEPs, into: &outbox)
         finishRollback()
         proposeOwnChange()
         closeOrphans()
@@ -272,17 +209,9 @@ extension Node {
 
     /// Rows follow from the records that are known.
     private mutating func rebuild() {
-        for network in catalogue.networks.values where datapath.networks[network.vni] != nil {
-            var fresh = Datapath()
-            _ = fresh.raise(base(of: network), gateways: gateways(of: network))
-            for (owner, attachment) in replication.attachments(on: network.id) {
-                _ = Self.follow(owner, attachment.vtep, on: network, replication, in: &fresh)
-            }
-            for endpoint in inventory.endpoints(on: network.id) where endpoint.hasPort
-            {
-                _ = Self.addPort(of: endpoint, on: network.vni, in: &fresh)
-            }
-            datapath.adopt(network.vni, of: fresh)
+        for network in catalogue.networks.values where forwarding.isUp(network.vni) {
+            let endpoints = inventory.endpoints(on: network.id).filter(\.hasPort)
+            forwarding.rebuild(network, base(of: network), remotes(on: network.id), endpoints)
         }
     }
 
@@ -296,20 +225,5 @@ extension Node {
             }
         }
         return unknown
-    }
-}
-
-extension [KernelOperation] {
-    /// Runs of operations of one network, in their order.
-    fileprivate var chunkedByNetwork: [[KernelOperation]] {
-        var chunks: [[KernelOperation]] = []
-        for operation in self {
-            if chunks.last?.first?.vni == operation.vni {
-                chunks[chunks.count - 1].append(operation)
-            } else {
-                chunks.append([operation])
-            }
-        }
-        return chunks
     }
 }

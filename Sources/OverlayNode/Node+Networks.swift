@@ -1,4 +1,5 @@
 import OverlayCatalogue
+import OverlayDatapath
 import OverlayDriver
 import OverlayIPAM
 import OverlayModel
@@ -177,7 +178,7 @@ extension Node {
         guard let network = catalogue.networks[endpoint.network] else {
             throw DriverError(.notFound, "network \(call.network.short) is no more in the cluster; remove it and create it again")
         }
-        let response = DriverResponse.joined(sourceName: containerLink(of: endpoint), destinationPrefix: "eth")
+        let response = DriverResponse.joined(sourceName: KernelName.containerLink(endpoint.id), destinationPrefix: "eth")
         if endpoint.isJoined, endpoint.hasPort {
             return .after(outbox.unfinished(.endpoint(endpoint.id)), .driver(response), undo: nil)
         }
@@ -187,7 +188,7 @@ extension Node {
         let stored = outbox.store([inventory.put(endpoint)], for: [.endpoint(endpoint.id)])
         let raised = raise(network)
         announce(endpoint)
-        let applied = outbox.apply(raised + addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])
+        let applied = outbox.apply(raised + forwarding.addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])
         inventory.setPortEffect(applied, of: endpoint.id)
         // Where the namespace is there already, its questions are answered before its process can ask any.
         let served = followSandbox(endpoint.sandbox)

@@ -155,6 +155,6 @@ extension Node {
         for text in losses() { outbox.log(.error, text) }
         // Nobody answers for their VNIs any more: another network may get them. Their endpoints go with the next look at the kernel.
         let known = Set(catalogue.networks.values.map(\.vni))
-        outbox.apply(datapath.networks.keys.filter { !known.contains($0) }.sorted().flatMap { datapath.lower($0) })
+        outbox.apply(forwarding.vnis.filter { !known.contains($0) }.flatMap { forwarding.lower($0) })
     }
 }

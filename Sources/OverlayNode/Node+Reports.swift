@@ -36,7 +36,7 @@ extension Node {
             let others = replication.endpoints(on: network.id).map { report($0.record, on: name(of: $0.owner)) }
             return NetworkReport(
                 id: network.id.description, name: network.name ?? "", vni: network.vni.value,
-                mtu: datapath.networks[network.vni]?.base.mtu ?? network.settings?.mtu,
+                mtu: forwarding.base(of: network.vni)?.mtu ?? network.settings?.mtu,
                 isInternal: network.settings?.isInternal ?? false, isEncrypted: network.settings?.isEncrypted ?? false,
                 isRemoved: network.isRemoved, labels: network.description?.labels.map ?? [:],
                 engineID: local?.id.text, nodes: network.users.map { name(of: $0) }.sorted(),

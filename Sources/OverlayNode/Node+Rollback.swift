@@ -177,13 +177,13 @@ extension Node {
         tellPeers()
         guard isReady else { return }
         for network in catalogue.networks.values.sorted(by: { $0.id < $1.id }) {
-            guard let base = datapath.networks[network.vni]?.base, let attachment = Attachment(vtep: base.local, mtu: base.mtu)
+            guard let base = forwarding.base(of: network.vni), let attachment = Attachment(vtep: base.local, mtu: base.mtu)
             else { continue }
             withReplication { [now] in $0.attach(attachment, to: network.id, now: now, into: &$1) }
         }
         for endpoint in inventory.allEndpoints where endpoint.isAnnounced { announce(endpoint) }
         followSubnets()
-        keptRowsTo = unknownVTEPs
+        forwarding.spare(unknownVTEPs)
         repairSoon()
     }
 

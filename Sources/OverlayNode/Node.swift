@@ -14,8 +14,6 @@ import OverlayReplication
 /// change of the catalogue, and starts over when that is decided. Each round looks at the state afresh, so a repeated call finds what the
 /// first one made, and is answered when that is durable.
 public struct Node: Sendable {
-    static let repairPeriod = Interval.seconds(60)
-    static let repairDelay = Interval.milliseconds(200)
     /// For each member, between changes of the members that are followed.
     static let followPause = Interval.microseconds(10)
 
@@ -40,26 +38,19 @@ public struct Node: Sendable {
     private var appointment: Instant?
     /// Time of the monotonic clock at which ``handle(_:at:)`` wants to be called with a tick at the latest; nil for never.
     public private(set) var nextDeadline: Instant?
-    var datapath = Datapath()
     /// The engine's own API.
     var link = EngineLink()
+    var forwarding = Forwarding()
     var names = Names()
     var sandboxes = Sandboxes()
     /// Networks whose owner logs this node takes part in.
     var subscribed: Set<NetworkID> = []
-    /// What the last repair spared for want of knowledge.
-    var keptRowsTo: [VNI: Set<IPAddress>] = [:]
-    /// Refusals of the kernel since it was last found right.
-    var kernelFailures = 0
     var generator: SeededGenerator
-    /// False until the first observation of the kernel after start.
-    public internal(set) var isReady = false
 
     var outbox: Outbox
     var requests = Requests()
     var proposals = Proposals()
     private var delivered: [NodeEffect] = []
-    var observing: EffectID?
     var followed: Instant?
 
     /// - Parameters:
@@ -108,6 +99,8 @@ public struct Node: Sendable {
     public var sandboxScopes: [String: SandboxScope] { sandboxes.scopes }
     /// Epoch and boot counter in which membership and replication speak.
     public var spoken: Incarnation { life.spoken }
+    /// True once the kernel was read after the start: calls are answered from then on.
+    public var isReady: Bool { forwarding.isReady }
     public var catalogue: Catalogue { catalogueNode.catalogue }
     public var member: Member {
         var member = Member(
@@ -181,10 +174,7 @@ public struct Node: Sendable {
         case .stored(let id, let outcome): stored(id, outcome)
         case .observed(let id, let state): observed(id, state)
         case .notObserved(let id, let reason):
-            if observing == id {
-                observing = nil
-                if !isReady { outbox.timers[.repair] = now + .seconds(1) }
-            }
+            forwarding.notObserved(id, into: &outbox)
             outbox.notObserved(reason)
         case .keyMade(let key): rotate(to: key)
         case .engineNews(let news): heard(news)
@@ -283,7 +273,7 @@ public struct Node: Sendable {
         case .store: outbox.retryStore()
         case .rotateKey: askForKey()
         case .quarantine: endQuarantines()
-        case .repair: repair()
+        case .repair: forwarding.repair(into: &outbox)
         case .close: proposeClosing()
         case .handOver: proposeHandovers()
         case .assure: assure()
@@ -311,9 +301,7 @@ public struct Node: Sendable {
         case .applied: ended(id, error: nil)
         case .failed(_, let failure):
             ended(id, error: DriverError(.system, failure.description))
-            // What it refuses for good is tried less and less often.
-            kernelFailures = min(kernelFailures + 1, 9)
-            repairSoon(after: min(Self.repairPeriod, Self.repairDelay * (1 << (kernelFailures - 1))))
+            forwarding.refused(into: &outbox)
         }
     }
 
