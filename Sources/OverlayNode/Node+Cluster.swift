@@ -189,7 +189,7 @@ extension Node {
         addresses = Addresses()
         inventory = Inventory()
         closings = Closings()
-        link.forget()
+        mirror.forget()
         handovers = Handovers()
         peers.forgetAll()
         life.forgetRollback(into: &outbox)

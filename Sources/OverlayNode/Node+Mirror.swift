@@ -5,10 +5,6 @@ import OverlayReplication
 
 /// A network that one engine has, the others get (design §5.6).
 extension Node {
-    static let mirrorDelay = Interval.milliseconds(1)
-    /// So long a container may take from its end to its next start. An engine does not start one whose network is gone.
-    static let restartTime = Interval.seconds(10)
-
     /// How a network of this engine ends.
     enum NetworkEnd: Sendable {
         /// Here, and that is all.
@@ -22,8 +18,7 @@ extension Node {
     func end(of local: LocalNetwork) -> NetworkEnd {
         // What the engine never told of is a create that failed. What goes by our own call is no user's doing, nor what goes from an
         // engine that Swarm rules.
-        let isOwnDoing = link.calls.contains { $0.value == .removeNetwork(local.id) && link.waiting[$0.key] == nil }
-        guard local.name != nil, !isOwnDoing, link.mirrors, link.conflicts[local.id] == nil,
+        guard local.name != nil, !mirror.isRemoving(local.id), mirror.mirrors, mirror.conflicts[local.id] == nil,
             let network = catalogue.networks[local.network], !network.isRemoved
         else { return .closed }
         return isEmpty(network) ? .removed : .declined
@@ -52,41 +47,34 @@ extension Node {
         outbox.store([inventory.decline(network.id)] + closings.keep(network.subnets.map(\.id)))
     }
 
-    func mirrorDue(at time: Instant) -> Instant { min(outbox.timers[.mirror] ?? time, time) }
+    mutating func mirrorSoon() { mirror.compareSoon(into: &outbox) }
 
-    mutating func mirrorSoon() {
-        guard link.isConnected else { return }
-        outbox.timers[.mirror] = mirrorDue(at: now + Self.mirrorDelay)
-    }
-
-    /// An endpoint of the network is gone: what waited for that may go on, unless its container only starts anew.
+    /// An endpoint of the network is gone.
     mutating func mirrorLater(for id: EngineNetworkID) {
-        let isRemoved = inventory.network(id).flatMap { catalogue.networks[$0.network]?.isRemoved } ?? false
-        guard link.isConnected, isRemoved || link.conflicts[id] != nil else { return }
-        if let network = inventory.network(id)?.network { link.failures[network] = nil }
-        link.keptUntil[id] = now + Self.restartTime
-        outbox.timers[.mirror] = mirrorDue(at: now + Self.restartTime)
+        let network = inventory.network(id)?.network
+        let isRemoved = network.flatMap { catalogue.networks[$0]?.isRemoved } ?? false
+        mirror.compareAfterRestart(of: id, network, isRemoved: isRemoved, into: &outbox)
     }
 
     /// Brings the engine's networks in line with the cluster's, and tells the cluster of the engine's.
     mutating func compareNetworks() {
-        outbox.timers[.mirror] = nil
-        guard link.isConnected, link.isComplete, link.mirrors, isReady, catalogue.cluster != nil else { return }
+        outbox.timers.clear(.mirror)
+        guard mirror.isConnected, mirror.isComplete, mirror.mirrors, isReady, catalogue.cluster != nil else { return }
         let present = inventory.present
         // What is neither here nor to be made here waits for nothing.
-        link.failures = link.failures.filter { id, _ in
+        mirror.keepFailures { [catalogue, inventory] id in
             present.contains(id) || catalogue.networks[id]?.isRemoved == false && !inventory.declined.contains(id)
         }
-        for (id, shown) in link.networks.sorted(by: { $0.key < $1.key }) {
+        for (id, shown) in mirror.networks.sorted(by: { $0.key < $1.key }) {
             guard let local = inventory.network(id), let network = catalogue.networks[local.network] else { continue }
             // The other one may be gone.
-            if link.conflicts[id] != nil, catalogue.network(named: shown.name).map({ $0.id == network.id }) ?? true {
-                link.conflicts[id] = nil
+            if mirror.conflicts[id] != nil, catalogue.network(named: shown.name).map({ $0.id == network.id }) ?? true {
+                mirror.setConflict(nil, of: id)
             }
-            if network.isRemoved || link.conflicts[id] != nil {
+            if network.isRemoved || mirror.conflicts[id] != nil {
                 remove(id, network)
             } else if network.description != nil {
-                link.failures[network.id] = nil
+                mirror.clearFailure(of: network.id)
             } else if network.settings != nil {
                 describe(id, shown, network)
             }
@@ -97,12 +85,10 @@ extension Node {
         where !present.contains(network.id) && !inventory.declined.contains(network.id) {
             make(network)
         }
-        link.keptUntil = link.keptUntil.filter { inventory.network($0.key) != nil && $0.value > now }
-        let pauses = (link.failures.values.map(\.until) + link.keptUntil.values).filter { $0 > now }
-        if let next = pauses.min() { outbox.timers[.mirror] = mirrorDue(at: next) }
+        mirror.schedule(known: inventory.networkIDs, into: &outbox)
     }
 
-    private func isPaused(_ network: NetworkID) -> Bool { link.failures[network].map { $0.until > now } ?? false }
+    private func isPaused(_ network: NetworkID) -> Bool { mirror.isPaused(network, at: now) }
 
     // MARK: This engine's, told to the cluster
 
@@ -131,11 +117,11 @@ extension Node {
             // It may be gone meanwhile.
             guard let local = inventory.network(id) else { break }
             outbox.log(.warning, "a network has the name of another one", ["network": local.name ?? "", "reason": refusal.message])
-            link.conflicts[id] = refusal.message
+            mirror.setConflict(refusal.message, of: id)
             // Who makes one of this name here wants that one here.
             if let name = local.name, let other = catalogue.network(named: name) { want(other) }
         case .decided:
-            if let network = inventory.network(id)?.network { link.failures[network] = nil }
+            if let network = inventory.network(id)?.network { mirror.clearFailure(of: network) }
         case .timedOut, .writerFailed, .noCluster:
             if let network = inventory.network(id)?.network { fail(network, "its name could not be told to the cluster: \(writerText)") }
         }
@@ -147,10 +133,10 @@ extension Node {
     private mutating func make(_ network: Network) {
         guard let request = mirrorRequest(of: network), !network.subnets.contains(where: { closings.contains($0.id) }),
             !isWriterAway, !isStateOld, !isPaused(network.id),
-            !link.making.values.contains(network.id)
+            !mirror.isMaking(network.id)
         else { return }
         guard let id = ask(.createNetwork(request)) else { return }
-        link.making[id] = network.id
+        mirror.make(network.id, by: id)
     }
 
     /// What an engine makes the same network of; nil while that is not known.
@@ -172,7 +158,7 @@ extension Node {
     /// The network that is being made here and has this subnet: a call that asks for it means that one and no other.
     func networkBeingMade(with prefix: IPPrefix?) -> NetworkID? {
         guard let prefix else { return nil }
-        return link.making.values.first { id in catalogue.networks[id]?.subnets.contains { $0.prefix == prefix } ?? false }
+        return mirror.beingMade.first { id in catalogue.networks[id]?.subnets.contains { $0.prefix == prefix } ?? false }
     }
 
     /// A user of this host wants it here, whoever wanted it gone.
@@ -184,11 +170,11 @@ extension Node {
     // MARK: What is removed
 
     private mutating func remove(_ id: EngineNetworkID, _ network: Network) {
-        guard !isPaused(network.id), (link.keptUntil[id] ?? now) <= now,
+        guard !isPaused(network.id), !mirror.isKept(id, at: now),
             !inventory.hasEndpoints(of: id)
         else { return }
         guard ask(.removeNetwork(id)) != nil else { return }
-        if link.conflicts[id] != nil {
+        if mirror.conflicts[id] != nil {
             outbox.log(.warning, "a network of this engine gives way to the cluster's of that name", ["network": inventory.network(id)?.name ?? ""])
         }
     }
@@ -196,17 +182,17 @@ extension Node {
     // MARK: Ends of calls
 
     mutating func ended(_ id: EffectID, _ call: EngineAPICall, _ answer: EngineAPIAnswer) {
-        let made = link.making.removeValue(forKey: id)
-        let request = link.waiting.removeValue(forKey: id)
+        let made = mirror.takeMade(id)
+        let request = mirror.takeWaiting(id)
         if let request { finish(request, answer) }
         switch (call, answer) {
         case (.createNetwork, .created(let id)):
-            if let made { link.failures[made] = nil }
+            if let made { mirror.clearFailure(of: made) }
             ask(.network(id))
         case (.createNetwork(let network), .refused(let reason)), (.createNetwork(let network), .unavailable(let reason)):
             // What is in the way may be this driver's own, of a cluster that the node has left since. While containers are on it the
             // engine keeps it.
-            if made != nil, let stale = link.stale[network.name] { ask(.removeNetwork(stale)) }
+            if made != nil, let stale = mirror.stale(network.name) { ask(.removeNetwork(stale)) }
             if let made { fail(made, "this host's engine does not make it: \(reason)") }
         case (.removeNetwork(let id), .refused(let reason)), (.removeNetwork(let id), .unavailable(let reason)):
             // To the user it was said already; a container that came in between keeps it.
@@ -225,21 +211,11 @@ extension Node {
 
     /// The engine has it no more.
     mutating func isGone(_ id: EngineNetworkID) {
-        link.networks[id] = nil
-        link.conflicts[id] = nil
-        link.stale = link.stale.filter { $0.value != id }
-        // A name may be free now.
-        for network in link.failures.keys { link.failures[network]?.until = outbox.now }
+        mirror.dropped(id, now: outbox.now)
         mirrorSoon()
     }
 
     private mutating func fail(_ network: NetworkID, _ reason: String) {
-        let old = link.failures[network]
-        let pause = old.map { min($0.pause + $0.pause, Self.longestMirrorPause) } ?? Self.retryPause
-        if old?.reason != reason {
-            outbox.log(.warning, "a network waits", ["network": catalogue.networks[network]?.title ?? "", "reason": reason])
-        }
-        link.failures[network] = EngineLink.Failure(reason: reason, pause: pause, until: now + pause)
-        outbox.timers[.mirror] = mirrorDue(at: now + pause)
+        mirror.fail(network, catalogue.networks[network]?.title ?? "", reason, into: &outbox)
     }
 }

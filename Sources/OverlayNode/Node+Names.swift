@@ -107,7 +107,7 @@ extension Node {
             if isWhole || known.learned.names.isEmpty { endpoint.learned = learned }
             if isWhole {
                 endpoint.isElsewhere = isElsewhere
-                link.inspected[id] = container.id
+                mirror.inspected(id, of: container.id)
             }
             update(endpoint, from: known)
         }

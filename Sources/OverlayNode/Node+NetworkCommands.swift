@@ -30,14 +30,14 @@ extension Node {
             }
             request = known
             guard let effect = ask(.createNetwork(request)) else { throw Self.busy }
-            link.making[effect] = network.id
-            link.waiting[effect] = id
+            mirror.make(network.id, by: effect)
+            mirror.wait(id, for: effect)
             return .wait
         }
         // By this name another host that makes it now finds the same one.
         request.ipamOptions[OptionName.net] = wanted.ipamOptions[OptionName.net] ?? wanted.name
         guard let effect = ask(.createNetwork(request)) else { throw Self.busy }
-        link.waiting[effect] = id
+        mirror.wait(id, for: effect)
         return .wait
     }
 
@@ -54,7 +54,7 @@ extension Node {
             // Before it goes: afterwards nothing is heard of it here.
             let elsewhere = keepers(of: network).map { self.name(of: $0) }.sorted()
             guard let effect = ask(.removeNetwork(local.id)) else { throw Self.busy }
-            link.waiting[effect] = id
+            mirror.wait(id, for: effect)
             let done =
                 elsewhere.isEmpty
                 ? name : "\(name): gone from this host's engine; it lives on, on \(elsewhere.joined(separator: ", "))"
@@ -68,7 +68,7 @@ extension Node {
     }
 
     private func checkLink() throws(DriverError) {
-        switch link.state {
+        switch mirror.state {
         case .connected: return
         case .none:
             throw DriverError(.unavailable, "this daemon has no link to an engine (--engine none); use `docker network` instead")

@@ -92,10 +92,10 @@ extension Node {
         // Engines refuse to remove a network with endpoints; what is left here is of an engine that was killed.
         for endpoint in inventory.endpoints(of: id) { awaited.formUnion(removeEndpoint(endpoint)) }
         let end = end(of: network)
-        link.networks[id] = nil
+        mirror.hide(id)
         var writes = [inventory.remove(id)].compactMap { $0 }
         if end == .declined { writes.append(inventory.decline(network.network)) }
-        link.conflicts[id] = nil
+        mirror.setConflict(nil, of: id)
         awaited.formUnion(close(network.subnets, isRemoval: end == .removed, with: writes, for: [.network(id)]))
         return .after(awaited, .driver(.done), undo: nil)
     }
@@ -227,7 +227,7 @@ extension Node {
     mutating func removeEndpoint(_ endpoint: LocalEndpoint) -> Set<EffectID> {
         let row = inventory.remove(endpoint.id)
         withdraw(endpoint)
-        link.inspected[endpoint.id] = nil
+        mirror.forget(endpoint.id)
         followSandbox(endpoint.sandbox)
         mirrorLater(for: endpoint.engineNetwork)
         var awaited: Set<EffectID> = [outbox.store([row].compactMap { $0 }, for: [.endpoint(endpoint.id)])]

@@ -80,7 +80,7 @@ extension Node {
             term: catalogue.cluster?.termNumber, generation: catalogue.cluster?.termNumber, catalogueIndex: catalogue.index, members: catalogue.members.count,
             reachable: others.count { peers.isReached($0) }
                 + (catalogue.cluster == nil ? 0 : 1),
-            engine: linkReport(), sandboxes: sandboxes.scopes.count, networks: networkReports(), endpoints: inventory.endpointCount,
+            engine: mirror.report, sandboxes: sandboxes.scopes.count, networks: networkReports(), endpoints: inventory.endpointCount,
             leases: addresses.leaseCount,
             problems: problems())
     }

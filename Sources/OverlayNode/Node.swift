@@ -38,8 +38,7 @@ public struct Node: Sendable {
     private var appointment: Instant?
     /// Time of the monotonic clock at which ``handle(_:at:)`` wants to be called with a tick at the latest; nil for never.
     public private(set) var nextDeadline: Instant?
-    /// The engine's own API.
-    var link = EngineLink()
+    var mirror: Mirror
     var forwarding = Forwarding()
     var names = Names()
     var sandboxes = Sandboxes()
@@ -62,7 +61,7 @@ public struct Node: Sendable {
         identity: NodeIdentity, rows: StoredRows, signing: any RecordSigning, seed: UInt64, mirrors: Bool = true,
         parameters: MembershipParameters = .init()
     ) throws(DecodeError) {
-        link.mirrors = mirrors
+        mirror = Mirror(mirrors: mirrors)
         self.identity = identity
         self.signing = signing
         life = Life(epoch: identity.epoch, boot: identity.boot, isRolledBack: rows[.node]?[NodeRow.rollback] != nil)
