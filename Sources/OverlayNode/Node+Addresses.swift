@@ -108,11 +108,11 @@ extension Node {
         // The same MAC again is the same request again, unless an endpoint has it: then it is somebody else's.
         if case .foreign(let lease) = held {
             // An address that is not of this host's blocks is somebody else's by now (rule R7), whatever a row of old says.
-            try checkUnused(lease, in: network)
+            try checkLeaseUnused(lease, in: network)
             if let row = addresses.release(lease.address, of: subnet.id, now: outbox.now) { outbox.store([row]) }
         }
         if case .own(let lease) = held, wanted == nil || wanted == lease.address {
-            try checkUnused(lease, in: network)
+            try checkLeaseUnused(lease, in: network)
             return address(lease.address, in: subnet, after: outbox.unfinished(.lease(subnet.id, lease.address)))
         }
         let isEarly = isWriterAway || requests[id]?.scarcity != nil
@@ -139,7 +139,7 @@ extension Node {
         return address(lease.address, in: subnet, after: [stored], undo: .lease(subnet.id, lease.address))
     }
 
-    private func checkUnused(_ lease: Lease, in network: Network) throws(DriverError) {
+    private func checkLeaseUnused(_ lease: Lease, in network: Network) throws(DriverError) {
         guard let endpoint = inventory.endpoint(with: lease.address, on: network.id)
         else { return }
         throw DriverError(
@@ -183,7 +183,7 @@ extension Node {
                 throw DriverError(
                     .unavailable, "address \(wanted) of network \(network.title) is being given back; try again in a moment")
             }
-            return try want(wanted, from: owner, id, on: subnet, network)
+            return try wantAddress(wanted, from: owner, id, on: subnet, network)
         }
         return .propose(.claimAddress(subnet.id, wanted))
     }

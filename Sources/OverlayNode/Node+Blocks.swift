@@ -29,13 +29,13 @@ extension Node {
             var asked = scarcity
             asked.asked = outbox.now
             requests.setScarcity(asked, of: id)
-            ask(wait)
+            askFor(wait)
         }
         return .wait
     }
 
     /// `--ip` names an address that another host hands out.
-    mutating func want(_ address: IPAddress, from owner: NodeID, _ id: RequestID, on subnet: Subnet, _ network: Network)
+    mutating func wantAddress(_ address: IPAddress, from owner: NodeID, _ id: RequestID, on subnet: Subnet, _ network: Network)
         throws(DriverError)
         -> Step
     {
@@ -51,11 +51,11 @@ extension Node {
             subnet: subnet.id, wanted: address, asked: now, until: now + Self.wantBudget,
             error: DriverError(.unavailable, "\(title), and that did not give it up in time; try again, or take another one"))
         requests.wait(id, for: .addresses(wait))
-        ask(wait)
+        askFor(wait)
         return .wait
     }
 
-    private mutating func ask(_ wait: AddressWait) {
+    private mutating func askFor(_ wait: AddressWait) {
         guard let subnet = catalogue.subnet(wait.subnet) else { return }
         if let wanted = wait.wanted {
             guard let owner = subnet.block(holding: wanted)?.owner, owner != identity.id else { return }
@@ -79,7 +79,7 @@ extension Node {
                 var asked = wait
                 asked.asked = outbox.now
                 requests.wait(id, for: .addresses(asked))
-                ask(wait)
+                askFor(wait)
             }
         }
     }
@@ -113,7 +113,7 @@ extension Node {
 
     // MARK: What others say
 
-    mutating func receive(_ message: AddressMessage, from peer: NodeID) {
+    mutating func receiveAddress(_ message: AddressMessage, from peer: NodeID) {
         switch message {
         case .pressure, .want:
             // What is free is not known yet. It is asked again.
@@ -163,7 +163,7 @@ extension Node {
         guard !handovers.contains(handover), !outbox.isBusy(handover.subnet, handover.range) else { return }
         addresses.handOver(handover)
         let stored = outbox.store([handovers.begin(handover, to: recipient)])
-        guard rules.contains(.durableHandovers) else { return propose(handover) }
+        guard rules.contains(.durableHandovers) else { return proposeHandover(handover) }
         handovers.wait(for: stored, handover)
     }
 
@@ -172,12 +172,12 @@ extension Node {
         guard let handover = handovers.stored(effect) else { return }
         guard isStored else {
             // Nothing was proposed, so they are this host's as before.
-            return end(handover)
+            return endHandover(handover)
         }
-        propose(handover)
+        proposeHandover(handover)
     }
 
-    private mutating func propose(_ handover: Handover) {
+    private mutating func proposeHandover(_ handover: Handover) {
         guard let recipient = handovers.recipient(of: handover), !isStateOld else { return }
         let command: Command =
             switch recipient {
@@ -195,13 +195,13 @@ extension Node {
             outbox.timers[.handOver] = now + Closings.retry
             return
         }
-        for handover in handovers.undecided(except: proposals.handovers) { propose(handover) }
+        for handover in handovers.undecided(except: proposals.handovers) { proposeHandover(handover) }
     }
 
-    mutating func settle(_ handover: Handover, _ outcome: CatalogueNode.Outcome) {
+    mutating func settleHandover(_ handover: Handover, _ outcome: CatalogueNode.Outcome) {
         guard handovers.contains(handover) else { return }
         switch outcome {
-        case .decided: end(handover)
+        case .decided: endHandover(handover)
         default:
             handovers.forgetRecipient(of: handover)
             outbox.timers[.handOver] = outbox.timers[.handOver] ?? now + Closings.retry
@@ -209,7 +209,7 @@ extension Node {
     }
 
     /// The addresses are others' now, or after all this host's.
-    private mutating func end(_ handover: Handover) {
+    private mutating func endHandover(_ handover: Handover) {
         outbox.store([handovers.end(handover)])
         addresses.endHandover(handover)
     }

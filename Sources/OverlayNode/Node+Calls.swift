@@ -22,9 +22,9 @@ extension Node {
         let step: Step
         do throws(DriverError) {
             switch request.call {
-            case .driver(let call): step = try perform(call, id)
-            case .control(let call): step = try perform(call, id)
-            case .admission(let member): step = try perform(admission: member)
+            case .driver(let call): step = try performDriver(call, id)
+            case .control(let call): step = try performControl(call, id)
+            case .admission(let member): step = try admit(member)
             }
         } catch {
             return fail(id, error)
@@ -46,7 +46,7 @@ extension Node {
         }
     }
 
-    private mutating func perform(_ call: DriverRequest, _ id: RequestID) throws(DriverError) -> Step {
+    private mutating func performDriver(_ call: DriverRequest, _ id: RequestID) throws(DriverError) -> Step {
         switch call {
         case .activate:
             // An engine that asks who we are has just started: its containers may be gone without a word.

@@ -6,10 +6,10 @@ import OverlayReplication
 
 /// How the node follows the catalogue, and asks for changes of it.
 extension Node {
-    mutating func run(_ catalogueEffects: [CatalogueNode.Effect]) {
+    mutating func runCatalogue(_ catalogueEffects: [CatalogueNode.Effect]) {
         for effect in catalogueEffects {
             if case .applied(let entry, let result) = effect {
-                follow(entry, result)
+                followEntry(entry, result)
                 continue
             }
             // Many entries come at once where many hosts join: all of them are followed in one go.
@@ -38,7 +38,7 @@ extension Node {
         var out: [CatalogueNode.Effect] = []
         let id = catalogueNode.propose(command, now: now, deadline: deadline, into: &out)
         proposals.add(id, for: purpose)
-        run(out)
+        runCatalogue(out)
     }
 
     private mutating func settle(_ id: CatalogueNode.ProposalID, _ outcome: CatalogueNode.Outcome) {
@@ -49,13 +49,13 @@ extension Node {
         case .claim(let subnet):
             let isRefused = if case .decided(.refused) = outcome { true } else { false }
             addresses.endPrefetch(of: subnet, isRefused: isRefused, now: outbox.now)
-        case .handOver(let handover): settle(handover, outcome)
+        case .handOver(let handover): settleHandover(handover, outcome)
         case .description(let network): described(network, outcome)
         case .rotation:
             if case .decided(.accepted) = outcome { break }
             outbox.timers[.rotateKey] = now + WriterDuties.rotationRetry
         case .quarantine: break
-        case .promotion(let request): settle(promotion: request, outcome)
+        case .promotion(let request): settlePromotion(request, outcome)
         case .own:
             if case .decided(.refused(let refusal)) = outcome {
                 outbox.log(.error, "the cluster does not accept this host's new address or name", ["reason": refusal.message])
@@ -193,7 +193,7 @@ extension Node {
 
     // MARK: Following
 
-    private mutating func follow(_ entry: Entry, _ result: CommandResult) {
+    private mutating func followEntry(_ entry: Entry, _ result: CommandResult) {
         if case .refused = result { return }
         let isOwn = entry.proposer == identity.id
         switch entry.command {
@@ -229,9 +229,9 @@ extension Node {
         case .setJoinSecret: break
         case .promote: logTerm(since: entry.index)
         case .setGateway(let subnet, _), .reserve(let subnet, _), .claimBlock(let subnet, _), .claimAddress(let subnet, _):
-            follow(subnet)
+            followSubnet(subnet)
         case .giveBack(let subnet, _), .move(let subnet, _, _, _):
-            follow(subnet)
+            followSubnet(subnet)
             wakeAddressWaits(subnet)
         }
     }
@@ -273,7 +273,7 @@ extension Node {
         for network in catalogue.networks.values.sorted(by: { $0.id < $1.id }) {
             for subnet in network.subnets where subnet.users.contains(identity.id) {
                 used.insert(network.id)
-                follow(subnet.id)
+                followSubnet(subnet.id)
             }
         }
         addresses.keepOnly { [catalogue, identity] in catalogue.subnet($0)?.users.contains(identity.id) == true }
@@ -289,12 +289,12 @@ extension Node {
         if forwarding.sparesTooMuch(unknown) { repairSoon() }
     }
 
-    private mutating func follow(_ id: SubnetID) {
+    private mutating func followSubnet(_ id: SubnetID) {
         guard let subnet = catalogue.subnet(id) else { return }
-        follow(subnet)
+        followSubnet(subnet)
     }
 
-    private mutating func follow(_ subnet: Subnet) {
+    private mutating func followSubnet(_ subnet: Subnet) {
         let id = subnet.id
         guard isReady, subnet.users.contains(identity.id) else { return }
         // Until the catalogue knows that the pool was given up, its addresses are not handed out.
@@ -332,7 +332,7 @@ extension Node {
             index: ahead.index + 1, termNumber: ahead.cluster?.termNumber ?? 0, proposer: identity.id, epoch: life.epoch,
             sequence: .max, command: command)
         guard case .accepted = ahead.apply(entry), let subnet = ahead.subnet(id) else { return nil }
-        follow(subnet)
+        followSubnet(subnet)
         return id
     }
 

@@ -6,7 +6,7 @@ import OverlayReplication
 
 /// The life of the cluster: init, join, leave.
 extension Node {
-    mutating func perform(_ call: ControlRequest, _ id: RequestID) throws(DriverError) -> Step {
+    mutating func performControl(_ call: ControlRequest, _ id: RequestID) throws(DriverError) -> Step {
         switch call {
         case .initialise(let call): return try initialise(call)
         case .join(let token, let host, let port): return try contact(token, host, port, id)
@@ -41,8 +41,8 @@ extension Node {
                 throw DriverError(.notFound, "no such network: \(name)")
             }
             return .reply(.control(.network(report)))
-        case .createNetwork(let network): return try createNetwork(network, id)
-        case .removeNetwork(let name): return try removeNetwork(name, id)
+        case .createNetwork(let network): return try createByCommand(network, id)
+        case .removeNetwork(let name): return try removeByCommand(name, id)
         case .status: return .reply(.control(.status(statusReport())))
         }
     }
@@ -97,7 +97,7 @@ extension Node {
             return true
         }
         let stored = outbox.store(writes)
-        run(out)
+        runCatalogue(out)
         return stored
     }
 
@@ -150,7 +150,7 @@ extension Node {
     }
 
     /// The other side: somebody proved to know the secret.
-    mutating func perform(admission member: Member) throws(DriverError) -> Step {
+    mutating func admit(_ member: Member) throws(DriverError) -> Step {
         try checkCluster()
         let pool = catalogue.cluster?.addressPool
         if let pool, catalogue.members[member.id] == member.limited(to: pool) { return .reply(.admission(.admitted(catalogue))) }

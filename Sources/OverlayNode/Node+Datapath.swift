@@ -88,7 +88,7 @@ extension Node {
 
     // MARK: Remote endpoints
 
-    mutating func run(_ replicationEffects: [Replication.Effect]) {
+    mutating func runReplication(_ replicationEffects: [Replication.Effect]) {
         var operations: [KernelOperation] = []
         // Where the tunnels of those ended that are attached elsewhere now, or nowhere: rows of what is gone with it point there.
         var former: [NetworkID: [NodeID: IPAddress]] = [:]
@@ -97,7 +97,7 @@ extension Node {
         }
         for case .attached(let owner, let id, _, let old?) in replicationEffects { former[id, default: [:]][owner] = old.vtep }
         for effect in replicationEffects {
-            follow(namesOf: effect)
+            followRecords(effect)
             switch effect {
             case .send(let peer, let bytes): outbox.send(.replication, bytes, to: peer)
             case .attached(let owner, let id, let attachment, let old):

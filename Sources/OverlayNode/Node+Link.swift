@@ -7,37 +7,37 @@ import OverlayReplication
 extension Node {
     /// - Returns: nil where the same call is on its way, or there is no link.
     @discardableResult
-    mutating func ask(_ call: EngineAPICall) -> EffectID? { mirror.ask(call, known: inventory.networkIDs, into: &outbox) }
+    mutating func callEngine(_ call: EngineAPICall) -> EffectID? { mirror.ask(call, known: inventory.networkIDs, into: &outbox) }
 
     // MARK: What comes
 
-    mutating func heard(_ news: EngineAPINews) {
+    mutating func heardNews(_ news: EngineAPINews) {
         switch news {
         case .connected(let version):
             mirror.connected(version, into: &outbox)
-            ask(.networks)
-            ask(.containers)
+            callEngine(.networks)
+            callEngine(.containers)
         case .disconnected(let reason): mirror.disconnected(reason, into: &outbox)
-        case .network(let id, let action, let container): heard(id, action, container)
+        case .network(let id, let action, let container): heardNetwork(id, action, container)
         case .elsewhere(let id):
-            if mirror.isInspected(id) { ask(.container(id)) }
-        case .container(let id, .rename): ask(.container(id))
+            if mirror.isInspected(id) { callEngine(.container(id)) }
+        case .container(let id, .rename): callEngine(.container(id))
         case .container(let id, .start):
             // One that was being started when the link came up: its networks were told of before.
             let isAnyUnknown = inventory.allEndpoints.contains { $0.isJoined && !mirror.isInspected($0.id) }
-            if isAnyUnknown, !mirror.isAsking(.container(id)) { ask(.container(id)) }
+            if isAnyUnknown, !mirror.isAsking(.container(id)) { callEngine(.container(id)) }
         // What a container has comes with its networks, and goes with them.
         case .container: break
         }
     }
 
-    private mutating func heard(_ id: EngineNetworkID, _ action: EngineAPINews.NetworkAction, _ container: ContainerID?) {
+    private mutating func heardNetwork(_ id: EngineNetworkID, _ action: EngineAPINews.NetworkAction, _ container: ContainerID?) {
         switch action {
-        case .create: ask(.network(id))
+        case .create: callEngine(.network(id))
         case .connect:
             // The network tells at once, the container when it has started.
-            ask(.network(id))
-            if let container { ask(.container(container)) }
+            callEngine(.network(id))
+            if let container { callEngine(.container(container)) }
         case .disconnect: break
         case .destroy: isGone(id)
         }
@@ -46,34 +46,34 @@ extension Node {
     mutating func answered(_ id: EffectID, _ answer: EngineAPIAnswer) {
         guard let (call, isToBeAsked) = mirror.answered(id) else { return }
         switch answer {
-        case .networks(let all): learn(all)
+        case .networks(let all): learnAll(all)
         case .containers(let all):
             for container in all {
-                learn(container, isWhole: false)
+                learnContainer(container, isWhole: false)
                 let isOurs = container.attachments.contains { $0.endpoint.map { inventory.endpoint($0) != nil } ?? false }
-                if isOurs { ask(.container(container.id)) }
+                if isOurs { callEngine(.container(container.id)) }
             }
         case .network(let network):
-            learn(network)
-            for (endpoint, name) in network.endpoints { learn(name, of: endpoint) }
+            learnNetwork(network)
+            for (endpoint, name) in network.endpoints { learnName(name, of: endpoint) }
             mirrorSoon()
-        case .container(let container): learn(container, isWhole: true)
+        case .container(let container): learnContainer(container, isWhole: true)
         case .refused(let reason), .unavailable(let reason): mirror.notAnswered(call, reason, into: &outbox)
         case .created, .removed, .notFound: break
         }
-        ended(id, call, answer)
-        if isToBeAsked { ask(call) }
+        engineCallEnded(id, call, answer)
+        if isToBeAsked { callEngine(call) }
     }
 
     mutating func askAgain() {
-        for call in mirror.takeUnanswered() { ask(call) }
+        for call in mirror.takeUnanswered() { callEngine(call) }
     }
 
     /// All that there are.
-    private mutating func learn(_ all: [EngineNetwork]) {
+    private mutating func learnAll(_ all: [EngineNetwork]) {
         mirror.beginList()
         for network in all {
-            learn(network)
+            learnNetwork(network)
             if let id = network.id, inventory.network(id) == nil { mirror.setStale(id, network.name) }
         }
         mirror.endList(known: inventory.networkIDs)
@@ -89,7 +89,7 @@ extension Node {
         mirrorSoon()
     }
 
-    private mutating func learn(_ network: EngineNetwork) {
+    private mutating func learnNetwork(_ network: EngineNetwork) {
         guard let id = network.id, let local = inventory.network(id) else { return }
         mirror.show(network, as: id)
         guard let row = inventory.setName(network.name, of: id) else { return }

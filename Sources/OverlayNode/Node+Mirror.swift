@@ -15,7 +15,7 @@ extension Node {
         case removed
     }
 
-    func end(of local: LocalNetwork) -> NetworkEnd {
+    func networkEnd(of local: LocalNetwork) -> NetworkEnd {
         // What the engine never told of is a create that failed. What goes by our own call is no user's doing, nor what goes from an
         // engine that Swarm rules.
         guard local.name != nil, !mirror.isRemoving(local.id), mirror.mirrors, mirror.conflicts[local.id] == nil,
@@ -103,7 +103,7 @@ extension Node {
                 name: shown.name, labels: shown.labels, options: shown.options, ipamOptions: shown.ipamOptions,
                 auxiliary: auxiliary, isIPv6: shown.isIPv6, isAttachable: shown.isAttachable)
         else {
-            return fail(
+            return failNetwork(
                 network.id,
                 "it has more labels and options than the cluster takes (\(Limits.descriptionPairs) of a kind, "
                     + "\(Limits.descriptionBytes) bytes), and is not made on other engines")
@@ -119,11 +119,11 @@ extension Node {
             outbox.log(.warning, "a network has the name of another one", ["network": local.name ?? "", "reason": refusal.message])
             mirror.setConflict(refusal.message, of: id)
             // Who makes one of this name here wants that one here.
-            if let name = local.name, let other = catalogue.network(named: name) { want(other) }
+            if let name = local.name, let other = catalogue.network(named: name) { wantNetwork(other) }
         case .decided:
             if let network = inventory.network(id)?.network { mirror.clearFailure(of: network) }
         case .timedOut, .writerFailed, .noCluster:
-            if let network = inventory.network(id)?.network { fail(network, "its name could not be told to the cluster: \(writerText)") }
+            if let network = inventory.network(id)?.network { failNetwork(network, "its name could not be told to the cluster: \(writerText)") }
         }
         mirrorSoon()
     }
@@ -135,7 +135,7 @@ extension Node {
             !isWriterAway, !isStateOld, !isPaused(network.id),
             !mirror.isMaking(network.id)
         else { return }
-        guard let id = ask(.createNetwork(request)) else { return }
+        guard let id = callEngine(.createNetwork(request)) else { return }
         mirror.make(network.id, by: id)
     }
 
@@ -162,7 +162,7 @@ extension Node {
     }
 
     /// A user of this host wants it here, whoever wanted it gone.
-    mutating func want(_ network: Network) {
+    mutating func wantNetwork(_ network: Network) {
         let writes = [inventory.want(network.id)].compactMap { $0 } + closings.keep(network.subnets.map(\.id))
         if !writes.isEmpty { outbox.store(writes) }
     }
@@ -173,7 +173,7 @@ extension Node {
         guard !isPaused(network.id), !mirror.isKept(id, at: now),
             !inventory.hasEndpoints(of: id)
         else { return }
-        guard ask(.removeNetwork(id)) != nil else { return }
+        guard callEngine(.removeNetwork(id)) != nil else { return }
         if mirror.conflicts[id] != nil {
             outbox.log(.warning, "a network of this engine gives way to the cluster's of that name", ["network": inventory.network(id)?.name ?? ""])
         }
@@ -181,25 +181,25 @@ extension Node {
 
     // MARK: Ends of calls
 
-    mutating func ended(_ id: EffectID, _ call: EngineAPICall, _ answer: EngineAPIAnswer) {
+    mutating func engineCallEnded(_ id: EffectID, _ call: EngineAPICall, _ answer: EngineAPIAnswer) {
         let made = mirror.takeMade(id)
         let request = mirror.takeWaiting(id)
-        if let request { finish(request, answer) }
+        if let request { finishCommand(request, answer) }
         switch (call, answer) {
         case (.createNetwork, .created(let id)):
             if let made { mirror.clearFailure(of: made) }
-            ask(.network(id))
+            callEngine(.network(id))
         case (.createNetwork(let network), .refused(let reason)), (.createNetwork(let network), .unavailable(let reason)):
             // What is in the way may be this driver's own, of a cluster that the node has left since. While containers are on it the
             // engine keeps it.
-            if made != nil, let stale = mirror.stale(network.name) { ask(.removeNetwork(stale)) }
-            if let made { fail(made, "this host's engine does not make it: \(reason)") }
+            if made != nil, let stale = mirror.stale(network.name) { callEngine(.removeNetwork(stale)) }
+            if let made { failNetwork(made, "this host's engine does not make it: \(reason)") }
         case (.removeNetwork(let id), .refused(let reason)), (.removeNetwork(let id), .unavailable(let reason)):
             // To the user it was said already; a container that came in between keeps it.
             guard request == nil, let network = inventory.network(id)?.network,
                 !inventory.hasEndpoints(of: id)
             else { break }
-            fail(network, "this host's engine does not remove it: \(reason)")
+            failNetwork(network, "this host's engine does not remove it: \(reason)")
         case (.removeNetwork(let id), .removed): isGone(id)
         case (.removeNetwork(let id), .notFound):
             // The engine knows nothing of it, so nothing of it will come.
@@ -215,7 +215,7 @@ extension Node {
         mirrorSoon()
     }
 
-    private mutating func fail(_ network: NetworkID, _ reason: String) {
+    private mutating func failNetwork(_ network: NetworkID, _ reason: String) {
         mirror.fail(network, catalogue.networks[network]?.title ?? "", reason, into: &outbox)
     }
 }

@@ -17,7 +17,7 @@ extension Node {
     /// is down are.
     private func counts(_ owner: NodeID) -> Bool { peers.state(of: owner) != .unreachable }
 
-    mutating func follow(namesOf effect: Replication.Effect) {
+    mutating func followRecords(_ effect: Replication.Effect) {
         switch effect {
         case .changed(let owner, let id, let record, let old):
             if counts(owner) { names.change(id, from: old.map { named($0) }, to: named(record)) }
@@ -34,7 +34,7 @@ extension Node {
         names.setSubnets(catalogue.networks.values.flatMap { $0.subnets.map(\.prefix) }.sorted(), into: &outbox)
     }
 
-    mutating func followNames(of peer: NodeID, was old: PeerState) {
+    mutating func followPeerNames(of peer: NodeID, was old: PeerState) {
         let state = peers.state(of: peer)
         guard (old == .unreachable) != (state == .unreachable) else { return }
         for id in subscribed where !replication.endpoints(of: peer, on: id).isEmpty { rebuildNames(id) }
@@ -90,7 +90,7 @@ extension Node {
 
     // MARK: What the engine tells of containers
 
-    mutating func learn(_ container: EngineContainer, isWhole: Bool) {
+    mutating func learnContainer(_ container: EngineContainer, isWhole: Bool) {
         let isElsewhere = container.attachments.contains { inventory.network($0.network) == nil }
         let services = ["com.docker.swarm.service.name", "com.docker.compose.service"].compactMap { container.labels[$0] }
         let short = String(container.id.text.prefix(12))
@@ -114,7 +114,7 @@ extension Node {
     }
 
     /// An endpoint has its container's name.
-    mutating func learn(_ name: String, of id: EndpointID) {
+    mutating func learnName(_ name: String, of id: EndpointID) {
         guard let known = inventory.endpoint(id), known.learned.names.isEmpty else { return }
         var endpoint = known
         endpoint.learned = EndpointNames(names: [name])

@@ -5,7 +5,7 @@ import OverlayReplication
 
 /// `swift-overlay network create` and `rm`: what `docker network` does, for scripts, with what only the cluster knows.
 extension Node {
-    mutating func createNetwork(_ wanted: EngineNetwork, _ id: RequestID) throws(DriverError) -> Step {
+    mutating func createByCommand(_ wanted: EngineNetwork, _ id: RequestID) throws(DriverError) -> Step {
         try checkCluster()
         guard (1...Limits.networkNameBytes).contains(wanted.name.utf8.count) else {
             throw DriverError(.invalid, "a network name has 1 to \(Limits.networkNameBytes) bytes")
@@ -23,25 +23,25 @@ extension Node {
                     "the cluster has network \(network.title); `swift-overlay network create \(wanted.name)`, without options, brings it to "
                         + "this host")
             }
-            want(network)
+            wantNetwork(network)
             guard let known = mirrorRequest(of: network) else {
                 throw DriverError(
                     .unavailable, "network \(network.title) is not described yet by the engine that has it; try again")
             }
             request = known
-            guard let effect = ask(.createNetwork(request)) else { throw Self.busy }
+            guard let effect = callEngine(.createNetwork(request)) else { throw Self.busy }
             mirror.make(network.id, by: effect)
             mirror.wait(id, for: effect)
             return .wait
         }
         // By this name another host that makes it now finds the same one.
         request.ipamOptions[OptionName.net] = wanted.ipamOptions[OptionName.net] ?? wanted.name
-        guard let effect = ask(.createNetwork(request)) else { throw Self.busy }
+        guard let effect = callEngine(.createNetwork(request)) else { throw Self.busy }
         mirror.wait(id, for: effect)
         return .wait
     }
 
-    mutating func removeNetwork(_ name: String, _ id: RequestID) throws(DriverError) -> Step {
+    mutating func removeByCommand(_ name: String, _ id: RequestID) throws(DriverError) -> Step {
         try checkCluster()
         guard !name.isEmpty else { throw DriverError(.invalid, "a network has a name, or the beginning of an id") }
         let named = catalogue.network(named: name)
@@ -53,7 +53,7 @@ extension Node {
             try checkLink()
             // Before it goes: afterwards nothing is heard of it here.
             let elsewhere = keepers(of: network).map { self.name(of: $0) }.sorted()
-            guard let effect = ask(.removeNetwork(local.id)) else { throw Self.busy }
+            guard let effect = callEngine(.removeNetwork(local.id)) else { throw Self.busy }
             mirror.wait(id, for: effect)
             let done =
                 elsewhere.isEmpty
@@ -79,7 +79,7 @@ extension Node {
     private static let busy = DriverError(.unavailable, "the engine is at that already; try again in a moment")
 
     /// The engine has answered what the command line waits for.
-    mutating func finish(_ request: RequestID, _ answer: EngineAPIAnswer) {
+    mutating func finishCommand(_ request: RequestID, _ answer: EngineAPIAnswer) {
         switch answer {
         case .created(let id): finish(request, .control(.done(id.text)))
         case .removed:

@@ -91,7 +91,7 @@ extension Node {
         var awaited: Set<EffectID> = []
         // Engines refuse to remove a network with endpoints; what is left here is of an engine that was killed.
         for endpoint in inventory.endpoints(of: id) { awaited.formUnion(removeEndpoint(endpoint)) }
-        let end = end(of: network)
+        let end = networkEnd(of: network)
         mirror.hide(id)
         var writes = [inventory.remove(id)].compactMap { $0 }
         if end == .declined { writes.append(inventory.decline(network.network)) }

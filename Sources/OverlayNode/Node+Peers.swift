@@ -9,7 +9,7 @@ extension Node {
         let old = peers.state(of: peer)
         let wasAway = isWriterAway
         peers.set(status, of: peer)
-        followNames(of: peer, was: old)
+        followPeerNames(of: peer, was: old)
         if old != status.state {
             peers.record(name(of: peer), from: old, to: status, now: now)
             for id in requests.waiting(where: { if case .nodeChange = $0 { true } else { false } }) { perform(id) }

@@ -35,7 +35,7 @@ extension Node {
         var out: [CatalogueNode.Effect] = []
         let proposal = catalogueNode.promote(now: now, into: &out)
         proposals.add(proposal, for: .promotion(id))
-        run(out)
+        runCatalogue(out)
         return .wait
     }
 
@@ -76,7 +76,7 @@ extension Node {
                 + "lose it")
     }
 
-    mutating func settle(promotion id: RequestID, _ outcome: CatalogueNode.Outcome) {
+    mutating func settlePromotion(_ id: RequestID, _ outcome: CatalogueNode.Outcome) {
         switch outcome {
         case .decided(.refused(let refusal)): fail(id, DriverError(refusal))
         case .decided:

@@ -72,7 +72,7 @@ extension Node {
     // MARK: Who was removed while it was away
 
     /// A packet came in the name of a node that is no member. That it is from there is not proven, nor need it be.
-    mutating func heard(stranger: NodeID, from source: SocketEndpoint) {
+    mutating func answerStranger(_ stranger: NodeID, from source: SocketEndpoint) {
         guard let cluster = catalogue.cluster, catalogue.members[stranger] == nil, isReady else { return }
         guard notices.maySend(at: outbox.now) else { return }
         var notice = RemovalNotice(of: stranger, position: catalogue.position, signer: identity.id)

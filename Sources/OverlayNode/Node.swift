@@ -167,7 +167,7 @@ public struct Node: Sendable {
         case .joinAnswer(let id, let answer): joined(id, answer)
         case .message(let peer, let bytes, _): receive(bytes, from: peer)
         case .stream, .earlierLife, .membership: break
-        case .stranger(let node, let source): heard(stranger: node, from: source)
+        case .stranger(let node, let source): answerStranger(node, from: source)
         case .notice(let bytes): noticed(bytes)
         case .applied(let id, let outcome): applied(id, outcome)
         case .stored(let id, let outcome): stored(id, outcome)
@@ -176,7 +176,7 @@ public struct Node: Sendable {
             forwarding.notObserved(id, into: &outbox)
             outbox.notObserved(reason)
         case .keyMade(let key): rotate(to: key)
-        case .engineNews(let news): heard(news)
+        case .engineNews(let news): heardNews(news)
         case .engineAnswer(let id, let answer): answered(id, answer)
         case .served(let id): ended(id, error: nil)
         case .sandbox(let path, let failure): sandboxes.setFailure(failure, of: path, into: &outbox)
@@ -351,12 +351,12 @@ public struct Node: Sendable {
             case .replication:
                 var out: [Replication.Effect] = []
                 try replication.receive(body, from: peer, now: now, into: &out)
-                run(out)
+                runReplication(out)
             case .catalogue:
                 var out: [CatalogueNode.Effect] = []
                 try catalogueNode.receive(body, from: peer, now: now, into: &out)
-                run(out)
-            case .addresses: receive(try AddressMessage(wire: body), from: peer)
+                runCatalogue(out)
+            case .addresses: receiveAddress(try AddressMessage(wire: body), from: peer)
             }
         } catch {
             outbox.log(.warning, "message of a member does not decode", ["peer": name(of: peer), "error": "\(error)"])
@@ -366,13 +366,13 @@ public struct Node: Sendable {
     mutating func withCatalogue(_ body: (inout CatalogueNode, inout [CatalogueNode.Effect]) -> Void) {
         var out: [CatalogueNode.Effect] = []
         body(&catalogueNode, &out)
-        run(out)
+        runCatalogue(out)
     }
 
     mutating func withReplication(_ body: (inout Replication, inout [Replication.Effect]) -> Void) {
         var out: [Replication.Effect] = []
         body(&replication, &out)
-        run(out)
+        runReplication(out)
     }
 
     func name(of node: NodeID) -> String { catalogue.name(node) }
