@@ -160,31 +160,31 @@ public struct Node: Sendable {
 
     private mutating func dispatch(_ event: NodeEvent) {
         switch event {
-        case .start: start()
+        case .start: KernelFollower.start(&self)
         case .driver(let id, let request): open(id, .driver(request))
         case .control(let id, let request): open(id, .control(request))
         case .joinRequest(let id, let member): open(id, .admission(member))
-        case .joinAnswer(let id, let answer): joined(id, answer)
+        case .joinAnswer(let id, let answer): ClusterCalls.joined(&self, id, answer)
         case .message(let peer, let bytes, _): receive(bytes, from: peer)
         case .stream, .earlierLife, .membership: break
-        case .stranger(let node, let source): answerStranger(node, from: source)
-        case .notice(let bytes): noticed(bytes)
+        case .stranger(let node, let source): RemovalCalls.answerStranger(&self, node, from: source)
+        case .notice(let bytes): RemovalCalls.noticed(&self, bytes)
         case .applied(let id, let outcome): applied(id, outcome)
         case .stored(let id, let outcome): stored(id, outcome)
-        case .observed(let id, let state): observed(id, state)
+        case .observed(let id, let state): KernelFollower.observed(&self, id, state)
         case .notObserved(let id, let reason):
             forwarding.notObserved(id, into: &outbox)
             outbox.notObserved(reason)
-        case .keyMade(let key): rotate(to: key)
-        case .engineNews(let news): heardNews(news)
-        case .engineAnswer(let id, let answer): answered(id, answer)
+        case .keyMade(let key): CatalogueFollower.rotate(&self, to: key)
+        case .engineNews(let news): EngineNews.heardNews(&self, news)
+        case .engineAnswer(let id, let answer): EngineNews.answered(&self, id, answer)
         case .served(let id): ended(id, error: nil)
         case .sandbox(let path, let failure): sandboxes.setFailure(failure, of: path, into: &outbox)
         case .sandboxGone(let path):
             // Its container is gone, and with what held its namespace the interfaces in it go now.
             outbox.log(.warning, "a container's network namespace is gone", ["sandbox": path])
-            repairSoon()
-        case .foreignChange: repairSoon()
+            KernelFollower.repairSoon(&self)
+        case .foreignChange: KernelFollower.repairSoon(&self)
         case .tick: break
         }
     }
@@ -217,9 +217,9 @@ public struct Node: Sendable {
         switch effect {
         case .send(let peer, let bytes, let path):
             delivered.append(.send(peer, [MessageKind.membership.rawValue] + bytes, path))
-        case .status(let peer, let status): turn { $0.peer(peer, is: status) }
+        case .status(let peer, let status): turn { PeerFollower.peer(&$0, peer, is: status) }
         case .restarted(let peer): turn { node in node.withReplication { [now = node.now] in $0.reset(peer, now: now, into: &$1) } }
-        case .echo(let peer, let mark, let isAhead): turn { $0.echo(of: peer, mark, isAhead: isAhead) }
+        case .echo(let peer, let mark, let isAhead): turn { RollbackRecovery.echo(&$0, of: peer, mark, isAhead: isAhead) }
         case .heard(let peer, let report, let roundTrip): turn { $0.heard(report, from: peer, roundTrip) }
         }
     }
@@ -262,23 +262,23 @@ public struct Node: Sendable {
         withReplication { [now] in $0.advance(to: now, into: &$1) }
         for timer in NodeTimer.allCases where outbox.timers.takeDue(timer, at: now) { fire(timer) }
         refuseOpenCalls()
-        advanceAddressWaits()
+        AddressExchange.advanceAddressWaits(&self)
         for id in requests.due(at: now) { expire(id) }
     }
 
     private mutating func fire(_ timer: NodeTimer) {
         switch timer {
-        case .follow: followAll()
+        case .follow: CatalogueFollower.followAll(&self)
         case .store: outbox.retryStore()
-        case .rotateKey: askForKey()
-        case .quarantine: endQuarantines()
+        case .rotateKey: CatalogueFollower.askForKey(&self)
+        case .quarantine: RemovalCalls.endQuarantines(&self)
         case .repair: forwarding.repair(into: &outbox)
-        case .close: proposeClosing()
-        case .handOver: proposeHandovers()
-        case .assure: assure()
-        case .askEngine: askAgain()
-        case .mirror: compareNetworks()
-        case .newEpoch: proposeNewEpoch()
+        case .close: CatalogueFollower.proposeClosing(&self)
+        case .handOver: AddressExchange.proposeHandovers(&self)
+        case .assure: RollbackRecovery.assure(&self)
+        case .askEngine: EngineNews.askAgain(&self)
+        case .mirror: Mirroring.compareNetworks(&self)
+        case .newEpoch: RollbackRecovery.proposeNewEpoch(&self)
         }
     }
 
@@ -310,10 +310,10 @@ public struct Node: Sendable {
         let isStored = outcome == .stored
         if let token { withCatalogue { [now] in $0.stored(token, succeeded: isStored, now: now, into: &$1) } }
         if closings.stored(id) {
-            if isStored { proposeClosing() } else { outbox.timers[.close] = now + Closings.retry }
+            if isStored { CatalogueFollower.proposeClosing(&self) } else { outbox.timers[.close] = now + Closings.retry }
         }
-        handedOver(id, isStored: isStored)
-        rollbackStored(id, isStored: isStored)
+        AddressExchange.handedOver(&self, id, isStored: isStored)
+        RollbackRecovery.rollbackStored(&self, id, isStored: isStored)
         switch outcome {
         case .stored: ended(id, error: nil)
         case .failed(let reason): ended(id, error: DriverError(.system, "state could not be written: \(reason)"))
@@ -351,12 +351,12 @@ public struct Node: Sendable {
             case .replication:
                 var out: [Replication.Effect] = []
                 try replication.receive(body, from: peer, now: now, into: &out)
-                runReplication(out)
+                KernelFollower.runReplication(&self, out)
             case .catalogue:
                 var out: [CatalogueNode.Effect] = []
                 try catalogueNode.receive(body, from: peer, now: now, into: &out)
                 runCatalogue(out)
-            case .addresses: receiveAddress(try AddressMessage(wire: body), from: peer)
+            case .addresses: AddressExchange.receiveAddress(&self, try AddressMessage(wire: body), from: peer)
             }
         } catch {
             outbox.log(.warning, "message of a member does not decode", ["peer": name(of: peer), "error": "\(error)"])
@@ -372,7 +372,7 @@ public struct Node: Sendable {
     mutating func withReplication(_ body: (inout Replication, inout [Replication.Effect]) -> Void) {
         var out: [Replication.Effect] = []
         body(&replication, &out)
-        runReplication(out)
+        KernelFollower.runReplication(&self, out)
     }
 
     func name(of node: NodeID) -> String { catalogue.name(node) }

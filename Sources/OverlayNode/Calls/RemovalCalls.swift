@@ -4,13 +4,13 @@ import OverlayModel
 
 /// A node that was removed while it was away would never hear of it: members open none of its packets. Whoever gets one of them answers
 /// with a notice, signed by itself; the removed node knows the signer as a member, and that the catalogue went on from where its own is.
-extension Node {
+enum RemovalCalls {
     // MARK: node rm
 
-    mutating func removeNode(_ name: String, force: Bool, isAtOnce: Bool) throws(DriverError) -> Step {
-        try checkCluster()
-        let found = catalogue.members.values.filter { Self.names(name, $0.id, $0.name) }
-        let gone = catalogue.departed.filter { Self.names(name, $0.key, $0.value) }.keys.sorted()
+    static func removeNode(_ node: inout Node, _ name: String, force: Bool, isAtOnce: Bool) throws(DriverError) -> Step {
+        try AddressCalls.checkCluster(node)
+        let found = node.catalogue.members.values.filter { Self.names(name, $0.id, $0.name) }
+        let gone = node.catalogue.departed.filter { Self.names(name, $0.key, $0.value) }.keys.sorted()
         // A host may have joined anew under its name: it is not meant where nothing but addresses can be.
         if !gone.isEmpty, found.isEmpty || (isAtOnce && !force) {
             guard isAtOnce else {
@@ -24,21 +24,21 @@ extension Node {
         guard let member = found.first, found.count == 1 else {
             throw DriverError(.notFound, found.isEmpty ? "no such node: \(name)" : "\(name) names \(found.count) nodes")
         }
-        guard member.id != identity.id else { throw DriverError(.invalid, "this is \(name): use `swift-overlay leave`") }
-        guard force || isLongAway(member.id) else { throw DriverError(.conflict, whyNotRemoved(member)) }
+        guard member.id != node.identity.id else { throw DriverError(.invalid, "this is \(name): use `swift-overlay leave`") }
+        guard force || RemovalCalls.isLongAway(node, member.id) else { throw DriverError(.conflict, RemovalCalls.whyNotRemoved(node, member)) }
         return .propose(.remove(member.id, now: isAtOnce))
     }
 
-    private func isLongAway(_ node: NodeID) -> Bool {
-        peers[node].map { !$0.state.isReachable && now - $0.since >= Self.absence } ?? false
+    private static func isLongAway(_ node: Node, _ peer: NodeID) -> Bool {
+        node.peers[peer].map { !$0.state.isReachable && node.now - $0.since >= PromotionCalls.absence } ?? false
     }
 
     /// Why a node is not removed without `--force`, and what to run instead.
-    private func whyNotRemoved(_ member: Member) -> String {
-        let peer = peers[member.id] ?? PeerStatus(state: .unknown, since: now)
+    private static func whyNotRemoved(_ node: Node, _ member: Member) -> String {
+        let peer = node.peers[member.id] ?? PeerStatus(state: .unknown, since: node.now)
         let name = member.name
-        let absence = "\(peer.state.word) for \((now - peer.since).wholeSeconds) s"
-        if member.id == catalogueNode.writer {
+        let absence = "\(peer.state.word) for \((node.now - peer.since).wholeSeconds) s"
+        if member.id == node.catalogueNode.writer {
             let way = "run `swift-overlay promote --force` here, and then `swift-overlay node rm --force \(name)`"
             return peer.state.isReachable
                 ? "node \(name) writes the catalogue and is \(peer.state.word): stop the daemon there, \(way)"
@@ -51,7 +51,7 @@ extension Node {
                 + "networks; or, to cut it off as it is, \(force) here"
         }
         return
-            "node \(name) has been \(absence), not for \(Self.absence.wholeSeconds): wait, or run \(force) if it never comes back"
+            "node \(name) has been \(absence), not for \(PromotionCalls.absence.wholeSeconds): wait, or run \(force) if it never comes back"
     }
 
     private static func names(_ text: String, _ id: NodeID, _ name: String) -> Bool {
@@ -60,39 +60,39 @@ extension Node {
 
     // MARK: The rest of addresses
 
-    mutating func followQuarantines() {
-        writerDuties.followQuarantines(isWriter: isWriter, departed: catalogue.departed.keys, into: &outbox)
+    static func followQuarantines(_ node: inout Node) {
+        node.writerDuties.followQuarantines(isWriter: node.isWriter, departed: node.catalogue.departed.keys, into: &node.outbox)
     }
 
-    mutating func endQuarantines() {
-        let ended = writerDuties.takeEnded(isWriter: isWriter, into: &outbox)
-        if isWriter { propose(.endRest(ended), for: .quarantine, deadline: now + Proposals.budget) }
+    static func endQuarantines(_ node: inout Node) {
+        let ended = node.writerDuties.takeEnded(isWriter: node.isWriter, into: &node.outbox)
+        if node.isWriter { node.propose(.endRest(ended), for: .quarantine, deadline: node.now + Proposals.budget) }
     }
 
     // MARK: Who was removed while it was away
 
     /// A packet came in the name of a node that is no member. That it is from there is not proven, nor need it be.
-    mutating func answerStranger(_ stranger: NodeID, from source: SocketEndpoint) {
-        guard let cluster = catalogue.cluster, catalogue.members[stranger] == nil, isReady else { return }
-        guard notices.maySend(at: outbox.now) else { return }
-        var notice = RemovalNotice(of: stranger, position: catalogue.position, signer: identity.id)
-        notice.signature = signing.sign(notice.signed(in: cluster.id))
-        outbox.append(.notify(source, notice.wireBytes))
+    static func answerStranger(_ node: inout Node, _ stranger: NodeID, from source: SocketEndpoint) {
+        guard let cluster = node.catalogue.cluster, node.catalogue.members[stranger] == nil, node.isReady else { return }
+        guard node.notices.maySend(at: node.outbox.now) else { return }
+        var notice = RemovalNotice(of: stranger, position: node.catalogue.position, signer: node.identity.id)
+        notice.signature = node.signing.sign(notice.signed(in: cluster.id))
+        node.outbox.append(.notify(source, notice.wireBytes))
     }
 
     /// Somebody says that this node was removed.
-    mutating func noticed(_ bytes: [UInt8]) {
-        guard let cluster = catalogue.cluster, catalogue.members[identity.id] != nil,
-            let notice = try? RemovalNotice(wire: bytes), notice.node == identity.id, notice.signer != identity.id,
+    static func noticed(_ node: inout Node, _ bytes: [UInt8]) {
+        guard let cluster = node.catalogue.cluster, node.catalogue.members[node.identity.id] != nil,
+            let notice = try? RemovalNotice(wire: bytes), notice.node == node.identity.id, notice.signer != node.identity.id,
             // What is said of a time when this node was no member yet says nothing.
-            notice.position > catalogue.position, let signer = catalogue.members[notice.signer]
+            notice.position > node.catalogue.position, let signer = node.catalogue.members[notice.signer]
         else { return }
-        guard notices.mayCheck(at: outbox.now) else { return }
-        guard signing.verify(notice.signature, of: notice.signed(in: cluster.id), by: signer.publicKey) else { return }
-        outbox.log(
+        guard node.notices.mayCheck(at: node.outbox.now) else { return }
+        guard node.signing.verify(notice.signature, of: notice.signed(in: cluster.id), by: signer.publicKey) else { return }
+        node.outbox.log(
             .warning, "this node was removed from the cluster while it was away; its overlay links go down, and it must join again",
             ["told by": signer.name])
-        forgetCluster()
+        ClusterCalls.forgetCluster(&node)
     }
 }
 
