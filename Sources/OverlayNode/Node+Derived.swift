@@ -27,7 +27,7 @@ extension Node {
     /// VTEPs of members whose endpoints are not all known in this life, by network.
     var unknownVTEPs: [VNI: Set<IPAddress>] {
         var unknown: [VNI: Set<IPAddress>] = [:]
-        for id in subscribed {
+        for id in following.networks {
             guard let network = catalogue.networks[id] else { continue }
             for user in network.users where user != identity.id && !replication.isSynchronised(with: user, on: id) {
                 if let member = catalogue.members[user] { unknown[network.vni, default: []].insert(member.vtep) }

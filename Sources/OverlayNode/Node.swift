@@ -14,9 +14,6 @@ import OverlayReplication
 /// change of the catalogue, and starts over when that is decided. Each round looks at the state afresh, so a repeated call finds what the
 /// first one made, and is answered when that is durable.
 public struct Node: Sendable {
-    /// For each member, between changes of the members that are followed.
-    static let followPause = Interval.microseconds(10)
-
     public let identity: NodeIdentity
     let signing: any RecordSigning
     /// Of the ownership of addresses. The daemon never sets it.
@@ -33,24 +30,16 @@ public struct Node: Sendable {
     var catalogueNode: CatalogueNode
     var replication: Replication
     public private(set) var membership: Membership
-    private var clock = RunningClock()
-    /// The next deadline in running time.
-    private var appointment: Instant?
-    /// Time of the monotonic clock at which ``handle(_:at:)`` wants to be called with a tick at the latest; nil for never.
-    public private(set) var nextDeadline: Instant?
+    private var clock = NodeClock()
     var mirror: Mirror
     var forwarding = Forwarding()
     var names = Names()
     var sandboxes = Sandboxes()
-    /// Networks whose owner logs this node takes part in.
-    var subscribed: Set<NetworkID> = []
-    var generator: SeededGenerator
+    var following = Following()
 
     var outbox: Outbox
     var requests = Requests()
     var proposals = Proposals()
-    private var delivered: [NodeEffect] = []
-    var followed: Instant?
 
     /// - Parameters:
     ///   - rows: The store's content.
@@ -71,14 +60,13 @@ public struct Node: Sendable {
                 announced: try (rows[.node]?[NodeRow.announcedWrites]).map { bytes throws(DecodeError) in
                     try UInt64(wire: bytes)
                 }))
-        generator = SeededGenerator(seed: seed)
         catalogueNode = try CatalogueNode(node: identity.id, epoch: identity.epoch, boot: identity.boot, rows: rows)
         replication = Replication(
             node: identity.id, life: Incarnation(epoch: identity.epoch, boot: identity.boot).life, signing: signing)
         membership = Membership(
             node: identity.id, incarnation: Incarnation(epoch: identity.epoch, boot: identity.boot), seed: seed,
             parameters: parameters)
-        inventory = try Inventory(rows: rows)
+        inventory = try Inventory(rows: rows, seed: seed)
         let handovers = try Handovers(rows: rows) { [catalogueNode, inventory] handover in
             let network = catalogueNode.catalogue.network(holding: handover.subnet)?.id
             return network.map { inventory.addresses(on: $0).contains { handover.range.contains($0) } } ?? false
@@ -90,6 +78,8 @@ public struct Node: Sendable {
         self.handovers = handovers
     }
 
+    /// Time of the monotonic clock at which ``handle(_:at:)`` wants to be called with a tick at the latest; nil for never.
+    public var nextDeadline: Instant? { clock.nextDeadline }
     /// Time of the event that is being handled.
     var now: Instant { outbox.now }
     /// Names by network, as the DNS shell has them.
@@ -117,9 +107,9 @@ public struct Node: Sendable {
     ///
     /// - Parameter raw: Time of the monotonic clock. Inside, stalls of the process do not exist (``RunningClock``).
     public mutating func handle(_ event: NodeEvent, at raw: Instant) -> [NodeEffect] {
-        let reading = clock.read(raw, appointment: appointment)
+        let reading = clock.read(raw)
         outbox.begin(at: reading.now)
-        if reading.stall != nil { membership.stalled(now: now) }
+        if reading.isStalled { membership.stalled(now: now) }
         switch event {
         case .stream(let peer, let failure): withMembership { [now] in $0.stream(peer, failure, now: now, into: &$2) }
         case .earlierLife(let peer): withMembership { [now] in $0.heardEarlierLife(of: peer, now: now, report: $1, into: &$2) }
@@ -132,10 +122,8 @@ public struct Node: Sendable {
             withMembership { [now] in $0.advance(to: now, report: $1, into: &$2) }
         }
         if let at = nextTimer, at <= now { turn { _ in } }
-        appointment = [nextTimer, membership.nextDeadline].compactMap { $0 }.min()
-        nextDeadline = appointment.map { clock.raw($0) }
-        defer { delivered = [] }
-        return delivered
+        clock.setAppointment([nextTimer, membership.nextDeadline].compactMap { $0 }.min())
+        return outbox.takeDelivered()
     }
 
     /// Everything that follows from one thing that happened, with the timers that are due by then; its effects are delivered.
@@ -145,15 +133,15 @@ public struct Node: Sendable {
         names.tell(into: &outbox)
         for effect in outbox.take() {
             switch effect {
-            case .send(let peer, let bytes, _): delivered.append(.send(peer, bytes, membership.path(to: peer)))
+            case .send(let peer, let bytes, _): outbox.deliver(.send(peer, bytes, membership.path(to: peer)))
             case .peers(let members, _):
                 // First: messages to new members follow.
-                delivered.append(effect)
+                outbox.deliver(effect)
                 withMembership { [now, life] in
                     $0.setMembers(
                         members.map(\.id), epoch: life.spokenEpoch, boot: life.boot, now: now, report: $1, into: &$2)
                 }
-            default: delivered.append(effect)
+            default: outbox.deliver(effect)
             }
         }
     }
@@ -202,7 +190,7 @@ public struct Node: Sendable {
         }
         guard let failure else { return }
         let metadata = ["peer": peer.short, "error": "\(failure)"]
-        delivered.append(.log(.warning, "membership message of a member does not decode", metadata))
+        outbox.deliver(.log(.warning, "membership message of a member does not decode", metadata))
     }
 
     private mutating func withMembership(
@@ -216,7 +204,7 @@ public struct Node: Sendable {
     private mutating func carryOut(_ effect: Membership.Effect) {
         switch effect {
         case .send(let peer, let bytes, let path):
-            delivered.append(.send(peer, [MessageKind.membership.rawValue] + bytes, path))
+            outbox.deliver(.send(peer, [MessageKind.membership.rawValue] + bytes, path))
         case .status(let peer, let status): turn { PeerFollower.peer(&$0, peer, is: status) }
         case .restarted(let peer): turn { node in node.withReplication { [now = node.now] in $0.reset(peer, now: now, into: &$1) } }
         case .echo(let peer, let mark, let isAhead): turn { RollbackRecovery.echo(&$0, of: peer, mark, isAhead: isAhead) }
@@ -252,8 +240,7 @@ public struct Node: Sendable {
     /// Earliest time at which this node wants to do something by itself, its membership aside.
     private var nextTimer: Instant? {
         [
-            outbox.timers.next, requests.addressWaits.lazy.map(\.wait.next).min(), writerAwayAt, catalogueNode.nextDeadline, replication.nextDeadline,
-            requests.nextDeadline,
+            outbox.timers.next, requests.nextDeadline, writerAwayAt, catalogueNode.nextDeadline, replication.nextDeadline,
         ].compactMap { $0 }.min()
     }
 

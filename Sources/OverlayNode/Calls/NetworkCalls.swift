@@ -120,7 +120,7 @@ enum NetworkCalls {
         guard call.v4 != nil || call.v6 != nil else {
             throw DriverError(.invalid, "endpoint \(call.endpoint.short) of network \(network.title) has no address")
         }
-        let mac = call.mac ?? .random(using: &node.generator)
+        let mac = call.mac ?? node.inventory.newMAC()
         guard !mac.isMulticast, mac != .zero else {
             throw DriverError(.invalid, "\(mac) is not the MAC of an interface")
         }

@@ -26,14 +26,12 @@ enum CatalogueFollower {
             node.outbox.timers[.follow] = node.now
             if node.isWriter { node.outbox.timers[.rotateKey] = node.now + WriterDuties.rotationPeriod }
         case .admit:
-            // Each change of the members costs as much as there are members: where a thousand join, a few of them at a time.
-            let pause = Node.followPause * Int64(node.catalogue.members.count)
-            node.outbox.timers[.follow] = node.outbox.timers[.follow] ?? max(node.now, node.followed.map { $0 + pause } ?? node.now)
+            node.following.followSoon(members: node.catalogue.members.count, into: &node.outbox)
         case .openSubnet:
             guard case .opened(let subnet) = result else { return }
             if isOwn || CatalogueFollower.concerns(node, subnet) { CatalogueFollower.followSubnets(&node) }
         case .configure(let network, let adopted, _):
-            if isOwn || node.subscribed.contains(network) || adopted.contains(where: { CatalogueFollower.concerns(node, $0) }) { CatalogueFollower.followSubnets(&node) }
+            if isOwn || node.following.networks.contains(network) || adopted.contains(where: { CatalogueFollower.concerns(node, $0) }) { CatalogueFollower.followSubnets(&node) }
             Mirroring.mirrorSoon(&node)
         case .closeSubnet(let subnet, let removing):
             if isOwn || CatalogueFollower.concerns(node, subnet) { CatalogueFollower.followSubnets(&node) }
@@ -54,13 +52,13 @@ enum CatalogueFollower {
 
     /// Does this host use the subnet, or its network? Of others' networks there may be thousands.
     private static func concerns(_ node: Node, _ subnet: SubnetID) -> Bool {
-        node.addresses[subnet] != nil || node.catalogue.networkOfSubnet[subnet].map { node.subscribed.contains($0) } ?? false
+        node.addresses[subnet] != nil || node.catalogue.networkOfSubnet[subnet].map { node.following.networks.contains($0) } ?? false
     }
 
     /// Members and everything else may be others than before.
     static func followAll(_ node: inout Node) {
         node.outbox.timers[.follow] = nil
-        node.followed = node.now
+        node.following.followed(at: node.now)
         if node.catalogue.cluster != nil, node.catalogue.members[node.identity.id] == nil, node.rules.contains(.fencing) {
             node.outbox.log(.warning, "this node was removed from the cluster; its overlay links go down, and it must join again", [:])
             return ClusterCalls.forgetCluster(&node)
@@ -93,12 +91,12 @@ enum CatalogueFollower {
             }
         }
         node.addresses.keepOnly { [catalogue = node.catalogue, identity = node.identity] in catalogue.subnet($0)?.users.contains(identity.id) == true }
-        for id in node.subscribed.subtracting(used).sorted() { node.withReplication { $0.unsubscribe(id, into: &$1) } }
+        for id in node.following.networks.subtracting(used).sorted() { node.withReplication { $0.unsubscribe(id, into: &$1) } }
         for id in used.sorted() {
             let users = node.catalogue.networks[id]?.users ?? []
             node.withReplication { [now = node.now] in $0.subscribe(id, to: users, now: now, into: &$1) }
         }
-        node.subscribed = used
+        node.following.subscribe(to: used)
         NameFollower.followNames(&node)
         // Who left a network has nothing more to tell of it: what was kept of theirs meanwhile may go.
         let unknown = node.unknownVTEPs

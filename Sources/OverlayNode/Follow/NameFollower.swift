@@ -29,15 +29,15 @@ enum NameFollower {
 
     /// The tables of those networks that this node takes part in, and no others.
     static func followNames(_ node: inout Node) {
-        node.names.keepOnly(node.subscribed)
-        for id in node.subscribed where node.names.tables[id] == nil { NameFollower.rebuildNames(&node, id) }
+        node.names.keepOnly(node.following.networks)
+        for id in node.following.networks where node.names.tables[id] == nil { NameFollower.rebuildNames(&node, id) }
         node.names.setSubnets(node.catalogue.networks.values.flatMap { $0.subnets.map(\.prefix) }.sorted(), into: &node.outbox)
     }
 
     static func followPeerNames(_ node: inout Node, of peer: NodeID, was old: PeerState) {
         let state = node.peers.state(of: peer)
         guard (old == .unreachable) != (state == .unreachable) else { return }
-        for id in node.subscribed where !node.replication.endpoints(of: peer, on: id).isEmpty { NameFollower.rebuildNames(&node, id) }
+        for id in node.following.networks where !node.replication.endpoints(of: peer, on: id).isEmpty { NameFollower.rebuildNames(&node, id) }
     }
 
     /// It is called something else.
@@ -62,7 +62,7 @@ enum NameFollower {
     /// Names that were missed, or kept too long, are found at the latest now.
     static func checkNames(_ node: inout Node) {
         NameFollower.followNames(&node)
-        for id in node.subscribed.sorted() {
+        for id in node.following.networks.sorted() {
             guard !node.names.holds(NameFollower.expectedNames(node, on: id), on: id) else { continue }
             node.outbox.log(
                 .warning, "names were not what the records say; they are made anew",

@@ -170,7 +170,7 @@ enum RollbackRecovery {
         var forgotten: [Replication.Effect] = []
         node.replication.leaveAll(into: &forgotten)
         node.replication.setLife(node.life.spoken.life)
-        node.subscribed = []
+        node.following.subscribe(to: [])
         CatalogueFollower.tellPeers(&node)
         guard node.isReady else { return }
         for network in node.catalogue.networks.values.sorted(by: { $0.id < $1.id }) {
