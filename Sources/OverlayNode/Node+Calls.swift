@@ -22,9 +22,9 @@ extension Node {
         let step: Step
         do throws(DriverError) {
             switch request.call {
-            case .driver(let call): step = try perform(call, id)
-            case .control(let call): step = try perform(call, id)
-            case .admission(let member): step = try perform(admission: member)
+            case .driver(let call): step = try performDriver(call, id)
+            case .control(let call): step = try ClusterCalls.performControl(&self, call, id)
+            case .admission(let member): step = try ClusterCalls.admit(&self, member)
             }
         } catch {
             return fail(id, error)
@@ -38,7 +38,7 @@ extension Node {
             requests.wait(id, for: .effects(awaited, reply, undo: undo))
         case .propose(let command):
             guard !isWriterAway else { return fail(id, DriverError(.unavailable, writerText(wanting: command))) }
-            if !rules.contains(.appliedBlocks), let subnet = anticipate(command) {
+            if !rules.contains(.appliedBlocks), let subnet = CatalogueFollower.anticipate(&self, command) {
                 propose(command, for: .claim(subnet), deadline: now + Proposals.budget)
                 return perform(id)
             }
@@ -46,22 +46,22 @@ extension Node {
         }
     }
 
-    private mutating func perform(_ call: DriverRequest, _ id: RequestID) throws(DriverError) -> Step {
+    private mutating func performDriver(_ call: DriverRequest, _ id: RequestID) throws(DriverError) -> Step {
         switch call {
         case .activate:
             // An engine that asks who we are has just started: its containers may be gone without a word.
-            repairSoon()
+            KernelFollower.repairSoon(&self)
             return .reply(.driver(.activated))
-        case .createNetwork(let call): return try createNetwork(call)
-        case .deleteNetwork(let network): return deleteNetwork(network)
-        case .createEndpoint(let call): return try createEndpoint(call)
-        case .deleteEndpoint(_, let endpoint): return deleteEndpoint(endpoint)
-        case .join(let call): return try join(call)
-        case .leave(_, let endpoint): return leave(endpoint)
-        case .requestPool(let call): return try requestPool(call, id)
-        case .releasePool(let subnet): return releasePool(subnet)
-        case .requestAddress(let call): return try requestAddress(call, id)
-        case .releaseAddress(let subnet, let address): return releaseAddress(subnet, address)
+        case .createNetwork(let call): return try NetworkCalls.createNetwork(&self, call)
+        case .deleteNetwork(let network): return NetworkCalls.deleteNetwork(&self, network)
+        case .createEndpoint(let call): return try NetworkCalls.createEndpoint(&self, call)
+        case .deleteEndpoint(_, let endpoint): return NetworkCalls.deleteEndpoint(&self, endpoint)
+        case .join(let call): return try NetworkCalls.join(&self, call)
+        case .leave(_, let endpoint): return NetworkCalls.leave(&self, endpoint)
+        case .requestPool(let call): return try AddressCalls.requestPool(&self, call, id)
+        case .releasePool(let subnet): return AddressCalls.releasePool(&self, subnet)
+        case .requestAddress(let call): return try AddressCalls.requestAddress(&self, call, id)
+        case .releaseAddress(let subnet, let address): return AddressCalls.releaseAddress(&self, subnet, address)
         default: return .reply(.driver(call.constantResponse ?? .done))
         }
     }
@@ -92,17 +92,17 @@ extension Node {
     mutating func takeBack(_ undo: Undo) {
         switch undo {
         case .lease(let subnet, let address):
-            guard let lease = pools[subnet]?.release(address, now: outbox.now) else { return }
-            outbox.store([.delete(.lease, key: lease.storeKey)])
+            guard let row = addresses.release(address, of: subnet, now: outbox.now) else { return }
+            outbox.store([row])
         case .network(let id):
             guard let row = inventory.remove(id) else { return }
             outbox.store([row])
         case .endpoint(let id):
             guard let endpoint = inventory.endpoint(id), let row = inventory.remove(id) else { return }
-            withdraw(endpoint)
+            KernelFollower.withdraw(&self, endpoint)
             outbox.store([row])
-        case .join(let id): undoJoin(id)
-        case .cluster: forgetCluster()
+        case .join(let id): NetworkCalls.undoJoin(&self, id)
+        case .cluster: ClusterCalls.forgetCluster(&self)
         }
     }
 }

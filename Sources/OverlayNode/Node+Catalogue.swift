@@ -6,14 +6,14 @@ import OverlayReplication
 
 /// How the node follows the catalogue, and asks for changes of it.
 extension Node {
-    mutating func run(_ catalogueEffects: [CatalogueNode.Effect]) {
+    mutating func runCatalogue(_ catalogueEffects: [CatalogueNode.Effect]) {
         for effect in catalogueEffects {
             if case .applied(let entry, let result) = effect {
-                follow(entry, result)
+                CatalogueFollower.followEntry(&self, entry, result)
                 continue
             }
             // Many entries come at once where many hosts join: all of them are followed in one go.
-            if let at = outbox.timers[.follow], at <= now { followAll() }
+            if let at = outbox.timers[.follow], at <= now { CatalogueFollower.followAll(&self) }
             switch effect {
             case .applied: break
             case .send(let peer, let bytes): outbox.send(.catalogue, bytes, to: peer)
@@ -21,8 +21,8 @@ extension Node {
                 let id = outbox.store(writes, isProposal: token != nil)
                 if let token { proposals.keep(token, of: id) }
             case .replaced:
-                followAll()
-                endLosses()
+                CatalogueFollower.followAll(&self)
+                PromotionCalls.endLosses(&self)
             case .heard(let term):
                 writerStatus.answered()
                 let writer = name(of: term.writer)
@@ -30,15 +30,15 @@ extension Node {
             case .outcome(let proposal, let outcome): settle(proposal, outcome)
             }
         }
-        if let at = outbox.timers[.follow], at <= now { followAll() }
-        checkOwnLife()
+        if let at = outbox.timers[.follow], at <= now { CatalogueFollower.followAll(&self) }
+        RollbackRecovery.checkOwnLife(&self)
     }
 
     mutating func propose(_ command: Command, for purpose: Purpose, deadline: Instant) {
         var out: [CatalogueNode.Effect] = []
         let id = catalogueNode.propose(command, now: now, deadline: deadline, into: &out)
         proposals.add(id, for: purpose)
-        run(out)
+        runCatalogue(out)
     }
 
     private mutating func settle(_ id: CatalogueNode.ProposalID, _ outcome: CatalogueNode.Outcome) {
@@ -47,30 +47,27 @@ extension Node {
         switch purpose {
         case .request(let request): settle(request, outcome)
         case .claim(let subnet):
-            claiming.remove(subnet)
-            if case .decided(.refused) = outcome { prefetchPaused[subnet] = now + Self.prefetchPause }
-        case .handOver(let handover): settle(handover, outcome)
-        case .description(let network): described(network, outcome)
+            let isRefused = if case .decided(.refused) = outcome { true } else { false }
+            addresses.endPrefetch(of: subnet, isRefused: isRefused, now: outbox.now)
+        case .handOver(let handover): AddressExchange.settleHandover(&self, handover, outcome)
+        case .description(let network): Mirroring.described(&self, network, outcome)
         case .rotation:
             if case .decided(.accepted) = outcome { break }
             outbox.timers[.rotateKey] = now + WriterDuties.rotationRetry
         case .quarantine: break
-        case .promotion(let request): settle(promotion: request, outcome)
+        case .promotion(let request): PromotionCalls.settlePromotion(&self, request, outcome)
         case .own:
             if case .decided(.refused(let refusal)) = outcome {
                 outbox.log(.error, "the cluster does not accept this host's new address or name", ["reason": refusal.message])
             }
-        case .rollback: rollbackSettled(outcome)
+        case .rollback: RollbackRecovery.rollbackSettled(&self, outcome)
         case .close(let subnet):
             if case .decided = outcome {
-                closing.remove(subnet)
-                removing.remove(subnet)
-                inheritedClosing.remove(subnet)
-                outbox.store([.delete(.closing, key: subnet.wireBytes)])
+                outbox.store([closings.end(subnet)])
                 for request in requests.waitForClosing(of: subnet) { perform(request) }
-                mirrorSoon()
+                Mirroring.mirrorSoon(&self)
             } else if outbox.timers[.close] == nil {
-                outbox.timers[.close] = now + Self.closingRetry
+                outbox.timers[.close] = now + Closings.retry
             }
         }
     }
@@ -88,18 +85,18 @@ extension Node {
             switch request.call {
             case .driver(.requestPool):
                 // A pool without name and subnet is found by the result alone.
-                if case .opened(let subnet) = result, let response = opened(subnet) {
-                    poolRequests[subnet, default: 0] += 1
+                if case .opened(let subnet) = result, let response = AddressCalls.opened(self, subnet) {
+                    addresses.requested(subnet)
                     return finish(id, .driver(response))
                 }
                 perform(id)
-            case .control(let call): decided(call, id)
+            case .control(let call): ClusterCalls.decided(&self, call, id)
             default: perform(id)
             }
         case .timedOut: fail(id, DriverError(.unavailable, writerText))
         case .writerFailed:
             fail(id, DriverError(.system, "catalogue writer \(writerName) cannot write its state; see its log"))
-        case .noCluster: fail(id, Self.noCluster)
+        case .noCluster: fail(id, Node.noCluster)
         }
     }
 
@@ -108,7 +105,7 @@ extension Node {
         switch outcome {
         case .decided(.refused(let refusal)) where refusal.code == .exhausted:
             Scarcity(
-                error: DriverError(refusal), until: request.scarcity?.until ?? now + Self.pressureBudget,
+                error: DriverError(refusal), until: request.scarcity?.until ?? now + AddressExchange.pressureBudget,
                 asked: request.scarcity?.asked)
         case .timedOut:
             if case .driver(.requestAddress(let call)) = request.call {
@@ -147,7 +144,7 @@ extension Node {
     var writerText: String { writerText(unaffected: "running containers, names and starts from owned blocks") }
 
     private func writerText(unaffected: String) -> String {
-        guard let writer = catalogueNode.writer else { return Self.noCluster.message }
+        guard let writer = catalogueNode.writer else { return Node.noCluster.message }
         if catalogueNode.isBehind { return behindText }
         guard let since = writerAwaySince, let peer = writerPeer else {
             return "catalogue writer \(writerName) did not answer in time; \(unaffected) are unaffected"
@@ -169,7 +166,7 @@ extension Node {
     func writerText(wanting command: Command) -> String {
         switch command {
         case .claimBlock(let id, _):
-            let owned = pools[id]?.owned ?? 0
+            let owned = addresses[id]?.owned ?? 0
             let network = catalogue.network(holding: id)?.title ?? "\(id)"
             let lack =
                 owned == 0
@@ -192,228 +189,6 @@ extension Node {
             settle(request, .timedOut(writer: writer))
         }
         for request in requests.waitForClosing { fail(request, DriverError(.unavailable, writerText)) }
-    }
-
-    // MARK: Following
-
-    private mutating func follow(_ entry: Entry, _ result: CommandResult) {
-        if case .refused = result { return }
-        let isOwn = entry.proposer == identity.id
-        switch entry.command {
-        case .initialise: outbox.timers[.follow] = now
-        case .remove:
-            if rules.contains(.fencing) { outbox.timers[.follow] = now }
-            // Who is gone knows the present key.
-            if isWriter { outbox.timers[.rotateKey] = now }
-            followQuarantines()
-        case .endQuarantine:
-            followQuarantines()
-            wakeAllAddressWaits()
-        case .rotateKey:
-            outbox.timers[.follow] = now
-            if isWriter { outbox.timers[.rotateKey] = now + WriterDuties.rotationPeriod }
-        case .admit:
-            // Each change of the members costs as much as there are members: where a thousand join, a few of them at a time.
-            let pause = Self.followPause * Int64(catalogue.members.count)
-            outbox.timers[.follow] = outbox.timers[.follow] ?? max(now, followed.map { $0 + pause } ?? now)
-        case .openSubnet:
-            guard case .opened(let subnet) = result else { return }
-            if isOwn || concerns(subnet) { followSubnets() }
-        case .configure(let network, let adopted, _):
-            if isOwn || subscribed.contains(network) || adopted.contains(where: { concerns($0) }) { followSubnets() }
-            mirrorSoon()
-        case .closeSubnet(let subnet, let removing):
-            if isOwn || concerns(subnet) { followSubnets() }
-            if removing { mirrorSoon() }
-            wakeAddressWaits(subnet)
-        case .describe(let network, _):
-            rename(network)
-            mirrorSoon()
-        case .setJoinSecret: break
-        case .promote: logTerm(since: entry.index)
-        case .setGateway(let subnet, _), .reserve(let subnet, _), .claimBlock(let subnet, _), .claimAddress(let subnet, _):
-            follow(subnet)
-        case .giveBack(let subnet, _), .move(let subnet, _, _, _):
-            follow(subnet)
-            wakeAddressWaits(subnet)
-        }
-    }
-
-    /// Does this host use the subnet, or its network? Of others' networks there may be thousands.
-    private func concerns(_ subnet: SubnetID) -> Bool {
-        pools[subnet] != nil || catalogue.networkOfSubnet[subnet].map { subscribed.contains($0) } ?? false
-    }
-
-    /// Members and everything else may be others than before.
-    mutating func followAll() {
-        outbox.timers[.follow] = nil
-        followed = now
-        if catalogue.cluster != nil, catalogue.members[identity.id] == nil, rules.contains(.fencing) {
-            outbox.log(.warning, "this node was removed from the cluster; its overlay links go down, and it must join again", [:])
-            return forgetCluster()
-        }
-        followTerm()
-        tellPeers()
-        // A member's tunnel may end elsewhere now.
-        repairSoon()
-        peers.keepOnly { [members = catalogue.members] in members[$0] != nil }
-        followSubnets()
-        mirrorSoon()
-        wakeAllAddressWaits()
-    }
-
-    mutating func tellPeers() {
-        let others = catalogue.members.values.filter { $0.id != identity.id }.sorted { $0.id < $1.id }
-        replication.setKeys(catalogue.members.mapValues(\.publicKey))
-        outbox.append(.peers(others, keys: catalogue.cluster?.gossipKeys ?? []))
-    }
-
-    /// Brings pools and subscriptions in line with the catalogue. Before the first observation nothing is told to others: an empty log
-    /// would make them drop the rows of containers that run.
-    mutating func followSubnets() {
-        guard isReady else { return }
-        var used: Set<NetworkID> = []
-        for network in catalogue.networks.values.sorted(by: { $0.id < $1.id }) {
-            for subnet in network.subnets where subnet.users.contains(identity.id) {
-                used.insert(network.id)
-                follow(subnet.id)
-            }
-        }
-        for id in pools.keys where catalogue.subnet(id)?.users.contains(identity.id) != true { pools[id] = nil }
-        for id in subscribed.subtracting(used).sorted() { withReplication { $0.unsubscribe(id, into: &$1) } }
-        for id in used.sorted() {
-            let users = catalogue.networks[id]?.users ?? []
-            withReplication { [now] in $0.subscribe(id, to: users, now: now, into: &$1) }
-        }
-        subscribed = used
-        followNames()
-        // Who left a network has nothing more to tell of it: what was kept of theirs meanwhile may go.
-        let unknown = unknownVTEPs
-        if keptRowsTo.contains(where: { !$0.value.isSubset(of: unknown[$0.key] ?? []) }) { repairSoon() }
-    }
-
-    private mutating func follow(_ id: SubnetID) {
-        guard let subnet = catalogue.subnet(id) else { return }
-        follow(subnet)
-    }
-
-    private mutating func follow(_ subnet: Subnet) {
-        let id = subnet.id
-        guard isReady, subnet.users.contains(identity.id) else { return }
-        // Until the catalogue knows that the pool was given up, its addresses are not handed out.
-        let blocks = closing.contains(id) ? [] : subnet.blocks(of: identity.id)
-        var pool = pools.removeValue(forKey: id) ?? AddressPool(subnet: id)
-        var reserved = subnet.auxiliary.union([subnet.gateway])
-        for edge in [subnet.prefix.first, subnet.prefix.last] where subnet.isReserved(edge) { reserved.insert(edge) }
-        pool.setBlocks(blocks, reserved: reserved, now: now)
-        for handover in handovers.keys where handover.subnet == id { pool.handOver(handover.range) }
-        for range in quarantined[id] ?? [] { pool.handOver(range) }
-        pools[id] = pool
-    }
-
-    // MARK: Gossip keys
-
-    var isWriter: Bool { catalogue.cluster?.writer == identity.id }
-
-    /// Follows who writes the catalogue.
-    mutating func followTerm() {
-        writerDuties.follow(isWriter: isWriter, departed: catalogue.departed.keys, into: &outbox)
-    }
-
-    mutating func askForKey() { writerDuties.beginRotation(isWriter: isWriter, into: &outbox) }
-
-    mutating func rotate(to key: [UInt8]) {
-        guard isWriter, !proposals.contains(where: { if case .rotation = $0 { true } else { false } }) else { return }
-        propose(.rotateKey(key), for: .rotation, deadline: now + Proposals.budget)
-    }
-
-    /// Without rule R7: what is claimed is handed out before it is given.
-    ///
-    /// - Returns: The subnet, where the claim is one of addresses and would be granted now.
-    mutating func anticipate(_ command: Command) -> SubnetID? {
-        let id: SubnetID
-        switch command {
-        case .claimBlock(let subnet, _), .claimAddress(let subnet, _): id = subnet
-        default: return nil
-        }
-        var ahead = catalogue
-        let entry = Entry(
-            index: ahead.index + 1, termNumber: ahead.cluster?.termNumber ?? 0, proposer: identity.id, epoch: life.epoch,
-            sequence: .max, command: command)
-        guard case .accepted = ahead.apply(entry), let subnet = ahead.subnet(id) else { return nil }
-        follow(subnet)
-        return id
-    }
-
-    // MARK: Giving up
-
-    /// Gives subnets up: durably here, then in the catalogue, however long that takes.
-    ///
-    /// - Parameters:
-    ///   - isRemoval: Of a network that nobody is on, by a user.
-    ///   - with: What is to be durable at the same time.
-    /// - Returns: When it is durable.
-    mutating func close(
-        _ subnets: [SubnetID], isRemoval: Bool = false, with others: [StoreWrite] = [], for objects: [ObjectKey] = []
-    ) -> Set<EffectID> {
-        var writes = others
-        for id in subnets where catalogue.subnet(id)?.users.contains(identity.id) == true && !closing.contains(id) {
-            for lease in (pools[id]?.leases ?? [:]).values { writes.append(.delete(.lease, key: lease.storeKey)) }
-            for handover in handovers.keys where handover.subnet == id {
-                writes.append(.delete(.handover, key: handover.storeKey))
-                handovers[handover] = nil
-            }
-            for range in quarantined.removeValue(forKey: id) ?? [] {
-                writes.append(.delete(.quarantine, key: Handover(subnet: id, range: range).storeKey))
-            }
-            writes.append(.put(.closing, key: id.wireBytes, value: isRemoval ? [1] : []))
-            closing.insert(id)
-            if isRemoval { removing.insert(id) }
-            pools[id] = nil
-            prefetchPaused[id] = nil
-        }
-        guard !writes.isEmpty else { return [] }
-        let stored = outbox.store(writes, for: objects)
-        // Proposed when it is durable: were it forgotten, addresses that others own by then would be handed out.
-        if rules.contains(.durableHandovers) { closingStores.insert(stored) } else { proposeClosing() }
-        return [stored]
-    }
-
-    /// A host that was given another address or name tells the cluster.
-    mutating func proposeOwnChange() {
-        guard !isStateOld, let known = catalogue.members[identity.id], known != member, !isWriterAway,
-            !proposals.contains(where: { if case .own = $0 { true } else { false } })
-        else { return }
-        propose(.admit(member), for: .own, deadline: now + Proposals.budget)
-    }
-
-    /// Pools that no network came for: the engine died in between, or had lost patience.
-    mutating func closeOrphans() {
-        let bound = inventory.boundSubnets
-        let mine = catalogue.networks.values.flatMap(\.subnets).filter { $0.users.contains(identity.id) }.map(\.id)
-        // Of those with addresses set aside it is not known whether the engine has a network.
-        let orphans = Set(mine).subtracting(bound).subtracting(closing).subtracting(quarantined.keys)
-        unbound = unbound.filter { orphans.contains($0.key) }
-        for id in orphans where unbound[id] == nil { unbound[id] = now }
-        let old = orphans.filter { unbound[$0].map { now - $0 >= Self.orphanAge } ?? false }
-        guard !old.isEmpty, !isStateOld else { return }
-        outbox.log(.warning, "pools without a network are given up", ["pools": old.sorted().map(\.description).joined(separator: " ")])
-        _ = close(old.sorted())
-    }
-
-    mutating func proposeClosing() {
-        outbox.timers[.close] = nil
-        guard catalogue.cluster != nil, closingStores.isEmpty, outbox.journal.isAssured, !isStateOld else { return }
-        // What is not durable is not proposed.
-        guard !isWriterAway, outbox.storeIsWhole else {
-            if !closing.isEmpty { outbox.timers[.close] = now + Self.closingRetry }
-            return
-        }
-        let proposed = proposals.closings
-        for id in closing.subtracting(proposed).sorted() {
-            confirmRemoval(of: id)
-            propose(.closeSubnet(id, removing: removing.contains(id)), for: .close(id), deadline: now + Proposals.budget)
-        }
     }
 }
 

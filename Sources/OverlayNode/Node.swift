@@ -14,23 +14,14 @@ import OverlayReplication
 /// change of the catalogue, and starts over when that is decided. Each round looks at the state afresh, so a repeated call finds what the
 /// first one made, and is answered when that is durable.
 public struct Node: Sendable {
-    static let repairPeriod = Interval.seconds(60)
-    static let repairDelay = Interval.milliseconds(200)
-    static let closingRetry = Interval.seconds(5)
-    static let storeRetry = Interval.seconds(1)
-    static let orphanAge = Interval.seconds(600)
-    /// For each member, between changes of the members that are followed.
-    static let followPause = Interval.microseconds(10)
-
     public let identity: NodeIdentity
     let signing: any RecordSigning
     /// Of the ownership of addresses. The daemon never sets it.
     package var rules = SafetyRules.all { didSet { catalogueNode.rules = rules } }
-    /// Addresses of this host's blocks that may be in use by containers of which an old copy of the state knew nothing.
-    var quarantined: [SubnetID: Set<AddressRange>] = [:]
-    /// Of ``closing``, what this life has not given up itself.
-    var inheritedClosing: Set<SubnetID> = []
     var inventory: Inventory
+    var addresses: Addresses
+    var handovers: Handovers
+    var closings: Closings
     var life: Life
     var peers = Peers()
     var writerStatus = WriterStatus()
@@ -39,49 +30,16 @@ public struct Node: Sendable {
     var catalogueNode: CatalogueNode
     var replication: Replication
     public private(set) var membership: Membership
-    private var clock = RunningClock()
-    /// The next deadline in running time.
-    private var appointment: Instant?
-    /// Time of the monotonic clock at which ``handle(_:at:)`` wants to be called with a tick at the latest; nil for never.
-    public private(set) var nextDeadline: Instant?
-    var datapath = Datapath()
-    var pools: [SubnetID: AddressPool] = [:]
-    /// Subnets given up here that the catalogue does not know of yet (rule R2: first here, durably, then there).
-    var closing: Set<SubnetID> = []
-    /// Those of ``closing`` whose network a user removed, and nobody was on it.
-    var removing: Set<SubnetID> = []
-    /// The engine's own API.
-    var link = EngineLink()
+    private var clock = NodeClock()
+    var mirror: Mirror
+    var forwarding = Forwarding()
     var names = Names()
     var sandboxes = Sandboxes()
-    /// Writes of such subnets that are not durable yet.
-    var closingStores: Set<EffectID> = []
-    /// Addresses given up here that the catalogue does not know of yet, and for whom.
-    var handovers: [Handover: Recipient] = [:]
-    /// Writes of such that are not durable yet.
-    var handoverStores: [EffectID: Handover] = [:]
-    var prefetchPaused: [SubnetID: Instant] = [:]
-    /// Since when a subnet of this host has had no network.
-    var unbound: [SubnetID: Instant] = [:]
-    /// RequestPools that no CreateNetwork or ReleasePool has followed: several creates may mean one subnet at the same time.
-    var poolRequests: [SubnetID: Int] = [:]
-    /// Networks whose owner logs this node takes part in.
-    var subscribed: Set<NetworkID> = []
-    /// What the last repair spared for want of knowledge.
-    var keptRowsTo: [VNI: Set<IPAddress>] = [:]
-    /// Refusals of the kernel since it was last found right.
-    var kernelFailures = 0
-    var generator: SeededGenerator
-    /// False until the first observation of the kernel after start.
-    public internal(set) var isReady = false
+    var following = Following()
 
     var outbox: Outbox
     var requests = Requests()
     var proposals = Proposals()
-    private var delivered: [NodeEffect] = []
-    var claiming: Set<SubnetID> = []
-    var observing: EffectID?
-    var followed: Instant?
 
     /// - Parameters:
     ///   - rows: The store's content.
@@ -92,7 +50,7 @@ public struct Node: Sendable {
         identity: NodeIdentity, rows: StoredRows, signing: any RecordSigning, seed: UInt64, mirrors: Bool = true,
         parameters: MembershipParameters = .init()
     ) throws(DecodeError) {
-        link.mirrors = mirrors
+        mirror = Mirror(mirrors: mirrors)
         self.identity = identity
         self.signing = signing
         life = Life(epoch: identity.epoch, boot: identity.boot, isRolledBack: rows[.node]?[NodeRow.rollback] != nil)
@@ -102,41 +60,26 @@ public struct Node: Sendable {
                 announced: try (rows[.node]?[NodeRow.announcedWrites]).map { bytes throws(DecodeError) in
                     try UInt64(wire: bytes)
                 }))
-        generator = SeededGenerator(seed: seed)
         catalogueNode = try CatalogueNode(node: identity.id, epoch: identity.epoch, boot: identity.boot, rows: rows)
         replication = Replication(
             node: identity.id, life: Incarnation(epoch: identity.epoch, boot: identity.boot).life, signing: signing)
         membership = Membership(
             node: identity.id, incarnation: Incarnation(epoch: identity.epoch, boot: identity.boot), seed: seed,
             parameters: parameters)
-        inventory = try Inventory(rows: rows)
-        var leases: [SubnetID: [Lease]] = [:]
-        for bytes in (rows[.lease] ?? [:]).values {
-            let lease = try Lease(wire: bytes)
-            leases[lease.subnet, default: []].append(lease)
-        }
-        for (key, value) in rows[.closing] ?? [:] {
-            let subnet = try SubnetID(wire: key)
-            closing.insert(subnet)
-            if !value.isEmpty { removing.insert(subnet) }
-        }
-        inheritedClosing = closing
-        for bytes in (rows[.quarantine] ?? [:]).values {
-            let addresses = try Handover(wire: bytes)
-            quarantined[addresses.subnet, default: []].insert(addresses.range)
-        }
-        for bytes in (rows[.handover] ?? [:]).values {
-            let handover = try Handover(wire: bytes)
-            // Both rows are there where a disk refused to delete one. A container's address is in use; a lease without one is of old.
+        inventory = try Inventory(rows: rows, seed: seed)
+        let handovers = try Handovers(rows: rows) { [catalogueNode, inventory] handover in
             let network = catalogueNode.catalogue.network(holding: handover.subnet)?.id
-            let isUsed = network.map { inventory.addresses(on: $0).contains { handover.range.contains($0) } } ?? false
-            guard !isUsed else { continue }
-            leases[handover.subnet]?.removeAll { handover.range.contains($0.address) }
-            handovers[handover] = .anybody
+            return network.map { inventory.addresses(on: $0).contains { handover.range.contains($0) } } ?? false
         }
-        for (subnet, leases) in leases { pools[subnet] = AddressPool(subnet: subnet, leases: leases) }
+        addresses = try Addresses(rows: rows) { lease in
+            handovers.ranges(of: lease.subnet).contains { $0.contains(lease.address) }
+        }
+        closings = try Closings(rows: rows)
+        self.handovers = handovers
     }
 
+    /// Time of the monotonic clock at which ``handle(_:at:)`` wants to be called with a tick at the latest; nil for never.
+    public var nextDeadline: Instant? { clock.nextDeadline }
     /// Time of the event that is being handled.
     var now: Instant { outbox.now }
     /// Names by network, as the DNS shell has them.
@@ -145,6 +88,8 @@ public struct Node: Sendable {
     public var sandboxScopes: [String: SandboxScope] { sandboxes.scopes }
     /// Epoch and boot counter in which membership and replication speak.
     public var spoken: Incarnation { life.spoken }
+    /// True once the kernel was read after the start: calls are answered from then on.
+    public var isReady: Bool { forwarding.isReady }
     public var catalogue: Catalogue { catalogueNode.catalogue }
     public var member: Member {
         var member = Member(
@@ -162,9 +107,9 @@ public struct Node: Sendable {
     ///
     /// - Parameter raw: Time of the monotonic clock. Inside, stalls of the process do not exist (``RunningClock``).
     public mutating func handle(_ event: NodeEvent, at raw: Instant) -> [NodeEffect] {
-        let reading = clock.read(raw, appointment: appointment)
+        let reading = clock.read(raw)
         outbox.begin(at: reading.now)
-        if reading.stall != nil { membership.stalled(now: now) }
+        if reading.isStalled { membership.stalled(now: now) }
         switch event {
         case .stream(let peer, let failure): withMembership { [now] in $0.stream(peer, failure, now: now, into: &$2) }
         case .earlierLife(let peer): withMembership { [now] in $0.heardEarlierLife(of: peer, now: now, report: $1, into: &$2) }
@@ -177,10 +122,8 @@ public struct Node: Sendable {
             withMembership { [now] in $0.advance(to: now, report: $1, into: &$2) }
         }
         if let at = nextTimer, at <= now { turn { _ in } }
-        appointment = [nextTimer, membership.nextDeadline].compactMap { $0 }.min()
-        nextDeadline = appointment.map { clock.raw($0) }
-        defer { delivered = [] }
-        return delivered
+        clock.setAppointment([nextTimer, membership.nextDeadline].compactMap { $0 }.min())
+        return outbox.takeDelivered()
     }
 
     /// Everything that follows from one thing that happened, with the timers that are due by then; its effects are delivered.
@@ -190,49 +133,46 @@ public struct Node: Sendable {
         names.tell(into: &outbox)
         for effect in outbox.take() {
             switch effect {
-            case .send(let peer, let bytes, _): delivered.append(.send(peer, bytes, membership.path(to: peer)))
+            case .send(let peer, let bytes, _): outbox.deliver(.send(peer, bytes, membership.path(to: peer)))
             case .peers(let members, _):
                 // First: messages to new members follow.
-                delivered.append(effect)
+                outbox.deliver(effect)
                 withMembership { [now, life] in
                     $0.setMembers(
                         members.map(\.id), epoch: life.spokenEpoch, boot: life.boot, now: now, report: $1, into: &$2)
                 }
-            default: delivered.append(effect)
+            default: outbox.deliver(effect)
             }
         }
     }
 
     private mutating func dispatch(_ event: NodeEvent) {
         switch event {
-        case .start: start()
+        case .start: KernelFollower.start(&self)
         case .driver(let id, let request): open(id, .driver(request))
         case .control(let id, let request): open(id, .control(request))
         case .joinRequest(let id, let member): open(id, .admission(member))
-        case .joinAnswer(let id, let answer): joined(id, answer)
+        case .joinAnswer(let id, let answer): ClusterCalls.joined(&self, id, answer)
         case .message(let peer, let bytes, _): receive(bytes, from: peer)
         case .stream, .earlierLife, .membership: break
-        case .stranger(let node, let source): heard(stranger: node, from: source)
-        case .notice(let bytes): noticed(bytes)
+        case .stranger(let node, let source): RemovalCalls.answerStranger(&self, node, from: source)
+        case .notice(let bytes): RemovalCalls.noticed(&self, bytes)
         case .applied(let id, let outcome): applied(id, outcome)
         case .stored(let id, let outcome): stored(id, outcome)
-        case .observed(let id, let state): observed(id, state)
+        case .observed(let id, let state): KernelFollower.observed(&self, id, state)
         case .notObserved(let id, let reason):
-            if observing == id {
-                observing = nil
-                if !isReady { outbox.timers[.repair] = now + .seconds(1) }
-            }
+            forwarding.notObserved(id, into: &outbox)
             outbox.notObserved(reason)
-        case .keyMade(let key): rotate(to: key)
-        case .engineNews(let news): heard(news)
-        case .engineAnswer(let id, let answer): answered(id, answer)
+        case .keyMade(let key): CatalogueFollower.rotate(&self, to: key)
+        case .engineNews(let news): EngineNews.heardNews(&self, news)
+        case .engineAnswer(let id, let answer): EngineNews.answered(&self, id, answer)
         case .served(let id): ended(id, error: nil)
         case .sandbox(let path, let failure): sandboxes.setFailure(failure, of: path, into: &outbox)
         case .sandboxGone(let path):
             // Its container is gone, and with what held its namespace the interfaces in it go now.
             outbox.log(.warning, "a container's network namespace is gone", ["sandbox": path])
-            repairSoon()
-        case .foreignChange: repairSoon()
+            KernelFollower.repairSoon(&self)
+        case .foreignChange: KernelFollower.repairSoon(&self)
         case .tick: break
         }
     }
@@ -250,7 +190,7 @@ public struct Node: Sendable {
         }
         guard let failure else { return }
         let metadata = ["peer": peer.short, "error": "\(failure)"]
-        delivered.append(.log(.warning, "membership message of a member does not decode", metadata))
+        outbox.deliver(.log(.warning, "membership message of a member does not decode", metadata))
     }
 
     private mutating func withMembership(
@@ -264,10 +204,10 @@ public struct Node: Sendable {
     private mutating func carryOut(_ effect: Membership.Effect) {
         switch effect {
         case .send(let peer, let bytes, let path):
-            delivered.append(.send(peer, [MessageKind.membership.rawValue] + bytes, path))
-        case .status(let peer, let status): turn { $0.peer(peer, is: status) }
+            outbox.deliver(.send(peer, [MessageKind.membership.rawValue] + bytes, path))
+        case .status(let peer, let status): turn { PeerFollower.peer(&$0, peer, is: status) }
         case .restarted(let peer): turn { node in node.withReplication { [now = node.now] in $0.reset(peer, now: now, into: &$1) } }
-        case .echo(let peer, let mark, let isAhead): turn { $0.echo(of: peer, mark, isAhead: isAhead) }
+        case .echo(let peer, let mark, let isAhead): turn { RollbackRecovery.echo(&$0, of: peer, mark, isAhead: isAhead) }
         case .heard(let peer, let report, let roundTrip): turn { $0.heard(report, from: peer, roundTrip) }
         }
     }
@@ -300,8 +240,7 @@ public struct Node: Sendable {
     /// Earliest time at which this node wants to do something by itself, its membership aside.
     private var nextTimer: Instant? {
         [
-            outbox.timers.next, requests.addressWaits.lazy.map(\.wait.next).min(), writerAwayAt, catalogueNode.nextDeadline, replication.nextDeadline,
-            requests.nextDeadline,
+            outbox.timers.next, requests.nextDeadline, writerAwayAt, catalogueNode.nextDeadline, replication.nextDeadline,
         ].compactMap { $0 }.min()
     }
 
@@ -310,23 +249,23 @@ public struct Node: Sendable {
         withReplication { [now] in $0.advance(to: now, into: &$1) }
         for timer in NodeTimer.allCases where outbox.timers.takeDue(timer, at: now) { fire(timer) }
         refuseOpenCalls()
-        advanceAddressWaits()
+        AddressExchange.advanceAddressWaits(&self)
         for id in requests.due(at: now) { expire(id) }
     }
 
     private mutating func fire(_ timer: NodeTimer) {
         switch timer {
-        case .follow: followAll()
+        case .follow: CatalogueFollower.followAll(&self)
         case .store: outbox.retryStore()
-        case .rotateKey: askForKey()
-        case .quarantine: endQuarantines()
-        case .repair: repair()
-        case .close: proposeClosing()
-        case .handOver: proposeHandovers()
-        case .assure: assure()
-        case .askEngine: askAgain()
-        case .mirror: compareNetworks()
-        case .newEpoch: proposeNewEpoch()
+        case .rotateKey: CatalogueFollower.askForKey(&self)
+        case .quarantine: RemovalCalls.endQuarantines(&self)
+        case .repair: forwarding.repair(into: &outbox)
+        case .close: CatalogueFollower.proposeClosing(&self)
+        case .handOver: AddressExchange.proposeHandovers(&self)
+        case .assure: RollbackRecovery.assure(&self)
+        case .askEngine: EngineNews.askAgain(&self)
+        case .mirror: Mirroring.compareNetworks(&self)
+        case .newEpoch: RollbackRecovery.proposeNewEpoch(&self)
         }
     }
 
@@ -348,9 +287,7 @@ public struct Node: Sendable {
         case .applied: ended(id, error: nil)
         case .failed(_, let failure):
             ended(id, error: DriverError(.system, failure.description))
-            // What it refuses for good is tried less and less often.
-            kernelFailures = min(kernelFailures + 1, 9)
-            repairSoon(after: min(Self.repairPeriod, Self.repairDelay * (1 << (kernelFailures - 1))))
+            forwarding.refused(into: &outbox)
         }
     }
 
@@ -359,11 +296,11 @@ public struct Node: Sendable {
         outbox.stored(id, outcome)
         let isStored = outcome == .stored
         if let token { withCatalogue { [now] in $0.stored(token, succeeded: isStored, now: now, into: &$1) } }
-        if closingStores.remove(id) != nil {
-            if isStored { proposeClosing() } else { outbox.timers[.close] = now + Self.closingRetry }
+        if closings.stored(id) {
+            if isStored { CatalogueFollower.proposeClosing(&self) } else { outbox.timers[.close] = now + Closings.retry }
         }
-        handedOver(id, isStored: isStored)
-        rollbackStored(id, isStored: isStored)
+        AddressExchange.handedOver(&self, id, isStored: isStored)
+        RollbackRecovery.rollbackStored(&self, id, isStored: isStored)
         switch outcome {
         case .stored: ended(id, error: nil)
         case .failed(let reason): ended(id, error: DriverError(.system, "state could not be written: \(reason)"))
@@ -401,12 +338,12 @@ public struct Node: Sendable {
             case .replication:
                 var out: [Replication.Effect] = []
                 try replication.receive(body, from: peer, now: now, into: &out)
-                run(out)
+                KernelFollower.runReplication(&self, out)
             case .catalogue:
                 var out: [CatalogueNode.Effect] = []
                 try catalogueNode.receive(body, from: peer, now: now, into: &out)
-                run(out)
-            case .addresses: receive(try AddressMessage(wire: body), from: peer)
+                runCatalogue(out)
+            case .addresses: AddressExchange.receiveAddress(&self, try AddressMessage(wire: body), from: peer)
             }
         } catch {
             outbox.log(.warning, "message of a member does not decode", ["peer": name(of: peer), "error": "\(error)"])
@@ -416,13 +353,13 @@ public struct Node: Sendable {
     mutating func withCatalogue(_ body: (inout CatalogueNode, inout [CatalogueNode.Effect]) -> Void) {
         var out: [CatalogueNode.Effect] = []
         body(&catalogueNode, &out)
-        run(out)
+        runCatalogue(out)
     }
 
     mutating func withReplication(_ body: (inout Replication, inout [Replication.Effect]) -> Void) {
         var out: [Replication.Effect] = []
         body(&replication, &out)
-        run(out)
+        KernelFollower.runReplication(&self, out)
     }
 
     func name(of node: NodeID) -> String { catalogue.name(node) }

@@ -29,12 +29,22 @@ struct Inventory: Sendable {
         var mac: MACAddress
     }
 
-    init() {}
+    /// Draws the MACs of endpoints that the engine gives none.
+    private var generator: SeededGenerator
 
-    init(rows: StoredRows) throws(DecodeError) {
+    /// - Parameter seed: Of everything random that need not be secret.
+    init(rows: StoredRows, seed: UInt64) throws(DecodeError) {
+        generator = SeededGenerator(seed: seed)
         for bytes in (rows[.network] ?? [:]).values { _ = put(try LocalNetwork(wire: bytes)) }
         for bytes in (rows[.endpoint] ?? [:]).values { _ = put(try LocalEndpoint(wire: bytes)) }
         for bytes in (rows[.declined] ?? [:]).keys { declined.insert(try NetworkID(wire: bytes)) }
+    }
+
+    /// The node left its cluster.
+    mutating func forgetAll() {
+        for id in networks.keys { _ = remove(id) }
+        for id in endpoints.keys { _ = remove(id) }
+        declined = []
     }
 
     // MARK: Networks
@@ -138,6 +148,8 @@ struct Inventory: Sendable {
         bySandbox.insert(id, at: endpoint.sandbox)
         return .put(.endpoint, key: id.wireBytes, value: endpoint.wireBytes)
     }
+
+    mutating func newMAC() -> MACAddress { .random(using: &generator) }
 
     /// Notes which batch makes the port. That is of this life only, so nothing is stored.
     mutating func setPortEffect(_ effect: EffectID?, of id: EndpointID) { endpoints[id]?.portEffect = effect }

@@ -11,7 +11,10 @@ struct Outbox: Sendable {
     private(set) var now = Instant(nanoseconds: 0)
     private(set) var journal: WriteJournal
     var timers = Deadlines<NodeTimer>()
+    /// Effects of the turn.
     private var effects: [NodeEffect] = []
+    /// Effects of all turns of the event, as they leave the node.
+    private var delivered: [NodeEffect] = []
     private var nextEffect: UInt64 = 1
     private var ledger = StoreLedger()
     /// The last unfinished effect of an object.
@@ -31,6 +34,14 @@ struct Outbox: Sendable {
     mutating func take() -> [NodeEffect] {
         defer { effects = [] }
         return effects
+    }
+
+    mutating func deliver(_ effect: NodeEffect) { delivered.append(effect) }
+
+    /// Returns the effects of the event, and forgets them.
+    mutating func takeDelivered() -> [NodeEffect] {
+        defer { delivered = [] }
+        return delivered
     }
 
     // MARK: Effects

@@ -39,39 +39,54 @@ struct Requests: Sendable {
     }
 
     private var open: [RequestID: Open] = [:]
+    /// Calls that wait for addresses. They are looked at every turn, and there are seldom any.
+    private var addressWaiters: Set<RequestID> = []
 
     subscript(id: RequestID) -> Open? { open[id] }
     var isFull: Bool { open.count > Self.limit }
-    var nextDeadline: Instant? { open.values.lazy.map(\.deadline).min() }
+
+    /// Time at which a call, or its wait for addresses, is to be looked at next.
+    var nextDeadline: Instant? {
+        open.values.lazy.map { request in
+            if case .addresses(let wait) = request.wait { min(request.deadline, wait.next) } else { request.deadline }
+        }.min()
+    }
 
     mutating func add(_ id: RequestID, _ call: Call, now: Instant) { open[id] = Open(call: call, deadline: now + Self.budget) }
 
     /// - Returns: False where it is not open, or was answered already.
-    mutating func remove(_ id: RequestID) -> Bool { open.removeValue(forKey: id) != nil }
+    mutating func remove(_ id: RequestID) -> Bool {
+        addressWaiters.remove(id)
+        return open.removeValue(forKey: id) != nil
+    }
 
     /// Begins a round; whatever the call waited for has come. nil where it is not open.
     mutating func beginRound(_ id: RequestID) -> Open? {
         guard open[id] != nil else { return nil }
         open[id]?.rounds += 1
-        open[id]?.wait = .none
+        wait(id, for: .none)
         return open[id]
     }
 
     /// Waiting for others is no endless loop as long as others move.
     mutating func resetRounds(_ id: RequestID) { open[id]?.rounds = 0 }
 
-    mutating func wait(_ id: RequestID, for wait: Wait) { open[id]?.wait = wait }
+    mutating func wait(_ id: RequestID, for wait: Wait) {
+        guard open[id] != nil else { return }
+        open[id]?.wait = wait
+        if case .addresses = wait { addressWaiters.insert(id) } else { addressWaiters.remove(id) }
+    }
 
     mutating func setScarcity(_ scarcity: Scarcity, of id: RequestID) { open[id]?.scarcity = scarcity }
 
     // MARK: Waits
 
     /// Calls that are past their deadline.
-    func due(at now: Instant) -> [RequestID] { open.filter { $0.value.deadline <= now }.map(\.key) }
+    func due(at now: Instant) -> [RequestID] { open.compactMap { $0.value.deadline <= now ? $0.key : nil } }
 
     /// Calls whose wait is like this, in the order in which they came.
     func waiting(where isMeant: (Wait) -> Bool) -> [RequestID] {
-        open.filter { isMeant($0.value.wait) }.keys.sorted { $0.value < $1.value }
+        open.compactMap { isMeant($0.value.wait) ? $0.key : nil }.sorted { $0.value < $1.value }
     }
 
     /// All calls, in the order in which they came.
@@ -85,9 +100,9 @@ struct Requests: Sendable {
 
     /// Waits for addresses, in the order in which the calls came.
     var addressWaits: [(id: RequestID, wait: AddressWait)] {
-        open.compactMap { id, request in
-            if case .addresses(let wait) = request.wait { (id, wait) } else { nil }
-        }.sorted { $0.id.value < $1.id.value }
+        addressWaiters.sorted { $0.value < $1.value }.compactMap { id in
+            if case .addresses(let wait) = open[id]?.wait { (id, wait) } else { nil }
+        }
     }
 
     /// Calls that wait for an effect that has ended.

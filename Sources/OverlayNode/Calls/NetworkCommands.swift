@@ -4,16 +4,16 @@ import OverlayModel
 import OverlayReplication
 
 /// `swift-overlay network create` and `rm`: what `docker network` does, for scripts, with what only the cluster knows.
-extension Node {
-    mutating func createNetwork(_ wanted: EngineNetwork, _ id: RequestID) throws(DriverError) -> Step {
-        try checkCluster()
+enum NetworkCommands {
+    static func createByCommand(_ node: inout Node, _ wanted: EngineNetwork, _ id: RequestID) throws(DriverError) -> Step {
+        try AddressCalls.checkCluster(node)
         guard (1...Limits.networkNameBytes).contains(wanted.name.utf8.count) else {
             throw DriverError(.invalid, "a network name has 1 to \(Limits.networkNameBytes) bytes")
         }
-        try checkLink()
+        try NetworkCommands.checkLink(node)
         var request = wanted
-        if let network = catalogue.network(named: wanted.name) {
-            guard inventory.network(of: network.id) == nil else {
+        if let network = node.catalogue.network(named: wanted.name) {
+            guard node.inventory.network(of: network.id) == nil else {
                 throw DriverError(.conflict, "network \(network.title) is on this host already")
             }
             // One that is elsewhere comes here as it is.
@@ -23,52 +23,52 @@ extension Node {
                     "the cluster has network \(network.title); `swift-overlay network create \(wanted.name)`, without options, brings it to "
                         + "this host")
             }
-            want(network)
-            guard let known = mirrorRequest(of: network) else {
+            Mirroring.wantNetwork(&node, network)
+            guard let known = Mirroring.mirrorRequest(node, of: network) else {
                 throw DriverError(
                     .unavailable, "network \(network.title) is not described yet by the engine that has it; try again")
             }
             request = known
-            guard let effect = ask(.createNetwork(request)) else { throw Self.busy }
-            link.making[effect] = network.id
-            link.waiting[effect] = id
+            guard let effect = EngineNews.callEngine(&node, .createNetwork(request)) else { throw Self.busy }
+            node.mirror.make(network.id, by: effect)
+            node.mirror.wait(id, for: effect)
             return .wait
         }
         // By this name another host that makes it now finds the same one.
         request.ipamOptions[OptionName.net] = wanted.ipamOptions[OptionName.net] ?? wanted.name
-        guard let effect = ask(.createNetwork(request)) else { throw Self.busy }
-        link.waiting[effect] = id
+        guard let effect = EngineNews.callEngine(&node, .createNetwork(request)) else { throw Self.busy }
+        node.mirror.wait(id, for: effect)
         return .wait
     }
 
-    mutating func removeNetwork(_ name: String, _ id: RequestID) throws(DriverError) -> Step {
-        try checkCluster()
+    static func removeByCommand(_ node: inout Node, _ name: String, _ id: RequestID) throws(DriverError) -> Step {
+        try AddressCalls.checkCluster(node)
         guard !name.isEmpty else { throw DriverError(.invalid, "a network has a name, or the beginning of an id") }
-        let named = catalogue.network(named: name)
-        let found = named.map { [$0] } ?? catalogue.networks.values.filter { $0.id.description.hasPrefix(name) }
+        let named = node.catalogue.network(named: name)
+        let found = named.map { [$0] } ?? node.catalogue.networks.values.filter { $0.id.description.hasPrefix(name) }
         guard let network = found.first, found.count == 1 else {
             throw DriverError(.notFound, found.isEmpty ? "no such network: \(name)" : "\(name) names \(found.count) networks")
         }
-        if let local = inventory.network(of: network.id) {
-            try checkLink()
+        if let local = node.inventory.network(of: network.id) {
+            try NetworkCommands.checkLink(node)
             // Before it goes: afterwards nothing is heard of it here.
-            let elsewhere = keepers(of: network).map { self.name(of: $0) }.sorted()
-            guard let effect = ask(.removeNetwork(local.id)) else { throw Self.busy }
-            link.waiting[effect] = id
+            let elsewhere = Mirroring.keepers(node, of: network).map { node.name(of: $0) }.sorted()
+            guard let effect = EngineNews.callEngine(&node, .removeNetwork(local.id)) else { throw Self.busy }
+            node.mirror.wait(id, for: effect)
             let done =
                 elsewhere.isEmpty
                 ? name : "\(name): gone from this host's engine; it lives on, on \(elsewhere.joined(separator: ", "))"
-            requests.wait(id, for: .engine(.control(.done(done))))
+            node.requests.wait(id, for: .engine(.control(.done(done))))
             return .wait
         }
         guard !network.isRemoved else { return .reply(.control(.done(name))) }
         // Whether anybody is on it, those know that have it.
-        let users = network.users.map { self.name(of: $0) }.sorted().joined(separator: ", ")
+        let users = network.users.map { node.name(of: $0) }.sorted().joined(separator: ", ")
         throw DriverError(.conflict, "network \(network.title) is not on this host; remove it on \(users)")
     }
 
-    private func checkLink() throws(DriverError) {
-        switch link.state {
+    private static func checkLink(_ node: Node) throws(DriverError) {
+        switch node.mirror.state {
         case .connected: return
         case .none:
             throw DriverError(.unavailable, "this daemon has no link to an engine (--engine none); use `docker network` instead")
@@ -79,17 +79,17 @@ extension Node {
     private static let busy = DriverError(.unavailable, "the engine is at that already; try again in a moment")
 
     /// The engine has answered what the command line waits for.
-    mutating func finish(_ request: RequestID, _ answer: EngineAPIAnswer) {
+    static func finishCommand(_ node: inout Node, _ request: RequestID, _ answer: EngineAPIAnswer) {
         switch answer {
-        case .created(let id): finish(request, .control(.done(id.text)))
+        case .created(let id): node.finish(request, .control(.done(id.text)))
         case .removed:
-            guard case .engine(let reply) = requests[request]?.wait else { return }
-            finish(request, reply)
-        case .notFound: fail(request, DriverError(.notFound, "the engine knows no such network"))
-        case .refused(let reason): fail(request, DriverError(.conflict, "the engine says: \(reason)"))
-        case .unavailable(let reason): fail(request, DriverError(.unavailable, "the engine does not answer: \(reason)"))
+            guard case .engine(let reply) = node.requests[request]?.wait else { return }
+            node.finish(request, reply)
+        case .notFound: node.fail(request, DriverError(.notFound, "the engine knows no such network"))
+        case .refused(let reason): node.fail(request, DriverError(.conflict, "the engine says: \(reason)"))
+        case .unavailable(let reason): node.fail(request, DriverError(.unavailable, "the engine does not answer: \(reason)"))
         case .networks, .containers, .network, .container:
-            fail(request, DriverError(.system, "the engine's answer was of another kind"))
+            node.fail(request, DriverError(.system, "the engine's answer was of another kind"))
         }
     }
 }

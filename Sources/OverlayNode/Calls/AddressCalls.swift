@@ -1,0 +1,209 @@
+import OverlayCatalogue
+import OverlayDriver
+import OverlayIPAM
+import OverlayModel
+import OverlayReplication
+
+/// The IPAM calls.
+enum AddressCalls {
+    static func checkCluster(_ node: Node) throws(DriverError) {
+        guard node.catalogue.cluster != nil else { throw Node.noCluster }
+    }
+
+    // MARK: Pools
+
+    static func requestPool(_ node: inout Node, _ call: RequestPool, _ id: RequestID) throws(DriverError) -> Step {
+        try AddressCalls.checkCluster(node)
+        guard call.addressSpace == DriverRequest.addressSpace || call.addressSpace.isEmpty else {
+            throw DriverError(.invalid, "address space \(call.addressSpace) is not ours")
+        }
+        if let subnet = AddressCalls.existingSubnet(node, for: call) {
+            if let response = AddressCalls.opened(node, subnet) {
+                node.addresses.requested(subnet)
+                return .reply(.driver(response))
+            }
+            guard !node.isWriterAway else { throw DriverError(.unavailable, node.writerText) }
+            // It is being given up: first that, then anew, or the late end of the one would undo the other.
+            node.requests.wait(id, for: .closing(subnet))
+            if node.outbox.timers[.close] == nil { CatalogueFollower.proposeClosing(&node) }
+            return .wait
+        }
+        return .propose(
+            .openSubnet(
+                OpenSubnet(
+                    networkName: call.networkName, family: call.family, prefix: call.pool, range: call.subPool,
+                    only: Mirroring.networkBeingMade(node, with: call.pool))))
+    }
+
+    /// The subnet that a call means, when this host uses it already: the call is a repetition, or follows a release.
+    private static func existingSubnet(_ node: Node, for call: RequestPool) -> SubnetID? {
+        let network = call.networkName.map { node.catalogue.network(named: $0) } ?? nil
+        guard call.networkName == nil || network != nil else { return nil }
+        let candidates =
+            network.map { $0.subnets } ?? node.catalogue.networks.values.flatMap { call.pool == nil || $0.isRemoved ? [] : $0.subnets }
+        let mine = candidates.filter { $0.users.contains(node.identity.id) && $0.prefix.family == call.family }
+        let found = call.pool.map { pool in mine.first { $0.prefix == pool } } ?? mine.first
+        guard let found, call.subPool == nil || call.subPool == found.range else { return nil }
+        return found.id
+    }
+
+    /// The answer to RequestPool.
+    static func opened(_ node: Node, _ id: SubnetID) -> DriverResponse? {
+        guard let subnet = node.catalogue.subnet(id), !node.closings.contains(id) else { return nil }
+        return .pool(id, subnet.prefix, gateway: IPPrefix(subnet.gateway, length: subnet.prefix.length))
+    }
+
+    static func releasePool(_ node: inout Node, _ id: SubnetID) -> Step {
+        guard node.addresses.released(id) else { return .reply(.driver(.done)) }
+
+        // Engines release the pool first and delete the network after: the pool goes with the network. A release without a network is
+        // that of a create that failed.
+        guard !node.inventory.isBound(id) else { return .reply(.driver(.done)) }
+        return .after(CatalogueFollower.close(&node, [id]), .driver(.done), undo: nil)
+    }
+
+    // MARK: Addresses
+
+    static func requestAddress(_ node: inout Node, _ call: RequestAddress, _ id: RequestID) throws(DriverError) -> Step {
+        try AddressCalls.checkCluster(node)
+        guard let subnet = node.catalogue.subnet(call.pool), subnet.users.contains(node.identity.id), !node.closings.contains(call.pool),
+            let network = node.catalogue.network(holding: call.pool)
+        else { throw DriverError(.notFound, "the pool \(call.pool) does not exist; remove the network and create it again") }
+        if let address = call.address, !subnet.prefix.contains(address) {
+            throw DriverError(.invalid, "\(address) is not in subnet \(subnet.prefix) of network \(network.title)")
+        }
+        switch call.purpose {
+        case .gateway:
+            guard let address = call.address, address != subnet.gateway else { return Self.address(node, subnet.gateway, in: subnet) }
+            return .propose(.setGateway(subnet.id, address))
+        case .auxiliary:
+            guard let address = call.address else {
+                throw DriverError(.invalid, "a request without MAC and address for pool \(call.pool)")
+            }
+            guard !subnet.auxiliary.contains(address) else { return Self.address(node, address, in: subnet) }
+            return .propose(.reserve(subnet.id, address))
+        case .endpoint(let mac): return try AddressCalls.requestAddress(&node, call.address, mac: mac, subnet, network, id)
+        }
+    }
+
+    private static func address(_ node: Node, _ address: IPAddress, in subnet: Subnet, after awaited: Set<EffectID> = [], undo: Undo? = nil) -> Step {
+        guard let prefix = IPPrefix(address, length: subnet.prefix.length) else {
+            return .reply(.driver(.failed(DriverError(.invalid, "\(address) is not of the family of \(subnet.prefix)"))))
+        }
+        return .after(awaited, .driver(.address(prefix)), undo: undo)
+    }
+
+    private static func requestAddress(_ node: inout Node, 
+        _ wanted: IPAddress?, mac: MACAddress, _ subnet: Subnet, _ network: Network, _ id: RequestID
+    ) throws(DriverError) -> Step {
+        guard !mac.isMulticast, mac != .zero else { throw DriverError(.invalid, "\(mac) is not the MAC of an interface") }
+        try RollbackRecovery.checkState(node)
+        guard node.outbox.journal.isAssured else {
+            node.requests.wait(id, for: .assurance)
+            return .wait
+        }
+        guard let held = node.addresses.lease(of: mac, in: subnet.id) else {
+            throw DriverError(.notFound, "the pool \(subnet.id) does not exist")
+        }
+        // The same MAC again is the same request again, unless an endpoint has it: then it is somebody else's.
+        if case .foreign(let lease) = held {
+            // An address that is not of this host's blocks is somebody else's by now (rule R7), whatever a row of old says.
+            try AddressCalls.checkLeaseUnused(node, lease, in: network)
+            if let row = node.addresses.release(lease.address, of: subnet.id, now: node.outbox.now) { node.outbox.store([row]) }
+        }
+        if case .own(let lease) = held, wanted == nil || wanted == lease.address {
+            try AddressCalls.checkLeaseUnused(node, lease, in: network)
+            return AddressCalls.address(node, lease.address, in: subnet, after: node.outbox.unfinished(.lease(subnet.id, lease.address)))
+        }
+        let isEarly = node.isWriterAway || node.requests[id]?.scarcity != nil
+        let taken: Lease?
+        do throws(AddressPool.Failure) {
+            taken = try node.addresses.allocate(wanted, mac: mac, in: subnet.id, now: node.outbox.now, early: isEarly)
+        } catch {
+            switch error {
+            case .noFreeAddress:
+                if let scarcity = node.requests[id]?.scarcity { return try AddressExchange.waitForAddresses(&node, id, subnet.id, scarcity) }
+                return .propose(.claimBlock(subnet.id, count: 16))
+            case .notOwned: return try AddressCalls.claim(&node, wanted ?? subnet.gateway, subnet, network, id)
+            case .inUse(let lease):
+                throw DriverError(
+                    .conflict,
+                    "address \(lease.address) of network \(network.title) is in use by \(AddressCalls.holder(node, of: lease)) on node \(node.identity.name)"
+                )
+            }
+        }
+        guard let lease = taken else { throw DriverError(.notFound, "the pool \(subnet.id) does not exist") }
+        let stored = node.outbox.store(
+            [.put(.lease, key: lease.storeKey, value: lease.wireBytes)], for: [.lease(subnet.id, lease.address)])
+        AddressExchange.prefetchBlock(&node, of: subnet.id)
+        return AddressCalls.address(node, lease.address, in: subnet, after: [stored], undo: .lease(subnet.id, lease.address))
+    }
+
+    private static func checkLeaseUnused(_ node: Node, _ lease: Lease, in network: Network) throws(DriverError) {
+        guard let endpoint = node.inventory.endpoint(with: lease.address, on: network.id)
+        else { return }
+        throw DriverError(
+            .conflict,
+            "MAC \(lease.mac) on network \(network.title) is in use by endpoint \(endpoint.id.short) on node \(node.identity.name)")
+    }
+
+    static func holder(_ node: Node, of lease: Lease) -> String {
+        let endpoint = node.catalogue.network(holding: lease.subnet).flatMap { node.inventory.endpoint(with: lease.address, on: $0.id) }
+        return endpoint.map { "endpoint \($0.id.short)" } ?? "a container that is being started"
+    }
+
+    /// `--ip` with an address that is not of this host's blocks.
+    private static func claim(_ node: inout Node, _ wanted: IPAddress, _ subnet: Subnet, _ network: Network, _ id: RequestID) throws(DriverError)
+        -> Step
+    {
+        if wanted == subnet.gateway {
+            throw DriverError(.conflict, "\(wanted) is the gateway of network \(network.title)")
+        }
+        if subnet.auxiliary.contains(wanted) {
+            throw DriverError(.conflict, "\(wanted) is an aux address of network \(network.title)")
+        }
+        guard !subnet.isReserved(wanted) else {
+            throw DriverError(.invalid, "\(wanted) is no host address of subnet \(subnet.prefix)")
+        }
+        if let (owner, record) = node.replication.endpoints(on: network.id).first(where: { $0.record.addresses.contains(wanted) }) {
+            throw DriverError(
+                .conflict,
+                "address \(wanted) of network \(network.title) is in use by endpoint \(record.endpoint.short) on node \(node.name(of: owner))"
+            )
+        }
+        if let owner = subnet.block(holding: wanted)?.owner {
+            // Of this host, and on its way back.
+            guard owner != node.identity.id else {
+                if node.addresses.isQuarantined(wanted, of: subnet.id) {
+                    throw DriverError(
+                        .conflict,
+                        "address \(wanted) of network \(network.title) may be in use by a container that this node does not know of: "
+                            + "its state was an old copy once; take another one, or remove the container that has it")
+                }
+                throw DriverError(
+                    .unavailable, "address \(wanted) of network \(network.title) is being given back; try again in a moment")
+            }
+            return try AddressExchange.wantAddress(&node, wanted, from: owner, id, on: subnet, network)
+        }
+        return .propose(.claimAddress(subnet.id, wanted))
+    }
+
+    static func releaseAddress(_ node: inout Node, _ id: SubnetID, _ address: IPAddress) -> Step {
+        guard node.addresses.isLeased(address, of: id) else {
+            let rows = node.addresses.endQuarantine(of: address, in: id)
+            return .after(rows.isEmpty ? [] : [node.outbox.store(rows)], .driver(.done), undo: nil)
+        }
+        var awaited: Set<EffectID> = []
+        // An engine that was killed may never have deleted the endpoint: without its address there is none.
+        if let network = node.catalogue.network(holding: id) {
+            for endpoint in node.inventory.endpoints(with: address, on: network.id) {
+                node.outbox.log(.warning, "address of an endpoint was released; the endpoint is taken as gone", ["endpoint": endpoint.id.short])
+                awaited.formUnion(NetworkCalls.removeEndpoint(&node, endpoint))
+            }
+        }
+        if let row = node.addresses.release(address, of: id, now: node.outbox.now) {
+            awaited.insert(node.outbox.store([row], for: [.lease(id, address)]))
+        }
+        return .after(awaited, .driver(.done), undo: nil)
+    }
+}

@@ -1,0 +1,205 @@
+import OverlayCatalogue
+import OverlayDatapath
+import OverlayDriver
+import OverlayModel
+import OverlayReplication
+
+/// The life of the cluster: init, join, leave.
+enum ClusterCalls {
+    static func performControl(_ node: inout Node, _ call: ControlRequest, _ id: RequestID) throws(DriverError) -> Step {
+        switch call {
+        case .initialise(let call): return try ClusterCalls.initialise(&node, call)
+        case .join(let token, let host, let port): return try ClusterCalls.contact(&node, token, host, port, id)
+        case .leave(let force): return try ClusterCalls.leaveCluster(&node, force: force, id)
+        case .joinToken(let newSecret):
+            try AddressCalls.checkCluster(node)
+            if let newSecret, node.catalogue.cluster?.joinSecret != newSecret { return .propose(.setJoinSecret(newSecret)) }
+            guard let report = ClusterCalls.joinToken(node) else { throw Node.noCluster }
+            return .reply(.control(.token(report)))
+        case .removeNode(let name, let force, let now): return try RemovalCalls.removeNode(&node, name, force: force, isAtOnce: now)
+        case .promote(let force): return try PromotionCalls.promote(&node, force: force, id)
+        case .nodes:
+            try AddressCalls.checkCluster(node)
+            return .reply(.control(.nodes(Reports.nodeReports(node))))
+        case .nodeChanges(let after):
+            try AddressCalls.checkCluster(node)
+            guard let changes = PeerFollower.changes(node, after: after) else {
+                node.requests.wait(id, for: .nodeChange)
+                return .wait
+            }
+            return .reply(.control(.nodeChanges(changes)))
+        case .networks:
+            try AddressCalls.checkCluster(node)
+            return .reply(.control(.networks(Reports.networkReports(node))))
+        case .network(let name):
+            try AddressCalls.checkCluster(node)
+            let reports = Reports.networkReports(node).filter {
+                $0.name == name || !name.isEmpty && ($0.id.hasPrefix(name) || $0.engineID?.hasPrefix(name) == true)
+            }
+            guard let report = reports.first(where: { $0.name == name }) ?? reports.first(where: { !$0.isRemoved }) ?? reports.first
+            else {
+                throw DriverError(.notFound, "no such network: \(name)")
+            }
+            return .reply(.control(.network(report)))
+        case .createNetwork(let network): return try NetworkCommands.createByCommand(&node, network, id)
+        case .removeNetwork(let name): return try NetworkCommands.removeByCommand(&node, name, id)
+        case .status: return .reply(.control(.status(Reports.statusReport(node))))
+        }
+    }
+
+    /// A control call's proposal was accepted.
+    static func decided(_ node: inout Node, _ call: ControlRequest, _ id: RequestID) {
+        switch call {
+        case .leave:
+            // The removal itself has made this node forget the cluster.
+            node.finish(id, .control(.done("Node left the cluster.")))
+        case .removeNode(let name, _, _): node.finish(id, .control(.done(name)))
+        default: node.perform(id)
+        }
+    }
+
+    // MARK: init
+
+    private static func initialise(_ node: inout Node, _ call: Initialise) throws(DriverError) -> Step {
+        guard node.catalogue.cluster == nil else {
+            throw DriverError(
+                .conflict, "this node is in cluster \(node.clusterName) already; `swift-overlay leave` takes it out")
+        }
+        guard call.addressPool.family == .v4, call.addressPool.isNetwork,
+            call.subnetLength >= call.addressPool.length, call.subnetLength <= 29
+        else {
+            throw DriverError(
+                .invalid, "the default address pool must be an IPv4 subnet, and its mask length between the pool's and 29")
+        }
+        let cluster = Cluster(
+            id: call.cluster, writer: node.identity.id, addressPool: call.addressPool, subnetLength: call.subnetLength,
+            dataPathPort: call.dataPathPort, rootKey: call.rootKey, rootPublicKey: call.rootPublicKey, gossipKey: call.gossipKey,
+            joinSecret: call.joinSecret)
+        let member = node.member
+        let stored = takeCluster(&node) { $0.initialise(cluster, member: member, into: &$1) }
+        guard let report = ClusterCalls.joinToken(node) else { throw Node.noCluster }
+        return .after([stored], .control(.token(report)), undo: .cluster)
+    }
+
+    /// Becomes a member, in one transaction: all of it is on the disk, or nothing.
+    private static func takeCluster(_ node: inout Node, _ body: (inout CatalogueNode, inout [CatalogueNode.Effect]) -> Void) -> EffectID {
+        var out: [CatalogueNode.Effect] = []
+        node.withReplication { $0.leaveAll(into: &$1) }
+        node.life.joined()
+        node.replication.setLife(node.life.spoken.life)
+        // What peers heard of an earlier life here was of another cluster, or is void since the node was removed.
+        node.outbox.assure()
+        body(&node.catalogueNode, &out)
+        var writes: [StoreWrite] = [node.life.row]
+        out.removeAll { effect in
+            guard case .store(nil, let rows) = effect else { return false }
+            writes += rows
+            return true
+        }
+        let stored = node.outbox.store(writes)
+        node.runCatalogue(out)
+        return stored
+    }
+
+    private static func storeEpoch(_ node: inout Node) -> EffectID {
+        node.outbox.store([node.life.row])
+    }
+
+    static func joinToken(_ node: Node) -> JoinTokenReport? {
+        guard let cluster = node.catalogue.cluster else { return nil }
+        let pin = Array(node.signing.hash(cluster.rootPublicKey).prefix(JoinToken.pinBytes))
+        let token = JoinToken(pin: pin, secret: cluster.joinSecret.secret).description
+        let host = node.identity.address.family == .v6 ? "[\(node.identity.address)]" : "\(node.identity.address)"
+        let target =
+            node.identity.port == 7946 ? (node.identity.address.family == .v6 ? "\(node.identity.address)" : host) : "\(host):\(node.identity.port)"
+        return JoinTokenReport(
+            token: token, command: "swift-overlay join --token \(token) \(target)", expires: cluster.joinSecret.expires)
+    }
+
+    // MARK: join
+
+    private static func contact(_ node: inout Node, _ text: String, _ host: String, _ port: UInt16, _ id: RequestID) throws(DriverError) -> Step {
+        guard node.catalogue.cluster == nil else {
+            throw DriverError(
+                .conflict, "this node is in cluster \(node.clusterName) already; `swift-overlay leave` takes it out")
+        }
+        guard let token = JoinToken(text) else {
+            throw DriverError(.invalid, "the token is malformed; `swift-overlay join-token` on a member prints it")
+        }
+        node.life.beginEpoch()
+        let contact = JoinContact(host: host, port: port, pin: token.pin, secret: token.secret, member: node.member)
+        // Durable before anybody hears of it, and with it that an earlier membership is forgotten: after a crash its blocks would be
+        // handed out of, in the name of the new one.
+        return .after([ClusterCalls.storeEpoch(&node)], .contact(contact), undo: nil)
+    }
+
+    static func joined(_ node: inout Node, _ id: RequestID, _ answer: JoinAnswer) {
+        switch answer {
+        case .refused(let reason): node.fail(id, DriverError(.unavailable, reason))
+        case .admitted(let snapshot):
+            guard node.catalogue.cluster == nil else { return node.fail(id, DriverError(.conflict, "this node joined meanwhile")) }
+            guard snapshot.members[node.identity.id]?.epoch == node.life.epoch else {
+                return node.fail(id, DriverError(.invalid, "the answer does not admit this node"))
+            }
+            let stored = takeCluster(&node) { [life = node.life] in $0.join(snapshot, epoch: life.epoch, into: &$1) }
+            let done = "This node joined cluster \(node.clusterName) as \(node.identity.name)."
+            node.requests.wait(id, for: .effects([stored], .control(.done(done)), undo: .cluster))
+        }
+    }
+
+    /// The other side: somebody proved to know the secret.
+    static func admit(_ node: inout Node, _ member: Member) throws(DriverError) -> Step {
+        try AddressCalls.checkCluster(node)
+        let pool = node.catalogue.cluster?.addressPool
+        if let pool, node.catalogue.members[member.id] == member.limited(to: pool) { return .reply(.admission(.admitted(node.catalogue))) }
+        return .propose(.admit(member))
+    }
+
+    // MARK: leave
+
+    private static func leaveCluster(_ node: inout Node, force: Bool, _ id: RequestID) throws(DriverError) -> Step {
+        try AddressCalls.checkCluster(node)
+        guard force || node.inventory.endpointCount == 0 else {
+            throw DriverError(
+                .conflict,
+                "\(node.inventory.endpointCount) container interface(s) of this host are on overlay networks; disconnect them, or use --force")
+        }
+        if node.isWriterAway, force {
+            node.outbox.log(.warning, "left without telling the cluster; remove this node there with `swift-overlay node rm --force`")
+            ClusterCalls.forgetCluster(&node)
+            return .reply(
+                .control(
+                    .done(
+                        "Node left the cluster, which could not be told; remove it there with `swift-overlay node rm --force \(node.identity.name)`."
+                    )))
+        }
+        return .propose(.remove(node.identity.id, now: true))
+    }
+
+    /// Takes everything of the cluster away from this host.
+    static func forgetCluster(_ node: inout Node) {
+        for endpoint in node.inventory.allEndpoints { _ = NetworkCalls.removeEndpoint(&node, endpoint) }
+        var operations: [KernelOperation] = []
+        for vni in node.forwarding.vnis { operations += node.forwarding.lower(vni) }
+        node.outbox.apply(operations)
+        node.withReplication { $0.leaveAll(into: &$1) }
+        node.following.subscribe(to: [])
+        node.addresses = Addresses()
+        node.inventory.forgetAll()
+        node.closings = Closings()
+        node.mirror.forget()
+        node.handovers = Handovers()
+        node.peers.forgetAll()
+        node.life.forgetRollback(into: &node.outbox)
+        node.writerStatus.answered()
+        node.outbox.store([
+            .clear(.network), .clear(.endpoint), .clear(.lease), .clear(.closing), .clear(.handover), .clear(.quarantine),
+            .clear(.declined),
+            .delete(.node, key: NodeRow.rollback),
+        ])
+        node.withCatalogue { $0.leave(into: &$1) }
+        CatalogueFollower.tellPeers(&node)
+        // There is no earlier life to hear of any more.
+        RollbackRecovery.assure(&node)
+    }
+}

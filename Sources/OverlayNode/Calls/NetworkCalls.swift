@@ -1,0 +1,239 @@
+import OverlayCatalogue
+import OverlayDatapath
+import OverlayDriver
+import OverlayIPAM
+import OverlayModel
+import OverlayReplication
+
+/// The network and endpoint calls.
+enum NetworkCalls {
+    // MARK: Networks
+
+    static func createNetwork(_ node: inout Node, _ call: CreateNetwork) throws(DriverError) -> Step {
+        try AddressCalls.checkCluster(node)
+        if node.inventory.network(call.network) != nil { return .after(node.outbox.unfinished(.network(call.network)), .driver(.done), undo: nil) }
+        let subnets = try NetworkCalls.subnets(node, of: call)
+        guard let first = subnets.first, let network = node.catalogue.network(holding: first) else {
+            throw DriverError(.invalid, "network \(call.network.short) has no subnet; swift-overlay needs an IPv4 or IPv6 one")
+        }
+        if let other = node.inventory.network(of: network.id) {
+            throw DriverError(
+                .conflict,
+                "network \(network.title) is on this engine already, as \(other.id.short); remove that one first, or use it")
+        }
+        let settings = try NetworkCalls.settings(node, of: call)
+        let foreign = subnets.filter { node.catalogue.networkOfSubnet[$0] != network.id }
+        guard network.settings == settings, foreign.isEmpty else {
+            return .propose(.configure(network.id, adopting: foreign, settings))
+        }
+        let local = LocalNetwork(id: call.network, network: network.id, subnets: subnets)
+        let row = node.inventory.put(local)
+        for subnet in subnets { node.addresses.bound(subnet) }
+        let stored = node.outbox.store([row] + [node.inventory.want(network.id)].compactMap { $0 }, for: [.network(local.id)])
+        // The first container should not wait for the writer.
+        for subnet in subnets { AddressExchange.prefetchBlock(&node, of: subnet) }
+        return .after([stored], .driver(.done), undo: .network(local.id))
+    }
+
+    private static func subnets(_ node: Node, of call: CreateNetwork) throws(DriverError) -> [SubnetID] {
+        var subnets: [SubnetID] = []
+        for data in call.v4 + call.v6 {
+            guard let prefix = data.pool else { continue }
+            let found = node.catalogue.networks.values.lazy.filter { !$0.isRemoved }.flatMap(\.subnets).first {
+                $0.prefix == prefix.network && $0.users.contains(node.identity.id) && !node.closings.contains($0.id)
+            }
+            guard data.addressSpace == DriverRequest.addressSpace, let found else {
+                throw DriverError(
+                    .invalid,
+                    "subnet \(prefix) of network \(call.network.short) was not given out by swift-overlay: the engine's own IPAM works per "
+                        + "host and would give the same addresses on several. Create the network with "
+                        + "`docker network create -d swift-overlay --ipam-driver swift-overlay …`")
+            }
+            subnets.append(found.id)
+        }
+        return subnets
+    }
+
+    private static func settings(_ node: Node, of call: CreateNetwork) throws(DriverError) -> NetworkSettings {
+        let generic = call.options[OptionName.generic]?.object ?? [:]
+        var settings = NetworkSettings()
+        settings.isInternal = call.options[OptionName.isInternal]?.bool ?? false
+        // The mere presence of the key counts, as with the built-in overlay. Fail closed: never clear where encryption was asked for.
+        if generic[OptionName.encrypted] != nil {
+            throw DriverError(.invalid, "encrypted networks are not available in this version of swift-overlay")
+        }
+        // IPv6 does not work below 1280 bytes (RFC 8200 §5).
+        let most = node.identity.fittingMTU
+        let least: UInt32 = call.v6.isEmpty ? 68 : 1280
+        guard most >= least else {
+            throw DriverError(
+                .invalid,
+                "the link of \(node.identity.vtep) carries \(node.identity.underlayMTU) bytes, which leaves \(most) to containers; "
+                    + (call.v6.isEmpty ? "that is too little" : "IPv6 needs 1280, so leave out --ipv6, or raise the link's MTU"))
+        }
+        if let value = generic[OptionName.mtu] {
+            guard let mtu = value.string.flatMap({ UInt32($0) }) else {
+                throw DriverError(.invalid, "\(OptionName.mtu) is not a number of bytes")
+            }
+            guard mtu >= least, mtu <= most else {
+                throw DriverError(
+                    .invalid,
+                    "an MTU of \(mtu) is not possible: \(least) to \(most) bytes fit, as the link of \(node.identity.vtep) carries "
+                        + "\(node.identity.underlayMTU) and VXLAN takes \(node.identity.encapsulation) of them")
+            }
+            settings.mtu = mtu
+        }
+        return settings
+    }
+
+    static func deleteNetwork(_ node: inout Node, _ id: EngineNetworkID) -> Step {
+        guard let network = node.inventory.network(id) else { return .after(node.outbox.unfinished(.network(id)), .driver(.done), undo: nil) }
+        var awaited: Set<EffectID> = []
+        // Engines refuse to remove a network with endpoints; what is left here is of an engine that was killed.
+        for endpoint in node.inventory.endpoints(of: id) { awaited.formUnion(NetworkCalls.removeEndpoint(&node, endpoint)) }
+        let end = Mirroring.networkEnd(node, of: network)
+        node.mirror.hide(id)
+        var writes = [node.inventory.remove(id)].compactMap { $0 }
+        if end == .declined { writes.append(node.inventory.decline(network.network)) }
+        node.mirror.setConflict(nil, of: id)
+        awaited.formUnion(CatalogueFollower.close(&node, network.subnets, isRemoval: end == .removed, with: writes, for: [.network(id)]))
+        return .after(awaited, .driver(.done), undo: nil)
+    }
+
+    // MARK: Endpoints
+
+    static func createEndpoint(_ node: inout Node, _ call: CreateEndpoint) throws(DriverError) -> Step {
+        guard let local = node.inventory.network(call.network), let network = node.catalogue.networks[local.network] else {
+            throw DriverError(
+                .notFound,
+                "network \(call.network.short) of endpoint \(call.endpoint.short) is not known to swift-overlay on this node")
+        }
+        if let known = node.inventory.endpoint(call.endpoint) {
+            guard known.engineNetwork == call.network, known.v4 == call.v4, known.v6 == call.v6,
+                call.mac == nil || call.mac == known.mac
+            else { throw DriverError(.conflict, "endpoint \(call.endpoint.short) exists with other addresses") }
+            return .after(
+                node.outbox.unfinished(.endpoint(known.id)), .driver(.endpoint(mac: call.mac == nil ? known.mac : nil)), undo: nil)
+        }
+        // Its address may have been handed out before it was known.
+        try RollbackRecovery.checkState(node)
+        guard call.v4 != nil || call.v6 != nil else {
+            throw DriverError(.invalid, "endpoint \(call.endpoint.short) of network \(network.title) has no address")
+        }
+        let mac = call.mac ?? node.inventory.newMAC()
+        guard !mac.isMulticast, mac != .zero else {
+            throw DriverError(.invalid, "\(mac) is not the MAC of an interface")
+        }
+        for prefix in [call.v4, call.v6].compactMap({ $0 }) { try NetworkCalls.check(node, prefix, mac: call.mac, for: call, on: network) }
+        try NetworkCalls.checkUnused(node, mac, for: call, on: network)
+        var endpoint = LocalEndpoint(
+            id: call.endpoint, engineNetwork: call.network, network: network.id, mac: mac, v4: call.v4, v6: call.v6)
+        endpoint.givenName = call.options[OptionName.endpointName]?.string.flatMap { EndpointNames.isName($0) ? $0 : nil }
+        let row = node.inventory.put(endpoint)
+        // Others are told now: by the Join that follows, which takes the kernel a while, their rows are there. Leave or DeleteEndpoint takes
+        // it back.
+        KernelFollower.announce(&node, endpoint)
+        let stored = node.outbox.store([row], for: [.endpoint(endpoint.id)])
+        return .after([stored], .driver(.endpoint(mac: call.mac == nil ? mac : nil)), undo: .endpoint(endpoint.id))
+    }
+
+    /// Was this address handed out here, to this endpoint?
+    private static func check(_ node: Node, 
+        _ prefix: IPPrefix, mac: MACAddress?, for call: CreateEndpoint, on network: Network
+    ) throws(DriverError) {
+        let lease = network.subnets.lazy.compactMap { [addresses = node.addresses] in addresses[$0.id]?.lease(at: prefix.address) }.first
+        guard let lease, mac == nil || lease.mac == mac else {
+            throw DriverError(
+                .invalid,
+                "address \(prefix.address) of endpoint \(call.endpoint.short) was not given out by swift-overlay on this node for network "
+                    + network.title)
+        }
+        if let other = node.inventory.endpoint(with: prefix.address, on: network.id) {
+            throw DriverError(
+                .conflict,
+                "address \(prefix.address) of network \(network.title) is in use by endpoint \(other.id.short) on node \(node.identity.name)"
+            )
+        }
+    }
+
+    private static func checkUnused(_ node: Node, _ mac: MACAddress, for call: CreateEndpoint, on network: Network) throws(DriverError) {
+        let holder: String
+        if let other = node.inventory.endpoint(with: mac, on: network.id) {
+            holder = "endpoint \(other.id.short) on node \(node.identity.name)"
+        } else if let (owner, record) = node.replication.endpoints(on: network.id).first(where: { $0.record.mac == mac }) {
+            holder = "endpoint \(record.endpoint.short) on node \(node.name(of: owner))"
+        } else {
+            return
+        }
+        throw DriverError(
+            .conflict, "MAC \(mac) of endpoint \(call.endpoint.short) is in use on network \(network.title) by \(holder)")
+    }
+
+    static func join(_ node: inout Node, _ call: Join) throws(DriverError) -> Step {
+        guard var endpoint = node.inventory.endpoint(call.endpoint), endpoint.engineNetwork == call.network else {
+            throw DriverError(
+                .notFound,
+                "endpoint \(call.endpoint.short) of network \(call.network.short) is not known to swift-overlay on this node")
+        }
+        guard let network = node.catalogue.networks[endpoint.network] else {
+            throw DriverError(.notFound, "network \(call.network.short) is no more in the cluster; remove it and create it again")
+        }
+        let response = DriverResponse.joined(sourceName: KernelName.containerLink(endpoint.id), destinationPrefix: "eth")
+        if endpoint.isJoined, endpoint.hasPort {
+            return .after(node.outbox.unfinished(.endpoint(endpoint.id)), .driver(response), undo: nil)
+        }
+        endpoint.isJoined = true
+        endpoint.hasPort = true
+        endpoint.sandbox = call.sandboxKey.utf8.count <= Limits.stringBytes ? call.sandboxKey : ""
+        let stored = node.outbox.store([node.inventory.put(endpoint)], for: [.endpoint(endpoint.id)])
+        let raised = KernelFollower.raise(&node, network)
+        KernelFollower.announce(&node, endpoint)
+        let applied = node.outbox.apply(raised + node.forwarding.addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])
+        node.inventory.setPortEffect(applied, of: endpoint.id)
+        // Where the namespace is there already, its questions are answered before its process can ask any.
+        let served = NameFollower.followSandbox(&node, endpoint.sandbox)
+        return .after(Set([stored, applied, served].compactMap { $0 }), .driver(response), undo: .join(endpoint.id))
+    }
+
+    /// Takes back a Join that the kernel or the disk refused. The engine sends no Leave then.
+    static func undoJoin(_ node: inout Node, _ id: EndpointID) {
+        guard var endpoint = node.inventory.endpoint(id) else { return }
+        node.outbox.apply(KernelFollower.removePort(&node, of: endpoint))
+        endpoint.isJoined = false
+        endpoint.hasPort = false
+        let row = node.inventory.put(endpoint)
+        NameFollower.followSandbox(&node, endpoint.sandbox)
+        node.outbox.store([row])
+        KernelFollower.lowerIfUnused(&node, endpoint.network)
+    }
+
+    /// The interface is still in the container: the pair goes with DeleteEndpoint.
+    static func leave(_ node: inout Node, _ id: EndpointID) -> Step {
+        guard var endpoint = node.inventory.endpoint(id), endpoint.isJoined else { return .reply(.driver(.done)) }
+        endpoint.isJoined = false
+        let row = node.inventory.put(endpoint)
+        KernelFollower.withdraw(&node, endpoint)
+        NameFollower.followSandbox(&node, endpoint.sandbox)
+        node.outbox.store([row])
+        return .reply(.driver(.done))
+    }
+
+    static func deleteEndpoint(_ node: inout Node, _ id: EndpointID) -> Step {
+        guard let endpoint = node.inventory.endpoint(id) else { return .after(node.outbox.unfinished(.endpoint(id)), .driver(.done), undo: nil) }
+        return .after(NetworkCalls.removeEndpoint(&node, endpoint), .driver(.done), undo: nil)
+    }
+
+    /// Ends an endpoint, whatever state it is in. Its address stays with whoever asked for it until that is released.
+    static func removeEndpoint(_ node: inout Node, _ endpoint: LocalEndpoint) -> Set<EffectID> {
+        let row = node.inventory.remove(endpoint.id)
+        KernelFollower.withdraw(&node, endpoint)
+        node.mirror.forget(endpoint.id)
+        NameFollower.followSandbox(&node, endpoint.sandbox)
+        Mirroring.mirrorLater(&node, for: endpoint.engineNetwork)
+        var awaited: Set<EffectID> = [node.outbox.store([row].compactMap { $0 }, for: [.endpoint(endpoint.id)])]
+        if let applied = node.outbox.apply(KernelFollower.removePort(&node, of: endpoint) + KernelFollower.lowering(&node, endpoint.network), for: [.endpoint(endpoint.id)]) {
+            awaited.insert(applied)
+        }
+        return awaited
+    }
+}

@@ -1,0 +1,128 @@
+import OverlayCatalogue
+import OverlayDriver
+import OverlayModel
+import OverlayReplication
+
+/// What the engine's API tells.
+enum EngineNews {
+    /// - Returns: nil where the same call is on its way, or there is no link.
+    @discardableResult
+    static func callEngine(_ node: inout Node, _ call: EngineAPICall) -> EffectID? { node.mirror.ask(call, known: node.inventory.networkIDs, into: &node.outbox) }
+
+    // MARK: What comes
+
+    static func heardNews(_ node: inout Node, _ news: EngineAPINews) {
+        switch news {
+        case .connected(let version):
+            node.mirror.connected(version, into: &node.outbox)
+            EngineNews.callEngine(&node, .networks)
+            EngineNews.callEngine(&node, .containers)
+        case .disconnected(let reason): node.mirror.disconnected(reason, into: &node.outbox)
+        case .network(let id, let action, let container): EngineNews.heardNetwork(&node, id, action, container)
+        case .elsewhere(let id):
+            if node.mirror.isInspected(id) { EngineNews.callEngine(&node, .container(id)) }
+        case .container(let id, .rename): EngineNews.callEngine(&node, .container(id))
+        case .container(let id, .start):
+            // One that was being started when the link came up: its networks were told of before.
+            let isAnyUnknown = node.inventory.allEndpoints.contains { $0.isJoined && !node.mirror.isInspected($0.id) }
+            if isAnyUnknown, !node.mirror.isAsking(.container(id)) { EngineNews.callEngine(&node, .container(id)) }
+        // What a container has comes with its networks, and goes with them.
+        case .container: break
+        }
+    }
+
+    private static func heardNetwork(_ node: inout Node, _ id: EngineNetworkID, _ action: EngineAPINews.NetworkAction, _ container: ContainerID?) {
+        switch action {
+        case .create: EngineNews.callEngine(&node, .network(id))
+        case .connect:
+            // The network tells at once, the container when it has started.
+            EngineNews.callEngine(&node, .network(id))
+            if let container { EngineNews.callEngine(&node, .container(container)) }
+        case .disconnect: break
+        case .destroy: Mirroring.isGone(&node, id)
+        }
+    }
+
+    static func answered(_ node: inout Node, _ id: EffectID, _ answer: EngineAPIAnswer) {
+        guard let (call, isToBeAsked) = node.mirror.answered(id) else { return }
+        switch answer {
+        case .networks(let all): EngineNews.learnAll(&node, all)
+        case .containers(let all):
+            for container in all {
+                NameFollower.learnContainer(&node, container, isWhole: false)
+                let isOurs = container.attachments.contains { $0.endpoint.map { node.inventory.endpoint($0) != nil } ?? false }
+                if isOurs { EngineNews.callEngine(&node, .container(container.id)) }
+            }
+        case .network(let network):
+            EngineNews.learnNetwork(&node, network)
+            for (endpoint, name) in network.endpoints { NameFollower.learnName(&node, name, of: endpoint) }
+            Mirroring.mirrorSoon(&node)
+        case .container(let container): NameFollower.learnContainer(&node, container, isWhole: true)
+        case .refused(let reason), .unavailable(let reason): node.mirror.notAnswered(call, reason, into: &node.outbox)
+        case .created, .removed, .notFound: break
+        }
+        Mirroring.engineCallEnded(&node, id, call, answer)
+        if isToBeAsked { EngineNews.callEngine(&node, call) }
+    }
+
+    static func askAgain(_ node: inout Node) {
+        for call in node.mirror.takeUnanswered() { EngineNews.callEngine(&node, call) }
+    }
+
+    /// All that there are.
+    private static func learnAll(_ node: inout Node, _ all: [EngineNetwork]) {
+        node.mirror.beginList()
+        for network in all {
+            EngineNews.learnNetwork(&node, network)
+            if let id = network.id, node.inventory.network(id) == nil { node.mirror.setStale(id, network.name) }
+        }
+        node.mirror.endList(known: node.inventory.networkIDs)
+        for local in node.inventory.allNetworks
+        where node.mirror.isGone(local.id, isNamed: local.name != nil, now: node.outbox.now) {
+            node.outbox.log(
+                .warning, "the engine does not have a network any more; it is taken as gone here",
+                [LogKey.network: local.name ?? local.id.short])
+            _ = node.inventory.setName(nil, of: local.id)
+            _ = NetworkCalls.deleteNetwork(&node, local.id)
+        }
+        node.mirror.watchMissing(into: &node.outbox)
+        Mirroring.mirrorSoon(&node)
+    }
+
+    private static func learnNetwork(_ node: inout Node, _ network: EngineNetwork) {
+        guard let id = network.id, let local = node.inventory.network(id) else { return }
+        node.mirror.show(network, as: id)
+        guard let row = node.inventory.setName(network.name, of: id) else { return }
+        node.mirror.clearFailure(of: local.network)
+        node.outbox.store([row])
+    }
+
+    // MARK: Reports
+
+    static func linkProblems(_ node: Node) -> [String] {
+        var problems: [String] = []
+        if case .away(let reason, let since) = node.mirror.state {
+            problems.append(
+                "the engine's API is away since \((node.now - since).wholeSeconds) s (\(reason)): new containers have no names, and networks of "
+                    + "other hosts are not made here")
+        }
+        for (id, failure) in node.mirror.failures.sorted(by: { $0.key < $1.key }) {
+            problems.append("network \(node.catalogue.networks[id]?.title ?? id.short): \(failure.reason)")
+        }
+        for local in node.inventory.allNetworks where node.catalogue.networks[local.network]?.isRemoved == true {
+            guard node.inventory.hasEndpoints(of: local.id) else { continue }
+            problems.append(
+                "network \(local.name ?? "") (\(local.id.short)) was removed on another host, and containers are on it here; remove them"
+            )
+        }
+        for (id, reason) in node.mirror.conflicts.sorted(by: { $0.key < $1.key }) {
+            problems.append(
+                "network \(node.inventory.network(id)?.name ?? "") (\(id.short)) of this engine is on this host alone: \(reason); remove its containers "
+                    + "here, and the cluster's takes its place")
+        }
+        for (path, reason) in node.sandboxes.failures.sorted(by: { $0.key < $1.key }) {
+            problems.append("names are not answered in the container at \(path): \(reason)")
+        }
+        return problems
+    }
+}

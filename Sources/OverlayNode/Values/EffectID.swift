@@ -1,0 +1,5 @@
+/// Name of an effect whose end the node waits for. Later effects have greater values.
+public struct EffectID: Hashable, Comparable, Sendable {
+    public let value: UInt64
+    public static func < (lhs: EffectID, rhs: EffectID) -> Bool { lhs.value < rhs.value }
+}

@@ -1,0 +1,5 @@
+/// Name of a call from outside. The shell makes it up, and gets exactly one answer for it.
+public struct RequestID: Hashable, Sendable {
+    public let value: UInt64
+    public init(_ value: UInt64) { self.value = value }
+}
