@@ -121,6 +121,7 @@ let package = Package(
             dependencies: [
                 "OverlayDaemon",
                 "OverlayNode",
+                "OverlayModel",
                 log,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
@@ -148,32 +149,43 @@ let package = Package(
 )
 
 package.targets += [
-    tests("OverlayArchitectureTests", []),
-    tests("OverlayModelTests", ["OverlayModel"]),
-    tests("OverlayCatalogueTests", ["OverlayCatalogue", "OverlayModel"]),
-    tests("OverlayReplicationTests", ["OverlayReplication", "OverlayModel"]),
-    tests("OverlayMembershipTests", ["OverlayMembership", "OverlayModel"]),
-    tests("OverlayIPAMTests", ["OverlayIPAM", "OverlayModel"]),
+    // What several test targets use: hostile bytes, a network in virtual time, a shell.
+    .target(
+        name: "OverlayTestSupport", dependencies: ["OverlayModel"], path: "Tests/OverlayTestSupport", swiftSettings: settings),
+    tests("OverlayArchitectureTests", ["OverlayTestSupport"]),
+    tests("OverlayModelTests", ["OverlayModel", "OverlayTestSupport"]),
+    tests("OverlayCatalogueTests", ["OverlayCatalogue", "OverlayModel", "OverlayTestSupport"]),
+    tests("OverlayReplicationTests", ["OverlayReplication", "OverlayModel", "OverlayTestSupport"]),
+    tests("OverlayMembershipTests", ["OverlayMembership", "OverlayModel", "OverlayTestSupport"]),
+    tests("OverlayIPAMTests", ["OverlayIPAM", "OverlayModel", "OverlayTestSupport"]),
     tests("OverlayDatapathTests", ["OverlayDatapath", "OverlayModel"]),
     tests("OverlayDNSTests", ["OverlayDNS", "OverlayModel"]),
     tests(
         "OverlayNodeTests",
         [
-            "OverlayNode", "OverlaySimulation", "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath", "OverlayMembership",
+            "OverlayNode", "OverlaySimulation", "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath",
+            "OverlayMembership",
             "OverlayDNS",
         ]),
     tests("OverlaySimulationTests", ["OverlaySimulation", "OverlayDatapath", "OverlayModel"]),
     tests("OverlayCryptoTests", ["OverlayCrypto", "OverlayModel"]),
-    tests("OverlayStoreTests", ["OverlayStore", "OverlayModel", "OverlayLinux"]),
+    tests("OverlayStoreTests", ["OverlayStore", "OverlayModel", "OverlayLinux", "OverlayTestSupport"]),
     tests(
         "OverlayGossipTests",
         [
             "OverlayGossip", "OverlayCrypto", "OverlayModel", log, nioCore, nioPosix,
             .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
         ]),
-    tests("OverlayDNSServerTests", ["OverlayDNSServer", "OverlayDNS", "OverlayModel", "OverlayLinux"]),
+    tests(
+        "OverlayDaemonTests",
+        [
+            "OverlayDaemon", "OverlayNode", "OverlayCatalogue", "OverlayCrypto", "OverlayDriver", "OverlayGossip", "OverlayLinux",
+            "OverlayModel", "OverlayNetlink", "OverlayPluginServer", "OverlayStore", log, nioCore, nioPosix, lifecycle,
+            .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+        ]),
+    tests("OverlayDNSServerTests", ["OverlayDNSServer", "OverlayDNS", "OverlayModel", "OverlayLinux", "OverlayTestSupport"]),
     tests("OverlayDockerTests", ["OverlayDocker", "OverlayDriver", "OverlayModel", log, nioCore, nioPosix]),
-    tests("OverlayNetlinkTests", ["OverlayNetlink", "OverlayModel", "OverlayDatapath", "OverlayLinux"]),
+    tests("OverlayNetlinkTests", ["OverlayNetlink", "OverlayModel", "OverlayDatapath", "OverlayLinux", "OverlayTestSupport"]),
     tests(
         "OverlayPluginServerTests",
         [
@@ -182,3 +194,16 @@ package.targets += [
         ],
         resources: [.copy("Resources/transcripts")]),
 ]
+
+// A sanitizer has something to find in the shells alone: threads, sockets, C. `contrib/test sanitizers` builds these tests and
+// what they need.
+if Context.environment["SWIFT_OVERLAY_TESTS"] == "shells" {
+    let kept: Set = [
+        "OverlayStoreTests", "OverlayGossipTests", "OverlayDNSServerTests", "OverlayDockerTests", "OverlayNetlinkTests",
+        "OverlayPluginServerTests",
+    ]
+    package.products = []
+    package.targets.removeAll { target in
+        target.type == .test ? !kept.contains(target.name) : target.type == .executable || target.name == "OverlayDaemon"
+    }
+}

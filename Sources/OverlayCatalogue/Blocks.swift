@@ -1,9 +1,10 @@
 import OverlayModel
 
-/// Who may hand out which addresses of a subnet.
+/// Blocks: the addresses of a subnet that each node may hand out.
 extension Catalogue {
-    /// A block starts at a multiple of its size, at most 16 of IPv4; of IPv6, a /80 per host.
+    /// Size of the largest IPv4 block. A block starts at a multiple of its size.
     static let largestBlock: UInt128 = 16
+    /// Host bits of the largest IPv6 block, which is a /80.
     static let blockBitsV6 = 48
 
     mutating func claimBlock(_ id: SubnetID, owner: NodeID, count: UInt32) throws(Refusal) {
@@ -30,7 +31,7 @@ extension Catalogue {
         }
         if let block = subnet.block(holding: address) {
             guard block.owner != owner.id else { return }
-            if let name = departed[block.owner] { throw Self.resting(address, of: network, name) }
+            if let name = departed[block.owner] { throw Self.inQuarantine(address, of: network, name) }
             throw Refusal(
                 .conflict,
                 "\(address) of network \(network.title) is among the addresses that node \(name(block.owner)) hands out (block "
@@ -42,10 +43,10 @@ extension Catalogue {
         insert(Block(range: AddressRange(address), owner: owner.id), into: id)
     }
 
-    /// What of the range the owner has, it has no longer; asked twice, it changes nothing more.
+    /// Removes a range from the owner's blocks. Repeating it changes nothing.
     mutating func giveBack(_ id: SubnetID, _ range: AddressRange, owner: NodeID) throws(Refusal) {
         let (_, subnet) = try find(id)
-        // A block may come to two.
+        // A block may be split in two.
         guard subnet.blocks.count < Limits.blocksPerSubnet else {
             throw Refusal(.exhausted, "subnet \(subnet.prefix) has \(Limits.blocksPerSubnet) blocks, the most it can have")
         }
@@ -69,12 +70,12 @@ extension Catalogue {
         insert(Block(range: AddressRange(address), owner: node), into: id)
     }
 
-    private static func resting(_ address: IPAddress, of network: Network, _ name: String) -> Refusal {
-        Refusal(.conflict, "address \(address) of network \(network.title) \(restText(of: name))")
+    private static func inQuarantine(_ address: IPAddress, of network: Network, _ name: String) -> Refusal {
+        Refusal(.conflict, "address \(address) of network \(network.title) \(quarantineText(of: name))")
     }
 
-    /// Why an address of a node that was removed is not to be had, and how it would be.
-    public static func restText(of name: String) -> String {
+    /// Text that says why an address of a removed node is not available, and what would make it so.
+    public static func quarantineText(of name: String) -> String {
         "was handed out by node \(name), which was removed from the cluster: it rests for ten minutes after that, as a container may have "
             + "it still; wait, take another one, or run `swift-overlay node rm --now \(name)` if that host is gone for good"
     }
@@ -93,7 +94,7 @@ extension Catalogue {
         }
     }
 
-    /// The lowest aligned free range of the largest fitting size with at least one address that an endpoint may have.
+    /// Lowest aligned free range of the largest fitting size that has an address an endpoint may have.
     private func freeBlock(of subnet: Subnet, atMost limit: UInt128) -> AddressRange? {
         guard let dynamic = subnet.dynamic else { return nil }
         var size = Self.size(for: subnet, dynamic, atMost: limit)
@@ -104,7 +105,7 @@ extension Catalogue {
         return nil
     }
 
-    /// clamp(free / (2 · (users + 1)), 1, 16), as a power of two (control-plane §3.5); of IPv6 at most a /80.
+    /// Size of a block: clamp(free / (2 · (users + 1)), 1, 16), rounded down to a power of two; for IPv6 at most a /80.
     private static func size(for subnet: Subnet, _ dynamic: AddressRange, atMost limit: UInt128) -> UInt128 {
         let owned = subnet.blocks.filter { $0.range.overlaps(dynamic) }.reduce(UInt128(0)) { $0 + $1.range.count }
         let free = dynamic.count > owned ? dynamic.count - owned : 0
@@ -123,7 +124,7 @@ extension Catalogue {
             let clipped = AddressRange(first: max(start, dynamic.first), last: min(end, dynamic.last))
             while position < blocks.count, blocks[position].range.last < clipped.first { position += 1 }
             if position < blocks.count, blocks[position].range.overlaps(clipped) {
-                // Past the block, rounded up to a multiple of the size; 0 where that is past the end of the family.
+                // Past the block, rounded up to a multiple of the size; 0 if that is past the end of the family.
                 let after = (blocks[position].range.last.bits &+ size) & mask
                 let next = IPAddress(family: start.family, bits: max(end.bits &+ 1, after))
                 guard next > start else { return nil }

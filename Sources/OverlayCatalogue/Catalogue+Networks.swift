@@ -69,7 +69,7 @@ extension Catalogue {
         return subnet.id
     }
 
-    /// Its name and its subnets are free from now on. That is for good: hosts that have it still are letting it go.
+    /// Frees the name and the subnets of a network, for good. Hosts that still have it are dropping it.
     mutating func markRemoved(_ id: NetworkID) {
         networks[id]?.isRemoved = true
         networks[id]?.name = nil
@@ -219,7 +219,7 @@ extension Catalogue {
     mutating func modify(_ id: SubnetID, _ change: (inout Subnet) -> Void) {
         guard let network = networkOfSubnet[id], let position = networks[network]?.subnets.firstIndex(where: { $0.id == id })
         else { return }
-        // Taken out, so that the change is made in place.
+        // Taken out, so that the change is made in place and nothing is copied.
         guard var value = networks.removeValue(forKey: network) else { return }
         change(&value.subnets[position])
         networks[network] = value
@@ -239,7 +239,7 @@ extension Catalogue {
     }
 
     private mutating func makeNetworkID() -> NetworkID {
-        // Of the first generation no salt is needed: there is nothing before it.
+        // The first term needs no salt: there is none before it.
         let salt = term.number > 1 ? term.seed : 0
         var generator = SeededGenerator(seed: UInt64(truncatingIfNeeded: cluster?.id.bits ?? 0) ^ nextNetwork ^ salt)
         nextNetwork += 1
@@ -259,7 +259,7 @@ extension Catalogue {
         return vni
     }
 
-    /// For IPv4 the lowest subnet of the pool that is free, for IPv6 a /64 of the cluster's own /48 (RFC 4193).
+    /// Lowest free subnet of the pool for IPv4, a /64 of the cluster's own /48 for IPv6 (RFC 4193).
     private func freeSubnet(family: IPAddress.Family) throws(Refusal) -> IPPrefix {
         guard let cluster else { throw Refusal(.notFound, "there is no cluster") }
         let pool: IPPrefix
@@ -278,7 +278,7 @@ extension Catalogue {
         }
         let taken = networks.values.flatMap { $0.subnets.map(\.prefix) } + members.values.flatMap(\.routes)
         var start = pool.first
-        // In order of where they begin: what is passed concerns no later candidate.
+        // In order of their first address: an obstacle that was passed concerns no later candidate.
         for obstacle in taken.filter({ $0.overlaps(pool) }).sorted(by: { $0.first < $1.first }) where obstacle.last >= start {
             guard let candidate = IPPrefix(start, length: length) else { break }
             guard obstacle.first <= candidate.last else { return candidate }
@@ -297,7 +297,7 @@ extension Catalogue {
                 + (widestRoute(in: pool).map { ", as \($0)" } ?? "") + "; give a --subnet")
     }
 
-    /// Whose route takes most of a pool?
+    /// Text about the route that takes the largest part of a pool.
     private func widestRoute(in pool: IPPrefix) -> String? {
         let routes = members.values.sorted { $0.id < $1.id }.flatMap { member in
             member.routes.map { (name: member.name, route: $0) }
@@ -308,7 +308,7 @@ extension Catalogue {
 }
 
 extension NetworkSettings {
-    /// For messages.
+    /// Text for messages.
     var text: String {
         "mtu \(mtu.map(String.init) ?? "by default")" + (isEncrypted ? ", encrypted" : ", not encrypted")
             + (isInternal ? ", internal" : ", not internal")

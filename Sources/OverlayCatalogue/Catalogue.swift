@@ -1,25 +1,25 @@
 public import OverlayModel
 
-/// The report the whole cluster agrees on, as a state machine: the same entries in the same order give the same state on every node.
-/// Every uniqueness (names, VNIs, disjoint subnets and blocks) is decided here, in one step, and nowhere else.
+/// State that the whole cluster agrees on, as a state machine: the same entries in the same order give the same state on every node. What
+/// must be unique (names, VNIs, disjoint subnets and blocks) is decided here, in one step, and nowhere else.
 public struct Catalogue: Hashable, Sendable {
     /// Index of the last entry applied; 0 before the first.
     public private(set) var index: UInt64 = 0
     public internal(set) var cluster: Cluster?
     public private(set) var members: [NodeID: Member] = [:]
-    /// Nodes that were removed and whose addresses rest, with the names that they had. Nobody is given one of those addresses.
+    /// Removed nodes whose addresses are in quarantine, with the names that they had. None of those addresses is given to anybody.
     public internal(set) var departed: [NodeID: String] = [:]
-    /// Who has a name, and a tunnel address: of a thousand members, each that joins is compared with none.
+    /// Indices of members by name and by tunnel address, so that a joining node need not be compared with a thousand members.
     private var nodeOfName: [String: NodeID] = [:]
     private var nodeOfVTEP: [IPAddress: NodeID] = [:]
     public internal(set) var networks: [NetworkID: Network] = [:]
-    /// Which network a subnet belongs to.
+    /// Network of each subnet.
     public internal(set) var networkOfSubnet: [SubnetID: NetworkID] = [:]
-    /// Per proposer: its last proposal and what became of it, so that a repeated one gets the same answer.
+    /// Last proposal of each proposer with its result, so that a repeated one gets the same answer.
     var sessions: [NodeID: Session] = [:]
     var nextSubnet: UInt64 = 1
     var nextNetwork: UInt64 = 1
-    /// Where the search for a free VNI starts: after the last one given out, so that reuse is as late as can be.
+    /// Start of the search for a free VNI: after the last one given out, so that VNIs are reused as late as possible.
     var nextVNI: UInt32 = VNI.all.lowerBound
 
     struct Session: Hashable, Sendable {
@@ -35,24 +35,24 @@ public struct Catalogue: Hashable, Sendable {
     }
 
     public func network(holding subnet: SubnetID) -> Network? { networkOfSubnet[subnet].flatMap { networks[$0] } }
-    /// By what `--ipam-opt net=` called it, or by what engines do.
+    /// Network with a name, from `--ipam-opt net=` or else as engines call it.
     public func network(named name: String) -> Network? {
         networks.values.first { $0.name == name } ?? networks.values.first { $0.description?.name == name }
     }
     public func member(named name: String) -> Member? { nodeOfName[name].flatMap { members[$0] } }
 
-    /// What became of a proposal, when it is the last one of its proposer that was applied.
+    /// Result of a proposal, if it is the last one of its proposer that was applied.
     public func result(of sequence: UInt64, from proposer: NodeID) -> CommandResult? {
         guard let session = sessions[proposer], session.sequence == sequence else { return nil }
         return session.result
     }
 
-    /// Is a proposal of this sequence too old to be applied?
+    /// True if a proposal with this sequence is too old to be applied.
     public func isApplied(_ sequence: UInt64, from proposer: NodeID) -> Bool {
         lastSequence(from: proposer) >= sequence
     }
 
-    /// Of the last proposal that was applied; 0 before the first.
+    /// Sequence of the last proposal that was applied; 0 before the first.
     func lastSequence(from proposer: NodeID) -> UInt64 { sessions[proposer]?.sequence ?? 0 }
 
     /// Applies the next entry.
@@ -78,10 +78,10 @@ public struct Catalogue: Hashable, Sendable {
         return result
     }
 
-    /// What an engine still has of another cluster must not pass for a pool of this one.
+    /// First subnet id. It differs between clusters: a pool that an engine still has from another one must not pass for one of this
+    /// cluster.
     static func firstSubnet(of cluster: ClusterID) -> SubnetID {
-        var generator = SeededGenerator(seed: UInt64(truncatingIfNeeded: cluster.bits))
-        return SubnetID(1 + generator.next() >> 32)
+        SubnetID(1 + SplitMix.hash(UInt64(truncatingIfNeeded: cluster.bits)) >> 32)
     }
 
     private mutating func perform(_ entry: Entry) throws(Refusal) -> CommandResult {
@@ -100,7 +100,7 @@ public struct Catalogue: Hashable, Sendable {
         case .initialise: return .accepted
         case .admit(let member): try admit(member)
         case .remove(let node, let now): try remove(node, isAtOnce: now || node == proposer.id)
-        case .endRest(let nodes): endRest(of: Set(nodes))
+        case .endQuarantine(let nodes): endQuarantine(of: Set(nodes))
         case .setJoinSecret(let secret):
             guard secret.secret.count == JoinSecret.bytes else { throw Refusal(.invalid, "a join secret has 16 bytes") }
             cluster?.joinSecret = secret
@@ -109,12 +109,12 @@ public struct Catalogue: Hashable, Sendable {
             cluster?.rotate(to: key)
         case .openSubnet(let open): return .opened(try openSubnet(open, user: proposer.id))
         case .closeSubnet(let subnet, let removing):
-            // A repetition may come late: who has it no more has no say.
+            // A repeated proposal may come late: a node that no longer uses the subnet has no say.
             if removing, let network = networkOfSubnet[subnet], self.subnet(subnet)?.users.contains(proposer.id) == true {
                 markRemoved(network)
             }
             closeSubnet(subnet, user: proposer.id)
-            forgetRested()
+            forgetReleased()
         case .describe(let network, let description): try describe(network, description)
         case .configure(let network, let adopting, let settings): try configure(network, adopting: adopting, settings)
         case .setGateway(let subnet, let gateway): try setGateway(subnet, gateway)
@@ -131,7 +131,7 @@ public struct Catalogue: Hashable, Sendable {
 
     // MARK: Terms
 
-    /// Who writes it. With ``index`` that is how far it is; none where there is no cluster.
+    /// Term of the writer; none without a cluster. With ``index`` it is the position.
     public var term: Term { cluster.map { Term(number: $0.termNumber, writer: $0.writer) } ?? .none }
     public var position: CataloguePosition { CataloguePosition(term: term, index: index) }
 
@@ -141,8 +141,8 @@ public struct Catalogue: Hashable, Sendable {
         }
         cluster?.writer = node
         cluster?.termNumber = termNumber
-        // What the old writer may still give out, or another one that was promoted at the same time, nobody sees here. A host that had
-        // such a subnet or network must find it missing, and not another one in its place.
+        // Ids that the old writer still gives out, or another node that was promoted at the same time, are not known here. A host
+        // that had such a subnet or network must find it missing, and not another one in its place.
         var generator = SeededGenerator(seed: term.seed)
         nextSubnet = min(nextSubnet + 1 << 16 + generator.next() >> 32, max(nextSubnet, Limits.counter / 4))
         nextVNI = VNI.all.lowerBound + UInt32(generator.next() % UInt64(VNI.all.count))
@@ -176,7 +176,7 @@ public struct Catalogue: Hashable, Sendable {
             throw Refusal(
                 .invalid, "\(member.address):\(member.port) and \(member.vtep) are no addresses that a host is reached at")
         }
-        // All others are of one family, so any of them will do.
+        // All other members have one family, so any of them will do.
         let other = members.values.first { $0.id != member.id }
         if let other, other.address.family != member.address.family {
             throw Refusal(
@@ -190,10 +190,10 @@ public struct Catalogue: Hashable, Sendable {
                 "the tunnel address \(member.vtep) is not of the family of the others', such as \(other.vtep) of node \(other.name); "
                     + "tunnels do not mix: give this host one with --data-path-addr")
         }
-        // Sequences of a new life start anew, where the old state was lost.
+        // Sequences of a new life start anew, because the old state was lost.
         if let known = members[member.id], known.epoch < member.epoch { sessions[member.id] = nil }
-        // Its life before has ended: it took its links down before it asked to join.
-        endRest(of: [member.id])
+        // The life before has ended: the node took its links down before it asked to join.
+        endQuarantine(of: [member.id])
         setMember(member)
     }
 
@@ -204,7 +204,7 @@ public struct Catalogue: Hashable, Sendable {
         nodeOfVTEP[member.vtep] = member.id
     }
 
-    /// Has each a name and a tunnel address of its own?
+    /// True if every member has a name and a tunnel address of its own.
     var hasUniqueMembers: Bool { nodeOfName.count == members.count && nodeOfVTEP.count == members.count }
 
     mutating func dropMember(_ node: NodeID) {
@@ -221,25 +221,25 @@ public struct Catalogue: Hashable, Sendable {
                     + "take its place: stop the daemon there, and run `swift-overlay promote` on another node")
         }
         guard let member = members[node] else {
-            if isAtOnce { endRest(of: [node]) }
+            if isAtOnce { endQuarantine(of: [node]) }
             return
         }
         dropMember(node)
         sessions[node] = nil
-        let rests = !isAtOnce && departed.count < Limits.members
-        for subnet in networkOfSubnet.keys.sorted() { closeSubnet(subnet, user: node, keepingBlocks: rests) }
-        if rests { departed[node] = member.name }
-        forgetRested()
+        let isQuarantined = !isAtOnce && departed.count < Limits.members
+        for subnet in networkOfSubnet.keys.sorted() { closeSubnet(subnet, user: node, keepingBlocks: isQuarantined) }
+        if isQuarantined { departed[node] = member.name }
+        forgetReleased()
     }
 
-    private mutating func endRest(of nodes: Set<NodeID>) {
+    private mutating func endQuarantine(of nodes: Set<NodeID>) {
         let gone = nodes.filter { departed.removeValue(forKey: $0) != nil }
         guard !gone.isEmpty else { return }
         for subnet in networkOfSubnet.keys { modify(subnet) { $0.blocks.removeAll { gone.contains($0.owner) } } }
     }
 
-    /// Those with no address that rests are of no account any more.
-    private mutating func forgetRested() {
+    /// Forgets removed nodes that have no address in quarantine any more.
+    private mutating func forgetReleased() {
         guard !departed.isEmpty else { return }
         var owners: Set<NodeID> = []
         for network in networks.values {
@@ -248,7 +248,7 @@ public struct Catalogue: Hashable, Sendable {
         departed = departed.filter { owners.contains($0.key) }
     }
 
-    /// Sets where a snapshot stands.
+    /// Sets the index of a snapshot.
     mutating func restore(index: UInt64) { self.index = index }
 
     /// Derives ``networkOfSubnet`` after a snapshot was read.
@@ -261,9 +261,6 @@ public struct Catalogue: Hashable, Sendable {
 }
 
 extension Term {
-    /// Other than that of every other term, but for chance.
-    var seed: UInt64 {
-        var generator = SeededGenerator(seed: UInt64(truncatingIfNeeded: writer.bits ^ (writer.bits >> 64)) ^ number)
-        return generator.next()
-    }
+    /// Seed that differs from that of every other term, except by chance.
+    var seed: UInt64 { SplitMix.hash(UInt64(truncatingIfNeeded: writer.bits ^ (writer.bits >> 64)) ^ number) }
 }

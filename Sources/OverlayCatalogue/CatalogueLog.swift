@@ -1,6 +1,6 @@
 import OverlayModel
 
-/// State of the catalogue on this node, with the last entries that led to it and what the store holds of both.
+/// State of the catalogue on this node, with the last entries that led to it, and the writes that keep both in the store.
 @usableFromInline
 struct CatalogueLog: Sendable {
     /// Number of entries kept in memory for replicas that lag. Older ones are served as a snapshot.
@@ -43,7 +43,7 @@ struct CatalogueLog: Sendable {
     }
 
     /// Takes a snapshot in place of the state.
-    /// - Returns: What makes the store hold it.
+    /// - Returns: Writes by which the store holds it, too.
     mutating func replace(_ snapshot: Catalogue) -> [StoreWrite] {
         catalogue = snapshot
         entries = []
@@ -52,7 +52,7 @@ struct CatalogueLog: Sendable {
     }
 
     /// Forgets everything.
-    /// - Returns: What makes the store forget it, too.
+    /// - Returns: Writes by which the store forgets it, too.
     mutating func clear() -> [StoreWrite] {
         catalogue = Catalogue()
         entries = []

@@ -1,18 +1,19 @@
 import OverlayModel
 
-/// What nodes say to one another about the catalogue.
+/// Messages between nodes about the catalogue.
 enum CatalogueMessage: Hashable, Sendable {
     case propose(epoch: UInt32, sequence: UInt64, Command)
-    /// The proposal is decided, by the entry at or before that position.
+    /// The proposal is decided by the entry at that position or an earlier one.
     case outcome(sequence: UInt64, at: CataloguePosition, CommandResult)
-    /// The writer could not write.
+    /// The writer could not make the proposal durable.
     case failed(sequence: UInt64)
-    /// They follow an entry of that term. Where the receiver's last one before them is of another, the two histories have parted.
+    /// Entries that follow one of the given term. If the receiver's last entry before them has another term, the two histories have
+    /// parted.
     case entries(after: Term, [Entry])
-    /// The sender has everything up to there, and asks for what follows.
+    /// The sender has everything up to the position and asks for the entries after it.
     case fetch(after: CataloguePosition)
     case snapshot(Catalogue)
-    /// This is who writes the catalogue, and not whom you believe.
+    /// Present term, for a receiver that follows an earlier one.
     case term(Term)
 }
 

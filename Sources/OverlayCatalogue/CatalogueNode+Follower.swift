@@ -25,8 +25,8 @@ extension CatalogueNode {
     /// True unless the writer was admitted after the fork, or is this node itself that has lost what it wrote.
     private func canAsk(_ writer: NodeID) -> Bool { writer != node && log.catalogue.members[writer] != nil }
 
-    /// Takes note that this node, the writer, has entries from others: it lost what it wrote, and they may not have had all of it. If there
-    /// was more, its next entries would be another history, so it commits nothing before it is promoted anew.
+    /// Takes note that this node, the writer, has entries from others: it lost what it wrote, and they may not have had all of it.
+    /// If there was more, its next entries would be another history, so it commits nothing before it is promoted anew.
     private mutating func markOwnPast() {
         if isWriter { pipeline.isBehind = true }
     }

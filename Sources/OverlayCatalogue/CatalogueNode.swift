@@ -10,8 +10,8 @@ public import OverlayModel
 /// some entry. A node follows the one with the greatest ``Term`` it has heard of, and takes a snapshot if its own has entries after the
 /// fork. Those are lost, with what they had granted. A writer that hears of a greater term commits nothing more.
 ///
-/// Four parts hold the state, and none of them sees another: ``Proposer``, ``CatalogueLog``, ``WriterPipeline`` and ``Follower``. Whatever
-/// concerns two of them is written here.
+/// Four parts hold the state, and none of them sees another: ``Proposer``, ``CatalogueLog``, ``WriterPipeline`` and ``Follower``.
+/// Whatever concerns two of them is written here.
 public struct CatalogueNode: Sendable {
     public enum Effect: Hashable, Sendable {
         case send(NodeID, [UInt8])

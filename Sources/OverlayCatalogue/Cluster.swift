@@ -1,21 +1,21 @@
 public import OverlayModel
 
-/// What all nodes agree on about the cluster itself; set by `init`.
+/// Facts about the cluster itself that all nodes agree on; set by `init`.
 public struct Cluster: Hashable, Sendable {
     public var id: ClusterID
-    /// The one node that commits, and which term of a writer this is (design §5.9).
+    /// The one node that commits, and the number of its term.
     public var writer: NodeID
     public var termNumber: UInt64
-    /// Where subnets come from when `docker network create` names none, and how large each is.
+    /// Pool of subnets for `docker network create` without `--subnet`.
     public var addressPool: IPPrefix
     /// Prefix length of a subnet out of the pool.
     public var subnetLength: Int
-    /// UDP port of VXLAN on every host.
+    /// UDP port for VXLAN on every host.
     public var dataPathPort: UInt16
-    /// The cluster's Ed25519 key, 32 bytes each half: it vouches for members towards who joins. The private half is never logged.
+    /// The cluster's Ed25519 key, 32 bytes each half. It vouches for members to a joining node. The private half is never logged.
     public var rootKey: [UInt8]
     public var rootPublicKey: [UInt8]
-    /// Part of the keys of all packets between members, the newest first.
+    /// Secrets in the keys of all packets between members, the newest first.
     public internal(set) var gossipKeys: [GossipKey]
     public internal(set) var joinSecret: JoinSecret
 
@@ -37,11 +37,11 @@ public struct Cluster: Hashable, Sendable {
         self.joinSecret = joinSecret
     }
 
-    /// The oldest key goes. Numbers go round, but for 0.
+    /// Adds a key and drops the oldest. Ids wrap around and skip 0.
     mutating func rotate(to bytes: [UInt8]) {
         let last = gossipKeys.first?.id ?? 0
         let id = last == 255 ? 1 : last + 1
-        // They follow one another, unless somebody made them up.
+        // Ids follow one another, unless the state was forged.
         gossipKeys.removeAll { $0.id == id }
         gossipKeys.insert(GossipKey(id: id, bytes: bytes), at: 0)
         gossipKeys = Array(gossipKeys.prefix(Self.gossipKeyCount))

@@ -1,24 +1,25 @@
 public import OverlayModel
 
-/// A change of the catalogue that somebody asks for. The state machine decides whether it holds, at the moment of its turn in the log.
+/// A change of the catalogue that a node proposes. The state machine accepts or refuses it when it is applied.
 public enum Command: Hashable, Sendable {
     /// The first entry of a cluster.
     case initialise(Cluster, Member)
     case admit(Member)
-    /// Ends a member's identity and its use of networks (rule R5). When another node asks, its addresses rest: containers that do not
-    /// know of it may have them still. `now`, and when the member itself asks, they are free at once.
+    /// Ends a member's identity and its use of networks (rule R5). If another node asks, its addresses go into quarantine:
+    /// containers that do not know of the removal may still have them. With `now`, or if the member itself asks, they are free at
+    /// once.
     case remove(NodeID, now: Bool)
-    /// The addresses of nodes that were removed are free.
-    case endRest([NodeID])
+    /// Ends the quarantine of removed nodes' addresses. They are free.
+    case endQuarantine([NodeID])
     case setJoinSecret(JoinSecret)
-    /// A new gossip key, 32 bytes; the oldest goes.
+    /// Adds a gossip key, 32 bytes, and drops the oldest.
     case rotateKey([UInt8])
-    /// RequestPool: finds or makes the subnet that is meant, and makes the proposer a user of it.
+    /// RequestPool: finds or creates the subnet that is meant, and makes the proposer a user of it.
     case openSubnet(OpenSubnet)
-    /// ReleasePool/DeleteNetwork: the proposer uses the subnet no more; its blocks are free. The last user's going deletes it.
-    /// `removing`: a user removed the network, and nobody is on it.
+    /// ReleasePool and DeleteNetwork: the proposer no longer uses the subnet, and its blocks are free. The last user's closing
+    /// deletes it. `removing`: a user removed the network, and it has no endpoints.
     case closeSubnet(SubnetID, removing: Bool = false)
-    /// What engines call a network, and what they make it of. The first word counts.
+    /// Description by which engines create the network. The first one counts.
     case describe(NetworkID, NetworkDescription)
     /// CreateNetwork: fixes the settings, and takes subnets that were opened without a network name into one network.
     case configure(NetworkID, adopting: [SubnetID], NetworkSettings)
@@ -28,23 +29,24 @@ public enum Command: Hashable, Sendable {
     case reserve(SubnetID, IPAddress)
     /// A block for the proposer, of at most `count` addresses.
     case claimBlock(SubnetID, count: UInt32)
-    /// `--ip`: this one address for the proposer.
+    /// `--ip`: a single address for the proposer.
     case claimAddress(SubnetID, IPAddress)
-    /// Addresses of the proposer's blocks that it no longer wants. The owner gives up first, durably, and proposes then (rule R2).
+    /// Addresses of the proposer's blocks that it no longer wants. It gives them up durably before it proposes (rule R2).
     case giveBack(SubnetID, AddressRange)
-    /// One address of the proposer's blocks goes to another node, of this epoch; for `--ip` on that one (rule R2).
+    /// Hands one address of the proposer's blocks over to another node with this epoch, for `--ip` on that node (rule R2).
     case move(SubnetID, IPAddress, to: NodeID, epoch: UInt32)
-    /// The proposer writes the catalogue from now on, as the entry's term. It follows the last entry of this term.
+    /// The proposer writes the catalogue from now on, in the entry's term. `after` is the term of the entry before it.
     case promote(after: Term)
 }
 
+/// Subnet that an engine asks for.
 public struct OpenSubnet: Hashable, Sendable {
     public var networkName: String?
     public var family: IPAddress.Family
-    /// nil: the next free one of the pool.
+    /// Nil asks for the next free one of the pool.
     public var prefix: IPPrefix?
     public var range: IPPrefix?
-    /// Where a network of others is made on this engine, too: that one and no other.
+    /// The network that the subnet must belong to, for a network of other engines that is created on this one, too.
     public var only: NetworkID?
 
     public init(
@@ -58,15 +60,15 @@ public struct OpenSubnet: Hashable, Sendable {
     }
 }
 
-/// What became of a command.
+/// Result of a command.
 public enum CommandResult: Hashable, Sendable {
     case accepted
-    /// Of an ``Command/openSubnet(_:)``.
+    /// Result of ``Command/openSubnet(_:)``.
     case opened(SubnetID)
     case refused(Refusal)
 }
 
-/// Why a command does not hold. `message` is for the user of the engine.
+/// Reason why a command was refused. `message` is for the user of the engine.
 public struct Refusal: Error, Hashable, Sendable {
     public enum Code: UInt8, Sendable {
         case conflict = 1
@@ -80,21 +82,21 @@ public struct Refusal: Error, Hashable, Sendable {
 
     static let messageBytes = 4096
 
-    /// A message longer than what decodes is cut.
+    /// Cuts a message that would be too long to decode.
     public init(_ code: Code, _ message: String) {
         self.code = code
         self.message = message.utf8.count <= Self.messageBytes ? message : String(message.prefix(Self.messageBytes / 4 - 1)) + "…"
     }
 }
 
-/// One entry of the log. Entries are applied in order of their index on every node, with the same result.
+/// An entry of the log. Every node applies entries in order of their index, with the same result.
 public struct Entry: Hashable, Sendable {
     public var index: UInt64
     public var termNumber: UInt64
     public var proposer: NodeID
-    /// Of the proposer's identity (rule R3).
+    /// Epoch of the proposer (rule R3).
     public var epoch: UInt32
-    /// Grows with every proposal of a node, across its restarts: an entry that was proposed twice counts once.
+    /// Number that grows with every proposal of a node, across its restarts. An entry that was proposed twice counts once.
     public var sequence: UInt64
     public var command: Command
 
@@ -126,7 +128,7 @@ extension Command: Wire {
         case 11: self = .claimAddress(try reader.value(), try reader.value())
         case 12: self = .giveBack(try reader.value(), try reader.value())
         case 13: self = .move(try reader.value(), try reader.value(), to: try reader.value(), epoch: try reader.integer())
-        case 14: self = .endRest(try reader.list(limit: Limits.members))
+        case 14: self = .endQuarantine(try reader.list(limit: Limits.members))
         case 17: self = .rotateKey(try reader.sized(limit: 32))
         case 15: self = .promote(after: try reader.value())
         case 18: self = .describe(try reader.value(), try reader.value())
@@ -188,7 +190,7 @@ extension Command: Wire {
             writer.value(address)
             writer.value(node)
             writer.integer(epoch)
-        case .endRest(let nodes):
+        case .endQuarantine(let nodes):
             writer.byte(14)
             writer.list(nodes)
         case .rotateKey(let key):

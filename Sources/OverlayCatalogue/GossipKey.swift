@@ -1,9 +1,10 @@
 public import OverlayModel
 
+/// A secret that all members share for the packets between them.
 public struct GossipKey: Hashable, Sendable {
-    /// On the wire with each packet; never 0.
+    /// Number that each packet carries; never 0.
     public var id: UInt8
-    /// 32. Never logged.
+    /// 32 bytes, never logged.
     public var bytes: [UInt8]
 }
 

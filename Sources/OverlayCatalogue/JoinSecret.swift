@@ -1,10 +1,10 @@
 public import OverlayModel
 
-/// What a joining node must know.
+/// Secret that a joining node must know.
 public struct JoinSecret: Hashable, Sendable {
-    /// 16 bytes. Never logged.
+    /// 16 bytes, never logged.
     public var secret: [UInt8]
-    /// Unix seconds; 0 is never.
+    /// Expiry in Unix seconds; 0 means never.
     public var expires: UInt64
 
     public init(secret: [UInt8], expires: UInt64) {

@@ -1,22 +1,22 @@
 public import OverlayModel
 
-/// A node that may take part.
+/// A node that belongs to the cluster.
 public struct Member: Hashable, Sendable {
     public var id: NodeID
-    /// The host's name, for people. Unique, so that errors can name a node.
+    /// Host name for users. Unique, so that errors can name a node.
     public var name: String
-    /// Where its port 7946 is reached.
+    /// Address and port at which the node is reached.
     public var address: IPAddress
     public var port: UInt16
-    /// Its tunnel address.
+    /// Tunnel address.
     public var vtep: IPAddress
-    /// Ed25519, 32 bytes; the id is its hash.
+    /// Ed25519 key, 32 bytes. The id is its hash.
     public var publicKey: [UInt8]
-    /// X25519, 32 bytes: keys of packets to and from it come of this.
+    /// X25519 key, 32 bytes. Keys of packets to and from the node derive from it.
     public var agreementKey: [UInt8]
-    /// The identity life: a new one after lost state. Commands of another epoch are ignored (rule R3).
+    /// Identity life; a new one begins after lost state. Commands of another epoch are refused (rule R3).
     public var epoch: UInt32
-    /// What its host has routes for, of the cluster's address pool: no subnet is chosen there.
+    /// Routes of its host within the cluster's address pool. No subnet is chosen there.
     public var routes: [IPPrefix]
 
     public init(
@@ -34,7 +34,7 @@ public struct Member: Hashable, Sendable {
         self.routes = routes
     }
 
-    /// With those routes alone that a pool is concerned by, in an order; of very many the first.
+    /// The member with only the routes that overlap a pool, sorted and at most ``Limits/routesPerMember``.
     public func limited(to pool: IPPrefix) -> Member {
         var member = self
         member.routes = Array(Set(routes.filter { $0.overlaps(pool) }).sorted().prefix(Limits.routesPerMember))

@@ -1,25 +1,26 @@
 public import OverlayModel
 
+/// A network of the cluster.
 public struct Network: Hashable, Sendable {
     public var id: NetworkID
-    /// `--ipam-opt net=NAME`; nil until it is known. Unique.
+    /// Name from `--ipam-opt net=NAME`; nil until it is known. Unique.
     public var name: String?
     public var vni: VNI
     public var subnets: [Subnet]
-    /// Set by the first CreateNetwork, and from then on the subnets are complete.
+    /// Settings from the first CreateNetwork. From then on the subnets are complete.
     public var settings: NetworkSettings?
-    /// What engines call it, and what it is made of on others; nil until an engine has told.
+    /// Description by which other engines create the network; nil until an engine has given it.
     public internal(set) var description: NetworkDescription?
-    /// Somebody removed it, and nobody was on it: engines that have it still let it go.
+    /// True if a user removed the network while it had no endpoints. Engines that still have it drop it.
     public internal(set) var isRemoved = false
 
     /// Nodes whose engine has the network.
     public var users: Set<NodeID> { subnets.reduce(into: []) { $0.formUnion($1.users) } }
-    /// For messages.
+    /// Name for messages.
     public var title: String { name ?? id.short }
-    /// What its names end with: the word that `docker` knows it by.
+    /// Suffix of names on the network: the name that `docker` shows.
     public var zone: String { description?.name ?? name ?? "" }
-    /// No other network may have one of these.
+    /// Names that no other network may have.
     var names: Set<String> { Set([name, description?.name].compactMap { $0 }) }
 }
 

@@ -1,6 +1,6 @@
 public import OverlayModel
 
-/// A network as `docker network inspect` shows it, but for what the catalogue has anyway: other engines make it of this.
+/// A network as `docker network inspect` shows it, without what the catalogue has anyway. Other engines create it from this.
 public struct NetworkDescription: Hashable, Sendable {
     /// One pair of a map, such as a label.
     public struct Pair: Hashable, Comparable, Sendable {
@@ -15,20 +15,20 @@ public struct NetworkDescription: Hashable, Sendable {
         public static func < (lhs: Pair, rhs: Pair) -> Bool { (lhs.key, lhs.value) < (rhs.key, rhs.value) }
     }
 
-    /// Docker's.
+    /// Name that `docker` shows.
     public var name: String
-    /// By key; so that equal ones have equal bytes.
+    /// Labels in order of their keys, so that equal values have equal bytes.
     public private(set) var labels: [Pair]
     /// `-o`
     public private(set) var options: [Pair]
     /// `--ipam-opt`
     public private(set) var ipamOptions: [Pair]
-    /// `--aux-address` by name.
+    /// `--aux-address` by name of the host.
     public private(set) var auxiliary: [Pair]
     public var isIPv6: Bool
     public var isAttachable: Bool
 
-    /// nil where it is more than ``Limits/descriptionBytes`` or ``Limits/descriptionPairs``, or has no name.
+    /// Nil if it is larger than ``Limits/descriptionBytes`` or ``Limits/descriptionPairs``, or has no name.
     public init?(
         name: String, labels: [String: String], options: [String: String], ipamOptions: [String: String],
         auxiliary: [String: String], isIPv6: Bool, isAttachable: Bool

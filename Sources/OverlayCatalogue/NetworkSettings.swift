@@ -1,8 +1,8 @@
 public import OverlayModel
 
-/// What `docker network create` options mean for the whole network; equal on every host.
+/// Options of `docker network create` that concern the whole network, equal on every host.
 public struct NetworkSettings: Hashable, Sendable {
-    /// Bytes; nil follows each host's underlay.
+    /// MTU in bytes; nil follows each host's underlay.
     public var mtu: UInt32?
     public var isEncrypted: Bool
     public var isInternal: Bool

@@ -1,6 +1,6 @@
 public import OverlayModel
 
-/// The byte form of the whole state: equal states have equal bytes, so that nodes can compare hashes.
+/// Byte form of the whole state. Equal states have equal bytes, so that nodes can compare hashes.
 extension Catalogue: Wire {
     private static let version: UInt8 = 4
 
@@ -25,9 +25,9 @@ extension Catalogue: Wire {
         nextVNI = try reader.integer()
         guard VNI.all.contains(nextVNI) else { throw .invalid("VNI") }
         indexSubnets()
-        // One id twice would be found in another network on every node.
+        // With a duplicate id, nodes would differ in which network the subnet belongs to.
         guard networkOfSubnet.count == networks.values.reduce(0, { $0 + $1.subnets.count }) else { throw .invalid("subnet id") }
-        // Nor may one be given out again, or the numbers run out: what follows would be a state that nobody takes.
+        // No id may be given out again, and the numbers must not run out: the states that follow would not decode.
         guard networkOfSubnet.keys.allSatisfy({ $0.value < nextSubnet }), max(nextSubnet, nextNetwork) < Limits.counter / 2 else {
             throw .invalid("next id")
         }

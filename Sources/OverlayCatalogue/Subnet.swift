@@ -4,18 +4,18 @@ public import OverlayModel
 public struct Subnet: Hashable, Sendable {
     public var id: SubnetID
     public var prefix: IPPrefix
-    /// `--ip-range`: where addresses are handed out from; nil is the whole subnet. The rest is for `--ip`.
+    /// `--ip-range`: addresses that are handed out; nil is the whole subnet. Other addresses are for `--ip`.
     public var range: IPPrefix?
-    /// The same on every host, on the bridge, never handed out.
+    /// Gateway on the bridge, the same on every host; never handed out.
     public var gateway: IPAddress
     /// Addresses kept for other uses (`--aux-address`).
     public var auxiliary: Set<IPAddress>
-    /// Nodes whose engine has it.
+    /// Nodes whose engine has the subnet.
     public var users: Set<NodeID>
-    /// In order of address.
+    /// Blocks in order of address.
     public internal(set) var blocks: [Block]
 
-    /// Where blocks are cut from; nil when the range has no address that an endpoint may have.
+    /// Addresses that blocks are cut from; nil if the range has no address that an endpoint may have.
     public var dynamic: AddressRange? { Self.dynamic(range, in: prefix) }
 
     static func dynamic(_ range: IPPrefix?, in prefix: IPPrefix) -> AddressRange? {
@@ -26,24 +26,20 @@ public struct Subnet: Hashable, Sendable {
         return first <= last && prefix.contains(range) ? AddressRange(first: first, last: last) : nil
     }
 
-    /// May no endpoint have it?
+    /// True if no endpoint may have the address.
     public func isReserved(_ address: IPAddress) -> Bool {
         address == gateway || auxiliary.contains(address) || !prefix.usable.contains(address)
     }
 
     public func block(holding address: IPAddress) -> Block? {
         // The last block that starts at or before the address.
-        var low = 0
-        var high = blocks.count
-        while low < high {
-            let middle = (low + high) / 2
-            if blocks[middle].range.first <= address { low = middle + 1 } else { high = middle }
+        guard let block = blocks.lastElement(before: { $0.range.first > address }), block.range.contains(address) else {
+            return nil
         }
-        guard low > 0, blocks[low - 1].range.contains(address) else { return nil }
-        return blocks[low - 1]
+        return block
     }
 
-    /// Takes addresses from what a node owns.
+    /// Removes addresses from the blocks of a node.
     mutating func take(_ range: AddressRange, from owner: NodeID) {
         blocks = blocks.flatMap { block in
             guard block.owner == owner, block.range.overlaps(range) else { return [block] }

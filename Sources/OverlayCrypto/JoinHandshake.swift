@@ -12,8 +12,8 @@ public import OverlayModel
 /// 1. hello: the joiner's ephemeral X25519 key.
 /// 2. proof: the member's ephemeral key; sealed: the cluster's root key, the member's certificate and its signature over all of
 /// this.
-/// 3. request; sealed: the joiner's record, its signature, and an HMAC under the token's secret over all of this.
-/// 4. result; sealed: the answer.
+/// 3. request, sealed: the joiner's record, its signature, and an HMAC under the token's secret over all of this.
+/// 4. result, sealed: the answer.
 ///
 /// The secret never travels, and a recording is useless, as each key comes from two ephemeral keys. A node without the root key
 /// learns nothing on which it could try out secrets.
@@ -117,7 +117,7 @@ private struct JoinKeys {
     }
 }
 
-/// What a member says about itself, and a joiner about its clock.
+/// Introduction of a member: root key, certificate and clock.
 private struct Introduction: Wire {
     var root: [UInt8]
     var certificate: NodeCertificate

@@ -1,32 +1,14 @@
 public import OverlayModel
 
-/// An endpoint by its names.
-public struct NamedEndpoint: Hashable, Sendable {
-    public var endpoint: EndpointID
-    /// What it is called by, of any case: the first is what its addresses are said to be of (PTR, SRV).
-    public var names: [String]
-    /// Of one family each.
-    public var addresses: [IPAddress]
-    /// What SRV records tell of.
-    public var ports: [ExposedPort]
-
-    public init(endpoint: EndpointID, names: [String], addresses: [IPAddress], ports: [ExposedPort] = []) {
-        self.endpoint = endpoint
-        self.names = names
-        self.addresses = addresses
-        self.ports = ports
-    }
-}
-
-/// The names of one network, as they are now. A value: whoever answers has one and asks nobody.
+/// Names of one network, as they are now. It is a value: whoever answers has a copy, and asks nobody.
 ///
-/// Held in shards, so that a change of one that somebody else holds, too, copies a small part.
+/// The names are held in shards, so that a change copies a small part of a table that somebody else holds, too.
 public struct NetworkNames: Sendable {
     private static let shardCount = 64
 
-    /// In lower case: `name.title` is a name, too. Empty where the network has no name.
+    /// Name of the network in lower case, empty if it has none: `name.title` is a name, too.
     public let title: String
-    /// A sum over all endpoints, by which tables are compared without going through them. It is of this process alone.
+    /// Sum over all endpoints, by which tables are compared without going through them. It means nothing in another process.
     public private(set) var checksum = 0
     private var byName: [[String: [NamedEndpoint]]]
     private var byAddress: [[IPAddress: [NamedEndpoint]]]
@@ -39,10 +21,10 @@ public struct NetworkNames: Sendable {
 
     private static func shard(of key: some Hashable) -> Int { Int(UInt(bitPattern: key.hashValue) % UInt(shardCount)) }
 
-    /// What an endpoint adds to ``checksum``.
+    /// Share of an endpoint in ``checksum``.
     public static func checksum(of endpoint: NamedEndpoint) -> Int { endpoint.hashValue }
 
-    /// - Parameter endpoint: Not in it yet; ``remove(_:)`` takes the same value.
+    /// - Parameter endpoint: An endpoint that is not in it yet; ``remove(_:)`` takes the same value.
     public mutating func insert(_ endpoint: NamedEndpoint) {
         checksum &+= Self.checksum(of: endpoint)
         for name in Self.keys(of: endpoint) { byName[Self.shard(of: name)][name, default: []].append(endpoint) }
@@ -50,7 +32,7 @@ public struct NetworkNames: Sendable {
         for address in endpoint.addresses { byAddress[Self.shard(of: address)][address, default: []].append(endpoint) }
     }
 
-    /// - Parameter endpoint: As it was inserted.
+    /// - Parameter endpoint: An endpoint as it was inserted.
     public mutating func remove(_ endpoint: NamedEndpoint) {
         checksum &-= Self.checksum(of: endpoint)
         for name in Self.keys(of: endpoint) { Self.drop(endpoint, name, from: &byName[Self.shard(of: name)]) }
@@ -64,31 +46,33 @@ public struct NetworkNames: Sendable {
         if shard[key]?.isEmpty == true { shard[key] = nil }
     }
 
-    /// In lower case, none twice.
+    /// Names of an endpoint in lower case, none twice.
     private static func keys(of endpoint: NamedEndpoint) -> Set<String> { Set(endpoint.names.map { $0.lowercased() }) }
 
     public var isEmpty: Bool { byName.allSatisfy(\.isEmpty) }
 
-    /// Every name with its addresses in order: for tests and `inspect`.
+    /// All names with their addresses in order: for tests and `inspect`.
     public var all: [String: [IPAddress]] {
         var all: [String: [IPAddress]] = [:]
         for shard in byName { for (name, holders) in shard { all[name] = holders.flatMap(\.addresses).sorted() } }
         return all
     }
 
+    /// Endpoints that have a name.
     func holders(of key: String) -> [NamedEndpoint]? { byName[Self.shard(of: key)][key] }
 
-    /// What an address is called: the name and the network's.
+    /// Name of an address, with the network's title.
     func name(of address: IPAddress) -> DNSName? {
         byAddress[Self.shard(of: address)][address]?.first.flatMap { fullName(of: $0) }
     }
 
+    /// First name of an endpoint, with the network's title.
     func fullName(of endpoint: NamedEndpoint) -> DNSName? {
         endpoint.names.first.flatMap { DNSName(title.isEmpty ? $0 : "\($0).\(title)") }
     }
 }
 
 extension NetworkNames: Equatable {
-    /// In whatever order they came.
+    /// True if names and addresses are the same, in whatever order they came.
     public static func == (lhs: NetworkNames, rhs: NetworkNames) -> Bool { lhs.title == rhs.title && lhs.all == rhs.all }
 }

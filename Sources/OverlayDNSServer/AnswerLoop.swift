@@ -3,8 +3,8 @@ import OverlayLinux
 import OverlayModel
 import Synchronization
 
-/// The thread that answers: all sockets of all sandboxes in one epoll set, each with its turn. It asks nobody; the table of names is a
-/// value that it takes a copy of.
+/// Thread that answers: all sockets of all sandboxes are in one epoll set, and each has its turn. It waits for nobody else: the tables
+/// of names are a value that it takes a copy of.
 final class AnswerLoop: Sendable {
     enum Command: Sendable {
         case add(String, SandboxSockets, SandboxScope)
@@ -22,7 +22,7 @@ final class AnswerLoop: Sendable {
     let limits: DNSServer.Limits
     private let inbox = Mutex(Inbox())
     private let tables = Mutex(NameTables())
-    private let counts = Mutex(DNSServer.Counters())
+    private let counts = Mutex(DNSCounters())
     private let executor = ThreadExecutor(name: "dns")
     let ready: ReadySet
 
@@ -32,7 +32,7 @@ final class AnswerLoop: Sendable {
     }
 
     func publish(_ new: NameTables) { tables.withLock { $0 = new } }
-    var counters: DNSServer.Counters { counts.withLock { $0 } }
+    var counters: DNSCounters { counts.withLock { $0 } }
 
     func submit(_ command: Command) {
         inbox.withLock { $0.commands.append(command) }
@@ -58,8 +58,12 @@ final class AnswerLoop: Sendable {
 
     // MARK: On the thread
 
-    /// How often what waits too long is looked for.
-    private static let sweep: Int64 = 500_000_000
+    /// Time between two looks for what has waited too long.
+    private static let sweep = Interval.milliseconds(500)
+    /// Time to sleep when nothing waits.
+    private static let rest = Interval.seconds(60)
+
+    private static func now() -> Instant { Instant(nanoseconds: MonotonicClock.now()) }
 
     private func run() {
         defer {
@@ -72,23 +76,24 @@ final class AnswerLoop: Sendable {
         }
         guard let batch = try? DatagramBatch(count: limits.datagramsPerTurn, bytes: 1500) else { return }
         var work = Answering(loop: self, batch: batch, seed: systemRandom64())
-        var swept = MonotonicClock.now()
+        var swept = Self.now()
         while true {
-            guard let all = try? ready.wait(milliseconds: work.isWaiting ? Int32(Self.sweep / 1_000_000) : 60_000) else { return }
-            let now = MonotonicClock.now()
+            let pause = work.isWaiting ? Self.sweep : Self.rest
+            guard let all = try? ready.wait(milliseconds: Int32(pause.nanoseconds / 1_000_000)) else { return }
+            let now = Self.now()
             let tables = tables.withLock { $0 }
             for (token, events) in all where token != ReadySet.wakeToken { work.handle(token, events, tables, now) }
             if drain(&work, now) { return }
             if now - swept >= Self.sweep {
                 swept = now
-                work.expire(now)
+                work.expire(tables, now)
             }
             work.count(into: counts)
         }
     }
 
-    /// What was submitted; true when it is over.
-    private func drain(_ work: inout Answering, _ now: Int64) -> Bool {
+    /// Carries out the commands that were submitted; true if the thread is to end.
+    private func drain(_ work: inout Answering, _ now: Instant) -> Bool {
         let (commands, isStopped) = inbox.withLock { inbox in
             defer { inbox.commands = [] }
             return (inbox.commands, inbox.isStopped)

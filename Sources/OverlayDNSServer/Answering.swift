@@ -1,17 +1,24 @@
+import Glibc
 import OverlayDNS
 import OverlayLinux
 import OverlayModel
 import Synchronization
 
-/// What the answering thread holds.
+/// State of the answering thread: it turns what sockets receive into events of each sandbox's ``Responder``, and carries out its effects.
 struct Answering: ~Copyable {
-    /// What an event of the epoll set is of.
-    enum Source {
+    /// Socket that an event of the epoll set belongs to.
+    private enum Source {
         case datagrams(String)
         case upstream(String)
         case listener(String)
         case connection(String, UInt64)
         case relay(String, UInt64)
+    }
+
+    /// Datagram of the batch that is being answered, until it is.
+    private struct Current {
+        var index: Int
+        var client: DNSClient
     }
 
     private let loop: AnswerLoop
@@ -20,8 +27,9 @@ struct Answering: ~Copyable {
     private var sources: [UInt64: Source] = [:]
     private var sandboxes: [String: Sandbox] = [:]
     private var nextToken: UInt64 = 1
-    private var counters = DNSServer.Counters()
-    private var buffer = [UInt8](repeating: 0, count: Sandbox.answerBytes)
+    private var outbox = DNSOutbox()
+    private var current: Current?
+    private var buffer = [UInt8](repeating: 0, count: SandboxSockets.answerBytes)
 
     init(loop: AnswerLoop, batch: consuming DatagramBatch, seed: UInt64) {
         self.loop = loop
@@ -29,7 +37,7 @@ struct Answering: ~Copyable {
         generator = SeededGenerator(seed: seed)
     }
 
-    mutating func token(for source: Source) -> UInt64 {
+    private mutating func token(for source: Source) -> UInt64 {
         defer { nextToken += 1 }
         sources[nextToken] = source
         return nextToken
@@ -37,9 +45,9 @@ struct Answering: ~Copyable {
 
     // MARK: Sandboxes
 
-    mutating func add(_ path: String, _ sockets: SandboxSockets, _ scope: SandboxScope, _ now: Int64) {
+    mutating func add(_ path: String, _ sockets: SandboxSockets, _ scope: SandboxScope, _ now: Instant) {
         remove(path)
-        let sandbox = Sandbox(sockets, scope, limits: loop.limits, now: now)
+        let sandbox = Sandbox(path, sockets, Responder(scope, limits: loop.limits.responder, at: now))
         sandboxes[path] = sandbox
         let all: [(Int32, Source)] = [
             (sockets.datagrams.number, .datagrams(path)), (sockets.upstream.number, .upstream(path)),
@@ -53,115 +61,118 @@ struct Answering: ~Copyable {
         }
     }
 
-    mutating func setScope(_ path: String, _ scope: SandboxScope) { sandboxes[path]?.scope = scope }
+    mutating func setScope(_ path: String, _ scope: SandboxScope) { sandboxes[path]?.responder.scope = scope }
 
-    /// Its sockets leave the set with their end.
+    /// Removes a sandbox. Its sockets are closed with it, and leave the epoll set by that.
     mutating func remove(_ path: String) {
         guard let sandbox = sandboxes.removeValue(forKey: path) else { return }
         for stream in sandbox.streams.values { drop(stream.token) }
-        for relay in sandbox.relays.values { drop(relay.token) }
+        for stream in sandbox.relays.values { drop(stream.token) }
         for token in sandbox.tokens { drop(token) }
     }
 
     private mutating func drop(_ token: UInt64) { sources[token] = nil }
 
-    /// Is there anything that may wait too long?
-    var isWaiting: Bool {
-        sandboxes.values.contains { !$0.pending.isEmpty || !$0.streams.isEmpty || !$0.relays.isEmpty || !$0.isListening }
-    }
+    /// True if something may wait for too long.
+    var isWaiting: Bool { sandboxes.values.contains(where: \.isWaiting) }
 
-    func count(into shared: borrowing Mutex<DNSServer.Counters>) { shared.withLock { $0 = counters } }
+    func count(into shared: borrowing Mutex<DNSCounters>) { shared.withLock { $0 = outbox.counters } }
 
     // MARK: Events
 
-    mutating func handle(_ token: UInt64, _ events: ReadySet.Events, _ tables: NameTables, _ now: Int64) {
+    mutating func handle(_ token: UInt64, _ events: ReadySet.Events, _ tables: NameTables, _ now: Instant) {
         guard let source = sources[token] else { return }
         switch source {
-        case .datagrams(let path):
-            if let sandbox = sandboxes[path] { answerDatagrams(sandbox, tables, now) }
-        case .upstream(let path):
-            if let sandbox = sandboxes[path] { sandbox.receiveFromResolver(now, in: &buffer) }
-        case .listener(let path):
-            if let sandbox = sandboxes[path] { accept(path, sandbox, now) }
-        case .connection(let path, let number):
-            if let sandbox = sandboxes[path] { serve(path, sandbox, number, events, tables, now) }
-        case .relay(let path, let number):
-            if let sandbox = sandboxes[path] { relay(path, sandbox, number, events, tables, now) }
+        case .datagrams(let path): if let sandbox = sandboxes[path] { receiveDatagrams(sandbox, tables, now) }
+        case .upstream(let path): if let sandbox = sandboxes[path] { receiveFromResolver(sandbox, tables, now) }
+        case .listener(let path): if let sandbox = sandboxes[path] { accept(sandbox, now) }
+        case .connection(let path, let number): if let sandbox = sandboxes[path] { serve(sandbox, number, events, tables, now) }
+        case .relay(let path, let number): if let sandbox = sandboxes[path] { relay(sandbox, number, events, tables, now) }
         }
     }
 
-    mutating func expire(_ now: Int64) {
+    mutating func expire(_ tables: NameTables, _ now: Instant) {
         for sandbox in sandboxes.values {
             listen(sandbox, true)
-            sandbox.expirePending(now)
-            for (number, relay) in sandbox.relays where relay.deadline <= now { end(relay: number, of: sandbox, now) }
+            handle(.forwarding(.tick), in: sandbox, tables, now)
             for (number, stream) in sandbox.streams
-            where now - stream.active >= loop.limits.idleTime && !isAwaiting(number, sandbox) {
+            where now - stream.active >= loop.limits.idleTime && !sandbox.responder.isAwaited(by: number) {
                 close(number, of: sandbox)
             }
         }
     }
 
+    /// Handles an event, and what comes of its effects at once.
+    ///
+    /// - Parameter serving: Connection that is being served, which writes its answers when all its questions are through.
+    private mutating func handle(
+        _ event: Responder.Event, in sandbox: Sandbox, _ tables: NameTables, _ now: Instant, serving: UInt64? = nil
+    ) {
+        sandbox.responder.handle(event, at: now, tables, using: &generator, into: &outbox)
+        var position = 0
+        while position < outbox.effects.count {
+            let effect = outbox.effects[position]
+            position += 1
+            guard let outcome = carryOut(effect, sandbox, now, serving) else { continue }
+            sandbox.responder.handle(.forwarding(outcome), at: now, tables, using: &generator, into: &outbox)
+        }
+        outbox.effects.removeAll(keepingCapacity: true)
+    }
+
+    /// - Returns: What came of it, where the core is to be told.
+    private mutating func carryOut(
+        _ effect: DNSEffect, _ sandbox: Sandbox, _ now: Instant, _ serving: UInt64?
+    ) -> Forwarder.Event? {
+        switch effect {
+        case .answer(let message, .datagram(let client)):
+            guard let index = current?.index, current?.client == .datagram(client) else {
+                sandbox.sockets.answer(message, to: client)
+                return nil
+            }
+            batch.answer(index, message)
+            current = nil
+        case .answer(let message, .connection(let number)):
+            guard let stream = sandbox.streams[number] else { return nil }
+            stream.queue(Stream.framed(message))
+            if number != serving { flush(stream, number, sandbox, now) }
+        case .endConnection(let number): close(number, of: sandbox)
+        case .findResolver(.udp): return .found(.udp, port: sandbox.sockets.resolverUDPPort())
+        case .findResolver(.tcp): return .found(.tcp, port: sandbox.sockets.resolverTCPPort())
+        case .ask(let message, let id, let port): if !sandbox.ask(message, port: port) { return .unsent(id) }
+        case .openRelay(let number, let message, let port): return open(number, message, port, sandbox, now)
+        case .closeRelay(let number): if let stream = sandbox.relays.removeValue(forKey: number) { drop(stream.token) }
+        }
+        return nil
+    }
+
     // MARK: Datagrams
 
-    private mutating func answerDatagrams(_ sandbox: Sandbox, _ tables: NameTables, _ now: Int64) {
+    private mutating func receiveDatagrams(_ sandbox: Sandbox, _ tables: NameTables, _ now: Instant) {
         let socket = sandbox.sockets.datagrams.number
         guard let count = try? batch.receive(from: socket) else { return }
         for index in 0..<count {
-            guard sandbox.mayAsk(now), let bytes = batch.bytes(at: index) else {
-                counters.dropped += 1
-                continue
-            }
-            counters.queries += 1
-            switch decide(bytes, sandbox, tables, isStream: false) {
-            case .answer(let answer):
-                batch.answer(index, answer)
-                counters.answered += 1
-            case .forward(let query):
-                if sandbox.forward(bytes, from: batch.source(at: index), now, &generator) {
-                    counters.forwarded += 1
-                } else {
-                    batch.answer(index, failure(of: query))
-                    counters.refused += 1
-                }
-            case .nothing: counters.dropped += 1
-            }
+            let source = SocketEndpoint(batch.source(at: index))
+            current = Current(index: index, client: .datagram(source))
+            handle(.datagram(batch.bytes(at: index), from: source), in: sandbox, tables, now)
         }
+        current = nil
         _ = batch.send(to: socket)
     }
 
-    private enum Reaction {
-        case answer([UInt8])
-        case forward(DNSQuery)
-        case nothing
-    }
-
-    /// With its question: resolvers take no other answer for theirs.
-    private func failure(of query: DNSQuery) -> [UInt8] {
-        DNSResponse(code: .serverFailure, ttl: 0).bytes(for: query, limit: DNSResponse.plainLimit)
-    }
-
-    private mutating func decide(_ bytes: [UInt8], _ sandbox: Sandbox, _ tables: NameTables, isStream: Bool) -> Reaction {
-        let query: DNSQuery
-        do throws(DNSQuery.Failure) {
-            query = try DNSQuery(bytes)
-        } catch {
-            switch error {
-            case .ignored: return .nothing
-            case .refused(let code): return .answer(DNSResponse.refusal(code, to: bytes))
+    private mutating func receiveFromResolver(_ sandbox: Sandbox, _ tables: NameTables, _ now: Instant) {
+        for _ in 0..<loop.limits.datagramsPerTurn {
+            switch sandbox.sockets.receiveFromResolver(in: &buffer) {
+            case .datagram(let count, let port):
+                handle(.forwarding(.datagram(Array(buffer[..<count]), port: port)), in: sandbox, tables, now)
+            case .refused: handle(.forwarding(.refused), in: sandbox, tables, now)
+            case .nothing: return
             }
         }
-        switch tables.decide(query, in: sandbox.scope, using: &generator) {
-        case .answer(let response):
-            let limit = isStream ? DNSResponse.streamLimit : DNSResponse.datagramLimit(for: query)
-            return .answer(response.bytes(for: query, limit: limit))
-        case .forward: return .forward(query)
-        }
     }
 
-    // MARK: Connections (RFC 7766)
+    // MARK: Connections of clients (RFC 7766)
 
-    private mutating func accept(_ path: String, _ sandbox: Sandbox, _ now: Int64) {
+    private mutating func accept(_ sandbox: Sandbox, _ now: Instant) {
         for _ in 0..<loop.limits.datagramsPerTurn {
             let accepted: Descriptor?
             do throws(SystemError) {
@@ -172,10 +183,10 @@ struct Answering: ~Copyable {
             }
             guard let descriptor = accepted else { return }
             guard sandbox.streams.count < loop.limits.connections else { continue }
-            let id = sandbox.nextNumber()
-            let token = token(for: .connection(path, id))
+            let number = sandbox.nextConnection()
+            let token = token(for: .connection(sandbox.path, number))
             guard (try? loop.ready.watch(descriptor.number, token, .readable)) != nil else { return drop(token) }
-            sandbox.streams[id] = Stream(descriptor, token: token, active: now)
+            sandbox.streams[number] = Stream(descriptor, token: token, active: now)
         }
     }
 
@@ -191,12 +202,12 @@ struct Answering: ~Copyable {
     }
 
     private mutating func serve(
-        _ path: String, _ sandbox: Sandbox, _ number: UInt64, _ events: ReadySet.Events, _ tables: NameTables, _ now: Int64
+        _ sandbox: Sandbox, _ number: UInt64, _ events: ReadySet.Events, _ tables: NameTables, _ now: Instant
     ) {
         guard let stream = sandbox.streams[number] else { return }
         // It hears nothing any more either.
         guard !(stream.isEnded && events.contains(.ended)) else { return close(number, of: sandbox) }
-        // Who does not read the answers is not heard.
+        // A client that does not read its answers is not heard.
         if !stream.isFull, !events.subtracting(.writable).isEmpty {
             guard stream.read() else { return close(number, of: sandbox) }
             stream.active = now
@@ -204,28 +215,9 @@ struct Answering: ~Copyable {
         var turns = loop.limits.datagramsPerTurn
         while turns > 0, !stream.isFull, let message = stream.nextMessage() {
             turns -= 1
-            guard sandbox.mayAsk(now) else { return close(number, of: sandbox) }
-            counters.queries += 1
-            switch decide(message, sandbox, tables, isStream: true) {
-            case .answer(let answer):
-                stream.queue(Stream.framed(answer))
-                counters.answered += 1
-            case .forward(let query):
-                if open(relayOf: message, query, path, sandbox, for: number, now) {
-                    counters.forwarded += 1
-                } else {
-                    stream.queue(Stream.framed(failure(of: query)))
-                    counters.refused += 1
-                }
-            case .nothing: return close(number, of: sandbox)
-            }
+            handle(.message(message, connection: number), in: sandbox, tables, now, serving: number)
+            guard sandbox.streams[number] != nil else { return }
         }
-        flush(stream, number, sandbox, now)
-    }
-
-    private mutating func send(_ bytes: [UInt8], on number: UInt64, of sandbox: Sandbox, _ now: Int64) {
-        guard let stream = sandbox.streams[number] else { return }
-        stream.queue(bytes)
         flush(stream, number, sandbox, now)
     }
 
@@ -235,68 +227,60 @@ struct Answering: ~Copyable {
         try? loop.ready.change(stream.descriptor.number, stream.token, events)
     }
 
-    private mutating func flush(_ stream: Stream, _ number: UInt64, _ sandbox: Sandbox, _ now: Int64) {
+    private mutating func flush(_ stream: Stream, _ number: UInt64, _ sandbox: Sandbox, _ now: Instant) {
         guard let written = stream.write() else { return close(number, of: sandbox) }
         if written > 0 { stream.active = now }
-        if stream.isEnded, !stream.hasOutput, !stream.hasMessage, !isAwaiting(number, sandbox) { return close(number, of: sandbox) }
-        // Questions that are here already have their turn when the socket says that it takes answers.
+        if stream.isEnded, !stream.hasOutput, !stream.hasMessage, !sandbox.responder.isAwaited(by: number) {
+            return close(number, of: sandbox)
+        }
+        // Buffered questions are answered on the next writable event, so wait for that, too.
         var wanted: ReadySet.Events = stream.hasOutput || stream.hasMessage ? .writable : []
         if !stream.isFull, !stream.isEnded { wanted.insert(.readable) }
         change(stream, wanted)
     }
 
-    /// Is an answer of Docker's resolver still to come?
-    private func isAwaiting(_ number: UInt64, _ sandbox: Sandbox) -> Bool {
-        sandbox.relays.values.contains { $0.connection == number }
-    }
-
-    // MARK: Questions of connections, to Docker's resolver
+    // MARK: Connections to Docker's resolver
 
     private mutating func open(
-        relayOf message: [UInt8], _ query: DNSQuery, _ path: String, _ sandbox: Sandbox, for connection: UInt64, _ now: Int64
-    ) -> Bool {
-        guard sandbox.relays.count + sandbox.pending.count < loop.limits.forwards, let descriptor = sandbox.connectToResolver(now)
-        else { return false }
-        let id = sandbox.nextNumber()
-        let token = token(for: .relay(path, id))
+        _ number: UInt64, _ message: [UInt8], _ port: UInt16, _ sandbox: Sandbox, _ now: Instant
+    ) -> Forwarder.Event? {
+        guard let descriptor = sandbox.sockets.openRelay() else { return .relayFailed(number, .noSocket) }
+        guard SandboxSockets.connect(descriptor.number, to: port) else { return .relayFailed(number, .refused) }
+        let token = token(for: .relay(sandbox.path, number))
         guard (try? loop.ready.watch(descriptor.number, token, [.readable, .writable])) != nil else {
             drop(token)
-            return false
+            return .relayFailed(number, .noSocket)
         }
         let stream = Stream(descriptor, token: token, active: now)
         stream.watched = [.readable, .writable]
         stream.queue(Stream.framed(message))
-        sandbox.relays[id] = Relay(stream: stream, connection: connection, query: query, deadline: now + Sandbox.patience)
-        return true
+        sandbox.relays[number] = stream
+        return nil
     }
 
     private mutating func relay(
-        _ path: String, _ sandbox: Sandbox, _ number: UInt64, _ events: ReadySet.Events, _ tables: NameTables, _ now: Int64
+        _ sandbox: Sandbox, _ number: UInt64, _ events: ReadySet.Events, _ tables: NameTables, _ now: Instant
     ) {
-        guard let relay = sandbox.relays[number] else { return }
-        let stream = relay.stream
+        guard let stream = sandbox.relays[number] else { return }
+        let end = Responder.Event.forwarding(.relayFailed(number, .ended))
         if events.contains(.writable) {
-            guard stream.write() != nil else { return end(relay: number, of: sandbox, now) }
+            guard stream.write() != nil else { return handle(end, in: sandbox, tables, now) }
             if !stream.hasOutput { change(stream, .readable) }
         }
         guard !events.subtracting(.writable).isEmpty else { return }
         let isOpen = stream.read()
-        if let answer = stream.nextMessage(), answer.count >= DNSQuery.headerBytes,
-            UInt16(answer[0]) << 8 | UInt16(answer[1]) == relay.query.id
-        {
-            sandbox.relays[number] = nil
-            drop(relay.token)
-            return send(Stream.framed(answer), on: relay.connection, of: sandbox, now)
+        while let message = stream.nextMessage() {
+            handle(.forwarding(.message(message, relay: number)), in: sandbox, tables, now)
+            guard sandbox.relays[number] != nil else { return }
         }
-        if !isOpen || stream.isEnded { end(relay: number, of: sandbox, now) }
+        if !isOpen || stream.isEnded { handle(end, in: sandbox, tables, now) }
     }
+}
 
-    /// It came to nothing.
-    private mutating func end(relay number: UInt64, of sandbox: Sandbox, _ now: Int64) {
-        guard let relay = sandbox.relays.removeValue(forKey: number) else { return }
-        drop(relay.token)
-        sandbox.forgetResolver()
-        counters.refused += 1
-        send(Stream.framed(failure(of: relay.query)), on: relay.connection, of: sandbox, now)
+extension SocketEndpoint {
+    /// An IPv4 address and a port, both in network byte order.
+    fileprivate init(_ source: (address: UInt32, port: UInt16)) {
+        self.init(
+            address: IPAddress(family: .v4, bits: UInt128(UInt32(bigEndian: source.address))), port: UInt16(bigEndian: source.port))
     }
 }

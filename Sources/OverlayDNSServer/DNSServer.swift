@@ -1,41 +1,51 @@
 public import OverlayDNS
 public import OverlayLinux
+public import OverlayModel
 
-/// Answers what containers ask for names: in each sandbox by sockets of its own, from one table of names.
+/// Server that answers containers' questions for names: on sockets of its own in each sandbox, from one value of name tables.
 ///
-/// Two threads: one looks after sandboxes (it opens sockets in them, sets rules, and sees them come and go), the other one answers.
+/// It has two threads: one looks after sandboxes (opens sockets in them, sets rules, sees them come and go), the other one answers.
 public final class DNSServer: Sendable {
-    /// What one container may take of what serves all.
+    /// Bounds of what one container may take of what serves all.
     public struct Limits: Sendable {
-        /// Answered in one go before the next container has its turn.
+        /// Datagrams, or messages of a connection, answered before the next container has its turn.
         public var datagramsPerTurn = 32
-        /// 0 is no bound.
+        /// Questions per second; 0 is no bound.
         public var queriesPerSecond = 200_000
         /// Questions that wait for Docker's resolver, which takes as many (libnetwork's `maxConcurrent`).
         public var forwards = 1024
         /// Open TCP connections.
         public var connections = 32
-        /// Of a connection on which nothing is said or heard, in nanoseconds.
-        public var idleTime: Int64 = 10_000_000_000
+        /// Time after which a connection without traffic is closed.
+        public var idleTime = Interval.seconds(10)
 
         public init() {}
+
+        var responder: Responder.Limits {
+            var limits = Responder.Limits()
+            limits.queriesPerSecond = queriesPerSecond
+            limits.forwards = forwards
+            return limits
+        }
     }
 
-    /// How it is with a sandbox.
+    /// State of a sandbox.
     public enum State: Hashable, Sendable {
-        /// Its namespace is not there yet.
+        /// Its namespace does not exist yet.
         case waiting
         case serving
-        /// Why its questions go to Docker alone.
+        /// Its questions go to Docker alone, for this reason.
         case failed(String)
         /// Its namespace is gone, or is another one: the container has ended.
         case gone
     }
 
+    public typealias Counters = DNSCounters
+
     private let loop: AnswerLoop
     private let sandboxes: Sandboxes
 
-    /// - Parameter changed: Called, on any thread, when it is other with a sandbox than `serve` told.
+    /// - Parameter changed: Called, on any thread, when the state of a sandbox becomes another than `serve` told.
     public init(limits: Limits = .init(), changed: @escaping @Sendable (_ path: String, State) -> Void) throws(SystemError) {
         loop = try AnswerLoop(limits: limits)
         sandboxes = Sandboxes(loop: loop, changed: changed)
@@ -44,35 +54,24 @@ public final class DNSServer: Sendable {
     /// Starts to answer.
     public func start() { loop.start() }
 
-    /// From now on answers are of these.
+    /// Answers from these tables from now on.
     public func publish(_ tables: NameTables) { loop.publish(tables) }
 
-    /// Serves a sandbox, by the path of its namespace; again with another scope, that alone is other.
+    /// Serves a sandbox, by the path of its namespace. Called again for the same sandbox, it changes the scope.
     ///
     /// - Parameter done: Called once, when questions are answered here, or it is clear that they are not, or not yet.
     public func serve(_ path: String, _ scope: SandboxScope, done: @escaping @Sendable (State) -> Void) {
         sandboxes.submit { $0.serve(path, scope, done) }
     }
 
-    /// Serves it no more: the redirection goes first.
+    /// Stops serving a sandbox. The redirection goes first, so that no question is lost.
     public func end(_ path: String) { sandboxes.submit { $0.end(path) } }
 
-    /// Serves none any more.
+    /// Stops serving all sandboxes.
     public func stop() async {
         await sandboxes.stop()
         await loop.stop()
     }
 
     public var counters: Counters { loop.counters }
-
-    /// Since the start.
-    public struct Counters: Hashable, Sendable {
-        public var queries: UInt64 = 0
-        public var answered: UInt64 = 0
-        public var forwarded: UInt64 = 0
-        /// With an error, as Docker's resolver is not there or has enough to do.
-        public var refused: UInt64 = 0
-        /// Beyond the rate, or no question.
-        public var dropped: UInt64 = 0
-    }
 }

@@ -1,19 +1,22 @@
 import Glibc
 import OverlayLinux
 
-/// The rules that bring what is meant for Docker's resolver to our sockets: stateless, so that A and AAAA of one socket do not race for an
-/// entry of connection tracking, and nothing of it is left when the rules are gone. The table belongs to the netlink socket
-/// (`flags owner`, Linux 5.12): the kernel removes it with that, however the process ends.
+/// Rules that bring questions for Docker's resolver to our sockets.
+///
+/// They are stateless, so that A and AAAA of one socket do not race for an entry of connection tracking, and nothing is left of them
+/// when they are gone. The table belongs to the netlink socket (`flags owner`, Linux 5.12): the kernel removes it with that socket,
+/// however the process ends.
 final class Redirect: Sendable {
     private let socket: Descriptor
 
-    /// Before the sockets that it leads to: of a process that dies, the kernel closes the lowest numbers first, and it takes milliseconds
-    /// for a table to go. Docker must have the questions by the time that nobody listens here.
+    /// Opens the socket. To be done before the sockets that the rules lead to are opened: when a process dies, the kernel closes the
+    /// lowest numbers first, and it takes milliseconds to remove a table. Docker must get the questions by the time that nobody
+    /// listens here.
     init(in namespace: borrowing Descriptor) throws(SystemError) {
         let netfilter: Int32 = 12
         socket = try NetworkNamespace.openSocket(
             in: namespace, domain: AF_NETLINK, type: Int32(SOCK_RAW.rawValue), protocol: netfilter)
-        // An answer that never comes must not hold up all other sandboxes.
+        // A missing answer must not hold up all other sandboxes.
         var patience = timeval(tv_sec: 2, tv_usec: 0)
         setsockopt(socket.number, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     }
@@ -21,8 +24,8 @@ final class Redirect: Sendable {
     /// Sets the rules.
     ///
     /// - Parameters:
-    ///   - udp: Our port on 127.0.0.11.
-    ///   - tcp: The same.
+    ///   - udp: Our UDP port on 127.0.0.11.
+    ///   - tcp: Our TCP port on 127.0.0.11.
     func begin(udp: UInt16, tcp: UInt16) throws(SystemError) {
         let batch = RuleBatch(udp: udp, tcp: tcp)
         guard send(socket.number, batch.bytes, batch.bytes.count, 0) == batch.bytes.count else { throw Self.failure(errno) }
@@ -45,7 +48,7 @@ final class Redirect: Sendable {
     }
 
     private static func failure(_ number: Int32) -> SystemError {
-        // What the kernel does not know, it says in several ways.
+        // The kernel reports what it does not know by several errors.
         SystemError(operation: "nf_tables rules for 127.0.0.11 (they need Linux 5.12 with nf_tables and nft_ct)", errno: number)
     }
 }

@@ -1,18 +1,19 @@
-/// The messages that make the rules of a sandbox, for one netlink socket (linux/netfilter/nf_tables.h, nfnetlink.h). Written by hand,
-/// because a context of libnftables holds some 600 kB, and each sandbox would need one for as long as it is served.
+/// Netlink messages that make the rules of a sandbox (linux/netfilter/nf_tables.h, nfnetlink.h). They are written by hand, because a
+/// context of libnftables holds some 600 kB, and each sandbox would need one as long as it is served.
 struct RuleBatch {
-    /// AF_INET: the rules are of IPv4, as Docker's resolver is.
+    /// AF_INET: Docker's resolver has an IPv4 address.
     private static let family: UInt8 = 2
+    /// NFNL_SUBSYS_NFTABLES.
     private static let tables: UInt16 = 10
     private static let table = "swift_overlay_dns"
     private static let chain = "output"
 
     private(set) var bytes: [UInt8] = []
-    /// Messages that are each acknowledged.
+    /// Number of messages, each of which is acknowledged.
     private(set) var requests = 0
 
-    /// What is sent to port 53 of Docker's resolver goes to ours, and comes back as if from there: untracked, by rewriting the port. The
-    /// table goes with the socket that made it.
+    /// Makes rules by which packets to port 53 of Docker's resolver go to our ports, and answers come back as if from there: untracked,
+    /// by rewriting the port.
     init(udp: UInt16, tcp: UInt16) {
         // NFNL_MSG_BATCH_BEGIN
         message(0x10, family: 0, resource: Self.tables, isRequest: false) { _ in }
@@ -41,9 +42,11 @@ struct RuleBatch {
         message(0x11, family: 0, resource: Self.tables, isRequest: false) { _ in }
     }
 
+    /// Appends a rule that rewrites a port.
+    ///
     /// - Parameters:
     ///   - address: Offset of 127.0.0.11 in the IPv4 header.
-    ///   - port: Offset in the header behind.
+    ///   - port: Offset of the port in the transport header.
     private mutating func rule(
         _ transport: UInt8, address: UInt32, port: UInt32, from: UInt16, to: UInt16, _ checksum: UInt32
     ) {
@@ -56,7 +59,7 @@ struct RuleBatch {
                 all.compare([127, 0, 0, 11])
                 // NFT_META_L4PROTO
                 all.expression("meta") { meta in
-                    meta.number(1, Attributes.register)
+                    meta.number(1, RuleAttributes.register)
                     meta.number(2, 16)
                 }
                 all.compare([transport])
@@ -64,12 +67,12 @@ struct RuleBatch {
                 all.compare([UInt8(from >> 8), UInt8(from & 0xFF)])
                 all.expression("notrack") { _ in }
                 all.expression("immediate") { immediate in
-                    immediate.number(1, Attributes.register)
+                    immediate.number(1, RuleAttributes.register)
                     immediate.nest(2) { $0.raw(1, [UInt8(to >> 8), UInt8(to & 0xFF)]) }
                 }
-                // Written back, with the checksum put right (NFT_PAYLOAD_CSUM_INET).
+                // The port is written back, and the checksum updated (NFT_PAYLOAD_CSUM_INET).
                 all.expression("payload") { payload in
-                    payload.number(5, Attributes.register)
+                    payload.number(5, RuleAttributes.register)
                     payload.number(2, 2)
                     payload.number(3, port)
                     payload.number(4, 2)
@@ -80,12 +83,14 @@ struct RuleBatch {
         }
     }
 
-    /// - Parameter flags: Beside NLM_F_REQUEST, NLM_F_ACK and NLM_F_CREATE.
+    /// Appends a message.
+    ///
+    /// - Parameter flags: Flags beside NLM_F_REQUEST, NLM_F_ACK and NLM_F_CREATE.
     private mutating func message(
         _ type: UInt16, family: UInt8 = Self.family, resource: UInt16 = 0, flags: UInt16 = 0, isRequest: Bool = true,
-        _ fill: (inout Attributes) -> Void
+        _ fill: (inout RuleAttributes) -> Void
     ) {
-        var attributes = Attributes()
+        var attributes = RuleAttributes()
         fill(&attributes)
         if isRequest { requests += 1 }
         let all = flags | (isRequest ? 0x1 | 0x4 | 0x400 : 0x1)
@@ -99,54 +104,4 @@ struct RuleBatch {
     }
 
     private mutating func host(_ value: some FixedWidthInteger) { withUnsafeBytes(of: value) { bytes += $0 } }
-}
-
-/// Netlink attributes; numbers of nf_tables are in network byte order.
-private struct Attributes {
-    /// NFT_REG_1
-    static let register: UInt32 = 1
-    private static let isNested: UInt16 = 0x8000
-
-    private(set) var bytes: [UInt8] = []
-
-    mutating func raw(_ type: UInt16, _ value: [UInt8]) {
-        withUnsafeBytes(of: UInt16(4 + value.count)) { bytes += $0 }
-        withUnsafeBytes(of: type) { bytes += $0 }
-        bytes += value
-        while bytes.count % 4 != 0 { bytes.append(0) }
-    }
-
-    mutating func text(_ type: UInt16, _ value: String) { raw(type, Array(value.utf8) + [0]) }
-    mutating func number(_ type: UInt16, _ value: UInt32) { raw(type, withUnsafeBytes(of: value.bigEndian) { Array($0) }) }
-
-    mutating func nest(_ type: UInt16, _ fill: (inout Attributes) -> Void) {
-        var inner = Attributes()
-        fill(&inner)
-        raw(type | Self.isNested, inner.bytes)
-    }
-
-    mutating func expression(_ name: String, _ fill: (inout Attributes) -> Void) {
-        nest(1) { element in
-            element.text(1, name)
-            element.nest(2, fill)
-        }
-    }
-
-    /// From the network header (1) or the transport header (2).
-    mutating func load(base: UInt32, offset: UInt32, length: UInt32) {
-        expression("payload") { payload in
-            payload.number(1, Self.register)
-            payload.number(2, base)
-            payload.number(3, offset)
-            payload.number(4, length)
-        }
-    }
-
-    mutating func compare(_ value: [UInt8]) {
-        expression("cmp") { compare in
-            compare.number(1, Self.register)
-            compare.number(2, 0)
-            compare.nest(3) { $0.raw(1, value) }
-        }
-    }
 }

@@ -2,12 +2,13 @@ import Glibc
 import OverlayDNS
 import OverlayLinux
 
-/// Opens sandboxes and closes them, on a thread that may wait for the kernel.
+/// Sandboxes that are to be served: opens and closes them, on a thread that may wait for the kernel.
 actor Sandboxes {
-    /// A namespace that is not there yet is looked for as often, for so long, and then less.
+    /// Time between two looks for a namespace that does not exist yet, by how long it has been waited for.
     private static let looks: [(every: Duration, until: Duration)] = [
         (.milliseconds(5), .seconds(2)), (.milliseconds(50), .seconds(30)), (.seconds(1), .seconds(1 << 40)),
     ]
+    /// Time between two looks at a namespace that is served.
     private static let checkPeriod = Duration.seconds(5)
 
     private struct Sandbox {
@@ -28,7 +29,7 @@ actor Sandboxes {
         self.changed = changed
     }
 
-    /// In the order of the calls.
+    /// Runs work on the thread, in the order of the calls.
     nonisolated func submit(_ work: @escaping @Sendable (isolated Sandboxes) -> Void) {
         executor.execute { self.assumeIsolated { work($0) } }
     }
@@ -60,13 +61,14 @@ actor Sandboxes {
         for path in all.keys.sorted() { end(path) }
     }
 
-    /// The rules go before what they lead to.
+    /// Stops serving a sandbox. The rules go before the sockets that they lead to.
     private func close(_ path: String) {
         guard all[path]?.open != nil else { return }
         all[path]?.open = nil
         loop.submit(.remove(path))
     }
 
+    /// Begins to serve a sandbox, if its namespace exists.
     private func open(_ path: String) -> DNSServer.State {
         guard let scope = all[path]?.scope else { return .gone }
         do throws(SystemError) {
@@ -81,7 +83,7 @@ actor Sandboxes {
                 all[path]?.open = (redirect, identity)
             } catch {
                 loop.submit(.remove(path))
-                // ENOENT, too: that is how the kernel says what it does not know.
+                // ENOENT as well: the kernel means by it that it does not know nf_tables.
                 return .failed("\(error)")
             }
             return .serving
@@ -94,7 +96,7 @@ actor Sandboxes {
         all[path]?.watch = Task { await self.follow(path) }
     }
 
-    /// Until the sandbox is served no more.
+    /// Looks at a sandbox again and again, until it is served no more.
     private func follow(_ path: String) async {
         var waited = Duration.zero
         var last: DNSServer.State = all[path]?.open == nil ? .waiting : .serving
@@ -117,7 +119,7 @@ actor Sandboxes {
             let state = self.open(path)
             if state != last, state != .waiting { changed(path, state) }
             if state != .waiting { last = state }
-            // What fails is not tried as often as what is only not there yet.
+            // What fails is tried less often than what does not exist yet.
             if case .failed = state { waited = max(waited, .seconds(30)) }
         }
     }

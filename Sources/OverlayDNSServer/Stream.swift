@@ -1,50 +1,42 @@
 import Glibc
-import OverlayDNS
 import OverlayLinux
+import OverlayModel
 
-/// A question of a connection that Docker's resolver was asked, on a connection of its own.
-struct Relay {
-    var stream: Stream
-    /// Who asked.
-    var connection: UInt64
-    var query: DNSQuery
-    var deadline: Int64
-    var token: UInt64 { stream.token }
-}
-
-/// A TCP connection with messages behind their lengths (RFC 1035 §4.2.2).
+/// TCP connection whose messages follow their lengths (RFC 1035 §4.2.2).
 final class Stream {
-    /// What waits for a client before no more of its questions are looked at; an answer is at most a quarter of it.
+    /// Bytes that wait for a client before no more of its questions are looked at; an answer has at most a quarter of that.
     private static let outputLimit = 256 << 10
-    /// What has gone is let go of at this size: a client that never takes all of it is never finished with.
+    /// Bytes sent after which their memory is freed: a client that never takes everything would hold it for ever.
     private static let writtenLimit = 64 << 10
+    /// Bytes read at a time.
     private static let readSize = 16_384
 
     let descriptor: Descriptor
     let token: UInt64
-    var active: Int64
+    /// Time of the last byte read or written.
+    var active: Instant
     var watched = ReadySet.Events.readable
-    /// The other side says no more; it may still listen.
+    /// True if the other side sends no more; it may still listen.
     private(set) var isEnded = false
     private var input: [UInt8] = []
     private var output: [UInt8] = []
     private var written = 0
 
-    init(_ descriptor: consuming Descriptor, token: UInt64, active: Int64) {
+    init(_ descriptor: consuming Descriptor, token: UInt64, active: Instant) {
         self.descriptor = descriptor
         self.token = token
         self.active = active
     }
 
     var hasOutput: Bool { written < output.count }
-    /// In bytes, for the other side.
+    /// Bytes of memory held for the other side.
     var held: Int { output.count }
     var isFull: Bool { output.count - written >= Self.outputLimit }
     var hasMessage: Bool { input.count >= 2 && input.count >= 2 + (Int(input[0]) << 8 | Int(input[1])) }
 
-    /// Takes no more at a time than a message and what follows it.
+    /// Reads what has come, but no more than one message of the greatest length and what follows it.
     ///
-    /// - Returns: False where the connection is broken.
+    /// - Returns: False if the connection is broken.
     func read() -> Bool {
         guard !isEnded, input.count < 2 * Self.readSize + 65_537 else { return true }
         var piece = [UInt8](repeating: 0, count: Self.readSize)
@@ -57,6 +49,7 @@ final class Stream {
         return count == 0 || errno == EAGAIN || errno == EINTR
     }
 
+    /// Removes the next whole message; nil if there is none yet.
     func nextMessage() -> [UInt8]? {
         guard input.count >= 2 else { return nil }
         let length = Int(input[0]) << 8 | Int(input[1])
@@ -65,11 +58,14 @@ final class Stream {
         return Array(input[2..<2 + length])
     }
 
+    /// A message behind its length.
     static func framed(_ message: [UInt8]) -> [UInt8] { [UInt8(message.count >> 8 & 0xFF), UInt8(message.count & 0xFF)] + message }
 
     func queue(_ bytes: [UInt8]) { output += bytes }
 
-    /// How much went; nil where it has failed.
+    /// Writes what the socket takes.
+    ///
+    /// - Returns: Number of bytes written; nil if the connection is broken.
     func write() -> Int? {
         var total = 0
         while hasOutput {

@@ -1,41 +1,89 @@
 public import Logging
 import OverlayLinux
 
-/// How a daemon is to run: the flags of `swift-overlay daemon`.
+/// Settings of a daemon: the options of `swift-overlay daemon`.
 public struct Configuration: Sendable {
     public var stateDirectory = "/var/lib/swift-overlay"
     public var pluginSocket = "/run/docker/plugins/swift-overlay.sock"
-    public var controlSocket = "/run/swift-overlay/control.sock"
-    /// Where other nodes reach this one; nil takes the address of the default route.
+    public var controlSocket = Settings.controlSocket
+    /// Address at which other nodes reach this one; nil takes that of the default route.
     public var advertiseAddress: String?
     public var listenHost = "0.0.0.0"
-    public var listenPort = 7946
-    /// May the next port be taken where the one above is held (by an engine in Swarm mode)? So when it was not given.
+    public var listenPort: UInt16 = 7946
+    /// True if the next port may be taken where ``listenPort`` is in use (by an engine in Swarm mode): so when the user gave none.
     public var mayMovePort = true
     /// Tunnel address; nil takes the advertised one.
     public var dataPathAddress: String?
     public var dataPathPort: UInt16 = 4789
     public var isGlobalScope = false
-    /// The engine's own API; nil does without names and networks from it.
+    /// Socket of the engine's own API; nil does without its names and networks.
     public var engine: String? = "unix:///var/run/docker.sock"
-    /// Are questions for names answered in containers?
+    /// True if names are answered in containers.
     public var answersNames = true
-    /// Of answers, in seconds.
+    /// Lifetime of DNS answers in seconds.
     public var dnsTTL: UInt32 = 2
-    /// Questions of one container in a second; 0 is no bound.
+    /// Number of questions that one container may ask in a second; 0 is without limit.
     public var dnsRate = 200_000
-    /// Is the state of another machine id this host's, as that was changed?
+    /// True if state that carries another machine id belongs to this host, whose id was changed.
     public var acceptsNewMachine = false
-    /// What tells this host from others.
+    /// Id that tells this host from others, where it has one.
     public var machineID: @Sendable () -> String? = { OverlayLinux.machineID() }
     public var logLevel: Logger.Level = .info
     public var logsJSON = false
 
     public init() {}
+
+    /// Reads what the user set; the rest has its default.
+    ///
+    /// - Parameter settings: Value of an option by its name without dashes, such as `state-dir`.
+    public init(_ settings: Settings) throws(SettingError) {
+        if let value = settings["state-dir"] { stateDirectory = value }
+        if let value = settings["plugin-socket"] { pluginSocket = value }
+        if let value = settings["control-socket"] { controlSocket = value }
+        advertiseAddress = settings["advertise-addr"]
+        dataPathAddress = settings["data-path-addr"]
+        if let value = settings["listen-addr"] {
+            guard let (host, port) = splitHostPort(value) else {
+                throw SettingError("--listen-addr takes ADDRESS[:PORT], not \(value)")
+            }
+            listenHost = host
+            if let port {
+                listenPort = port
+                mayMovePort = false
+            }
+        }
+        if let value = settings["data-path-port"] {
+            guard let port = UInt16(value), port >= 1024 else {
+                throw SettingError("--data-path-port takes 1024 to 65535, not \(value)")
+            }
+            dataPathPort = port
+        }
+        if let value = settings["engine"] { engine = value == "none" ? nil : value }
+        answersNames = try settings.choice("dns", ["on": true, "off": false], or: true, "on or off")
+        if let value = settings["dns-ttl"] {
+            guard let ttl = UInt32(value), ttl <= 86_400 else {
+                throw SettingError("--dns-ttl takes 0 to 86400 seconds, not \(value)")
+            }
+            dnsTTL = ttl
+        }
+        if let value = settings["dns-rate"] {
+            guard let rate = Int(value), rate >= 0 else { throw SettingError("--dns-rate takes a number, not \(value)") }
+            dnsRate = rate
+        }
+        isGlobalScope = try settings.choice("scope", ["local": false, "global": true], or: false, "local or global")
+        acceptsNewMachine = try settings.choice(
+            "accept-new-machine-id", ["true": true, "1": true, "false": false, "0": false, "": false], or: false,
+            "true or false in the environment")
+        if let value = settings["log-level"] {
+            guard let level = Logger.Level(rawValue: value) else { throw SettingError("--log-level does not know \(value)") }
+            logLevel = level
+        }
+        logsJSON = try settings.choice("log-format", ["text": false, "json": true], or: false, "text or json")
+    }
 }
 
-/// Why a daemon does not start: the cause and the way out.
-public struct StartError: Error, Sendable, CustomStringConvertible {
+/// Reason why a daemon does not start: the cause and the way out.
+public struct StartError: Error, Hashable, Sendable, CustomStringConvertible {
     public var description: String
 
     init(_ description: String) { self.description = description }

@@ -1,9 +1,9 @@
 import OverlayModel
 import OverlayNetlink
 
-/// Which of the host's addresses the daemon speaks from.
+/// Choice of the host's address under which the daemon is reached.
 enum HostNetwork {
-    /// The given address, else that of the default route, else the only one there is.
+    /// The given address, else that of the default route, else that of the only link.
     static func advertised(_ given: String?, _ addresses: [HostAddress], _ routes: [HostRoute]) throws(StartError) -> IPAddress {
         if let given { return try local(given, flag: "--advertise-addr", addresses) }
         let candidates = addresses.filter {
@@ -25,6 +25,7 @@ enum HostNetwork {
         return first.prefix.address
     }
 
+    /// Address that the user gave, if the host has it.
     static func local(_ text: String, flag: String, _ addresses: [HostAddress]) throws(StartError) -> IPAddress {
         guard let address = IPAddress(text) else { throw StartError("\(flag) \(text) is not an IP address") }
         guard addresses.contains(where: { $0.prefix.address == address }) else {

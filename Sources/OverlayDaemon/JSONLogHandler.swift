@@ -2,7 +2,7 @@ import FoundationEssentials
 import Glibc
 import Logging
 
-/// One JSON object a line on standard error.
+/// Log of one JSON object per line on standard error. `time` is in Unix seconds.
 struct JSONLogHandler: LogHandler {
     let label: String
     var logLevel: Logger.Level = .info
@@ -15,9 +15,8 @@ struct JSONLogHandler: LogHandler {
 
     func log(event: LogEvent) {
         var fields = metadata.merging(event.metadata ?? [:]) { $1 }.mapValues { "\($0)" }
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        fields["time"] = "\(time.tv_sec).\(String(1000 + time.tv_nsec / 1_000_000).dropFirst())"
+        let milliseconds = Int64(Date().timeIntervalSince1970 * 1000)
+        fields["time"] = "\(milliseconds / 1000).\(String(1000 + milliseconds % 1000).dropFirst())"
         fields["level"] = event.level.rawValue
         fields["message"] = event.message.description
         let encoder = JSONEncoder()

@@ -2,12 +2,12 @@ import OverlayCatalogue
 import OverlayCrypto
 import OverlayModel
 
-/// The member's side of joins: who is in the middle of one, and who tried too often.
+/// Member's side of joins: the conversations under way, and the addresses that tried too often.
 struct JoinAcceptor {
-    /// What a frame comes to.
+    /// Outcome of a frame.
     enum Step {
         case answer([UInt8], isLast: Bool)
-        /// The node may be admitted, for all this member knows.
+        /// Proof of the secret: the catalogue may admit this node.
         case admit(Member)
     }
 
@@ -61,24 +61,27 @@ struct JoinAcceptor {
             guard let member = try? Member(wire: bytes), NodeKey.isKey(member.publicKey, of: member.id) else { return nil }
             return (member, member.publicKey)
         }
-        // After the proof: who does not know the secret is not told of its state.
+        // After the proof: a node that does not know the secret is not told about its state.
         guard cluster.joinSecret.expires == 0 || clock < cluster.joinSecret.expires else { throw .expired }
         sessions[connection] = session
         return .admit(member)
     }
 
-    /// Seals the end of a join; nil when its connection is gone.
+    /// Seals the answer of a join; nil if its connection has ended.
     mutating func result(_ plaintext: [UInt8], on connection: UInt64) -> [UInt8]? { sessions[connection]?.result(plaintext) }
 
     mutating func ended(_ connection: UInt64) { sessions[connection] = nil }
 }
 
-/// Bad attempts by source: five in a minute, and no more is looked at for the rest of it.
+/// Failed attempts by source. After five within a minute a source is refused without a look at its frames, until the oldest is a minute
+/// old.
 struct FailedAttempts {
     static let limit = 5
     static let period = Interval.seconds(60)
     static let sources = 4096
     private var failures: [IPAddress?: [Instant]] = [:]
+    /// Number of sources that are remembered.
+    var count: Int { failures.count }
 
     mutating func mayTry(_ source: IPAddress?, now: Instant) -> Bool {
         guard let known = failures[source] else { return true }
@@ -88,7 +91,7 @@ struct FailedAttempts {
     }
 
     mutating func add(_ source: IPAddress?, now: Instant) {
-        // Who has so many addresses is not held up by a count of them.
+        // An attacker with this many addresses is not stopped by counting. Memory is bounded.
         if failures.count >= Self.sources { failures = [:] }
         failures[source, default: []].append(now)
     }

@@ -1,12 +1,12 @@
 import OverlayCrypto
-import OverlayNode
 import OverlayGossip
 import OverlayLinux
 import OverlayModel
+import OverlayNode
 
-/// The joiner's side of a join.
+/// Joiner's side of a join.
 ///
-/// Unchecked, as it is used on one event loop only: that of the connection.
+/// Unchecked, because it is used on one event loop only: that of the connection.
 final class JoinConversation: @unchecked Sendable {
     private(set) var joiner: Joiner
     private let record: [UInt8]
@@ -18,7 +18,7 @@ final class JoinConversation: @unchecked Sendable {
         self.record = record
     }
 
-    /// - Returns: What to say next; nil when there is an answer.
+    /// - Returns: The next frame to send; nil when there is an answer.
     func next(_ frame: [UInt8]) throws(JoinError) -> [UInt8]? {
         guard isAsked else {
             isAsked = true
@@ -33,7 +33,7 @@ extension JoinClient.Failure {
     func text(_ target: String) -> String {
         switch self {
         case .unreachable(let reason):
-            "\(target) is not reached over TCP: \(reason); is swift-overlay running there, and the port open?"
+            "cannot reach \(target) over TCP: \(reason); is swift-overlay running there, and the port open?"
         case .noAnswer: "\(target) closed the connection; is that the port of swift-overlay, and this its present version?"
         case .timedOut: "\(target) did not answer in time; is its catalogue writer reachable?"
         }
@@ -41,7 +41,7 @@ extension JoinClient.Failure {
 }
 
 extension JoinError {
-    /// For the user of the host that joins.
+    /// Sentence for the user of the host that joins.
     func text(_ target: String) -> String {
         switch self {
         case .version(let theirs):

@@ -16,7 +16,7 @@ import OverlayStore
 
 /// Holds the node's cores and carries out their effects. It lives on the event loop of port 7946: a message goes through the cores where
 /// it arrives. What blocks (disk, kernel) is done on threads of its own, in order, and comes back as events.
-actor NodeController {
+actor NodeController: GossipDelegate {
     private let loop: any EventLoop
     nonisolated let unownedExecutor: UnownedSerialExecutor
     private let logger: Logger
@@ -24,7 +24,11 @@ actor NodeController {
     private var transport: GossipTransport?
     private var nextRequest: UInt64 = 1
     private var calls: [RequestID: CheckedContinuation<DriverResponse, Never>] = [:]
-    private var controls: [RequestID: CheckedContinuation<OverlayNode.ControlResponse, Never>] = [:]
+    private var controls: [RequestID: CheckedContinuation<ControlResponse, Never>] = [:]
+    /// Open requests that wait for a change of a node's state, however long that takes.
+    private var watches: Set<RequestID> = []
+    /// True from the moment at which the daemon begins to stop: nothing waits any more.
+    private var isStopping = false
     private let key: NodeKey
     private var acceptor: JoinAcceptor
     private var admissions: [RequestID: GossipTransport.JoinConnection] = [:]
@@ -32,17 +36,15 @@ actor NodeController {
     private var starters: [CheckedContinuation<Void, Never>] = []
     private let store: StateStore
     private let kernel: KernelNetlink
-    private let link: EngineAPIClient?
-    private let dns: DNSServer?
+    private var link: EngineAPIClient?
+    private var dns: DNSServer?
     private var tables: NameTables
     private var isStopped = false
 
     init(
         loop: any EventLoop, key: NodeKey, node: Node, store: StateStore, kernel: KernelNetlink,
-        link: EngineAPIClient?, dns: DNSServer?, ttl: UInt32, logger: Logger
+        ttl: UInt32, logger: Logger
     ) {
-        self.link = link
-        self.dns = dns
         tables = NameTables(ttl: ttl)
         self.loop = loop
         self.key = key
@@ -54,21 +56,55 @@ actor NodeController {
         self.kernel = kernel
     }
 
-    /// Returns when the node knows what its kernel holds, and calls may come.
-    func start(_ transport: GossipTransport) async {
-        self.transport = transport
+    /// Shells that are made after the controller, as each of them tells it something.
+    struct Surroundings: Sendable {
+        let transport: GossipTransport
+        let link: EngineAPIClient?
+        let dns: DNSServer?
+    }
+
+    /// Starts the node, and waits until it knows what its kernel holds.
+    ///
+    /// - Returns: True if calls may come; false if ``endWaits()`` came first.
+    func start(_ surroundings: Surroundings) async -> Bool {
+        transport = surroundings.transport
+        link = surroundings.link
+        dns = surroundings.dns
         await withCheckedContinuation { continuation in
             starters.append(continuation)
             process(.start)
+            if isStopping { resumeStarters() }
         }
+        return node.isReady
     }
 
-    /// Returns when what was begun is done.
+    /// Ends every wait that may be long, as the daemon stops: that of ``start(_:)``, and requests for the next change of a node's state.
+    nonisolated func endWaits() { loop.execute { self.assumeIsolated { $0.beginStop() } } }
+
+    private func beginStop() {
+        isStopping = true
+        resumeStarters()
+        for id in watches { controls.removeValue(forKey: id)?.resume(returning: Self.stopping) }
+    }
+
+    private static let stopping = ControlResponse.refused("the daemon is stopping")
+
+    private func resumeStarters() {
+        for starter in starters { starter.resume() }
+        starters = []
+    }
+
+    /// Returns when the writes and the kernel operations that were begun are done.
     func stop() async {
+        beginStop()
         isStopped = true
         timer?.task.cancel()
         await store.drain()
         await kernel.drain()
+        // They hold the controller.
+        transport = nil
+        link = nil
+        dns = nil
     }
 
     // MARK: Calls
@@ -81,12 +117,18 @@ actor NodeController {
         }
     }
 
-    func control(_ request: OverlayNode.ControlRequest) async -> OverlayNode.ControlResponse {
+    func control(_ request: ControlRequest) async -> ControlResponse {
         let id = newRequest()
-        return await withCheckedContinuation { continuation in
+        if case .nodeChanges(after: .some) = request {
+            guard !isStopping else { return Self.stopping }
+            watches.insert(id)
+        }
+        let response = await withCheckedContinuation { continuation in
             controls[id] = continuation
             process(.control(id, request))
         }
+        watches.remove(id)
+        return response
     }
 
     private func newRequest() -> RequestID {
@@ -96,26 +138,34 @@ actor NodeController {
 
     // MARK: Messages
 
-    func received(_ bytes: [UInt8], from peer: NodeID, _ path: MessagePath) {
-        process(.message(from: peer, bytes, path), flush: false)
+    nonisolated func handle(_ event: GossipEvent) { assumeIsolated { $0.received(event) } }
+
+    private func received(_ event: GossipEvent) {
+        // Before the start there is no node to tell.
+        guard transport != nil else {
+            if case .join(let connection, _) = event { connection.close() }
+            return
+        }
+        switch event {
+        case .received(let bytes, let peer, let path): process(.message(from: peer, bytes, path), flush: false)
+        case .earlierLife(let peer): process(.earlierLife(of: peer), flush: false)
+        case .stranger(let node, let source): process(.stranger(node, source), flush: false)
+        case .notice(let bytes): process(.notice(bytes), flush: false)
+        case .stream(let peer, let failure): process(.stream(peer, failure), flush: false)
+        case .drained: drained()
+        case .join(let connection, let frame): join(connection, frame)
+        case .joinEnded(let connection): acceptor.ended(connection.number)
+        }
     }
 
-    func earlierLife(of peer: NodeID) { process(.earlierLife(of: peer), flush: false) }
-
-    func stranger(_ node: NodeID, _ source: SocketEndpoint) { process(.stranger(node, source), flush: false) }
-
-    func notice(_ bytes: [UInt8]) { process(.notice(bytes), flush: false) }
-
-    func stream(_ peer: NodeID, _ failure: StreamFailure?) { process(.stream(peer, failure), flush: false) }
-
-    /// The messages that arrived together are worked on.
-    func drained() {
+    /// Sends what the messages that arrived together have caused.
+    private func drained() {
         transport?.assumeIsolated { $0.flush() }
         schedule()
     }
 
-    /// A frame of a node that wants to join.
-    func join(_ connection: GossipTransport.JoinConnection, _ frame: [UInt8]) {
+    /// Takes a frame of a node that wants to join.
+    private func join(_ connection: GossipTransport.JoinConnection, _ frame: [UInt8]) {
         do throws(JoinFailure) {
             let step = try acceptor.take(
                 frame, on: connection.number, from: connection.source, cluster: node.catalogue.cluster,
@@ -130,7 +180,9 @@ actor NodeController {
         } catch {
             logger.warning(
                 "join refused",
-                metadata: ["from": "\(connection.source.map { "\($0)" } ?? "?")", "reason": "\(error.text)"])
+                metadata: [
+                    LogKey.from: "\(connection.source.map { "\($0)" } ?? "?")", LogKey.reason: "\(error.text)",
+                ])
             connection.answer(JoinResponder.failure(error), isLast: true)
         }
     }
@@ -155,8 +207,6 @@ actor NodeController {
             self.come(.served(id))
         }
     }
-
-    func joinEnded(_ connection: GossipTransport.JoinConnection) { acceptor.ended(connection.number) }
 
     private func contact(_ id: RequestID, _ contact: JoinContact) {
         let conversation = JoinConversation(
@@ -188,8 +238,7 @@ actor NodeController {
         publishNames(effects)
         for effect in effects { carryOut(effect) }
         if node.isReady, !starters.isEmpty {
-            for starter in starters { starter.resume() }
-            starters = []
+            resumeStarters()
         }
         if flush { drained() }
     }

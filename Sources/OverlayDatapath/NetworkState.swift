@@ -1,6 +1,6 @@
 public import OverlayModel
 
-/// What the kernel holds, or should hold, for one network on this host.
+/// State of one network on this host, as the kernel holds it or should hold it.
 ///
 /// A namespace with a bridge, a VXLAN device that was created in the host's namespace (so that its socket and its routing stay
 /// there), one port per local endpoint, and the rows that lead to remote endpoints.

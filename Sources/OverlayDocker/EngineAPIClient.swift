@@ -1,16 +1,17 @@
 public import Logging
 import NIOCore
 public import OverlayDriver
+import OverlayModel
 import Synchronization
 
-/// The client of the engine's own API: what it tells, and what it is asked.
+/// Client of the engine's API.
 ///
-/// It decides nothing: bytes become values, calls become requests. ``stop()`` must have been called before it is released.
+/// It decides nothing: bytes become values, calls become requests. Call ``stop()`` before it is released.
 public final class EngineAPIClient: Sendable {
-    /// Inspections of containers at one time, below the connections of their pool; more wait, up to so many.
+    /// Number of container inspections at a time, less than the connections of their pool, and number of those that may wait.
     static let inspections = 48
     static let waiting = 10_000
-    /// Between attempts to reach an engine.
+    /// Pause between attempts to reach an engine, at first and at most.
     static let firstPause = Duration.milliseconds(100)
     static let lastPause = Duration.seconds(2)
 
@@ -21,11 +22,11 @@ public final class EngineAPIClient: Sendable {
 
     private struct State {
         var isStopped = false
-        /// By number, because one run may begin before the one before it has ended.
+        /// Runs by number, because one may begin before the last has ended.
         var runs: [UInt64: Task<Void, Never>] = [:]
         var calls: [UInt64: Task<Void, Never>] = [:]
         var nextNumber: UInt64 = 0
-        /// Of containers, under way.
+        /// Number of container inspections under way.
         var inspections = 0
         var waiting = CircularBuffer<Inspection>()
 
@@ -43,8 +44,8 @@ public final class EngineAPIClient: Sendable {
 
     /// - Parameters:
     ///   - endpoint: `unix:///var/run/docker.sock`, or a path.
-    ///   - driver: The plugin's name: what networks of ours say, and what one that is made here gets where it says none, for IPAM too.
-    ///   - news: What comes without being asked for, in order, one after the other.
+    ///   - driver: Name of the plugin. Networks with this driver are ours, and networks created here without a driver get it, for IPAM too.
+    ///   - news: Called with the engine's events in order, one at a time.
     public init(endpoint: String, driver: String, logger: Logger, news: @escaping @Sendable (EngineAPINews) -> Void)
         throws(EngineEndpointError)
     {
@@ -54,7 +55,7 @@ public final class EngineAPIClient: Sendable {
         self.news = news
     }
 
-    /// Ends what is under way, calls included, and closes all connections. Whoever waits for an answer has one when it returns.
+    /// Ends runs and calls, and closes all connections. Every call has been answered when it returns.
     public func stop() async {
         let (runs, calls, waiting) = state.withLock { state in
             state.isStopped = true
@@ -69,7 +70,7 @@ public final class EngineAPIClient: Sendable {
 
     // MARK: Calls
 
-    /// From any thread; returns at once. `done` is called exactly once, on another thread.
+    /// Sends a call, from any thread, and returns at once. `done` is called exactly once, on another thread.
     public func call(_ call: EngineAPICall, done: @escaping @Sendable (EngineAPIAnswer) -> Void) {
         let refusal = state.withLock { state -> String? in
             guard !state.isStopped else { return EngineFailure.stopped.words }
@@ -86,7 +87,7 @@ public final class EngineAPIClient: Sendable {
             start(call, done, &state)
             return nil
         }
-        // Never from within the call: whoever calls may hold a lock that `done` takes.
+        // Never from within the call: the caller may hold a lock that `done` takes.
         if let refusal { Task { done(.unavailable(refusal)) } }
     }
 
@@ -121,8 +122,8 @@ public final class EngineAPIClient: Sendable {
 
     // MARK: Events
 
-    /// Follows the engine's events, for ever: until it is cancelled or ``stop()`` is called. The first thing told is whether the engine
-    /// answers. Its end tells nothing.
+    /// Follows the engine's events until it is cancelled or ``stop()`` is called. The first news is whether the engine answers. Its end is
+    /// no news.
     public func run() async {
         let task = state.withLock { state -> Task<Void, Never>? in
             guard !state.isStopped else { return nil }
@@ -159,7 +160,7 @@ public final class EngineAPIClient: Sendable {
             }
             guard !Task.isCancelled else { return }
             if isToldOff {
-                logger.debug("the engine still does not answer", metadata: ["reason": "\(failure.words)"])
+                logger.debug("engine still does not answer", metadata: [LogKey.reason: "\(failure.words)"])
             } else {
                 news(.disconnected(failure.words))
                 isToldOff = true
@@ -170,7 +171,7 @@ public final class EngineAPIClient: Sendable {
         }
     }
 
-    /// Tells what comes, until nothing more does.
+    /// Delivers events until the stream ends, and returns why it did.
     private func read(_ events: some AsyncSequence<ByteBuffer, any Error>) async -> EngineFailure {
         var lines = EventLines()
         do {
@@ -188,7 +189,7 @@ public final class EngineAPIClient: Sendable {
         do throws(EngineFailure) {
             if let item = try codec.news(line) { news(item) }
         } catch {
-            logger.debug("an event of the engine is skipped", metadata: ["reason": "\(error.words)"])
+            logger.debug("event of the engine skipped", metadata: [LogKey.reason: "\(error.words)"])
         }
     }
 }

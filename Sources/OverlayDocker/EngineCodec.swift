@@ -4,47 +4,47 @@ import NIOHTTP1
 import OverlayDriver
 import OverlayModel
 
-/// What is sent to an engine.
+/// Request to an engine.
 struct EngineRequest: Sendable {
     var method = HTTPMethod.GET
     /// Path and query, escaped, without the version.
     var target: String
     var body: [UInt8]?
-    /// Until the whole answer is there.
+    /// Time until the whole answer must be there.
     var patience = TimeAmount.seconds(30)
-    /// Of the answer's body, in bytes.
+    /// Longest body of the answer, in bytes.
     var limit = 8 << 20
-    /// The engine may keep it waiting for a container's lock.
+    /// True if the engine may keep it waiting for a container's lock.
     var mayBlock = false
 }
 
-/// Calls into requests, answers and events into values. The shapes are moby's `api/swagger.yaml`, 1.41 and later.
+/// Calls to requests, answers and events to values. The shapes are those of moby's `api/swagger.yaml`, 1.41 and later.
 struct EngineCodec: Sendable {
-    /// The plugin's name, as the engine knows it.
+    /// Name of the plugin, as the engine knows it.
     let driver: String
 
-    /// `GET /events` of what is told in ``EngineAPINews``.
+    /// Target of `GET /events` for the events of ``EngineAPINews``.
     ///
-    /// - Parameter since: In seconds of the system's clock. Engines answer before they listen to their own events, so what happens between
-    ///   would be on no list and in no event; those of the last moments they tell once more.
+    /// - Parameter since: Unix seconds. Engines answer before they listen to their own events, so an event in between would be lost; with
+    ///   this the last ones are sent again.
     static func eventsTarget(since: Int) -> String {
         "/events?since=\(since)&filters="
             + percentEncoded(
                 #"{"type":["network","container"],"event":["create","connect","disconnect","destroy","start","rename","die"]}"#)
     }
 
-    /// Is a network of this driver ours? A managed plugin's name carries a tag, which users leave out.
+    /// True if a network with this driver is ours. The name of a managed plugin carries a tag, which users leave out.
     func isOurs(_ name: String) -> Bool {
         name == driver || Self.withoutTag(name) == driver || name == Self.withoutTag(driver)
     }
 
     private static func withoutTag(_ name: String) -> String {
-        // What comes before a slash is a registry, and its colon that of a port.
+        // Before a slash is a registry, whose colon is that of a port.
         guard let colon = name.lastIndex(of: ":"), !name[colon...].contains("/") else { return name }
         return String(name[..<colon])
     }
 
-    /// The `message` of a refusal.
+    /// Text of a refusal (`message`).
     static func message(_ body: ByteBuffer) -> String? {
         struct Refusal: Decodable {
             var message: String
@@ -136,7 +136,7 @@ struct EngineCodec: Sendable {
 
     // MARK: Events
 
-    /// nil for what is of no interest.
+    /// Event of interest; nil for any other.
     func news(_ line: ByteBuffer) throws(EngineFailure) -> EngineAPINews? {
         let event = try Self.decode(EventShown.self, line)
         let attributes = event.Actor?.Attributes?.compactMapValues(\.value) ?? [:]
@@ -168,7 +168,7 @@ struct EngineCodec: Sendable {
     }
 }
 
-/// An id that the engine sent.
+/// Decodes an id that the engine sent.
 func identifier<ID: EngineIdentifier>(_ text: String?, _ kind: String) throws(EngineFailure) -> ID {
     guard let id = ID(text ?? "") else {
         throw EngineFailure(words: "the engine's answer is not understood: \"\((text ?? "").prefix(80))\" is no \(kind) id")
@@ -176,7 +176,7 @@ func identifier<ID: EngineIdentifier>(_ text: String?, _ kind: String) throws(En
     return id
 }
 
-/// One element of a list or map: nil where it is not of this type, so that the others are kept.
+/// Element of a list or map; nil if it is not of this type, so that the other elements are kept.
 struct Lenient<Value: Decodable>: Decodable {
     var value: Value?
 

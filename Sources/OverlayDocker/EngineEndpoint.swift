@@ -1,6 +1,8 @@
-/// Where an engine listens: a Unix socket.
+import OverlayModel
+
+/// Unix socket on which an engine listens.
 struct EngineEndpoint: Hashable, Sendable {
-    /// The longest path of a Unix socket, in bytes: `sun_path` of unix(7) without its zero.
+    /// Longest path of a Unix socket in bytes: `sun_path` of unix(7) without its zero.
     static let pathLimit = 107
 
     let path: String
@@ -21,29 +23,19 @@ struct EngineEndpoint: Hashable, Sendable {
     func url(_ target: String) -> String { "http+unix://\(percentEncoded(path))\(target)" }
 }
 
-/// An endpoint that is no Unix socket.
+/// Endpoint that is not a Unix socket.
 public struct EngineEndpointError: Error, Hashable, CustomStringConvertible {
     public let description: String
 }
 
-/// Everything but letters and digits escaped (RFC 3986 §2.1).
-func percentEncoded(_ text: String) -> String {
-    text.utf8.map { byte in
-        switch byte {
-        case 48...57, 65...90, 97...122: String(UnicodeScalar(byte))
-        default: "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
-        }
-    }.joined()
-}
-
-/// Decimal digits and nothing else: `Int(_:)` takes a sign, too.
+/// True for decimal digits only; `Int(_:)` takes a sign, too.
 func isDigits(_ text: Substring) -> Bool { text.utf8.allSatisfy { (48...57).contains($0) } }
 
-/// A version of the engine's API.
+/// Version of the engine's API.
 struct APIVersion: Hashable, Comparable, Sendable, LosslessStringConvertible {
-    /// Engine 20.10. Asked for where an engine does not tell its own.
+    /// Version of engine 20.10, used with an engine that does not tell its own.
     static let assumed = APIVersion(major: 1, minor: 41)
-    /// The latest whose answers are known (engine 28.5). Later engines still speak it, or say what they do speak.
+    /// Latest version whose answers are known (engine 28.5). Later engines speak it too, or say which version they speak.
     static let latest = APIVersion(major: 1, minor: 51)
 
     let major: Int
@@ -62,7 +54,7 @@ struct APIVersion: Hashable, Comparable, Sendable, LosslessStringConvertible {
         self.init(major: major, minor: minor)
     }
 
-    /// What an engine that refuses a version says in words: "client version 1.41 is too old. Minimum supported API version is 1.44, …"
+    /// Version that an engine names when it refuses another: "client version 1.41 is too old. Minimum supported API version is 1.44, …"
     /// (moby `daemon/server/middleware/version.go`).
     init?(refusal: String) {
         guard refusal.contains("too old") || refusal.contains("too new"), let words = refusal.firstRange(of: "API version is ")

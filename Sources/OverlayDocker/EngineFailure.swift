@@ -1,6 +1,6 @@
 import NIOCore
 
-/// Why an engine was not heard, in words for its operator.
+/// Reason why an engine did not answer, in words for its operator.
 struct EngineFailure: Error, Hashable {
     static let closed = EngineFailure(words: "the engine closed the connection")
     static let stopped = EngineFailure(words: "the client of the engine's API is stopped")

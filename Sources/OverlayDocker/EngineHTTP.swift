@@ -7,16 +7,16 @@ import Synchronization
 
 /// HTTP to an engine's socket, in the version of the API that both speak.
 final class EngineHTTP: Sendable {
-    /// Until the engine answers a ping, and until the event stream begins.
+    /// Time within which the engine must answer a ping, and begin the event stream.
     static let greeting = TimeAmount.seconds(5)
-    /// Of an answer that says what is wrong, in bytes.
+    /// Longest body of a refusal, in bytes.
     private static let refusalBytes = 1 << 20
 
     let endpoint: EngineEndpoint
-    /// Asked for in every path. Until an engine said what it speaks it is what the oldest supported one does.
+    /// Version in every path: that of the oldest supported engine until the engine has told its own.
     private let version = Mutex(APIVersion.assumed)
     private let quick: HTTPClient
-    /// Calls that wait for a container hold their connections for long; they have a pool of their own.
+    /// Client for calls that wait for a container and hold their connections for long: a pool of their own.
     private let blocking: HTTPClient
 
     init(endpoint: EngineEndpoint) {
@@ -24,19 +24,19 @@ final class EngineHTTP: Sendable {
         var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
         configuration.httpVersion = .http1Only
         configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 64
-        // What fails is told at once; trying again is the caller's.
+        // A failure is reported at once; the caller tries again.
         configuration.connectionPool.retryConnectionEstablishment = false
         quick = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration)
         blocking = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration)
     }
 
     func shutdown() async {
-        // The only failure is that it has been done.
+        // It fails only if it was shut down before.
         try? await quick.shutdown()
         try? await blocking.shutdown()
     }
 
-    /// `GET /_ping`: the version the engine speaks, asked for from now on as far as it is known here.
+    /// Sends `GET /_ping`, and uses the engine's version from now on, or the latest known here if that is older.
     func ping() async throws(EngineFailure) -> APIVersion {
         let head = try await execute(EngineRequest(target: "/_ping", patience: Self.greeting), prefix: "")
         guard head.status == .ok else {
@@ -47,7 +47,7 @@ final class EngineHTTP: Sendable {
         return spoken
     }
 
-    /// `GET /events`, once the engine follows them: an endless body.
+    /// Sends `GET /events`, and returns the endless body.
     func events() async throws(EngineFailure) -> HTTPClientResponse.Body {
         let (response, refusal) = try await open(
             EngineRequest(target: EngineCodec.eventsTarget(since: time(nil) - 1), patience: Self.greeting))
@@ -58,7 +58,7 @@ final class EngineHTTP: Sendable {
         return response.body
     }
 
-    /// One call and its whole answer.
+    /// Sends one request, and returns the whole answer.
     func exchange(_ request: EngineRequest) async throws(EngineFailure) -> (status: Int, body: ByteBuffer) {
         do {
             return try await withThrowingTaskGroup { group in
@@ -71,7 +71,7 @@ final class EngineHTTP: Sendable {
                         throw EngineFailure(words: "the engine's answer is longer than \(request.limit >> 20) MiB")
                     }
                 }
-                // The client's own deadline ends with the head of the answer.
+                // The HTTP client's deadline covers the head of the answer only.
                 group.addTask {
                     try await Task.sleep(for: .nanoseconds(request.patience.nanoseconds))
                     throw EngineFailure.silent(for: request.patience)
@@ -85,7 +85,8 @@ final class EngineHTTP: Sendable {
         }
     }
 
-    /// The head of the answer, and what is in the body of a 400. An engine that refuses the version is asked in the one it names.
+    /// Sends a request, and returns the head of the answer and the body of a 400. An engine that refuses the version is asked again in the
+    /// version that it names.
     private func open(_ request: EngineRequest) async throws(EngineFailure) -> (HTTPClientResponse, ByteBuffer?) {
         let asked = version.withLock { $0 }
         let response = try await execute(request, prefix: "/v\(asked)")
@@ -97,7 +98,7 @@ final class EngineHTTP: Sendable {
             throw EngineFailure(error, path: endpoint.path)
         }
         guard let named = EngineCodec.message(refusal).flatMap({ APIVersion(refusal: $0) }) else { return (response, refusal) }
-        // The engine's own, where it tells it with the refusal: what it was made for, not the oldest it still has.
+        // The engine's own version, if it tells it with the refusal: better than the oldest one it accepts.
         let other = response.headers.first(name: "Api-Version").flatMap { APIVersion($0) } ?? named
         guard other != asked else { return (response, refusal) }
         version.withLock { $0 = other }
@@ -107,7 +108,7 @@ final class EngineHTTP: Sendable {
     private func execute(_ request: EngineRequest, prefix: String) async throws(EngineFailure) -> HTTPClientResponse {
         var message = HTTPClientRequest(url: endpoint.url(prefix + request.target))
         message.method = request.method
-        // The engine's server wants one; a socket has none.
+        // The engine's server needs one; a socket has none.
         message.headers.add(name: "Host", value: "docker")
         if let body = request.body {
             message.headers.add(name: "Content-Type", value: "application/json")

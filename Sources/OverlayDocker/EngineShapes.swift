@@ -1,8 +1,8 @@
 import OverlayDriver
 import OverlayModel
 
-// The objects of the engine's API under its own names. What is not here is ignored; what is missing or null counts as empty. Of lists and
-// maps the elements that are not understood are left out; a field of another type than the engine's makes the answer unusable.
+// Objects of the engine's API, under its own names. Other fields are ignored; missing and null ones count as empty. Elements of lists and
+// maps that do not decode are left out; any other field of a wrong type makes the answer unusable.
 
 /// `NetworkInspect` of `GET /networks` and `GET /networks/{id}`.
 struct NetworkShown: Decodable {
@@ -17,7 +17,7 @@ struct NetworkShown: Decodable {
         var IPRange: String?
         var Gateway: String?
         var AuxiliaryAddresses: [String: Lenient<String>]?
-        /// Its name in Go, which some versions let through.
+        /// The same under its name in Go, which some versions send.
         var AuxAddress: [String: Lenient<String>]?
 
         var subnet: EngineNetwork.Subnet? {
@@ -31,7 +31,7 @@ struct NetworkShown: Decodable {
                 auxiliary: addresses)
         }
 
-        /// Engines send the gateway that a driver chose with the length of its subnet.
+        /// Address with or without a prefix length: engines send a gateway that a driver chose with that of its subnet.
         private static func address(_ text: String) -> IPAddress? { IPAddress(text) ?? IPPrefix(text)?.address }
     }
 
@@ -49,7 +49,7 @@ struct NetworkShown: Decodable {
     var IPAM: IPAMShown?
     var Options: [String: Lenient<String>]?
     var Labels: [String: Lenient<String>]?
-    /// By container id, or "ep-" and the endpoint's id while no container has joined it.
+    /// Endpoints by container id, or by "ep-" and the endpoint's id while no container has joined.
     var Containers: [String: Lenient<EndpointShown>]?
 
     var driver: String { Driver ?? "" }
@@ -83,7 +83,7 @@ struct NetworkToMake: Encodable {
     }
 
     var Name: String
-    /// Without it engines before 25 make a second network of one name.
+    /// True, because engines before 25 would create a second network of the same name.
     var CheckDuplicate = true
     var Driver: String
     var Internal: Bool
@@ -117,13 +117,13 @@ struct NetworksShown: Decodable {
         var NetworkID: String?
         var EndpointID: String?
         var Aliases: [Lenient<String>]?
-        /// From 1.44 on: the container's name, aliases, short id and host name.
+        /// The container's name, aliases, short id and host name; from API 1.44 on.
         var DNSNames: [Lenient<String>]?
     }
 
     var Networks: [String: Lenient<EndpointShown>]?
 
-    /// In order of networks. One that is not made yet has no id: a container that never ran.
+    /// Attachments by network. An endpoint of a container that never ran has no id and is left out.
     var attachments: [EngineContainer.Attachment] {
         (Networks ?? [:]).values.compactMap { shown -> EngineContainer.Attachment? in
             guard let endpoint = shown.value, let network = EngineNetworkID(endpoint.NetworkID ?? "") else { return nil }
@@ -145,7 +145,7 @@ struct ContainerListed: Decodable {
     var NetworkSettings: NetworksShown?
 
     func container() throws(EngineFailure) -> EngineContainer {
-        // A name with a second slash is what another container links it as.
+        // A name with a second slash is a link of another container.
         let name = (Names ?? []).compactMap(\.value).map { $0.hasPrefix("/") ? String($0.dropFirst()) : $0 }
             .first { !$0.contains("/") }
         return EngineContainer(
@@ -160,7 +160,7 @@ struct ContainerShown: Decodable {
         var Hostname: String?
         var Domainname: String?
         var Labels: [String: Lenient<String>]?
-        /// The values are empty objects.
+        /// Ports; the values are empty objects.
         var ExposedPorts: [String: Lenient<String>]?
     }
 
@@ -186,7 +186,7 @@ struct ContainerShown: Decodable {
         return domain.isEmpty ? host : "\(host).\(domain)"
     }
 
-    /// "80/tcp"; the transport may be missing, and is TCP then.
+    /// Port such as "80/tcp"; TCP if the transport is missing.
     private static func port(_ text: String) -> ExposedPort? {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard (1...2).contains(parts.count), isDigits(parts[0]), let number = UInt16(parts[0]),

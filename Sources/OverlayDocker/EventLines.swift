@@ -1,14 +1,14 @@
 import NIOCore
 
-/// A stream of bytes into lines: the engine ends every event with one newline, and pieces arrive as they like.
+/// Lines of a byte stream: the engine ends every event with one newline, and pieces have any size.
 struct EventLines {
-    /// One event, in bytes.
+    /// Longest event, in bytes.
     static let limit = 1 << 20
 
     private var bytes = ByteBuffer()
-    /// Bytes after the reader index that hold no newline.
+    /// Number of bytes after the reader index that are known to hold no newline.
     private var searched = 0
-    /// The beginning of the line was too long and is gone.
+    /// True while the rest of a line that is too long is skipped.
     private var isSkipping = false
 
     mutating func append(_ piece: ByteBuffer) {
@@ -16,7 +16,7 @@ struct EventLines {
         bytes.writeImmutableBuffer(piece)
     }
 
-    /// The next whole line without its newline, and nil until more bytes come. One that is too long is left out.
+    /// Next whole line without its newline; nil until more bytes come. A line that is too long is left out.
     mutating func next() -> ByteBuffer? {
         while true {
             let unsearched = bytes.readableBytesView.dropFirst(searched)

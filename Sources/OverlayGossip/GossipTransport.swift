@@ -5,12 +5,12 @@ import NIOPosix
 public import OverlayCrypto
 public import OverlayModel
 
-/// Where a member is reached.
+/// Address of a member, and its key.
 public struct PeerAddress: Hashable, Sendable {
     public var node: NodeID
     public var address: IPAddress
     public var port: UInt16
-    /// X25519, 32 bytes.
+    /// X25519 public key, 32 bytes.
     public var agreementKey: [UInt8]
 
     public init(node: NodeID, address: IPAddress, port: UInt16, agreementKey: [UInt8]) {
@@ -23,54 +23,16 @@ public struct PeerAddress: Hashable, Sendable {
 
 /// Port 7946: sealed datagrams and streams between members, and the joins of new ones.
 ///
-/// An actor on the event loop of its channels: packets are opened and handed on where they arrive, without a hop. It holds no protocol; a
-/// message that fits a datagram goes as one, a larger one over a stream that is kept to each peer.
+/// Actor on the event loop of its channels: packets are opened and delivered where they arrive, without a hop. It knows no protocol. A
+/// message that fits a datagram goes as one, a larger one over a stream that is kept open to each peer.
 public actor GossipTransport {
-    /// What arrives. Called on the event loop.
-    public struct Handlers: Sendable {
-        /// A message of an authenticated member, and how it came.
-        public var received: @Sendable (NodeID, [UInt8], MessagePath) -> Void
-        /// A member sent an authentic packet of a life that is over: as if it knew nothing of the later one.
-        public var earlierLife: @Sendable (NodeID) -> Void
-        /// A datagram in the name of a node that is no member, and where it came from.
-        public var stranger: @Sendable (NodeID, SocketEndpoint) -> Void
-        /// A notice, which is not sealed.
-        public var notice: @Sendable ([UInt8]) -> Void
-        /// What became of an attempt to open a stream to a member: nil when it is open.
-        public var stream: @Sendable (NodeID, StreamFailure?) -> Void
-        /// The messages that arrived together have been handed on.
-        public var drained: @Sendable () -> Void
-        /// A frame of a node that wants to join.
-        public var join: @Sendable (JoinConnection, [UInt8]) -> Void
-        /// Its connection is closed.
-        public var joinEnded: @Sendable (JoinConnection) -> Void
-
-        public init(
-            received: @escaping @Sendable (NodeID, [UInt8], MessagePath) -> Void,
-            earlierLife: @escaping @Sendable (NodeID) -> Void = { _ in },
-            stranger: @escaping @Sendable (NodeID, SocketEndpoint) -> Void = { _, _ in },
-            notice: @escaping @Sendable ([UInt8]) -> Void = { _ in },
-            stream: @escaping @Sendable (NodeID, StreamFailure?) -> Void, drained: @escaping @Sendable () -> Void,
-            join: @escaping @Sendable (JoinConnection, [UInt8]) -> Void, joinEnded: @escaping @Sendable (JoinConnection) -> Void
-        ) {
-            self.received = received
-            self.earlierLife = earlierLife
-            self.stranger = stranger
-            self.notice = notice
-            self.stream = stream
-            self.drained = drained
-            self.join = join
-            self.joinEnded = joinEnded
-        }
-    }
-
-    /// A connection of a node that wants to join.
+    /// Connection of a node that wants to join.
     public struct JoinConnection: Sendable {
         public let number: UInt64
         public let source: IPAddress?
         let channel: any Channel
 
-        /// - Parameter isLast: The connection is closed after it.
+        /// - Parameter isLast: True if the connection is closed after this frame.
         public func answer(_ frame: [UInt8], isLast: Bool) {
             let written = channel.writeAndFlush(FrameDecoder.frame(frame, channel.allocator))
             if isLast { written.whenComplete { _ in channel.close(promise: nil) } }
@@ -79,13 +41,16 @@ public actor GossipTransport {
         public func close() { channel.close(promise: nil) }
     }
 
-    /// What happened to packets since start.
+    /// Numbers of packets since start.
     public struct Counters: Hashable, Sendable, Codable {
         public var sent = 0
         public var received = 0
-        /// By reason: unknown sender, unknown key, not authentic, replayed, malformed.
+        /// Packets not delivered, by reason: unknown sender, unknown key, not authentic, replayed, malformed.
         public var dropped: [String: Int] = [:]
+        /// Connections closed because there were too many.
         public var streamsRefused = 0
+
+        public init() {}
     }
 
     static let inboundStreams = 1024
@@ -93,11 +58,11 @@ public actor GossipTransport {
     static let queuedFrames = 256
     static let queuedBytes = 8 << 20
     static let streamIdle = TimeAmount.seconds(120)
-    /// A connection whose bytes stay unacknowledged for so long is given up (TCP_USER_TIMEOUT, in milliseconds): after a partition the
-    /// kernel would wait for minutes before it tried again.
+    /// Milliseconds after which a connection with unacknowledged bytes is given up (TCP_USER_TIMEOUT, tcp(7)). Without it the kernel
+    /// would wait for minutes after a partition.
     static let streamPatience = 5000
 
-    /// After an address that the kernel refuses was sent to, datagrams go one by one for so long, to find out which it is.
+    /// Time during which datagrams go one by one, to find the address that the kernel refuses to send to.
     static let careful = TimeAmount.seconds(10)
     static let firstPause = TimeAmount.milliseconds(500)
     static let lastPause = TimeAmount.seconds(10)
@@ -105,7 +70,8 @@ public actor GossipTransport {
     private let loop: any EventLoop
     public nonisolated let unownedExecutor: UnownedSerialExecutor
     private let logger: Logger
-    private let handlers: Handlers
+    private let socket: GossipSocket
+    private let delegate: any GossipDelegate
     private var datagrams: (any Channel)?
     private var listener: (any Channel)?
     private var cipher: PacketCipher
@@ -114,37 +80,33 @@ public actor GossipTransport {
     private var inbound = 0
     private var joins = 0
     private var nextJoin: UInt64 = 1
-    /// Where datagrams are bound again when the socket was lost; nil before, and after ``close()``.
-    private var home: (host: String, port: Int)?
+    /// Address at which datagrams are bound again when the socket was lost; nil before ``start()`` and after ``close()``.
+    private var home: SocketAddress?
     private var carefulUntil = NIODeadline.uptimeNanoseconds(0)
-    /// Members that the kernel refuses to send to.
+    /// Members to which the kernel refuses to send.
     private var paused: [NodeID: (until: NIODeadline, length: TimeAmount)] = [:]
     public private(set) var counters = Counters()
 
-    public init(loop: any EventLoop, cipher: PacketCipher, logger: Logger, handlers: Handlers) {
+    /// - Parameters:
+    ///   - socket: The bound port, taken over by ``start()``.
+    ///   - delegate: Receiver of what arrives, called on `loop`.
+    public init(
+        loop: any EventLoop, socket: GossipSocket, cipher: PacketCipher, logger: Logger, delegate: any GossipDelegate
+    ) {
         self.loop = loop
         unownedExecutor = loop.executor.asUnownedSerialExecutor()
+        self.socket = socket
         self.cipher = cipher
         self.logger = logger
-        self.handlers = handlers
+        self.delegate = delegate
     }
 
-    /// Binds UDP and TCP on one port.
+    /// Begins to read the port. Works once.
     ///
-    /// - Returns: The port: the next one where `port` is taken and `mayMove` is set, as an engine in Swarm mode holds 7946.
-    public func bind(host: String, port: Int, mayMove: Bool) async throws -> Int {
-        do {
-            try await bind(host: host, port: port)
-            return port
-        } catch let error as IOError where error.errnoCode == EADDRINUSE && mayMove {
-            try await bind(host: host, port: port + 1)
-            return port + 1
-        }
-    }
-
-    private func bind(host: String, port: Int) async throws {
-        let listener = try await ServerBootstrap(group: loop)
-            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+    /// - Throws: The error of the event loop that refuses a socket; nothing stays open then.
+    public func start() async throws {
+        guard let descriptors = socket.take() else { return }
+        let listening = ServerBootstrap(group: loop)
             .childChannelInitializer { [weak self] channel in
                 channel.eventLoop.makeCompletedFuture {
                     guard let self else { throw ChannelError.inappropriateOperationForState }
@@ -153,19 +115,19 @@ public actor GossipTransport {
                     try channel.pipeline.syncOperations.addHandler(InboundStreamHandler(transport: self))
                 }
             }
-            .bind(host: host, port: port).get()
-        do {
-            let datagrams = try await bindDatagrams(host: host, port: port).get()
-            self.listener = listener
-            home = (host, port)
-            hold(datagrams)
-        } catch {
-            try? await listener.close()
+            .withBoundSocket(descriptors.listener)
+        let receiving = datagramBootstrap().withBoundSocket(descriptors.datagrams)
+        let outcomes = try await EventLoopFuture.whenAllComplete([listening, receiving], on: loop).get()
+        for case .failure(let error) in outcomes {
+            for case .success(let channel) in outcomes { try? await channel.close() }
             throw error
         }
+        listener = try await listening.get()
+        home = socket.address
+        hold(try await receiving.get())
     }
 
-    private func bindDatagrams(host: String, port: Int) -> EventLoopFuture<any Channel> {
+    private func datagramBootstrap() -> DatagramBootstrap {
         DatagramBootstrap(group: loop)
             .channelOption(.datagramVectorReadMessageCount, value: 32)
             .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 32 * 2048))
@@ -176,11 +138,10 @@ public actor GossipTransport {
                     try channel.pipeline.syncOperations.addHandler(DatagramHandler(transport: self))
                 }
             }
-            .bind(host: host, port: port)
     }
 
-    /// NIO closes the socket when one datagram cannot be sent: a host without a route for a moment, a firewall that says no, an address
-    /// that is none. It is bound again at once.
+    /// Keeps the datagram channel, and binds it again when it closes: NIO closes the socket when one datagram cannot be sent (no route, a
+    /// firewall that rejects, an invalid address).
     private func hold(_ datagrams: any Channel) {
         self.datagrams = datagrams
         datagrams.closeFuture.whenComplete { [weak self] _ in
@@ -192,7 +153,7 @@ public actor GossipTransport {
     private func lostDatagrams() {
         datagrams = nil
         guard home != nil else { return }
-        if carefulUntil < .now() { logger.warning("the UDP socket was lost, as a datagram could not be sent; binding it again") }
+        if carefulUntil < .now() { logger.warning("UDP socket lost because a datagram could not be sent; binding it again") }
         carefulUntil = .now() + Self.careful
         bindAgain(after: .zero)
     }
@@ -201,7 +162,7 @@ public actor GossipTransport {
         loop.scheduleTask(in: delay) { [weak self] in
             self?.assumeIsolated { transport in
                 guard let home = transport.home else { return }
-                transport.bindDatagrams(host: home.host, port: home.port).whenComplete { [weak self] result in
+                transport.datagramBootstrap().bind(to: home).whenComplete { [weak self] result in
                     self?.assumeIsolated { $0.boundAgain(result, after: delay) }
                 }
             }
@@ -214,7 +175,7 @@ public actor GossipTransport {
             guard home != nil else { return channel.close(promise: nil) }
             hold(channel)
         case .failure(let error):
-            logger.error("the UDP socket cannot be bound again", metadata: ["error": "\(error)"])
+            logger.error("UDP socket cannot be bound again", metadata: [LogKey.error: "\(error)"])
             bindAgain(after: min(max(delay * 2, .milliseconds(100)), .seconds(5)))
         }
     }
@@ -226,7 +187,7 @@ public actor GossipTransport {
         ])
     }
 
-    /// Do these bytes begin a packet of somebody we know? No proof: it only keeps strangers from being buffered for.
+    /// True if these bytes begin a packet of a known member. This proves nothing; it keeps long frames of strangers out of memory.
     func isFromMember(_ header: [UInt8]) -> Bool {
         let sender = PacketFormat.sender(of: header, on: .stream)
         if let sender, cipher.isPeer(sender) { return true }
@@ -234,7 +195,9 @@ public actor GossipTransport {
         return false
     }
 
+    /// Closes the port and all connections.
     public func close() async {
+        socket.close()
         for stream in streams.values { stream.channel?.close(promise: nil) }
         streams = [:]
         home = nil
@@ -244,7 +207,7 @@ public actor GossipTransport {
         listener = nil
     }
 
-    /// The members, and the keys of packets between them, the newest first. Without a key nothing is opened and nothing sent.
+    /// Sets the members and the keys of packets between them, the newest first. Without a key nothing is opened and nothing sent.
     public func setPeers(_ members: [PeerAddress], keys: [PacketCipher.RingKey]) {
         cipher.setKeys(keys)
         cipher.setPeers(Dictionary(members.map { ($0.node, $0.agreementKey) }) { first, _ in first })
@@ -259,12 +222,12 @@ public actor GossipTransport {
         }
     }
 
-    /// Peers have seen lives of this node up to below this one: packets of lower ones are replays to them.
+    /// Raises the boot number. Peers have seen lower ones, and take packets of those for replays.
     public func raise(boot: UInt32) { cipher.raise(boot: boot) }
 
     // MARK: Sending
 
-    /// Sends one message; datagrams leave with the next ``flush()``. What does not fit a datagram goes by stream.
+    /// Sends one message. Datagrams leave with the next ``flush()``; a message that does not fit one goes by stream.
     public func send(_ message: [UInt8], to node: NodeID, by path: MessagePath = .datagram) {
         guard let address = peers[node] else { return }
         guard path == .datagram, message.count + PacketFormat.overhead <= Limits.datagramBytes else {
@@ -281,22 +244,23 @@ public actor GossipTransport {
         datagrams.writeAndFlush(envelope, promise: sent)
     }
 
-    /// What became of a datagram that was sent by itself.
+    /// Takes the outcome of a datagram that was sent by itself.
     private func sent(to node: NodeID, _ result: Result<Void, any Error>) {
         guard case .failure(let error) = result else {
             paused[node] = nil
             return
         }
-        // Others fail with the socket that the one has cost.
+        // Other datagrams fail with the socket that this one has cost.
         guard error is IOError else { return }
         let length = paused[node].map { min($0.length * 2, Self.lastPause) } ?? Self.firstPause
         if paused[node] == nil {
-            logger.warning("the kernel refuses datagrams to a member", metadata: ["node": "\(node.short)", "error": "\(error)"])
+            logger.warning(
+                "kernel refuses datagrams to a member", metadata: [LogKey.node: "\(node.short)", LogKey.error: "\(error)"])
         }
         paused[node] = (.now() + length, length)
     }
 
-    /// Sends what needs no seal to somebody who is no member.
+    /// Sends an unsealed notice to a node that is no member.
     public func notify(_ target: SocketEndpoint, _ notice: [UInt8]) {
         guard let datagrams, let address = try? SocketAddress(ipAddress: "\(target.address)", port: Int(target.port)) else {
             return
@@ -310,14 +274,15 @@ public actor GossipTransport {
     private func sendStream(_ message: [UInt8], to node: NodeID, at address: SocketAddress) {
         guard message.count + PacketFormat.overhead <= Limits.frameBytes else {
             logger.error(
-                "message is too large for a stream", metadata: ["bytes": "\(message.count)", "limit": "\(Limits.frameBytes)"])
+                "message too large for a stream",
+                metadata: [LogKey.bytes: "\(message.count)", LogKey.limit: "\(Limits.frameBytes)"])
             return
         }
         guard let frame = cipher.seal(message, to: node, on: .stream) else { return }
         counters.sent += 1
         var stream = streams[node] ?? OutboundStream(address: address)
         if let channel = stream.channel, channel.isActive {
-            // A peer that does not read costs a bounded buffer; the cores repeat what was lost.
+            // A peer that does not read costs a bounded buffer. The cores repeat what was lost.
             if channel.isWritable { channel.writeAndFlush(FrameDecoder.frame(frame, channel.allocator), promise: nil) }
             return
         }
@@ -343,7 +308,7 @@ public actor GossipTransport {
             }
             .connect(to: address)
             .whenComplete { [weak self] result in
-                // Later, as it may fail at once: whoever sends is in the middle of something.
+                // Later, because it may fail at once, while the sender is in the middle of an event.
                 guard let self else { return }
                 self.loop.execute { self.assumeIsolated { $0.connected(node, to: address, result) } }
             }
@@ -361,34 +326,34 @@ public actor GossipTransport {
             for frame in stream.queue { channel.write(FrameDecoder.frame(frame, channel.allocator), promise: nil) }
             channel.flush()
         case .failure(let error):
-            logger.debug("stream to a member failed", metadata: ["node": "\(node.short)", "error": "\(error)"])
+            logger.debug("stream to a member failed", metadata: [LogKey.node: "\(node.short)", LogKey.error: "\(error)"])
         }
         stream.queue = []
         stream.queuedBytes = 0
         streams[node] = stream
-        handlers.stream(node, result.failure)
-        handlers.drained()
+        delegate.handle(.stream(to: node, result.failure))
+        delegate.handle(.drained)
     }
 
     // MARK: Receiving
 
     func receive(datagram: [UInt8], from source: SocketAddress) {
-        if let notice = PacketFormat.notice(in: datagram) { return handlers.notice(notice) }
+        if let notice = PacketFormat.notice(in: datagram) { return delegate.handle(.notice(notice)) }
         guard let (sender, message) = open(datagram, on: .datagram, from: source) else { return }
-        handlers.received(sender, message, .datagram)
+        delegate.handle(.received(message, from: sender, by: .datagram))
     }
 
-    func drained() { handlers.drained() }
+    func drained() { delegate.handle(.drained) }
 
-    /// - Returns: Whether the connection may go on.
+    /// - Returns: True if the connection may go on.
     func receive(frame: [UInt8]) -> Bool {
         guard let (sender, message) = open(frame, on: .stream) else { return false }
-        handlers.received(sender, message, .stream)
-        handlers.drained()
+        delegate.handle(.received(message, from: sender, by: .stream))
+        delegate.handle(.drained)
         return true
     }
 
-    /// nil when there are too many.
+    /// Counts a join; nil when there are too many.
     func openJoin(_ channel: any Channel) -> JoinConnection? {
         guard joins < Self.joinConnections else {
             counters.streamsRefused += 1
@@ -400,11 +365,11 @@ public actor GossipTransport {
             number: nextJoin, source: channel.remoteAddress?.ipAddress.flatMap { IPAddress($0) }, channel: channel)
     }
 
-    func receive(_ frame: [UInt8], of join: JoinConnection) { handlers.join(join, frame) }
+    func receive(_ frame: [UInt8], of join: JoinConnection) { delegate.handle(.join(join, frame)) }
 
     func end(_ join: JoinConnection) {
         joins -= 1
-        handlers.joinEnded(join)
+        delegate.handle(.joinEnded(join))
     }
 
     private func open(_ packet: [UInt8], on channel: PacketChannel, from source: SocketAddress? = nil) -> (NodeID, [UInt8])? {
@@ -424,9 +389,9 @@ public actor GossipTransport {
                 case .earlierLife: "of an earlier life"
                 }
             switch error {
-            case .earlierLife(let sender): handlers.earlierLife(sender)
+            case .earlierLife(let sender): delegate.handle(.earlierLife(of: sender))
             case .unknownSender(let sender):
-                if let source = source.flatMap({ SocketEndpoint($0) }) { handlers.stranger(sender, source) }
+                if let source = source.flatMap({ SocketEndpoint($0) }) { delegate.handle(.stranger(sender, source)) }
             default: break
             }
             counters.dropped[reason, default: 0] += 1
@@ -434,7 +399,7 @@ public actor GossipTransport {
         }
     }
 
-    /// Counts a stream of somebody else; false when there are too many.
+    /// Counts a stream that another node opened; false when there are too many.
     func admitStream() -> Bool {
         guard inbound < Self.inboundStreams else {
             counters.streamsRefused += 1
@@ -456,7 +421,7 @@ public actor GossipTransport {
 }
 
 extension Result<any Channel, any Error> {
-    /// What a failure to connect tells of the other side.
+    /// Failure to connect, as far as it tells something about the other side.
     var failure: StreamFailure? {
         guard case .failure(let error) = self else { return nil }
         if let error = error as? NIOConnectionError {
@@ -472,7 +437,7 @@ extension Result<any Channel, any Error> {
 }
 
 extension SocketEndpoint {
-    /// nil for what is no address of the Internet.
+    /// nil for an address that is neither IPv4 nor IPv6.
     fileprivate init?(_ address: SocketAddress) {
         guard let ip = address.ipAddress.flatMap({ IPAddress($0) }), let port = address.port else { return nil }
         self.init(address: ip, port: UInt16(truncatingIfNeeded: port))

@@ -3,7 +3,7 @@ import NIOPosix
 import OverlayCrypto
 import OverlayModel
 
-/// Takes a join to a member: frames go out and come back by turns, over one connection.
+/// Joiner's connection to a member. Frames go out and come back in turns.
 public enum JoinClient {
     public enum Failure: Error, Hashable, Sendable {
         case unreachable(String)
@@ -14,8 +14,8 @@ public enum JoinClient {
 
     /// - Parameters:
     ///   - first: The first frame.
-    ///   - next: Takes an answer and gives the next frame; nil when there is nothing more to say. Called on `loop`.
-    /// - Returns: Done when `next` gave nil or threw; with its error, or a ``Failure``. On `loop`.
+    ///   - next: Takes an answer and returns the next frame, or nil at the end. Called on `loop`.
+    /// - Returns: Future on `loop`. It succeeds when `next` returned nil, and fails with what `next` threw or with a ``Failure``.
     public static func converse(
         host: String, port: UInt16, first: [UInt8], timeout: TimeAmount = .seconds(7), on loop: any EventLoop,
         next: @escaping @Sendable ([UInt8]) throws -> [UInt8]?

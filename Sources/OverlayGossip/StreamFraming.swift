@@ -2,17 +2,17 @@ import NIOCore
 import OverlayCrypto
 import OverlayModel
 
-/// Frames of a stream: a 32-bit length, then as many bytes. A length above the limit closes the connection before anything is kept; so
-/// does a long frame whose first bytes are not those of a member's packet.
+/// Decoder of a stream's frames: a 32-bit length, then as many bytes. A length above the limit closes the connection before anything is
+/// kept. So does a long frame whose first bytes are not those of a member's packet.
 struct FrameDecoder: ByteToMessageDecoder {
     typealias InboundOut = ByteBuffer
 
     struct TooLong: Error {}
 
-    /// What anybody may send: a join. In bytes.
+    /// Longest frame that a stranger may send (a join), in bytes.
     static let strangersFrameBytes = JoinFrame.limit
 
-    /// May a long frame that begins with these bytes come?
+    /// True if a long frame that begins with these bytes may come.
     var mayBeLong: ([UInt8]) -> Bool = { _ in true }
 
     mutating func decode(context: ChannelHandlerContext, buffer: inout ByteBuffer) throws -> DecodingState {
@@ -43,7 +43,7 @@ struct FrameDecoder: ByteToMessageDecoder {
     }
 }
 
-/// A stream that another node opened: packets of members, or one join.
+/// Handler of a stream that another node opened: packets of members, or one join.
 final class InboundStreamHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
@@ -88,7 +88,7 @@ final class InboundStreamHandler: ChannelInboundHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 }
 
-/// The datagram channel: each packet is opened on the spot, and the cores are told once when a read cycle is over.
+/// Handler of the datagram channel. Each packet is opened on the spot; the end of a read cycle is one event.
 final class DatagramHandler: ChannelInboundHandler {
     typealias InboundIn = AddressedEnvelope<ByteBuffer>
 
@@ -104,6 +104,6 @@ final class DatagramHandler: ChannelInboundHandler {
 
     func channelReadComplete(context: ChannelHandlerContext) { transport.assumeIsolated { $0.drained() } }
 
-    /// Of one datagram (an ICMP error): the socket goes on.
+    /// Ignores the error of one datagram (such as an ICMP error): the socket goes on.
     func errorCaught(context: ChannelHandlerContext, error: any Error) {}
 }

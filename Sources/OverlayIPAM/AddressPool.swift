@@ -1,6 +1,6 @@
 public import OverlayModel
 
-/// Address that this host allocated.
+/// Address that this host handed out.
 public struct Lease: Hashable, Sendable {
     public var subnet: SubnetID
     public var address: IPAddress
@@ -29,12 +29,11 @@ extension Lease: Wire {
     public var storeKey: [UInt8] { subnet.wireBytes + address.wireBytes }
 }
 
-/// Addresses of one subnet that this host owns, and those of them that it allocated.
-///
-/// Ownership comes from the catalogue. Allocation is local and involves no other node.
+/// Addresses of one subnet that this host may hand out, and those that it has handed out. Ownership comes from the catalogue;
+/// handing out is local, with no other node involved.
 public struct AddressPool: Sendable {
     public enum Failure: Error, Hashable, Sendable {
-        /// Every address of this host's blocks is in use or rests. The host needs another block.
+        /// Every address of this host's blocks is in use or in quarantine: the host needs another block.
         case noFreeAddress
         /// The address is in use on this host.
         case inUse(Lease)
@@ -42,21 +41,21 @@ public struct AddressPool: Sendable {
         case notOwned
     }
 
-    /// Time that a freed address rests before another container gets it, as neighbours may still have the old MAC in their caches.
+    /// Time for which a freed address is in quarantine before another container gets it: neighbours may still have it in their caches.
     public static let coolDown = Interval.seconds(60)
 
-    /// Number of freed addresses above which those that have rested are reused before addresses that were never used.
+    /// Number of freed addresses above which those out of quarantine are used before addresses that were never used.
     static let listedFree = 4096
 
     public let subnet: SubnetID
-    /// Blocks in order of address, without overlap.
+    /// Blocks in order of address; none overlaps another.
     private var blocks: [OwnBlock] = []
-    /// Index of the first block with addresses that were never allocated.
+    /// Index of the first block with addresses that were never handed out.
     private var firstUnused = 0
-    /// Ranges on their way back to the cluster (Rule R2, see Rules): still owned, but not allocated from.
-    public private(set) var ceded: [AddressRange] = []
-    /// Freed addresses, the longest free first, so that reuse is as late as possible. An entry counts only while its ticket is the
-    /// address's current one: an address that was taken and freed again has a later ticket.
+    /// Addresses on their way back to the cluster (rule R2): not handed out, though still owned.
+    public private(set) var handedOver: [AddressRange] = []
+    /// Freed addresses, the longest free first, so that they are reused as late as possible. An entry is valid while its ticket is
+    /// that of its address: an address that was taken meanwhile, and freed again, has a later one.
     private var freed: [Freed] = []
     private var freedStart = 0
     private var tickets: [IPAddress: UInt64] = [:]
@@ -64,13 +63,13 @@ public struct AddressPool: Sendable {
     public private(set) var leases: [IPAddress: Lease] = [:]
     private var leaseOfMAC: [MACAddress: IPAddress] = [:]
     private var reserved: Set<IPAddress> = []
-    /// Number of owned addresses, without reserved ones, and of those that are leased.
+    /// Number of addresses in the blocks without the reserved ones, and number of those that are leased.
     public private(set) var owned: UInt128 = 0
     private var leasedOfOwned: UInt128 = 0
 
     private struct OwnBlock: Sendable {
         var range: AddressRange
-        /// First address of the block that was never allocated since the process started; nil if there is none.
+        /// First address that was not handed out since this process started; nil if there is none left.
         var next: IPAddress?
         var usedAt: Instant
     }
@@ -94,7 +93,7 @@ public struct AddressPool: Sendable {
         tickets[lease.address] = nil
     }
 
-    /// Takes over this host's blocks, in order of address, and the reserved addresses, from the catalogue.
+    /// Takes this host's blocks, in order of address, and the addresses that no endpoint may have, from the catalogue.
     ///
     /// Costs time in proportion to the number of blocks, and more only for those that changed, as a host with many containers gets
     /// one block at a time.
@@ -108,7 +107,7 @@ public struct AddressPool: Sendable {
                 blocks[blocks.count - 1 - equalAtEnd].range == ranges[ranges.count - 1 - equalAtEnd]
             { equalAtEnd += 1 }
         }
-        // Everything between the equal ends counts as changed.
+        // All blocks in between count as changed.
         let old = Array(blocks[start..<blocks.count - equalAtEnd])
         let new = ranges[start..<ranges.count - equalAtEnd]
         if old.isEmpty, new.isEmpty, reserved == self.reserved { return }
@@ -122,7 +121,7 @@ public struct AddressPool: Sendable {
             }
             let parent = old[position]
             if parent.range == range { return parent }
-            // The rest of a block that lost some of its addresses continues where the block was.
+            // The remainder of a block that lost some addresses goes on where that block was.
             return OwnBlock(
                 range: range, next: parent.next.flatMap { $0 <= range.last ? max($0, range.first) : nil }, usedAt: parent.usedAt)
         }
@@ -130,7 +129,7 @@ public struct AddressPool: Sendable {
         firstUnused = min(firstUnused, start)
         for range in new { count(range) }
         guard !old.isEmpty else { return }
-        ceded = ceded.filter { range in blocks.contains { $0.range.overlaps(range) } }
+        handedOver = handedOver.filter { range in blocks.contains { $0.range.overlaps(range) } }
         for address in tickets.keys where !owns(address) { tickets[address] = nil }
         freed = freed[freedStart...].filter { tickets[$0.address] == $0.ticket }
         freedStart = 0
@@ -160,58 +159,48 @@ public struct AddressPool: Sendable {
         return found
     }
 
-    /// Index of the block that contains the address.
+    /// Index of the block that contains an address.
     private func block(of address: IPAddress) -> Int? {
-        // Binary search for the last block that starts at or before it.
-        var low = 0
-        var high = blocks.count
-        while low < high {
-            let middle = (low + high) / 2
-            if blocks[middle].range.first <= address { low = middle + 1 } else { high = middle }
-        }
-        return low > 0 && blocks[low - 1].range.contains(address) ? low - 1 : nil
+        // The last that starts at or before it.
+        let index = blocks.partitioningIndex { $0.range.first > address } - 1
+        return index >= 0 && blocks[index].range.contains(address) ? index : nil
     }
 
     public func owns(_ address: IPAddress) -> Bool { block(of: address) != nil }
     public func lease(of mac: MACAddress) -> Lease? { leaseOfMAC[mac].flatMap { leases[$0] } }
     public func lease(at address: IPAddress) -> Lease? { leases[address] }
 
-    /// Number of addresses that are not in use, including those that rest.
+    /// Number of addresses that are not in use, including those in quarantine.
     public var free: UInt128 {
-        let given = ceded.reduce(UInt128(0)) { $0 + $1.count }
+        let given = handedOver.reduce(UInt128(0)) { $0 + $1.count }
         let taken = leasedOfOwned + given
         return owned > taken ? owned - taken : 0
     }
 
-    /// Number of free addresses that rest, or a few more if addresses were taken by name meanwhile.
-    public func resting(now: Instant) -> UInt128 {
-        var low = freedStart
-        var high = freed.count
-        while low < high {
-            let middle = (low + high) / 2
-            if freed[middle].at + Self.coolDown <= now { low = middle + 1 } else { high = middle }
-        }
-        return UInt128(freed.count - low)
+    /// Number of free addresses in quarantine, or a few more if addresses were taken by name meanwhile.
+    public func quarantined(now: Instant) -> UInt128 {
+        let first = freed[freedStart...].partitioningIndex { $0.at + Self.coolDown > now }
+        return UInt128(freed.count - first)
     }
 
     // MARK: Handing out
 
     /// Allocates the next address: one that was never used, else the one that has been free for longest.
     ///
-    /// - Parameter early: True to accept an address that still rests.
+    /// - Parameter early: True if an address in quarantine will do.
     public mutating func allocate(mac: MACAddress, now: Instant, early: Bool = false) throws(Failure) -> Lease {
         if let lease = lease(of: mac) { return lease }
         guard let address = nextAddress(now, early) else { throw .noFreeAddress }
         return take(address, mac, now)
     }
 
-    /// Allocates a certain address, whether it rests or not.
+    /// Takes a certain address, in quarantine or not.
     public mutating func allocate(_ address: IPAddress, mac: MACAddress, now: Instant) throws(Failure) -> Lease {
         if let lease = leases[address] {
             guard lease.mac == mac else { throw .inUse(lease) }
             return lease
         }
-        guard isGiveable(address) else { throw .notOwned }
+        guard isAllocatable(address) else { throw .notOwned }
         return take(address, mac, now)
     }
 
@@ -222,9 +211,7 @@ public struct AddressPool: Sendable {
         return lease
     }
 
-    /// Frees an address.
-    ///
-    /// - Returns: The lease that ended; nil if there was none.
+    /// Gives an address back; nil if it was not handed out.
     @discardableResult
     public mutating func release(_ address: IPAddress, now: Instant) -> Lease? {
         guard let lease = leases.removeValue(forKey: address) else { return nil }
@@ -243,27 +230,27 @@ public struct AddressPool: Sendable {
         if let index = block(of: address) { blocks[index].usedAt = now }
     }
 
-    /// True if this host may allocate the address.
-    private func isGiveable(_ address: IPAddress) -> Bool {
-        owns(address) && !reserved.contains(address) && !ceded.contains { $0.contains(address) }
+    /// True if this host may hand the address out.
+    private func isAllocatable(_ address: IPAddress) -> Bool {
+        owns(address) && !reserved.contains(address) && !handedOver.contains { $0.contains(address) }
     }
 
     private mutating func nextAddress(_ now: Instant, _ early: Bool) -> IPAddress? {
-        // In a very large block the list of freed addresses must not grow without limit.
+        // In a huge block the list of freed addresses must not become huge, too.
         if freed.count - freedStart > Self.listedFree, let address = nextFreed(now, early: false) { return address }
         for index in firstUnused..<blocks.count {
             firstUnused = index
             while let candidate = blocks[index].next {
                 let next = candidate.advanced(by: 1)
                 blocks[index].next = next.flatMap { blocks[index].range.contains($0) ? $0 : nil }
-                if leases[candidate] == nil, tickets[candidate] == nil, isGiveable(candidate) { return candidate }
+                if leases[candidate] == nil, tickets[candidate] == nil, isAllocatable(candidate) { return candidate }
             }
         }
         return nextFreed(now, early: early)
     }
 
     private mutating func nextFreed(_ now: Instant, early: Bool) -> IPAddress? {
-        // Ranges that are being handed over are kept: the handover may be refused, and they are free again then.
+        // Addresses on their way back may be refused, and are free again then.
         var kept: [Freed] = []
         defer { if !kept.isEmpty { freed.insert(contentsOf: kept, at: freedStart) } }
         while freedStart < freed.count {
@@ -274,7 +261,7 @@ public struct AddressPool: Sendable {
             }
             guard early || entry.at + Self.coolDown <= now else { return nil }
             drop()
-            if isGiveable(entry.address) {
+            if isAllocatable(entry.address) {
                 tickets[entry.address] = nil
                 return entry.address
             }
@@ -293,15 +280,15 @@ public struct AddressPool: Sendable {
 
     // MARK: Giving up
 
-    /// Stops allocating from a range, which is being handed over.
+    /// Stops handing out free addresses, because they go back to the cluster.
     public mutating func handOver(_ range: AddressRange) {
-        if !ceded.contains(range) { ceded.append(range) }
+        if !handedOver.contains(range) { handedOver.append(range) }
     }
 
-    /// Ends a handover. The part of the range that this host still owns is allocated from again.
+    /// Ends a handover. Addresses of the range that are still this host's are handed out again.
     public mutating func endHandover(_ range: AddressRange) {
-        ceded.removeAll { $0 == range }
-        // Addresses of the range that were never used had been skipped.
+        handedOver.removeAll { $0 == range }
+        // Addresses that were never used were passed over.
         firstUnused = 0
         for index in blocks.indices where blocks[index].range.overlaps(range) {
             let first = max(blocks[index].range.first, range.first)
@@ -309,12 +296,12 @@ public struct AddressPool: Sendable {
         }
     }
 
-    /// True if the address may be handed over.
-    public func isFree(_ address: IPAddress) -> Bool { leases[address] == nil && isGiveable(address) }
+    /// True if this address can be given up.
+    public func isFree(_ address: IPAddress) -> Bool { leases[address] == nil && isAllocatable(address) }
 
-    /// Blocks without an address in use since `time`, except one that is kept so that the next container need not wait.
+    /// Blocks without an address in use since a time, except one that is kept so that the next container need not wait.
     public func idleBlocks(since time: Instant) -> [AddressRange] {
-        let usable = blocks.filter { block in !ceded.contains { $0.overlaps(block.range) } }
+        let usable = blocks.filter { block in !handedOver.contains { $0.overlaps(block.range) } }
         var idle = usable.filter { block in
             block.usedAt <= time && leased(in: block.range).isEmpty
         }
@@ -328,17 +315,17 @@ public struct AddressPool: Sendable {
         return idle.map(\.range)
     }
 
-    /// All free addresses as the fewest ranges, at most `limit` of them.
+    /// Free addresses as the fewest ranges, at most `limit` of them.
     public func freeRanges(limit: Int) -> [AddressRange] {
         var ranges: [AddressRange] = []
         for block in blocks where ranges.count < limit {
-            let staying = leased(in: block.range).map { AddressRange($0) } + ceded
+            let staying = leased(in: block.range).map { AddressRange($0) } + handedOver
             ranges += block.range.subtracting(staying).filter { !isReserved($0) }
         }
         return Array(ranges.prefix(limit))
     }
 
-    /// True if all addresses of the range are reserved.
+    /// True if all addresses of a range are reserved.
     private func isReserved(_ range: AddressRange) -> Bool {
         range.count <= UInt128(reserved.count) && reservedCount(in: range) == range.count
     }

@@ -1,6 +1,6 @@
 public import OverlayModel
 
-/// Messages: taking them, passing news on, and comparing views.
+/// Messages: receiving them, passing news on, and comparing views.
 extension Membership {
     // MARK: Receiving
 
@@ -13,7 +13,7 @@ extension Membership {
         let message = try MembershipMessage(wire: bytes)
         guard let member = members[peer] else { return }
         takeEcho(message.heard, from: peer, report, into: &effects)
-        // Sent in an earlier life, and late; or the peer's state is that of an earlier life, and it does not know.
+        // It is a late message of an earlier life, or the peer has an old copy of its state and does not know.
         guard message.incarnation.life >= member.spoken.life else { return notice(peer, report, into: &effects) }
         hear(message.incarnation, of: peer, into: &effects)
         members[peer]?.take(StateMark(life: message.incarnation.life, run: message.run, writes: message.report.writes))
@@ -23,7 +23,7 @@ extension Membership {
         switch message.body {
         case .ping(let number):
             send(.acknowledge(number), to: peer, by: path, report, into: &effects)
-            // It speaks: perhaps it hears, too.
+            // It sends, so it may receive, too.
             tryAtOnce(peer)
             if members[peer]?.status.state == .unknown { setState(peer, .alive, "", into: &effects) }
         case .acknowledge(let number): answered(number, by: peer, via: path, into: &effects)
@@ -40,11 +40,14 @@ extension Membership {
         }
         relayed = []
         effects.append(.heard(peer, message.report, roundTrip: members[peer]?.status.roundTrip))
-        if message.view != view, sync == nil, case .acknowledge = message.body { sync = (now + parameters.syncDelay, peer) }
+        if message.view != view, syncPeer == nil, case .acknowledge = message.body {
+            syncPeer = peer
+            timers.set(.states, at: now + parameters.syncDelay)
+        }
         flush(report, into: &effects)
     }
 
-    /// An authentic packet of a life of the peer that is over has come; the transport does not tell what was in it.
+    /// Takes note of an authentic packet from an earlier life of the peer. The transport does not pass on its contents.
     public mutating func heardEarlierLife(
         of peer: NodeID, now: Instant, report: (NodeID) -> PeerReport, into effects: inout [Effect]
     ) {
@@ -52,9 +55,9 @@ extension Membership {
         notice(peer, report, into: &effects)
     }
 
-    /// Tells a peer in which life it was heard last.
+    /// Tells a peer the life in which it was heard last.
     private mutating func notice(_ peer: NodeID, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
-        // That it is there again, in an earlier life, makes what was heard the word of another process of it.
+        // It is back in an earlier life, so the mark that was heard came from another process of it.
         members[peer]?.isKnownFromBefore = true
         guard let member = members[peer], member.noticedAt.map({ now - $0 >= Self.noticePause }) ?? true else { return }
         members[peer]?.noticedAt = now
@@ -71,11 +74,11 @@ extension Membership {
         effects.append(.echo(peer, heard, isAhead: isAhead))
     }
 
-    /// What became of a stream to a peer: nil when it was opened.
+    /// Takes the outcome of opening a stream to a peer; nil if it was opened.
     public mutating func stream(_ peer: NodeID, _ failure: StreamFailure?, now: Instant, into effects: inout [Effect]) {
         self.now = now
         guard let member = members[peer] else { return }
-        // Where datagrams fail as well, that streams do is nothing to tell apart.
+        // If datagrams fail as well, a failing stream is no problem of its own.
         members[peer]?.streamFailure = member.status.reason == Self.indirectReason ? nil : failure
         switch (member.status.state, failure) {
         case (.unreachable, .refused):
@@ -86,21 +89,18 @@ extension Membership {
             if member.status.reason != Self.indirectReason { setState(peer, .alive, aliveReason(peer), into: &effects) }
         default: if failure == .refused { inquiries[peer]?.refused += 1 }
         }
-        // It may have failed before the peer was found alive, or fail no more.
-        if failure != nil, streamChecks[peer] == nil { streamChecks[peer] = now + parameters.firstStreamCheck }
+        // The failure may be from before the peer was found alive, or over.
+        if failure != nil, timers[.streamCheck(peer)] == nil {
+            timers.set(.streamCheck(peer), at: now + parameters.firstStreamCheck)
+        }
     }
 
-    mutating func checkStreams(_ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
-        for peer in streamChecks.filter({ $0.value <= now }).keys.sorted() {
-            guard let member = members[peer], member.streamFailure != nil else {
-                streamChecks[peer] = nil
-                continue
-            }
-            streamChecks[peer] = now + parameters.nextStreamCheck
-            // While it is in doubt, others find out; when it is alive again, whether streams fail still is this one's to find out.
-            guard member.status.state == .alive else { continue }
-            send(.ping(takeNumber()), to: peer, by: .stream, report, into: &effects)
-        }
+    mutating func checkStream(_ peer: NodeID, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
+        guard let member = members[peer], member.streamFailure != nil else { return }
+        timers.set(.streamCheck(peer), at: now + parameters.nextStreamCheck)
+        // While the peer is in doubt an inquiry asks it. When it is alive again, this check finds out if streams still fail.
+        guard member.status.state == .alive else { return }
+        send(.ping(takeNumber()), to: peer, by: .stream, report, into: &effects)
     }
 
     static let indirectReason = PeerStatus.silentReason
@@ -119,7 +119,7 @@ extension Membership {
             // The suspect is told first (Lifeguard's buddy system).
             if let claim = claim(on: peer) { updates.append(claim) }
             if let outgoing = outbox[peer] {
-                // Always as many, with a claim or without: an acknowledgement is of these.
+                // The same number with and without a claim, because an acknowledgement covers these.
                 let carried = outgoing.updates.values.sorted { $0.subject < $1.subject }.prefix(MembershipMessage.updateLimit - 1)
                 updates += carried
                 if outgoing.number == nil {
@@ -132,12 +132,13 @@ extension Membership {
             }
         }
         let message = MembershipMessage(
-            body: body, incarnation: incarnation, round: round, healthScore: healthScore, report: report(peer), view: view, run: run,
+            body: body, incarnation: incarnation, round: round, healthScore: healthScore, report: report(peer), view: view,
+            run: run,
             heard: heard, updates: updates)
         effects.append(.send(peer, message.wireBytes, path))
     }
 
-    /// What this node holds against a member, for the member to hear.
+    /// Accusation of this node against a member, for that member to refute.
     private func claim(on peer: NodeID) -> Update? {
         guard let member = members[peer] else { return nil }
         let claim: Update.Claim
@@ -159,38 +160,38 @@ extension Membership {
 
     // MARK: News
 
-    /// Tells all members what this node found out.
+    /// Tells members what this node found out.
     mutating func spread(_ claim: Update.Claim, of subject: NodeID) {
         let known = subject == node ? incarnation : members[subject]?.incarnation ?? Incarnation(value: 0)
         let update = Update(subject: subject, incarnation: known, claim: claim, source: node)
-        // That it is alive, a node tells those too that it cannot reach: they may hear it.
+        // A node tells that it is alive also to members that it cannot reach: they may receive it.
         let targets = subject == node ? members.keys.sorted() : ring.filter { $0 != node && $0 != subject }
         for peer in targets.count <= parameters.flatGossip ? targets : sample(parameters.fanout, of: targets) {
             queue(update, for: peer)
         }
     }
 
-    /// In clusters too large for the source to tell all, whoever hears news passes it on once.
+    /// Passes news on once, in clusters that are too large for the source to tell all.
     mutating func forward(_ update: Update) {
         guard ring.count - 1 > parameters.flatGossip else { return }
         let targets = ring.filter { $0 != node && $0 != update.subject && $0 != update.source }
         for peer in sample(parameters.fanout / 2, of: targets) {
             let isDirty = dirty.contains(peer)
             queue(update, for: peer)
-            // Where a thousand start at once, news comes by the hundred.
+            // If a thousand nodes start at once, news comes by the hundred.
             if !isDirty, dirty.remove(peer) != nil { relaying.insert(peer) }
         }
-        if !relaying.isEmpty { relayAt = relayAt ?? now + parameters.relayDelay }
+        if !relaying.isEmpty, timers[.relay] == nil { timers.set(.relay, at: now + parameters.relayDelay) }
     }
 
-    /// What was heard in the last moments is passed on together.
+    /// Passes on together the news of the last moments.
     mutating func relay() {
-        relayAt = nil
         dirty.formUnion(relaying)
         relaying = []
     }
 
-    /// The latest about a subject takes the place of what was said before; so a peer that does not read costs one update a member.
+    /// Queues an update for a peer. It replaces an earlier one on the same subject, so a peer that does not read costs one update a
+    /// member.
     mutating func queue(_ update: Update, for peer: NodeID) {
         guard members[peer] != nil else { return }
         var outgoing = outbox[peer] ?? Outgoing()
@@ -202,21 +203,20 @@ extension Membership {
         dirty.insert(peer)
     }
 
-    /// What came up in this call goes out together.
+    /// Sends together the news of this call.
     mutating func flush(_ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
         for peer in dirty.sorted() {
             outbox[peer]?.attempts += 1
             send(.ping(takeNumber()), to: peer, by: path(to: peer), report, into: &effects)
         }
         dirty = []
-        if gossipAt == nil, !outbox.isEmpty { gossipAt = now + parameters.gossipTick }
+        if timers[.gossip] == nil, !outbox.isEmpty { timers.set(.gossip, at: now + parameters.gossipTick) }
     }
 
     mutating func repeatGossip() {
-        gossipAt = nil
         for (peer, outgoing) in outbox {
             if outgoing.attempts >= parameters.gossipAttempts || members[peer]?.status.state.isReachable != true {
-                // Comparing views repairs what it did not hear.
+                // Comparing views repairs what it missed.
                 outbox[peer] = nil
             } else {
                 dirty.insert(peer)
@@ -236,14 +236,14 @@ extension Membership {
             outbox[peer]?.number = nil
             dirty.insert(peer)
         }
-        if outbox.isEmpty { gossipAt = nil }
+        if outbox.isEmpty { timers.clear(.gossip) }
     }
 
     // MARK: Comparing views
 
     mutating func sendStates(_ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
-        guard let peer = sync?.peer else { return }
-        sync = nil
+        guard let peer = syncPeer else { return }
+        syncPeer = nil
         for part in parts(of: awayUpdates()) {
             send(.states(isAnswer: false), to: peer, by: path(to: peer), updates: part, report, into: &effects)
         }
@@ -256,7 +256,7 @@ extension Membership {
         }
     }
 
-    /// At most eight messages: what does not fit is compared the next time.
+    /// Divides updates into at most eight messages. What does not fit is compared the next time.
     private mutating func parts(of updates: [Update]) -> [[Update]] {
         guard updates.count > MembershipMessage.updateLimit else { return [updates] }
         let start = Int(random(below: UInt64(updates.count)))
@@ -266,7 +266,8 @@ extension Membership {
         }
     }
 
-    /// The peer told whom it takes for away. It is told of whom this node does, and of those that it knows better.
+    /// Compares a peer's list of unreachable members with this node's. The answer has this node's list, and newer incarnations of the
+    /// peer's.
     private mutating func compare(
         _ theirs: [Update], with peer: NodeID, isAnswer: Bool, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]
     ) {
@@ -277,7 +278,7 @@ extension Membership {
             answer.append(Update(subject: update.subject, incarnation: member.incarnation, claim: .alive, source: update.subject))
         }
         if !isAnswer {
-            // Reachable for this node in the same incarnation: news for the peer to look into.
+            // Reachable for this node in the same incarnation: a hint for the peer to try again.
             for update in theirs where update.claim != .alive {
                 guard let member = members[update.subject], member.status.state.isReachable,
                     member.incarnation == update.incarnation

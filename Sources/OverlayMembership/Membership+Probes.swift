@@ -4,24 +4,25 @@ import OverlayModel
 extension Membership {
     // MARK: The round
 
-    /// In round r every member is probed by exactly one other: the one r places before it in the ring. Nodes that fell behind in their
-    /// count take the others', so a crash is noticed within two periods wherever it happens.
+    /// Probes the member of the next round. In round r every member is probed by exactly one other: the one r places before it in
+    /// the ring. Nodes that fell behind take the others' round, so a crash is noticed within two periods wherever it happens.
     mutating func tick(_ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
         let period = parameters.period * Int64(1 + healthScore)
-        tickAt = max(tickAt ?? now, Instant(nanoseconds: now.nanoseconds - period.nanoseconds)) + period
+        plannedTick = max(plannedTick ?? now, Instant(nanoseconds: now.nanoseconds - period.nanoseconds)) + period
+        timers[.tick] = plannedTick
         round &+= 1
         let isBehind = heardRound != round && heardRound &- round < 1 << 31
         if isBehind { round = heardRound }
         guard ring.count > 1, let own = ring.firstIndex(of: node) else { return }
-        // Whom to probe after a jump is left to chance, not to whoever told of the round.
+        // After a jump the target is random, and not chosen by the node that reported the round.
         let others = ring.count - 1
         let offset = 1 + (isBehind ? Int(random(below: UInt64(others))) : Int(round % UInt32(others)))
         probe(ring[(own + offset) % ring.count], report, into: &effects)
-        // In a large cluster news of some may have passed this node by, and the round comes to them after as many periods as there are
-        // members.
+        // In a large cluster this node may have missed news of some members, and the round reaches them after as many periods as
+        // there are members.
         let unknown = members.filter { $0.value.status.state == .unknown && now - $0.value.status.since >= parameters.period }
         for peer in sample(parameters.strangersPerPeriod, of: unknown.keys.sorted()) { probe(peer, report, into: &effects) }
-        // A packet that was lost is to be told from a way that is cut, long before the round comes to them again.
+        // Distinguishes a lost packet from a broken path, long before the round reaches those members again.
         let silent = members.filter { $0.value.status.silentSince != nil && $0.value.status.state.isReachable }
         for peer in sample(parameters.strangersPerPeriod, of: silent.keys.sorted()) where inquiries[peer] == nil {
             send(.ping(takeNumber()), to: peer, by: path(to: peer), report, into: &effects)
@@ -29,10 +30,11 @@ extension Membership {
     }
 
     private mutating func probe(_ target: NodeID, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
-        // It is being asked more closely already.
+        // An inquiry asks it already.
         guard inquiries[target] == nil else { return }
         let number = takeNumber()
-        probes[number] = Probe(target: target, sentAt: now, deadline: now + timeout(for: target), stage: .direct)
+        probes[number] = Probe(target: target, sentAt: now, stage: .direct)
+        timers.set(.probe(number), at: now + timeout(for: target))
         send(.ping(number), to: target, by: path(to: target), report, into: &effects)
     }
 
@@ -45,20 +47,18 @@ extension Membership {
         return min(max(late * 4, parameters.shortestTimeout), parameters.longestTimeout) * scale
     }
 
-    mutating func expireProbes(_ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
-        let due = probes.filter { $0.value.deadline <= now }.sorted { $0.key < $1.key }
-        for (number, probe) in due {
-            switch probe.stage {
-            case .direct: askOthers(number, probe, report, into: &effects)
-            case .indirect(let silent):
-                probes[number] = nil
-                unanswered(probe.target, silentHelpers: silent.count, report, into: &effects)
-                // Where many die at once, helpers are among them.
-                for helper in silent.sorted() { inquire(after: helper) }
-            case .inPlaceOf(let requester, let theirs):
-                probes[number] = nil
-                send(.notReached(theirs), to: requester, by: path(to: requester), report, into: &effects)
-            }
+    mutating func expireProbe(_ number: UInt32, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
+        guard let probe = probes[number] else { return }
+        switch probe.stage {
+        case .direct: askOthers(number, probe, report, into: &effects)
+        case .indirect(let silent):
+            probes[number] = nil
+            unanswered(probe.target, silentHelpers: silent.count, report, into: &effects)
+            // If many die at once, helpers are among them.
+            for helper in silent.sorted() { inquire(after: helper) }
+        case .inPlaceOf(let requester, let theirs):
+            probes[number] = nil
+            send(.notReached(theirs), to: requester, by: path(to: requester), report, into: &effects)
         }
     }
 
@@ -68,10 +68,10 @@ extension Membership {
         let candidates = ring.filter { $0 != node && $0 != probe.target && members[$0]?.status.state != .suspect }
         let helpers = sample(parameters.helpers, of: candidates).sorted()
         let waited = now - probe.sentAt
-        // As long as a helper needs for a round trip of its own, and a stream for being opened.
+        // Time for a round trip of a helper, and for a stream to be opened.
         let patience = max(max(waited * 2, timeout(for: probe.target)), parameters.shortestTimeout * 3)
         probes[number]?.stage = .indirect(helpers: Set(helpers))
-        probes[number]?.deadline = now + min(patience, parameters.period)
+        timers.set(.probe(number), at: now + min(patience, parameters.period))
         let half = UInt16(clamping: min(patience, parameters.period).nanoseconds / 2_000_000)
         for helper in helpers {
             let request = MembershipMessage.Body.request(number, target: probe.target, milliseconds: half)
@@ -80,13 +80,13 @@ extension Membership {
         send(.ping(number), to: probe.target, by: .stream, report, into: &effects)
     }
 
-    /// Neither it, nor a helper for it, answered.
+    /// Takes note that neither the target nor a helper for it answered.
     private mutating func unanswered(
         _ target: NodeID, silentHelpers: Int, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]
     ) {
         guard let member = members[target], member.status.state.isReachable else { return }
         counters.unanswered += 1
-        // Helpers that said no are proof that this node is heard; silent ones, or none, that it may not be.
+        // Helpers that answer prove that this node is heard. Silent ones, or none, are a hint that it is not.
         if silentHelpers > 0 || count <= 2 { worsen(by: 1) }
         let refused = member.streamFailure == .refused
         inquire(after: target, evidence: 1, refused: refused)
@@ -100,7 +100,7 @@ extension Membership {
     ) {
         guard var member = members[peer] else { return }
         if let probe = probes[number], probe.target == peer {
-            probes[number] = nil
+            dropProbe(number)
             recover()
             if path == .datagram, case .direct = probe.stage { take(sample: now - probe.sentAt, into: &member) }
             if case .inPlaceOf(let requester, let theirs) = probe.stage { relayed.append((requester, theirs)) }
@@ -118,7 +118,7 @@ extension Membership {
         }
     }
 
-    /// RFC 6298 §2.
+    /// Smooths the round trip of a member (RFC 6298 §2).
     private mutating func take(sample: Interval, into member: inout Member) {
         let usual = usualRoundTrip ?? sample
         usualRoundTrip = Interval(nanoseconds: usual.nanoseconds + (sample.nanoseconds - usual.nanoseconds) / 8)
@@ -132,10 +132,10 @@ extension Membership {
         member.status.roundTrip = Interval(nanoseconds: old.nanoseconds + (sample.nanoseconds - old.nanoseconds) / 8)
     }
 
-    /// A helper had an answer where this node had none.
+    /// Takes note that a helper had an answer from a target that did not answer this node.
     mutating func reached(_ number: UInt32, through helper: NodeID, into effects: inout [Effect]) {
         guard let probe = probes[number], case .indirect(let helpers) = probe.stage, helpers.contains(helper) else { return }
-        probes[number] = nil
+        dropProbe(number)
         guard let state = members[probe.target]?.status.state, state.isReachable, state != .suspect else { return }
         members[probe.target]?.streamFailure = nil
         setState(probe.target, state == .unknown ? .alive : state, Self.indirectReason, answers: false, into: &effects)
@@ -147,7 +147,7 @@ extension Membership {
         probes[number]?.stage = .indirect(helpers: helpers)
     }
 
-    /// Somebody cannot reach a member and asks this node to try.
+    /// Probes a member for another node that cannot reach it.
     mutating func help(
         _ requester: NodeID, _ theirs: UInt32, reach target: NodeID, within milliseconds: UInt16, _ report: (NodeID) -> PeerReport,
         into effects: inout [Effect]
@@ -157,30 +157,30 @@ extension Membership {
         else { return }
         let number = takeNumber()
         let patience = min(.milliseconds(Int64(milliseconds)), parameters.period)
-        probes[number] = Probe(target: target, sentAt: now, deadline: now + patience, stage: .inPlaceOf(requester, theirs))
+        probes[number] = Probe(target: target, sentAt: now, stage: .inPlaceOf(requester, theirs))
+        timers.set(.probe(number), at: now + patience)
         send(.ping(number), to: target, by: path(to: target), report, into: &effects)
     }
 
-    // MARK: Those that are away
+    // MARK: Unreachable members
 
-    mutating func retry(_ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
-        for (peer, retry) in retries.filter({ $0.value.at <= now }).sorted(by: { $0.key < $1.key }) {
-            let isBlocked = members[peer]?.status.state == .udpBlocked
-            let pause = isBlocked ? parameters.pathRetry : parameters.retryTime(tries: retry.tries, members: count)
-            // ±12 %, so that not all try together for ever.
-            let jitter = Int64(random(below: UInt64(pause.nanoseconds / 4))) - pause.nanoseconds / 8
-            retries[peer] = (now + pause + Interval(nanoseconds: jitter), retry.tries + 1)
-            send(.ping(takeNumber()), to: peer, by: .datagram, report, into: &effects)
-            if !isBlocked, retry.tries % 4 == 3 || members[peer]?.status.state == .daemonDown {
-                send(.ping(takeNumber()), to: peer, by: .stream, report, into: &effects)
-            }
+    mutating func retry(_ peer: NodeID, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
+        guard let tries = retries[peer] else { return }
+        let isBlocked = members[peer]?.status.state == .udpBlocked
+        let pause = isBlocked ? parameters.pathRetry : parameters.retryTime(tries: tries, members: count)
+        // ±12 %, so that not all try together for ever.
+        let jitter = Int64(random(below: UInt64(pause.nanoseconds / 4))) - pause.nanoseconds / 8
+        setRetry(peer, (now + pause + Interval(nanoseconds: jitter), tries + 1))
+        send(.ping(takeNumber()), to: peer, by: .datagram, report, into: &effects)
+        if !isBlocked, tries % 4 == 3 || members[peer]?.status.state == .daemonDown {
+            send(.ping(takeNumber()), to: peer, by: .stream, report, into: &effects)
         }
-        nextRetry = retries.values.lazy.map(\.at).min()
     }
 
-    /// Something tells that an unreachable member may be back.
+    /// Tries an unreachable member at once, because there is a sign that it is back.
     mutating func tryAtOnce(_ peer: NodeID) {
-        guard members[peer]?.status.state.isReachable == false, let retry = retries[peer], retry.at > now else { return }
-        setRetry(peer, (now, min(retry.tries, 2)))
+        guard members[peer]?.status.state.isReachable == false, let tries = retries[peer], let at = timers[.retry(peer)], at > now
+        else { return }
+        setRetry(peer, (now, min(tries, 2)))
     }
 }

@@ -4,33 +4,32 @@ import OverlayModel
 extension Membership {
     // MARK: Inquiry
 
-    /// Asks a member by UDP and TCP, round after round, until it answers or is declared unreachable. So a confirmation is evidence of
-    /// the node that gives it, and no hearsay.
+    /// Asks a member by UDP and TCP, round after round, until it answers or is declared unreachable. So a confirmation is the own
+    /// evidence of the node that gives it.
     mutating func inquire(after peer: NodeID, evidence: Int = 0, refused: Bool = false, isDeclared: Bool = false) {
         guard members[peer]?.status.state.isReachable == true else { return }
         guard inquiries[peer] == nil else {
             if isDeclared { inquiries[peer]?.isDeclared = true }
             return
         }
-        var inquiry = Inquiry(nextAt: now, unanswered: evidence, isDeclared: isDeclared)
+        var inquiry = Inquiry(unanswered: evidence, isDeclared: isDeclared)
         inquiry.refused = refused ? 1 : 0
         inquiries[peer] = inquiry
+        timers.set(.inquiry(peer), at: now)
     }
 
-    mutating func advanceInquiries(_ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
-        for peer in inquiries.filter({ $0.value.nextAt <= now }).keys.sorted() {
-            guard var inquiry = inquiries[peer] else { continue }
-            let judged = inquiry.isAsking
-            if judged { judgeRound(&inquiry) }
-            inquiry.isAsking = true
-            inquiry.answeredByStream = false
-            inquiry.nextAt = now + parameters.inquiryRound
-            inquiries[peer] = inquiry
-            if judged, conclude(peer, inquiry, into: &effects) { continue }
-            let number = takeNumber()
-            send(.ping(number), to: peer, by: .datagram, report, into: &effects)
-            send(.ping(number), to: peer, by: .stream, report, into: &effects)
-        }
+    mutating func advanceInquiry(_ peer: NodeID, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
+        guard var inquiry = inquiries[peer] else { return }
+        let judged = inquiry.isAsking
+        if judged { judgeRound(&inquiry) }
+        inquiry.isAsking = true
+        inquiry.answeredByStream = false
+        inquiries[peer] = inquiry
+        timers.set(.inquiry(peer), at: now + parameters.inquiryRound)
+        if judged, conclude(peer, inquiry, into: &effects) { return }
+        let number = takeNumber()
+        send(.ping(number), to: peer, by: .datagram, report, into: &effects)
+        send(.ping(number), to: peer, by: .stream, report, into: &effects)
     }
 
     private func judgeRound(_ inquiry: inout Inquiry) {
@@ -42,10 +41,11 @@ extension Membership {
         }
     }
 
-    /// - Returns: Whether the inquiry is over.
+    /// Draws the conclusion of a round.
+    /// - Returns: True if the inquiry is over.
     private mutating func conclude(_ peer: NodeID, _ inquiry: Inquiry, into effects: inout [Effect]) -> Bool {
         if inquiry.byStream >= parameters.roundsToBlock {
-            inquiries[peer] = nil
+            dropInquiry(peer)
             members[peer]?.path = .stream
             setState(peer, .udpBlocked, Self.blockedReason, into: &effects)
             return true
@@ -63,7 +63,7 @@ extension Membership {
             return true
         }
         if inquiry.unanswered >= parameters.roundsToAccuse + Int(healthScore) { accuse(peer, into: &effects) }
-        if let suspicion = suspicions[peer], suspicion.deadline <= now, inquiry.unanswered >= parameters.roundsToDeclare {
+        if let deadline = timers[.suspicion(peer)], deadline <= now, inquiry.unanswered >= parameters.roundsToDeclare {
             declare(peer, isOwn: true, into: &effects)
             return true
         }
@@ -72,26 +72,27 @@ extension Membership {
 
     // MARK: Accusation
 
-    /// This node had no answer.
+    /// Accuses a member of which this node had no answer.
     mutating func accuse(_ peer: NodeID, into effects: inout [Effect]) {
         guard members[peer]?.status.state.isReachable == true, suspicions[peer]?.accusers.contains(node) != true else { return }
         counters.accusations += 1
         let known = suspicions[peer]?.accusers.count ?? 0
         suspect(peer, accuser: node)
         setState(peer, .suspect, "no answer by UDP or TCP", into: &effects)
-        // More confirmations than count change nothing.
+        // Further confirmations change nothing.
         if known <= parameters.confirmations { spread(.suspect, of: peer) }
     }
 
     private mutating func suspect(_ peer: NodeID, accuser: NodeID) {
-        var suspicion = suspicions[peer] ?? Suspicion(since: now, accusers: [], deadline: now)
+        var suspicion = suspicions[peer] ?? Suspicion(since: now, accusers: [])
         suspicion.accusers.insert(accuser)
-        suspicion.deadline =
-            suspicion.since + parameters.suspicionTime(accusers: suspicion.accusers.count, members: count)
         suspicions[peer] = suspicion
+        let time = parameters.suspicionTime(accusers: suspicion.accusers.count, members: count)
+        timers.set(.suspicion(peer), at: suspicion.since + time)
     }
 
-    /// Members that were chosen to inquire where not all do: the eight with the lowest hash of them and the suspect.
+    /// True if this node is one of those that inquire after a member. In a large cluster these are the few with the lowest hash of
+    /// their id and the suspect's.
     private func isInquirer(after peer: NodeID) -> Bool {
         guard count > parameters.allInquire else { return true }
         let salt = Self.mix(peer) ^ (members[peer]?.incarnation.value ?? 0)
@@ -104,15 +105,14 @@ extension Membership {
         return true
     }
 
-    mutating func expireSuspicions(into effects: inout [Effect]) {
-        for peer in suspicions.filter({ $0.value.deadline <= now }).keys.sorted() {
-            guard inquiries[peer] == nil else {
-                // Its rounds decide; look again with the next one.
-                if let at = inquiries[peer]?.nextAt { suspicions[peer]?.deadline = at }
-                continue
-            }
+    mutating func expireSuspicion(_ peer: NodeID) {
+        guard suspicions[peer] != nil else { return }
+        if let nextRound = timers[.inquiry(peer)] {
+            // The rounds of the inquiry decide: look again with the next one.
+            timers.set(.suspicion(peer), at: nextRound)
+        } else {
             inquire(after: peer, isDeclared: true)
-            suspicions[peer]?.deadline = now + parameters.inquiryRound
+            timers.set(.suspicion(peer), at: now + parameters.inquiryRound)
         }
     }
 
@@ -128,22 +128,22 @@ extension Membership {
     }
 
     private mutating func end(_ peer: NodeID) {
-        inquiries[peer] = nil
-        suspicions[peer] = nil
+        dropInquiry(peer)
+        dropSuspicion(peer)
         for (number, probe) in probes where probe.target == peer {
             if case .inPlaceOf = probe.stage { continue }
-            probes[number] = nil
+            dropProbe(number)
         }
     }
 
     // MARK: Signs of life
 
-    /// It answered a datagram of this node.
+    /// Takes note that a member answered a datagram of this node.
     mutating func foundAlive(_ peer: NodeID, into effects: inout [Effect]) {
         guard let member = members[peer] else { return }
         end(peer)
         members[peer]?.path = .datagram
-        // What was wrong with streams is known of the time before it was away.
+        // A failure of streams was found before it was away.
         if member.status.state != .alive { members[peer]?.streamFailure = nil }
         setState(peer, .alive, aliveReason(peer), answers: true, into: &effects)
     }
@@ -156,13 +156,13 @@ extension Membership {
         }
     }
 
-    /// It answered by stream: it lives, and what is to be found out is whether datagrams pass.
+    /// Takes note that a member answered by stream. It is alive; an inquiry finds out if datagrams pass.
     mutating func foundByStream(_ peer: NodeID, into effects: inout [Effect]) {
         guard let member = members[peer] else { return }
         inquiries[peer]?.answeredByStream = true
         inquiries[peer]?.refused = 0
         inquiries[peer]?.isDeclared = false
-        suspicions[peer] = nil
+        dropSuspicion(peer)
         guard member.status.state != .udpBlocked else {
             return setState(peer, .udpBlocked, Self.blockedReason, answers: true, into: &effects)
         }
@@ -173,14 +173,14 @@ extension Membership {
         if isQuiet { inquire(after: peer) }
     }
 
-    /// It speaks in a newer incarnation than the one that was accused: it heard the accusation.
+    /// Takes note that a member speaks in a newer incarnation than the accused one: it heard the accusation.
     private mutating func refuted(_ peer: NodeID, into effects: inout [Effect]) {
         let isBlocked = members[peer]?.path == .stream
         end(peer)
         setState(peer, isBlocked ? .udpBlocked : .alive, "", into: &effects)
     }
 
-    /// Takes the incarnation that a peer speaks in. Which life that is nobody knows better: a later one that others told of never was.
+    /// Takes the incarnation in which a peer speaks. The peer itself knows its life best: a later one that others reported was invented.
     mutating func hear(_ incarnation: Incarnation, of peer: NodeID, into effects: inout [Effect]) {
         guard let member = members[peer] else { return }
         members[peer]?.spoken = max(incarnation, member.spoken)
@@ -195,12 +195,12 @@ extension Membership {
         note(incarnation, of: peer, into: &effects)
     }
 
-    /// Takes the incarnation that a peer spoke in or that is told of it.
+    /// Takes an incarnation in which a peer spoke, or that others report.
     private mutating func note(_ incarnation: Incarnation, of peer: NodeID, into effects: inout [Effect]) {
         guard let member = members[peer], incarnation > member.incarnation else { return }
         let wasKnown = member.incarnation.value != 0
         members[peer]?.incarnation = incarnation
-        // An accuser may not hear it itself.
+        // An accuser may not hear the peer itself.
         if let accusers = suspicions[peer]?.accusers, isInquirer(after: peer) {
             let update = Update(subject: peer, incarnation: incarnation, claim: .alive, source: peer)
             for accuser in accusers.sorted().prefix(parameters.confirmations + 1) where accuser != peer {
@@ -212,13 +212,13 @@ extension Membership {
         }
     }
 
-    // MARK: What others say
+    // MARK: Updates from others
 
     mutating func take(_ update: Update, from peer: NodeID, into effects: inout [Effect]) {
         guard update.subject != node else { return refute(update) }
         guard let member = members[update.subject] else { return keepForLater(update) }
         var update = update
-        // The source has not heard of any yet: it had no answer in whichever it is.
+        // The source knows no incarnation yet: it had no answer in any.
         if update.incarnation.value == 0, update.claim != .alive { update.incarnation = member.incarnation }
         guard update.incarnation >= member.incarnation else { return }
         switch update.claim {
@@ -227,10 +227,10 @@ extension Membership {
             if update.incarnation > member.incarnation {
                 let isNewLife = update.incarnation.life != member.spoken.life
                 note(update.incarnation, of: update.subject, into: &effects)
-                // In a large cluster it takes minutes to ask everyone; until this node does, it takes others' word.
+                // In a large cluster it takes minutes to ask everyone. Until then this node believes others.
                 if member.status.state == .unknown { setState(update.subject, .alive, "", into: &effects) }
                 if wasAway || isNewLife { forward(update) }
-                // That it began a new life it is to say itself.
+                // The subject must confirm a new life itself.
                 if isNewLife, member.spoken.value != 0 { inquire(after: update.subject) }
                 tryAtOnce(update.subject)
             } else if !member.status.state.isReachable {
@@ -247,13 +247,13 @@ extension Membership {
             guard member.status.state.isReachable else { return }
             raise(update, of: member)
             let isNews = inquiries[update.subject]?.isDeclared != true
-            // Evidence that this node has of its own decides; where it has none, it asks.
+            // This node's own evidence decides. Without any, it asks.
             inquire(after: update.subject, isDeclared: update.claim == .unreachable)
             if isNews { forward(update) }
         }
     }
 
-    /// News by datagram overtakes the catalogue's, that the subject is a member now.
+    /// Keeps news of a node that the catalogue does not yet show as a member: datagrams are faster.
     private mutating func keepForLater(_ update: Update) {
         guard update.claim == .alive, (early[update.subject]?.incarnation.value ?? 0) < update.incarnation.value else { return }
         if early.count >= Self.earlyLimit { early = [:] }
@@ -269,12 +269,12 @@ extension Membership {
         }
     }
 
-    /// Others think that this node is away: it says in a newer incarnation that it is not.
+    /// Refutes an accusation against this node in a newer incarnation.
     private mutating func refute(_ update: Update) {
         guard update.claim != .alive, update.incarnation >= incarnation, update.incarnation.life == incarnation.life else { return }
         incarnation = update.incarnation.next
         counters.refutations += 1
-        // One liar must not make this node doubt itself for ever.
+        // A single liar must not make this node doubt itself for ever.
         if refutedAt.map({ now - $0 >= parameters.period }) ?? true { worsen(by: 1) }
         refutedAt = now
         spread(.alive, of: node)

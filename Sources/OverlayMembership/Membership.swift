@@ -1,16 +1,16 @@
 public import OverlayModel
 
-/// Which members are reachable now: SWIM with the three parts of Lifeguard (local health, suspicion with confirmations, telling the
-/// suspect first). The catalogue says who may be a member; this core never removes one, and tries an unreachable one for ever, so that
-/// every partition heals by itself.
+/// Reachability of the members: SWIM with the three parts of Lifeguard (local health, suspicion with confirmations, telling the suspect
+/// first). The catalogue says which nodes are members. This core never removes one and tries unreachable ones for ever, so that every
+/// partition heals by itself.
 ///
-/// Nobody believes an accusation against its own evidence: a member counts as unreachable here only if this node had no answer from it
+/// No node believes an accusation against its own evidence: a member counts as unreachable here only if this node had no answer from it
 /// either, by UDP and TCP. Time must be running time (``RunningClock``).
 public struct Membership: Sendable {
-    /// What a node tells with each message.
+    /// Facts that a node reports with each message.
     public struct PeerReport: Hashable, Sendable {
         public var catalogue: CataloguePosition
-        /// Of the owner logs that both nodes follow, as the sender holds them.
+        /// Digest of the owner logs that both nodes follow, as the sender holds them.
         public var digest: UInt64
         /// ``StateMark/writes``
         public var writes: UInt64
@@ -24,88 +24,86 @@ public struct Membership: Sendable {
 
     public enum Effect: Hashable, Sendable {
         case send(NodeID, [UInt8], MessagePath)
-        /// State, path or reason are others than before.
+        /// State, reason or silence of a peer changed.
         case status(NodeID, PeerStatus)
-        /// The peer runs anew and has forgotten what it was sent.
+        /// The peer was restarted and has forgotten what it was sent.
         case restarted(NodeID)
         case heard(NodeID, PeerReport, roundTrip: Interval?)
-        /// The first that a peer tells of what it heard of this node, and whatever of it is more than this node knows.
+        /// A peer's echo of the mark that it heard from this node: the first one, and every one that is ahead of this node's state.
         case echo(NodeID, StateMark, isAhead: Bool)
     }
 
     /// The worst local health.
     static let worst: UInt8 = 7
     static let earlyLimit = 1024
-    /// Between two notices to one peer.
+    /// Pause between two notices to one peer.
     static let noticePause = Interval.seconds(1)
 
     public let node: NodeID
     public let parameters: MembershipParameters
-    /// This node's own.
+    /// Incarnation of this node.
     public internal(set) var incarnation: Incarnation
-    /// Of this process (``StateMark/run``).
+    /// Random number of this process (``StateMark/run``).
     public let run: UInt32
-    /// Has a peer told what it heard of this node?
+    /// True if a peer has echoed the mark that it heard from this node.
     var isEchoed = false
     /// Local health, 0 (well) to 7: unanswered probes, refutations and stalls of its own make a node slower to judge others.
     public internal(set) var healthScore: UInt8 = 0
     public internal(set) var counters = MembershipCounters()
 
-    /// Of the call that is being worked on.
+    /// Instant of the present call.
     var now = Instant(nanoseconds: 0)
     var members: [NodeID: Member] = [:]
     var generator: SeededGenerator
-    /// Whom to probe, in order of id, this node included: all that are reachable.
+    /// Reachable members including this node, in order of their ids. They are probed in this order.
     var ring: [NodeID] = []
     var round: UInt32 = 0
-    /// The highest round that others told of.
+    /// Highest round that others reported.
     var heardRound: UInt32 = 0
-    var tickAt: Instant?
+    /// Instant for which the next tick is planned, so that late ticks do not shift those after them; nil without members.
+    var plannedTick: Instant?
     var nextNumber: UInt32
     var probes: [UInt32: Probe] = [:]
     var inquiries: [NodeID: Inquiry] = [:]
     var suspicions: [NodeID: Suspicion] = [:]
-    /// Members that do not answer datagrams, and when to try again.
-    var retries: [NodeID: (at: Instant, tries: Int)] = [:]
-    var nextRetry: Instant?
-    /// That nodes are alive which are no members here yet.
+    /// Number of tries so far to reach each member that does not answer datagrams.
+    var retries: [NodeID: Int] = [:]
+    var timers = Deadlines<Timer>()
+    /// News of nodes that are no members here yet.
     var early: [NodeID: Update] = [:]
-    /// Updates that peers have not acknowledged.
+    /// Updates for each peer that it has not acknowledged.
     var outbox: [NodeID: Outgoing] = [:]
-    /// Peers to which something new goes at the end of this call.
+    /// Peers that get news at the end of this call.
     var dirty: Set<NodeID> = []
-    /// Peers to which others' news goes at the end of the delay.
+    /// Peers that get others' news at the end of the delay.
     var relaying: Set<NodeID> = []
-    var relayAt: Instant?
-    var gossipAt: Instant?
-    var sync: (at: Instant, peer: NodeID)?
+    /// Peer to compare views with next.
+    var syncPeer: NodeID?
     var refutedAt: Instant?
-    /// Members whose streams failed although they are alive, and when to see whether they still do.
-    var streamChecks: [NodeID: Instant] = [:]
-    /// Requests of other nodes that the message being taken answers.
+    /// Requests of other nodes that the present message answers.
     var relayed: [(requester: NodeID, number: UInt32)] = []
-    /// Of all samples; what is expected of a peer that gave none yet.
+    /// Smoothed round trip of all samples, expected of a peer that gave none yet.
     var usualRoundTrip: Interval?
-    /// Of all members, and of those that are not reachable.
+    /// Hashes of all members, and of those that are not reachable.
     var memberHash: UInt64 = 0
     var awayHash: UInt64 = 0
 
     struct Member: Sendable {
         var status: PeerStatus
-        /// Its newest that is known here; 0 before the first.
+        /// Newest incarnation that is known here; 0 before the first.
         var incarnation = Incarnation(value: 0)
-        /// The newest that it spoke in itself; what others say of it may be invented.
+        /// Newest incarnation in which it spoke itself. Others may have invented theirs.
         var spoken = Incarnation(value: 0)
-        /// The newest that it told of its state, and the last.
+        /// Newest mark that it reported of its state, and the last one.
         var mark = StateMark.none
         var lastMark = StateMark.none
-        /// Was a process of it heard before the present one?
+        /// True if an earlier process of it was heard.
         var isKnownFromBefore = false
         var noticedAt: Instant?
         var path = MessagePath.datagram
         /// Variation of the round trip (RFC 6298).
         var variation = Interval(nanoseconds: 0)
-        /// When it last answered by datagram.
+        /// Instant at which it last answered by datagram.
         var answeredAt: Instant?
         var streamFailure: StreamFailure?
 
@@ -115,7 +113,7 @@ public struct Membership: Sendable {
             lastMark = told
         }
 
-        /// What it is told that was heard of it: nothing by who has only its present word, as that would say that all is well.
+        /// Mark that is echoed to it. A node that knows only its present process echoes none, which would say that all is well.
         var echoedMark: StateMark { isKnownFromBefore || mark.exceeds(lastMark) ? mark : .none }
     }
 
@@ -123,46 +121,43 @@ public struct Membership: Sendable {
     struct Probe: Sendable {
         enum Stage: Sendable {
             case direct
-            /// Helpers and the stream were asked as well; who has not answered yet.
+            /// Helpers and the stream were asked as well; `helpers` have not answered yet.
             case indirect(helpers: Set<NodeID>)
-            /// In place of another node, which gave it its own number.
+            /// In place of another node, with the number that it gave.
             case inPlaceOf(NodeID, UInt32)
         }
 
         var target: NodeID
         var sentAt: Instant
-        var deadline: Instant
         var stage: Stage
     }
 
-    /// Questions to a member of which nobody knows whether it lives.
+    /// Questions to a member that may be dead.
     struct Inquiry: Sendable {
-        var nextAt: Instant
-        /// A round is under way.
+        /// True if a round is under way.
         var isAsking = false
-        /// Rounds in a row that had no answer by any path.
+        /// Number of rounds in a row without an answer by any path.
         var unanswered: Int
-        /// Rounds in a row that were answered by stream alone.
+        /// Number of rounds in a row that were answered only by stream.
         var byStream = 0
         var answeredByStream = false
-        /// Rounds in which its host refused the stream.
+        /// Number of rounds in which its host refused the stream.
         var refused = 0
-        /// Somebody declared it unreachable.
+        /// True if another node declared it unreachable.
         var isDeclared = false
     }
 
     struct Suspicion: Sendable {
         var since: Instant
         var accusers: Set<NodeID>
-        var deadline: Instant
     }
 
     struct Outgoing: Sendable {
         var updates: [NodeID: Update] = [:]
-        /// The number of the first ping that carried the present updates, and when it went; nil when none did yet.
+        /// Number and instant of the first ping that carried the present updates; nil before it.
         var number: UInt32?
         var sentAt: Instant?
-        /// How many of them it carried, in order of subject.
+        /// Number of updates that it carried, in order of their subjects.
         var carried = 0
         var attempts = 0
     }
@@ -179,20 +174,20 @@ public struct Membership: Sendable {
         memberHash = Self.mix(node)
     }
 
-    /// All members with this node.
+    /// Number of members, including this node.
     public var count: Int { members.count + 1 }
-    /// Equal on nodes that have the same members and think the same of who is reachable.
+    /// Hash of the members and their reachability, equal on nodes with equal views.
     public var view: UInt64 { memberHash ^ awayHash }
-    /// Who is not reachable.
+    /// Members that are not reachable, in order of their ids.
     public var away: [NodeID] { retries.keys.filter { members[$0]?.status.state.isReachable == false }.sorted() }
     public func status(of node: NodeID) -> PeerStatus? { members[node]?.status }
-    /// How messages to a peer travel.
+    /// Path of messages to a peer.
     public func path(to node: NodeID) -> MessagePath { members[node]?.path ?? .datagram }
 
     // MARK: Members
 
-    /// The members of the catalogue, and this node's identity life among them.
-    /// - Parameter boot: The node's boot counter, where it was raised; nil: as before.
+    /// Sets the members of the catalogue and this node's epoch.
+    /// - Parameter boot: The node's boot counter, if it was raised; nil leaves it.
     public mutating func setMembers(
         _ nodes: some Sequence<NodeID>, epoch: UInt32, boot: UInt32? = nil, now: Instant, report: (NodeID) -> PeerReport,
         into effects: inout [Effect]
@@ -215,11 +210,12 @@ public struct Membership: Sendable {
             }
         }
         if members.isEmpty {
-            tickAt = nil
-        } else if tickAt == nil {
-            // Somewhere in the period, so that probes of the cluster are spread over it.
-            tickAt = now + Interval(nanoseconds: Int64(random(below: UInt64(parameters.period.nanoseconds))))
+            plannedTick = nil
+        } else if plannedTick == nil {
+            // At random within the period, so that the probes of a cluster are spread over it.
+            plannedTick = now + Interval(nanoseconds: Int64(random(below: UInt64(parameters.period.nanoseconds))))
         }
+        timers[.tick] = plannedTick
         flush(report, into: &effects)
     }
 
@@ -228,19 +224,22 @@ public struct Membership: Sendable {
         memberHash ^= Self.mix(peer)
         if !member.status.state.isReachable { awayHash ^= Self.mixAway(peer) }
         ring.removeAll { $0 == peer }
-        inquiries[peer] = nil
-        suspicions[peer] = nil
+        dropInquiry(peer)
+        dropSuspicion(peer)
         setRetry(peer, nil)
-        streamChecks[peer] = nil
+        timers.clear(.streamCheck(peer))
         outbox[peer] = nil
         dirty.remove(peer)
         relaying.remove(peer)
         for key in outbox.keys { outbox[key]?.updates[peer] = nil }
-        for (number, probe) in probes where probe.target == peer { probes[number] = nil }
-        if sync?.peer == peer { sync = nil }
+        for (number, probe) in probes where probe.target == peer { dropProbe(number) }
+        if syncPeer == peer {
+            syncPeer = nil
+            timers.clear(.states)
+        }
     }
 
-    /// Tells the new ones which life this is: whoever knew an earlier one has something to repeat.
+    /// Tells new members the life of this node. A peer that knew an earlier one has something to repeat.
     private mutating func announce(to peers: [NodeID]) {
         let update = Update(subject: node, incarnation: incarnation, claim: .alive, source: node)
         for peer in count - 1 <= parameters.flatGossip ? peers : sample(parameters.fanout, of: peers) { queue(update, for: peer) }
@@ -248,7 +247,8 @@ public struct Membership: Sendable {
 
     // MARK: State
 
-    /// - Parameter answers: Whether it answered this node, where it was found alive; nil where that is not known.
+    /// Sets the state of a member, with the reason.
+    /// - Parameter answers: True if it answered this node, false if only others have answers; nil if that is not known.
     mutating func setState(
         _ peer: NodeID, _ state: PeerState, _ reason: String, answers: Bool? = nil, into effects: inout [Effect]
     ) {
@@ -285,19 +285,33 @@ public struct Membership: Sendable {
     }
 
     mutating func setRetry(_ peer: NodeID, _ retry: (at: Instant, tries: Int)?) {
-        guard retry != nil || retries[peer] != nil else { return }
-        retries[peer] = retry
-        nextRetry = retries.values.lazy.map(\.at).min()
+        retries[peer] = retry?.tries
+        timers[.retry(peer)] = retry?.at
+    }
+
+    mutating func dropProbe(_ number: UInt32) {
+        probes[number] = nil
+        timers.clear(.probe(number))
+    }
+
+    mutating func dropInquiry(_ peer: NodeID) {
+        inquiries[peer] = nil
+        timers.clear(.inquiry(peer))
+    }
+
+    mutating func dropSuspicion(_ peer: NodeID) {
+        suspicions[peer] = nil
+        timers.clear(.suspicion(peer))
     }
 
     mutating func worsen(by steps: UInt8) { healthScore = min(Self.worst, healthScore + steps) }
     mutating func recover() { if healthScore > 0 { healthScore -= 1 } }
 
-    // MARK: Small things
+    // MARK: Helpers
 
     mutating func random(below bound: UInt64) -> UInt64 { bound == 0 ? 0 : generator.next(upperBound: bound) }
 
-    /// Up to `count` different ones, at random.
+    /// Up to `count` different nodes, at random.
     mutating func sample(_ count: Int, of nodes: [NodeID]) -> [NodeID] {
         guard nodes.count > count else { return nodes }
         var pool = nodes
@@ -311,66 +325,59 @@ public struct Membership: Sendable {
     }
 
     static func mix(_ node: NodeID, _ salt: UInt64 = 0) -> UInt64 {
-        var generator = SeededGenerator(
-            seed: UInt64(truncatingIfNeeded: node.bits) ^ UInt64(truncatingIfNeeded: node.bits >> 64) &* 3 ^ salt)
-        return generator.next()
+        SplitMix.hash(UInt64(truncatingIfNeeded: node.bits) ^ UInt64(truncatingIfNeeded: node.bits >> 64) &* 3 ^ salt)
     }
 
     private static func mixAway(_ node: NodeID) -> UInt64 { mix(node, 0x5AFE_5AFE_5AFE_5AFE) }
 
     // MARK: Time
 
-    public var nextDeadline: Instant? {
-        var next: Instant?
-        func consider(_ at: Instant?) {
-            guard let at else { return }
-            next = next.map { min($0, at) } ?? at
-        }
-        consider(tickAt)
-        for probe in probes.values { consider(probe.deadline) }
-        for inquiry in inquiries.values { consider(inquiry.nextAt) }
-        for suspicion in suspicions.values { consider(suspicion.deadline) }
-        consider(nextRetry)
-        consider(relayAt)
-        consider(gossipAt)
-        consider(sync?.at)
-        for at in streamChecks.values { consider(at) }
-        return next
-    }
+    public var nextDeadline: Instant? { timers.next }
 
     public mutating func advance(to now: Instant, report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
         self.now = now
-        expireProbes(report, into: &effects)
-        advanceInquiries(report, into: &effects)
-        expireSuspicions(into: &effects)
-        if let at = tickAt, at <= now { tick(report, into: &effects) }
-        if let at = nextRetry, at <= now { retry(report, into: &effects) }
-        checkStreams(report, into: &effects)
-        if let at = sync?.at, at <= now { sendStates(report, into: &effects) }
-        if let at = relayAt, at <= now { relay() }
-        if let at = gossipAt, at <= now { repeatGossip() }
+        for kind in Timer.Kind.allCases {
+            for timer in timers.takeDue(at: now, where: { $0.kind == kind }).sorted() { fire(timer, report, into: &effects) }
+        }
         flush(report, into: &effects)
     }
 
-    /// The process did not run for a while. What peers answered meanwhile is still to be read, so nothing is concluded at once.
+    private mutating func fire(_ timer: Timer, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
+        switch timer.kind {
+        case .probe: expireProbe(timer.number, report, into: &effects)
+        case .inquiry: advanceInquiry(timer.peer, report, into: &effects)
+        case .suspicion: expireSuspicion(timer.peer)
+        case .tick: tick(report, into: &effects)
+        case .retry: retry(timer.peer, report, into: &effects)
+        case .streamCheck: checkStream(timer.peer, report, into: &effects)
+        case .states: sendStates(report, into: &effects)
+        case .relay: relay()
+        case .gossip: repeatGossip()
+        }
+    }
+
+    /// Takes note that the process did not run for a while. Answers of peers are still to be read, so nothing is concluded at once.
     public mutating func stalled(now: Instant) {
         self.now = now
         worsen(by: 2)
         counters.stalls += 1
         let grace = now + parameters.grace
-        for (number, probe) in probes where probe.deadline < grace { probes[number]?.deadline = grace }
-        for (peer, inquiry) in inquiries where inquiry.nextAt < grace { inquiries[peer]?.nextAt = grace }
-        for (peer, suspicion) in suspicions where suspicion.deadline < grace { suspicions[peer]?.deadline = grace }
+        for timer in Array(timers.keys) {
+            switch timer.kind {
+            case .probe, .inquiry, .suspicion: if let at = timers[timer], at < grace { timers.set(timer, at: grace) }
+            case .tick, .retry, .streamCheck, .states, .relay, .gossip: break
+            }
+        }
     }
 }
 
-/// What happened since start.
+/// Numbers of events since the start.
 public struct MembershipCounters: Hashable, Sendable {
-    /// Probes of this node that had no answer by any path.
+    /// Probes of this node without an answer by any path.
     public var unanswered = 0
     /// Accusations by this node.
     public var accusations = 0
-    /// Members that this node took for unreachable or down.
+    /// Members that this node found unreachable or down.
     public var declared = 0
     /// Accusations against this node that it refuted.
     public var refutations = 0

@@ -1,6 +1,6 @@
 import OverlayModel
 
-/// A statement about a member, passed from node to node.
+/// Statement about a member, passed from node to node.
 struct Update: Hashable, Sendable {
     enum Claim: UInt8, Hashable, Sendable {
         case alive = 1
@@ -10,44 +10,44 @@ struct Update: Hashable, Sendable {
     }
 
     var subject: NodeID
-    /// The subject's, as the source knows it. A newer one overrides whatever was said of an older one.
+    /// Incarnation of the subject, as the source knows it. Statements about a newer one override those about an older one.
     var incarnation: Incarnation
     var claim: Claim
-    /// Whose own observation it is; for `alive` the subject's.
+    /// Node that made the observation; for `alive` the subject.
     var source: NodeID
 }
 
-/// What members say to one another about being there.
+/// Message between members about reachability.
 struct MembershipMessage: Hashable, Sendable {
     enum Body: Hashable, Sendable {
         case ping(UInt32)
-        /// The answer to a ping of the receiver.
+        /// Answer to a ping of the receiver.
         case acknowledge(UInt32)
-        /// Please ping `target` for me, and say within so many milliseconds whether it answered.
+        /// Request to ping `target` for the sender, and to report within `milliseconds` if it answered.
         case request(UInt32, target: NodeID, milliseconds: UInt16)
-        /// It answered me.
+        /// The target answered the helper.
         case reached(UInt32)
-        /// It did not answer me; but you reached me, so look for the fault elsewhere.
+        /// The target did not answer the helper. The request did arrive, so the sender's own link works.
         case notReached(UInt32)
-        /// The updates are what the sender holds of members that are not well. An answer gets no answer.
+        /// The updates are the sender's unreachable members. An answer gets no answer.
         case states(isAnswer: Bool)
-        /// Nothing but what every message tells: the receiver spoke in a life that is over.
+        /// Only what every message carries: the receiver spoke in a life that is over.
         case notice
     }
 
     var body: Body
-    /// The sender's.
+    /// Incarnation of the sender.
     var incarnation: Incarnation
-    /// The sender's probe round.
+    /// Probe round of the sender.
     var round: UInt32
-    /// How well the sender does, 0 (well) to 7.
+    /// Health score of the sender, 0 (well) to 7.
     var healthScore: UInt8
     var report: Membership.PeerReport
-    /// Over the members and who of them is reachable; equal where views are.
+    /// Hash of the members and their reachability; equal if views are.
     var view: UInt64
-    /// The sender's process (``StateMark/run``).
+    /// Random number of the sender's process (``StateMark/run``).
     var run: UInt32 = 0
-    /// The newest that the sender has heard of the receiver.
+    /// Mark that the sender echoes to the receiver.
     var heard = StateMark.none
     var updates: [Update]
 }
@@ -70,7 +70,7 @@ extension Update: Wire {
 }
 
 extension MembershipMessage: Wire {
-    /// Updates that one message may carry; more do not fit a datagram.
+    /// Number of updates that a message may carry. More do not fit a datagram.
     static let updateLimit = 24
 
     init(from reader: inout ByteReader) throws(DecodeError) {
@@ -144,7 +144,7 @@ extension MembershipMessage: Wire {
     }
 }
 
-/// Four of these messages a second, all day long: what mostly is small is made small.
+/// Compact forms of numbers that are mostly small, because each node sends four of these messages a second.
 extension ByteReader {
     fileprivate mutating func compactCounter() throws(DecodeError) -> UInt64 {
         let value = try compact()

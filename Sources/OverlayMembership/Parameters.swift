@@ -1,67 +1,67 @@
 public import OverlayModel
 
-/// The times of membership (control-plane notes §1.8). One set fits a LAN; tests and measurements vary it.
+/// Times and counts of membership. The defaults fit a LAN; tests and measurements vary them.
 public struct MembershipParameters: Hashable, Sendable {
-    /// Between probes of one node. Two pings and two answers a second, in a cluster of any size.
+    /// Time between two probes of a node. That makes two pings and two answers a second in a cluster of any size.
     public var period = Interval.milliseconds(500)
-    /// A probe's answer is waited for four times as long as answers of that peer mostly take, within these.
+    /// Bounds of the time to wait for the answer to a probe, which is four times what answers of that peer mostly take.
     public var shortestTimeout = Interval.milliseconds(20)
     public var longestTimeout = Interval.milliseconds(200)
-    /// Nodes that are asked to probe in our place.
+    /// Number of nodes that are asked to probe in place of this one.
     public var helpers = 3
-    /// Between two questions to a suspect.
+    /// Time between two questions to a suspect.
     public var inquiryRound = Interval.milliseconds(150)
-    /// Unanswered rounds after which a node says so to others.
+    /// Number of unanswered rounds after which a node accuses.
     public var roundsToAccuse = 2
-    /// Unanswered rounds without which nobody is declared unreachable by an accuser; small clusters have little else to go by.
+    /// Number of unanswered rounds that an accuser needs to declare a member unreachable. Small clusters have little other evidence.
     public var roundsToDeclare = 8
-    /// Unanswered rounds before a declaration of others is believed.
+    /// Number of unanswered rounds before a declaration of others is believed.
     public var roundsToBelieve = 2
-    /// Rounds answered by stream alone after which UDP counts as blocked.
+    /// Number of rounds answered only by stream after which UDP counts as blocked.
     public var roundsToBlock = 20
-    /// The shortest time between accusation and declaration, for up to ten members; times log10 of their number above.
+    /// Shortest time between accusation and declaration for up to ten members. Above, it is multiplied by log10 of their number.
     public var suspicion = Interval.milliseconds(1200)
-    /// An accusation that nobody confirms takes as many times longer.
+    /// Factor of that time for an accusation that no other node confirms.
     public var suspicionFactor: Int64 = 6
-    /// Confirmations that bring it down to the shortest time.
+    /// Number of confirmations that bring it down to the shortest time.
     public var confirmations = 2
-    /// Up to so many members all inquire after a suspect; above, `inquirers` chosen ones.
+    /// Number of members up to which all inquire after a suspect. Above, `inquirers` of them do.
     public var allInquire = 50
     public var inquirers = 8
-    /// Unacknowledged updates go out again.
+    /// Time between two repeats of unacknowledged updates.
     public var gossipTick = Interval.milliseconds(100)
     public var gossipAttempts = 10
-    /// Up to so many members get an update from its source; above, `fanout` do, and each passes news on to half as many.
+    /// Number of members up to which all get an update from its source. Above, `fanout` do, and each passes news on to half as many.
     public var flatGossip = 128
     public var fanout = 16
-    /// So many of whom nothing was heard yet are probed each period, beside the one of the round.
+    /// Number of members without any news that are probed each period, in addition to the one of the round.
     public var strangersPerPeriod = 4
-    /// For so long news gathers before it is passed on.
+    /// Time for which news is collected before it is passed on.
     public var relayDelay = Interval.milliseconds(10)
-    /// Of tries to reach an unreachable member.
+    /// Pauses between tries to reach an unreachable member.
     public var firstRetry = Interval.milliseconds(500)
     public var shortestRetry = Interval.seconds(1)
     public var longestRetry = Interval.seconds(10)
-    /// A blocked UDP path is tried as often.
+    /// Pause between tries of a blocked UDP path.
     public var pathRetry = Interval.seconds(2)
-    /// A stream that failed although its peer is alive is tried again after the first, then every second of these.
+    /// Pauses before the first and between further tries of a stream that failed although its peer is alive.
     public var firstStreamCheck = Interval.seconds(1)
     public var nextStreamCheck = Interval.seconds(5)
-    /// Views that differ are compared when they have had this long to become equal.
+    /// Time that differing views get to become equal before they are compared.
     public var syncDelay = Interval.milliseconds(50)
-    /// After a stall, answers that wait in the socket are read before anything is concluded.
+    /// Time after a stall to read answers that wait in the socket, before anything is concluded.
     public var grace = Interval.milliseconds(250)
 
     public init() {}
 
-    /// The time from accusation to declaration.
+    /// Time from accusation to declaration.
     ///
     /// - Parameters:
-    ///   - accusers: Distinct nodes that had no answer, 1 and up.
-    ///   - members: All members with this node.
+    ///   - accusers: Number of distinct nodes that had no answer, at least 1.
+    ///   - members: Number of members, including this node.
     func suspicionTime(accusers: Int, members: Int) -> Interval {
         let shortest = Double(suspicion.nanoseconds) * max(1, decimalLogarithm(members))
-        // With so few members nobody could confirm.
+        // So few members cannot confirm.
         guard members - 2 >= confirmations else { return Interval(nanoseconds: Int64(shortest)) }
         let longest = shortest * Double(suspicionFactor)
         let confirmed = min(max(accusers - 1, 0), confirmations)
@@ -69,7 +69,7 @@ public struct MembershipParameters: Hashable, Sendable {
         return Interval(nanoseconds: Int64(longest - share * (longest - shortest)))
     }
 
-    /// Between two tries of one node, so that all together try an unreachable member some five times a second.
+    /// Pause between two tries of a node. All together try an unreachable member some five times a second.
     func retryTime(tries: Int, members: Int) -> Interval {
         let share = Interval(nanoseconds: Int64(max(members - 1, 1)) * 200_000_000)
         let bound = min(max(share, shortestRetry), longestRetry)

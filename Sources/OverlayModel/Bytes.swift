@@ -1,4 +1,4 @@
-/// Why bytes did not decode. Carries no content of the message: it may come from an enemy.
+/// Reason why bytes did not decode. It carries no content of the message, which may be hostile.
 public enum DecodeError: Error, Equatable, Sendable {
     /// Fewer bytes were left than the field needs.
     case truncated
@@ -32,7 +32,7 @@ public struct ByteReader: Sendable {
         return bytes[position]
     }
 
-    // Inlinable, as are its counterparts: generic code that is not specialised costs more than all else in a message.
+    // Inlinable like its counterparts: unspecialised generic code would cost more than everything else in a message.
     @inlinable
     public mutating func integer<T: FixedWidthInteger & UnsignedInteger>(_ type: T.Type = T.self) throws(DecodeError) -> T {
         let width = T.bitWidth / 8
@@ -52,7 +52,7 @@ public struct ByteReader: Sendable {
         return value
     }
 
-    /// A number that mostly is small: seven bits a byte, the lowest first (LEB128). Each has one form only.
+    /// A number that is mostly small: seven bits a byte, the lowest first (LEB128). Each has a single form.
     public mutating func compact() throws(DecodeError) -> UInt64 {
         var value: UInt64 = 0
         for shift in stride(from: 0, to: 63, by: 7) {
@@ -110,7 +110,7 @@ public struct ByteReader: Sendable {
         }
     }
 
-    /// Everything that is left.
+    /// All bytes that are left.
     public mutating func rest() -> [UInt8] {
         defer { position = end }
         return Array(bytes[position..<end])

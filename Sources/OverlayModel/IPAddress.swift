@@ -21,7 +21,7 @@ public struct IPAddress: Hashable, Sendable {
         self.init(family: .v4, bits: UInt128(a) << 24 | UInt128(b) << 16 | UInt128(c) << 8 | UInt128(d))
     }
 
-    /// From network-order bytes: 4 for IPv4, 16 for IPv6, anything else is nil.
+    /// Address from bytes in network order: 4 for IPv4, 16 for IPv6; nil for any other count.
     public init?(networkBytes: some Collection<UInt8>) {
         switch networkBytes.count {
         case 4: self.init(family: .v4, bits: networkBytes.reduce(0) { $0 << 8 | UInt128($1) })
@@ -30,13 +30,13 @@ public struct IPAddress: Hashable, Sendable {
         }
     }
 
-    /// Network order: 4 or 16 bytes.
+    /// Bytes in network order: 4 or 16.
     public var networkBytes: [UInt8] {
         let count = family.bitWidth / 8
         return (0..<count).map { UInt8(truncatingIfNeeded: bits >> UInt128(8 * (count - 1 - $0))) }
     }
 
-    /// Can a host have it? Not the unspecified address, nor multicast or broadcast (RFC 1122 §3.2.1.3, RFC 4291 §2.7).
+    /// True if a host can have it: false for the unspecified address, multicast and broadcast (RFC 1122 §3.2.1.3, RFC 4291 §2.7).
     public var isHost: Bool {
         switch family {
         case .v4: bits >> 24 != 0 && bits >> 28 < 0xE
@@ -47,7 +47,7 @@ public struct IPAddress: Hashable, Sendable {
     /// The address as a subnet of its own: /32 or /128.
     public var hostPrefix: IPPrefix { IPPrefix(host: self) }
 
-    /// The address `offset` further on; nil past the end of the family.
+    /// The address that is `offset` higher; nil past the end of the family.
     public func advanced(by offset: UInt128) -> IPAddress? {
         let (sum, overflow) = bits.addingReportingOverflow(offset)
         guard !overflow, family == .v6 || sum <= 0xFFFF_FFFF else { return nil }
@@ -151,7 +151,7 @@ extension IPAddress: Wire {
     }
 }
 
-/// An address with the length of its network part: a subnet where the host bits are zero, an interface address otherwise.
+/// An address with the length of its network part: a subnet if the host bits are zero, an interface address otherwise.
 public struct IPPrefix: Hashable, Sendable {
     public let address: IPAddress
     /// Bits of the network part: 0…32 or 0…128.
@@ -170,7 +170,7 @@ public struct IPPrefix: Hashable, Sendable {
         return hostBits >= 128 ? 0 : all & (UInt128.max << UInt128(hostBits))
     }
 
-    /// The subnet this address lies in: host bits cleared.
+    /// Subnet that contains this address: the host bits are cleared.
     public var network: IPPrefix { IPPrefix(unchecked: first, length: length) }
     public var isNetwork: Bool { first == address }
     public var first: IPAddress { IPAddress(family: family, bits: address.bits & mask) }
@@ -191,7 +191,7 @@ public struct IPPrefix: Hashable, Sendable {
 
     public func overlaps(_ other: IPPrefix) -> Bool { contains(other.first) || other.contains(first) }
 
-    /// The addresses a host may have: without network and broadcast address in an IPv4 subnet larger than a /31 (RFC 3021), without
+    /// Addresses that a host may have: without network and broadcast address in an IPv4 subnet larger than a /31 (RFC 3021), without
     /// the subnet-router anycast address in an IPv6 subnet larger than a /127 (RFC 4291 §2.6.1).
     public var usable: AddressRange {
         switch family {
@@ -252,7 +252,7 @@ public struct AddressRange: Hashable, Sendable {
     public func contains(_ address: IPAddress) -> Bool { first <= address && address <= last && address.family == first.family }
     public func overlaps(_ other: AddressRange) -> Bool { first <= other.last && other.first <= last }
 
-    /// What is left of it without others, in order.
+    /// Remainder of this range without others, in order.
     public func subtracting(_ others: some Sequence<AddressRange>) -> [AddressRange] {
         var left: [AddressRange] = []
         var start: IPAddress? = first
@@ -267,7 +267,7 @@ public struct AddressRange: Hashable, Sendable {
         return left
     }
 
-    /// How many addresses; 2¹²⁸ − 1 stands for the whole of IPv6.
+    /// Number of addresses; 2¹²⁸ − 1 stands for the whole of IPv6.
     public var count: UInt128 {
         let span = last.bits - first.bits
         return span == UInt128.max ? span : span + 1

@@ -10,7 +10,7 @@ public struct MACAddress: Hashable, Sendable {
     }
 
     public var bytes: [UInt8] { (0..<6).map { UInt8(truncatingIfNeeded: bits >> UInt64(8 * (5 - $0))) } }
-    /// The group bit (IEEE 802, I/G): no interface may have such an address.
+    /// True if the group bit is set (IEEE 802, I/G). No interface may have such an address.
     public var isMulticast: Bool { bits & 0x0100_0000_0000 != 0 }
     public static let zero = MACAddress(bits: 0)
 
@@ -22,7 +22,7 @@ public struct MACAddress: Hashable, Sendable {
 }
 
 extension MACAddress: LosslessStringConvertible {
-    /// Six hexadecimal pairs with `:` or `-` between them.
+    /// Address from six hexadecimal pairs with `:` or `-` between them.
     public init?(_ text: String) {
         guard text.utf8.count == 17 else { return nil }
         let parts = text.split(omittingEmptySubsequences: false) { $0 == ":" || $0 == "-" }
@@ -57,7 +57,7 @@ public struct VNI: Hashable, Sendable, Comparable, CustomStringConvertible {
         self.value = value
     }
 
-    /// What we give out.
+    /// VNIs that a cluster gives out.
     public static let all: ClosedRange<UInt32> = 1_048_576...0xFF_FFFF
     public static func < (lhs: VNI, rhs: VNI) -> Bool { lhs.value < rhs.value }
     public var description: String { String(value) }
@@ -163,7 +163,7 @@ public struct SubnetID: Hashable, Comparable, Sendable, Wire, LosslessStringConv
     public init?(_ text: String) {
         guard text.utf8.count == 21, text.hasPrefix("pool-"), let value = UInt64(text.dropFirst(5), radix: 16) else { return nil }
         self.init(value)
-        // Only the text that was given out: no capitals, no sign.
+        // Only the text that was given out is taken: no capitals, no sign.
         guard description == text else { return nil }
     }
 

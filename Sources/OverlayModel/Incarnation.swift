@@ -1,20 +1,22 @@
-/// Which of two statements about a node is the newer one: identity life, daemon life, and a counter within it, as one number
-/// (16, 24 and 24 bits). The upper two are stored before use, so a restarted node is above everything that was ever said of it.
+/// Age of a statement about a node: epoch, boot counter and a counter within that boot, as one number (16, 24 and 24 bits). The
+/// newer of two statements has the greater one. The upper two parts are stored before use, so a restarted node is above everything
+/// ever said about it.
 public struct Incarnation: Hashable, Comparable, Sendable, CustomStringConvertible {
     public let value: UInt64
 
     public init(value: UInt64) { self.value = value }
 
     /// - Parameters:
-    ///   - epoch: The identity life; the lower 16 bits count.
-    ///   - boot: Starts of the daemon; the lower 24 bits count.
+    ///   - epoch: Identity life; the lower 16 bits count.
+    ///   - boot: Number of starts of the daemon; the lower 24 bits count.
+    ///   - sequence: Counter within the life; the lower 24 bits count.
     public init(epoch: UInt32, boot: UInt32, sequence: UInt32 = 0) {
         value = UInt64(epoch & 0xFFFF) << 48 | UInt64(boot & 0xFF_FFFF) << 24 | UInt64(sequence & 0xFF_FFFF)
     }
 
-    /// Epoch and boot: two incarnations of one life differ in the counter alone.
+    /// Epoch and boot. Two incarnations of one life differ only in the counter.
     public var life: UInt64 { value >> 24 }
-    /// The next in the same life. A life does not outlast 16 million of them; the last is kept rather than passed.
+    /// Next incarnation of the same life. No life lasts for 16 million of them; the last one is its own successor.
     public var next: Incarnation { value & 0xFF_FFFF == 0xFF_FFFF ? self : Incarnation(value: value + 1) }
     public static func < (lhs: Incarnation, rhs: Incarnation) -> Bool { lhs.value < rhs.value }
     /// `epoch.boot.sequence`.
@@ -26,14 +28,14 @@ extension Incarnation: Wire {
     public func encode(to writer: inout ByteWriter) { writer.integer(value) }
 }
 
-/// How far a node's durable state has come, as others heard it of the node itself. As long as the state is kept, none of it ever goes
-/// down: a node that is told of more than it knows has an old copy.
+/// Progress of a node's durable state, as the node itself reported it to others. While the state is kept no part of it ever decreases: a
+/// node that learns of a mark above its own has an old copy of its state.
 public struct StateMark: Hashable, Sendable {
-    /// ``Incarnation/life``; 0 where nothing was heard.
+    /// ``Incarnation/life``; 0 if nothing was heard.
     public var life: UInt64
-    /// Drawn at random by each process: two of them in one life are two starts from the same copy.
+    /// Random number of the process. Two of them in one life are two starts from the same copy.
     public var run: UInt32
-    /// Counts the changes of what the node handed out.
+    /// Number of changes to what the node handed out.
     public var writes: UInt64
 
     public init(life: UInt64, run: UInt32, writes: UInt64) {
@@ -47,12 +49,12 @@ public struct StateMark: Hashable, Sendable {
     public var epoch: UInt32 { UInt32(truncatingIfNeeded: life >> 24) & 0xFFFF }
     public var boot: UInt32 { UInt32(truncatingIfNeeded: life) & 0xFF_FFFF }
 
-    /// Does it prove that a state of this mark is an old copy?
+    /// True if this mark proves that a state with the mark `own` is an old copy.
     public func exceeds(_ own: StateMark) -> Bool {
         life > own.life || (life == own.life && run != own.run) || writes > own.writes
     }
 
-    /// Takes what was heard of a node into what was heard before. The first process of a life stays: it is the proof against the second.
+    /// Merges a mark that was heard later. The first process of a life stays: it is the proof against the second.
     public mutating func take(_ heard: StateMark) {
         if heard.life > life {
             life = heard.life

@@ -1,41 +1,41 @@
-/// The bounds of everything that comes from outside. Each is checked before memory is taken.
+/// Bounds of everything that comes from outside. Each is checked before memory is allocated.
 public enum Limits {
-    /// One text field of a message (a name, a label), in bytes.
+    /// Size of a text field of a message (a name, a label), in bytes.
     public static let stringBytes = 1024
-    /// Elements of one list in a message.
+    /// Number of elements of a list in a message.
     public static let listCount = 65_536
-    /// A datagram on 7946, sealed, in bytes: fits an IPv6 path of 1280 with its headers.
+    /// Size of a sealed datagram on port 7946, in bytes. With its headers it fits an IPv6 path with an MTU of 1280.
     public static let datagramBytes = 1200
-    /// What sealing adds to a message, in bytes.
+    /// Number of bytes that sealing adds to a message.
     public static let sealBytes = 48
-    /// One frame of a stream on 7946, sealed, in bytes.
+    /// Size of a sealed frame of a stream on port 7946, in bytes.
     public static let frameBytes = 4 << 20
-    /// A request body on the plugin or control socket, in bytes.
+    /// Size of a request body on the plugin or control socket, in bytes.
     public static let requestBodyBytes = 1 << 20
-    /// What counts events (indices, sequences): counted from 1, none comes near it, and sums of two do not overflow.
+    /// Bound of counters of events (indices, sequences). Counted from 1 none comes near it, and the sum of two does not overflow.
     public static let counter: UInt64 = 1 << 62
-    /// Members of one cluster.
+    /// Number of members of a cluster.
     public static let members = 4096
-    /// Routes of one member that the choice of subnets keeps away from.
+    /// Number of routes of a member that the choice of subnets avoids.
     public static let routesPerMember = 64
-    /// Networks of one cluster.
+    /// Number of networks of a cluster.
     public static let networks = 16_384
-    /// Blocks of one subnet.
+    /// Number of blocks of a subnet.
     public static let blocksPerSubnet = 32_768
-    /// Aux addresses of one subnet.
+    /// Number of aux addresses of a subnet.
     public static let auxiliaryAddresses = 256
-    /// The name of a network, in bytes.
+    /// Size of a network's name, in bytes.
     public static let networkNameBytes = 253
-    /// What a network's labels and options may take in the catalogue, in bytes, and how many of each kind there may be.
+    /// Size of a network's labels and options in the catalogue, in bytes, and number of pairs of each kind.
     public static let descriptionBytes = 8192
     public static let descriptionPairs = 128
-    /// Subnets of one network.
+    /// Number of subnets of a network.
     public static let subnetsPerNetwork = 32
-    /// Names of one endpoint, and their bytes together: a record with them fits a datagram.
+    /// Number of names of an endpoint, and their bytes together: a record with them fits a datagram.
     public static let namesPerEndpoint = 20
     public static let nameBytesPerEndpoint = 448
-    /// Exposed ports of one endpoint that are told.
+    /// Number of exposed ports of an endpoint that other nodes learn.
     public static let portsPerEndpoint = 16
-    /// Endpoints of one owner on one network.
+    /// Number of endpoints of an owner on a network.
     public static let endpointsPerLog = 65_536
 }

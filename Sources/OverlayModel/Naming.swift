@@ -1,6 +1,6 @@
-/// A port that a container says it serves (`EXPOSE`, `--expose`).
+/// A port that a container exposes (`EXPOSE`, `--expose`).
 public struct ExposedPort: Hashable, Comparable, Sendable {
-    /// By its protocol number (IANA).
+    /// Transport by its protocol number (IANA).
     public enum Transport: UInt8, Comparable, Sendable {
         case tcp = 6
         case udp = 17
@@ -44,15 +44,15 @@ extension ExposedPort: Wire {
     }
 }
 
-/// What the others are told of an endpoint's names.
+/// Names and ports of an endpoint, as other nodes learn them.
 public struct EndpointNames: Hashable, Sendable {
-    /// The container's name first, then aliases, host name, short id, service names.
+    /// Container name first, then aliases, host name, short id and service names.
     public var names: [String]
     public var ports: [ExposedPort]
 
     public static let none = EndpointNames(names: [], ports: [])
 
-    /// Keeps what is a name and fits ``Limits/namesPerEndpoint`` and ``Limits/nameBytesPerEndpoint``, none twice: what comes first stays.
+    /// Keeps valid names within ``Limits/namesPerEndpoint`` and ``Limits/nameBytesPerEndpoint``, each once. Earlier ones take precedence.
     public init(names: [String], ports: [ExposedPort] = []) {
         var kept: [String] = []
         var seen: Set<String> = []
@@ -66,7 +66,7 @@ public struct EndpointNames: Hashable, Sendable {
         self.ports = Array(Set(ports).sorted().prefix(Limits.portsPerEndpoint))
     }
 
-    /// May it stand in a domain name? Labels of 1 to 63 printable bytes (RFC 1035 §2.3.4), 253 in all.
+    /// True if the text can be a domain name: labels of 1 to 63 printable bytes (RFC 1035 §2.3.4), at most 253 bytes in all.
     public static func isName(_ text: String) -> Bool {
         guard (1...253).contains(text.utf8.count) else { return false }
         return text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).allSatisfy { label in
@@ -80,7 +80,7 @@ extension EndpointNames: Wire {
         let names = try reader.list(String.self, limit: Limits.namesPerEndpoint)
         let ports = try reader.list(ExposedPort.self, limit: Limits.portsPerEndpoint)
         self.init(names: names, ports: ports)
-        // One form for one value: what is signed and hashed must not have two.
+        // A value that is signed and hashed must have a single form.
         guard self.names == names, self.ports == ports else { throw .invalid("endpoint names") }
     }
 

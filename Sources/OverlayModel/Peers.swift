@@ -1,26 +1,26 @@
-/// How a message between members travels.
+/// Path of a message between members.
 public enum MessagePath: UInt8, Hashable, Sendable {
-    /// UDP; a packet each.
+    /// UDP, one packet per message.
     case datagram
-    /// TCP; one connection to each peer, opened when it is first needed.
+    /// TCP, one connection to each peer, opened when it is first needed.
     case stream
 }
 
-/// What a node thinks of another one's being there. None of these removes anybody: only the catalogue does.
+/// Reachability of a peer, as one node sees it. No state removes a member: only the catalogue does.
 public enum PeerState: UInt8, Hashable, Sendable, CaseIterable {
-    /// Not heard of since this daemon started.
+    /// Nothing was heard of it since this daemon started.
     case unknown
     case alive
-    /// Answers by stream alone: a firewall on the way drops UDP. Everything goes by stream until datagrams pass again.
+    /// It answers by stream only: a firewall on the way drops UDP. Everything goes by stream until datagrams pass again.
     case udpBlocked
-    /// Did not answer a probe by any path; it is asked again and again, and may refute.
+    /// It did not answer a probe by any path. It is asked again, and may refute.
     case suspect
-    /// The host answers that nothing listens on the port: its containers may live. Nothing of it is withdrawn.
+    /// Its host answers that nothing listens on the port. Its containers may run, so nothing of it is withdrawn.
     case daemonDown
-    /// Nobody has had an answer for longer than chance allows. It is tried for ever.
+    /// No node has had an answer for longer than chance allows. It is tried for ever.
     case unreachable
 
-    /// May it be expected to answer?
+    /// True if it can be expected to answer.
     public var isReachable: Bool {
         switch self {
         case .unknown, .alive, .udpBlocked, .suspect: true
@@ -28,7 +28,7 @@ public enum PeerState: UInt8, Hashable, Sendable, CaseIterable {
         }
     }
 
-    /// As `node ls` prints it.
+    /// Word that `node ls` prints.
     public var word: String {
         switch self {
         case .unknown: "unknown"
@@ -43,18 +43,18 @@ public enum PeerState: UInt8, Hashable, Sendable, CaseIterable {
 
 public struct PeerStatus: Hashable, Sendable {
     public var state: PeerState
-    /// Of the state.
+    /// Start of the state.
     public var since: Instant
-    /// What the state rests on, or what is wrong although it is alive; empty when all is well.
+    /// Evidence for the state, or what is wrong although the peer is alive; empty if all is well.
     public var reason: String
-    /// Smoothed, of datagrams; nil before the first answer.
+    /// Smoothed round trip of datagrams; nil before the first answer.
     public var roundTrip: Interval?
-    /// Since when it has answered other nodes, but no question of this one; nil where it answers.
+    /// Instant since which it has answered other nodes but not this one; nil if it answers.
     public var silentSince: Instant?
-    /// How well the peer says it does itself, 0 (well) to 7 (Lifeguard's local health).
+    /// Health score that the peer reports about itself, 0 (well) to 7 (Lifeguard's local health).
     public var healthScore: UInt8
 
-    /// The reason where only others have answers of it.
+    /// Reason if only other nodes have answers from it.
     public static let silentReason = "answers other nodes, but not this one"
 
     public init(
@@ -70,15 +70,15 @@ public struct PeerStatus: Hashable, Sendable {
     }
 }
 
-/// Why a stream to a peer could not be used.
+/// Reason why a stream to a peer could not be used.
 public enum StreamFailure: Hashable, Sendable {
     /// Its host answered that nothing listens there (RST).
     case refused
-    /// Nothing came back, or no way leads there: what the system said.
+    /// Nothing came back, or there is no route: the text of the system.
     case failed(String)
 }
 
-/// Where a packet came from, or goes.
+/// Source or destination of a packet.
 public struct SocketEndpoint: Hashable, Sendable {
     public var address: IPAddress
     public var port: UInt16

@@ -1,6 +1,6 @@
-/// The kinds of durable rows. The raw value is what the store file holds: never change one.
+/// Kinds of durable rows. The store file holds the raw values: never change one.
 public enum StoreSpace: String, CaseIterable, Sendable {
-    /// Single report of the node: identity, boot counter, cluster.
+    /// Single facts about the node: identity, boot counter, cluster.
     case node
     /// Catalogue log entries by index.
     case catalogueEntry
@@ -10,15 +10,15 @@ public enum StoreSpace: String, CaseIterable, Sendable {
     case network
     /// Endpoints of this host's engine.
     case endpoint
-    /// Addresses this host handed out.
+    /// Addresses that this host handed out.
     case lease
-    /// Pools this host gave up but could not yet tell the catalogue writer about.
+    /// Pools that this host closed but could not yet report to the catalogue writer.
     case closing
-    /// Addresses this host gave up but could not yet tell the catalogue writer about.
+    /// Addresses that this host hands over but could not yet report to the catalogue writer.
     case handover = "ceded"
-    /// Addresses of this host's blocks that may be in use, for all that is known since its state was found to be an old copy.
+    /// Addresses in this host's blocks that may be in use: its state was found to be an old copy, and they are in quarantine.
     case quarantine = "setAside"
-    /// Networks that this host's user removed while others went on using them: they are not made here again by themselves.
+    /// Networks that this host's user removed while others went on using them. They are not created here again by themselves.
     case declined
 }
 
@@ -36,7 +36,7 @@ public enum StoreWrite: Hashable, Sendable {
 public typealias StoredRows = [StoreSpace: [[UInt8]: [UInt8]]]
 
 extension StoredRows {
-    /// Applies a batch; what the store does, on a value.
+    /// Applies a batch to a value, as the store does to its file.
     public mutating func apply(_ writes: [StoreWrite]) {
         for write in writes {
             switch write {

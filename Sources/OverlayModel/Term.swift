@@ -1,7 +1,7 @@
-/// Who writes the catalogue, and the how manieth number of it that is.
+/// The node that writes the catalogue, and the number of its term.
 ///
-/// Terms are ordered, by number and then by writer, so that of two nodes that were promoted at once, on the two sides of a partition,
-/// every node finds the same one to be right: the other's entries count for nothing.
+/// Terms are ordered by number and then by writer. If two nodes are promoted at once, on the two sides of a partition, every node finds
+/// the same one to be right, and the other's entries count for nothing.
 public struct Term: Hashable, Sendable, Comparable {
     public var number: UInt64
     public var writer: NodeID
@@ -11,7 +11,7 @@ public struct Term: Hashable, Sendable, Comparable {
         self.writer = writer
     }
 
-    /// Outside a cluster; before all others.
+    /// Term outside a cluster, before all others.
     public static let none = Term(number: 0, writer: NodeID(bits: 0))
 
     public static func < (lhs: Term, rhs: Term) -> Bool { (lhs.number, lhs.writer) < (rhs.number, rhs.writer) }
@@ -28,7 +28,7 @@ extension Term: Wire {
     }
 }
 
-/// How far a node's catalogue is: equal positions are equal catalogues.
+/// Position of a node's catalogue in its history. Equal positions are equal catalogues.
 public struct CataloguePosition: Hashable, Sendable, Comparable {
     public var term: Term
     public var index: UInt64

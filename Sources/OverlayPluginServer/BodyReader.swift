@@ -1,9 +1,9 @@
 import OverlayDriver
 import OverlayModel
 
-/// Reads the body of one call. Its errors name the method, and the network and endpoint as soon as they are known.
+/// Reader of the body of one call. Its errors name the method, and the network and endpoint as soon as they are known.
 ///
-/// Absent, `null` and empty fields are one and the same to Go, and so they are here; fields that are not read may be of any type.
+/// Absent, `null` and empty fields are the same, as in Go. Fields that are not read may be of any type.
 struct BodyReader {
     private let method: String
     private let fields: [String: OptionValue]
@@ -14,7 +14,7 @@ struct BodyReader {
     init(method: String, body: [UInt8]) throws(ProtocolError) {
         self.method = method
         // An engine that lost its connection after it had sent the body sends the call again with an empty one
-        // (`pkg/plugins/client.go` reads its buffer twice). That is never a call with default values.
+        // (`pkg/plugins/client.go` reads its buffer twice). It is never a call with default values.
         guard body.contains(where: { $0 != 0x20 && $0 != 0x09 && $0 != 0x0A && $0 != 0x0D }) else {
             throw ProtocolError(
                 .malformed,
@@ -190,7 +190,7 @@ struct BodyReader {
     private mutating func poolID() throws(ProtocolError) -> SubnetID {
         let text = try text(fields, "PoolID")
         guard !text.isEmpty else { throw failure("PoolID is missing") }
-        // One text per pool: the initialiser takes capitals and a sign too.
+        // One text per pool: the initialiser accepts capitals and a sign, too.
         guard let id = SubnetID(text), id.description == text else {
             throw failure("PoolID \(excerpt(text)) is none that this plugin gave out")
         }
@@ -198,7 +198,7 @@ struct BodyReader {
         return id
     }
 
-    /// An address without a length; nil when the engine left it open.
+    /// Address without a prefix length; nil if the engine left it open.
     private func address() throws(ProtocolError) -> IPAddress? {
         let text = try text(fields, "Address")
         if text.isEmpty { return nil }
@@ -206,7 +206,7 @@ struct BodyReader {
         return address
     }
 
-    /// An address with a length; nil when the engine left it open.
+    /// Address with a prefix length; nil if the engine left it open.
     private func prefix(
         _ fields: [String: OptionValue], _ name: String, in place: String = "", family: IPAddress.Family
     ) throws(ProtocolError) -> IPPrefix? {

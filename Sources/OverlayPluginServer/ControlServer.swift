@@ -3,11 +3,11 @@ public import NIOCore
 import NIOPosix
 public import ServiceLifecycle
 
-/// One request on the control socket.
-public struct ControlRequest: Hashable, Sendable {
+/// Request on the control socket.
+public struct ControlHTTPRequest: Hashable, Sendable {
     public var method: String
     public var path: String
-    /// The query with percent escapes of its values undone; of a name that is given twice, the first value.
+    /// Query with the percent escapes of its values decoded; the first value if a name is given twice.
     public var query: [String: String]
     public var body: [UInt8]
 
@@ -19,8 +19,8 @@ public struct ControlRequest: Hashable, Sendable {
     }
 }
 
-/// The answer to a ``ControlRequest``.
-public struct ControlResponse: Hashable, Sendable {
+/// Answer to a ``ControlHTTPRequest``.
+public struct ControlHTTPResponse: Hashable, Sendable {
     public var status: Int
     public var body: [UInt8]
     public var contentType: String
@@ -32,20 +32,20 @@ public struct ControlResponse: Hashable, Sendable {
     }
 }
 
-/// The control socket, for the command line of this daemon. What the requests mean is the handler's; lock, mode and limits are those of
+/// Control socket, for the command line of this daemon. The handler knows what requests mean; lock, mode and limits are those of
 /// ``PluginServer``. A body over `Limits.requestBodyBytes` is answered with 413 and `{"Err","Error"}`.
 public struct ControlServer: Service {
     private let server: UnixHTTPServer
 
     /// - Parameters:
-    ///   - loop: Where sockets are read and written; requests are worked on elsewhere. nil is one of the process's.
-    ///   - ready: called when clients can connect.
+    ///   - loop: Event loop that reads and writes the sockets; the handler runs elsewhere. nil takes one of the process's.
+    ///   - ready: Called when clients can connect.
     public init(
         socketPath: String,
         loop: (any EventLoop)? = nil,
         logger: Logger,
         ready: @escaping @Sendable () async -> Void = {},
-        handle: @escaping @Sendable (ControlRequest) async -> ControlResponse
+        handle: @escaping @Sendable (ControlHTTPRequest) async -> ControlHTTPResponse
     ) {
         server = UnixHTTPServer(
             socketPath: socketPath,
@@ -54,7 +54,7 @@ public struct ControlServer: Service {
             ready: ready,
             respond: { call in
                 let response = await handle(
-                    ControlRequest(method: call.method, path: call.path, query: call.query, body: call.body))
+                    ControlHTTPRequest(method: call.method, path: call.path, query: call.query, body: call.body))
                 return UnixHTTPServer.Answer(status: response.status, body: response.body, contentType: response.contentType)
             },
             refuse: { error in
@@ -64,6 +64,8 @@ public struct ControlServer: Service {
         )
     }
 
-    /// Serves until graceful shutdown; then answers the requests that have come, and removes the socket file. Throws ``SocketError``.
+    /// Serves until graceful shutdown, then answers the requests that have arrived, and removes the socket file.
+    ///
+    /// - Throws: ``SocketError``.
     public func run() async throws { try await server.run() }
 }

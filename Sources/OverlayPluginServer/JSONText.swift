@@ -1,14 +1,14 @@
 import OverlayDriver
 
-/// JSON text (RFC 8259) to values and back.
+/// Parser and printer of JSON text (RFC 8259).
 ///
-/// By hand, because engines' option maps hold anything: a `JSONDecoder` that has to find out what each value is took 20 s for 1 MiB of
-/// small values, and a published range of a few thousand ports is such a body. Here the time is linear and the depth bounded.
+/// Written by hand, because the option maps of engines hold any value: `JSONDecoder`, trying type after type, took 20 s for 1 MiB of small
+/// values, and a published range of a few thousand ports is such a body. This takes linear time and bounded depth.
 enum JSONText {
-    /// Levels of arrays and objects in each other. Engines send four; the parser recurses, so this bounds its stack.
+    /// Number of levels of nested arrays and objects. Engines send four. The parser recurses, so this bounds its stack.
     static let depthLimit = 64
 
-    /// One value and nothing after it. Of two fields with one name the later counts, as in Go.
+    /// Parses one value with nothing after it. Of two fields with the same name the later counts, as in Go.
     static func parse(_ bytes: [UInt8]) throws(JSONFailure) -> OptionValue {
         var parser = Parser(bytes: bytes)
         let value = try parser.value(depth: 0)
@@ -17,7 +17,7 @@ enum JSONText {
         return value
     }
 
-    /// The text of a value; object fields in order of their names.
+    /// Text of a value, with object fields sorted by name.
     static func render(_ value: OptionValue) -> [UInt8] {
         var output: [UInt8] = []
         write(value, to: &output)
@@ -65,7 +65,7 @@ enum JSONText {
     }
 }
 
-/// Why bytes are no JSON: a sentence without a subject.
+/// Reason why bytes are not JSON.
 struct JSONFailure: Error, Hashable {
     var text: String
 }
@@ -108,14 +108,14 @@ private struct Parser {
         }
     }
 
-    /// Steps over one byte that must be there, and over space before it.
+    /// Reads one byte that must come next, and space before it.
     private mutating func expect(_ byte: UInt8) throws(JSONFailure) {
         skipSpace()
         guard next == byte else { throw unexpected() }
         position += 1
     }
 
-    /// Steps over a comma, or the end of a list or object: then false.
+    /// Reads a comma, or the end of a list or object; false at the end.
     private mutating func another(before end: UInt8) throws(JSONFailure) -> Bool {
         skipSpace()
         switch next {
@@ -239,7 +239,7 @@ private struct Parser {
         position += 1
     }
 
-    /// Four hexadecimal digits.
+    /// Reads four hexadecimal digits.
     private mutating func unit() throws(JSONFailure) -> UInt16 {
         var value: UInt16 = 0
         for _ in 0..<4 {

@@ -1,17 +1,17 @@
 public import OverlayDriver
 import OverlayModel
 
-/// The engine's remote driver and remote IPAM protocol: a path and a body to a ``DriverRequest``, a ``DriverResponse`` to a body.
+/// Remote driver and remote IPAM protocol of the engine: a path and a body to a ``DriverRequest``, a ``DriverResponse`` to a body.
 /// Pure functions. The source of the shapes is moby `libnetwork/drivers/remote/api` and `libnetwork/ipams/remote/api`.
 public enum PluginCodec {
-    /// What engines ask for in `Accept`.
+    /// Content type that engines ask for in `Accept`.
     public static let contentType = "application/vnd.docker.plugins.v1.2+json"
 
-    /// Which scope the network driver reports.
+    /// Scope that the network driver reports.
     public enum Scope: String, Sendable {
-        /// Networks belong to one engine. A plugin found by its socket must say this: Swarm refuses such plugins.
+        /// Networks of one engine. A plugin found by its socket must say this: Swarm refuses such plugins.
         case local
-        /// Networks belong to the Swarm; only for a managed plugin (`docker plugin install`).
+        /// Networks of the Swarm; only for a managed plugin (`docker plugin install`).
         case global
     }
 
@@ -42,7 +42,7 @@ public enum PluginCodec {
     private typealias Method = @Sendable (inout BodyReader) throws(ProtocolError) -> DriverRequest
 
     private static let methods: [String: Method] = [
-        // The content of these changes nothing for us; that they are JSON objects the reader has checked.
+        // The content of these does not matter here. The reader has checked that they are JSON objects.
         "/NetworkDriver.GwAllocCheck": { _ in .gatewayAllocationCheck },
         "/NetworkDriver.EndpointOperInfo": { _ in .endpointOperationalInfo },
         "/NetworkDriver.ProgramExternalConnectivity": { _ in .programExternalConnectivity },
@@ -64,19 +64,18 @@ public enum PluginCodec {
         "/IpamDriver.ReleaseAddress": { reader throws(ProtocolError) in try reader.releaseAddress() },
     ]
 
-    /// The JSON text of an answer.
+    /// JSON text of an answer.
     public static func encode(_ response: DriverResponse, scope: Scope = .local) -> [UInt8] {
         JSONText.render(value(of: response, scope: scope))
     }
 
-    /// The JSON text that tells an engine of a failure. Network driver calls read `Err`; IPAM calls read `Error` in an answer of status
-    /// 200 and `Err` in others: both are always there.
+    /// JSON text of a failure. Engines read `Err` for network driver calls, and for IPAM calls `Error` with status 200 and `Err` with
+    /// others: both are always there.
     public static func encode(failure message: String) -> [UInt8] {
         JSONText.render(failure(message))
     }
 
-    /// What becomes of a driver's refusal on the wire: status 200, because engines then show the bare text after "remote: ", and name
-    /// the method before it otherwise.
+    /// HTTP status of a driver's refusal. With 200 engines show the bare text after "remote: "; otherwise they put the method before it.
     static let refusalStatus = 200
 
     private static func failure(_ message: String) -> OptionValue {

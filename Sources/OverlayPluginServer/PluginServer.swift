@@ -2,12 +2,12 @@ public import Logging
 public import NIOCore
 import NIOPosix
 public import OverlayDriver
+import OverlayModel
 public import ServiceLifecycle
 
-/// The plugin socket: engines' calls in, answers out. It holds no state of its own.
+/// Plugin socket: calls of engines in, answers out. It holds no state of its own.
 ///
-/// Start it when the calls that `DriverRequest.constantResponse` answers may come: engines ask for the capabilities once in their life,
-/// and drop the driver for good when that fails.
+/// Start it when the node can answer: engines ask for the capabilities once in their life, and drop the driver for good when that fails.
 ///
 /// Two daemons never share a socket: `<socket>.lock` is locked before a socket file that is there is removed, and kept locked until ours
 /// is removed. The socket has mode 0660; its directory is created with 0755 if need be.
@@ -15,10 +15,10 @@ public struct PluginServer: Service {
     private let server: UnixHTTPServer
 
     /// - Parameters:
-    ///   - loop: Where calls are read, decoded and answered: best the one that `handle` goes to. nil is one of the process's.
-    ///   - ready: called when engines can connect.
-    ///   - handle: answers Activate and what needs state (all but `DriverRequest.constantResponse`). It is called for several requests at
-    ///     a time, and has its own time limit: engines wait for ever.
+    ///   - loop: Event loop that reads, decodes and answers calls: best the one on which `handle` works. nil takes one of the process's.
+    ///   - ready: Called when engines can connect.
+    ///   - handle: Answers Activate and the calls that need state (all but `DriverRequest.constantResponse`). It is called for several
+    ///     requests at a time, and has a time limit of its own, because engines wait without one.
     public init(
         socketPath: String,
         loop: (any EventLoop)? = nil,
@@ -36,16 +36,18 @@ public struct PluginServer: Service {
                 ready: ready,
                 respond: { call in await Self.answer(call, scope: scope, logger: logger, handle: handle) },
                 refuse: { error in
-                    logger.warning("refused a call: \(error)")
+                    Self.log(error, to: logger)
                     return Self.answer(to: error)
                 }
             ))
     }
 
-    /// For tests that change the limits.
+    /// Server with other limits, for tests.
     init(server: UnixHTTPServer) { self.server = server }
 
-    /// Serves until graceful shutdown; then answers the calls that have come, and removes the socket file. Throws ``SocketError``.
+    /// Serves until graceful shutdown, then answers the calls that have arrived, and removes the socket file.
+    ///
+    /// - Throws: ``SocketError``.
     public func run() async throws { try await server.run() }
 
     static func answer(
@@ -59,7 +61,7 @@ public struct PluginServer: Service {
         switch PluginCodec.decode(path: call.path, body: call.body) {
         case .success(let decoded): request = decoded
         case .failure(let error):
-            logger.warning("refused a call: \(error)")
+            log(error, to: logger)
             return answer(to: error)
         }
 
@@ -70,12 +72,17 @@ public struct PluginServer: Service {
             response = await handle(request)
         }
         switch response {
-        case .failed(let error): logger.notice("\(call.path) failed: \(error)")
-        default: logger.trace("\(call.path) answered")
+        case .failed(let error):
+            logger.notice("call failed", metadata: [LogKey.method: "\(call.path)", LogKey.reason: "\(error)"])
+        default: logger.trace("call answered", metadata: [LogKey.method: "\(call.path)"])
         }
         return UnixHTTPServer.Answer(
             status: PluginCodec.refusalStatus, body: PluginCodec.encode(response, scope: scope),
             contentType: PluginCodec.contentType)
+    }
+
+    private static func log(_ error: ProtocolError, to logger: Logger) {
+        logger.warning("call refused", metadata: [LogKey.reason: "\(error)"])
     }
 
     static func answer(to error: ProtocolError) -> UnixHTTPServer.Answer {

@@ -1,16 +1,16 @@
-/// Why a request could not be understood. It never reached the node, so nothing has changed.
+/// Reason why a request could not be understood. It never reached the node, so nothing has changed.
 public struct ProtocolError: Error, Hashable, Sendable, CustomStringConvertible {
     public enum Code: Hashable, Sendable {
-        /// The body is not what the method needs.
+        /// Body that is not what the method needs.
         case malformed
-        /// There is no such method.
+        /// Method that does not exist.
         case unknownMethod
-        /// Everything but POST.
+        /// Verb other than POST.
         case wrongVerb
-        /// The body is longer than `Limits.requestBodyBytes`.
+        /// Body longer than `Limits.requestBodyBytes`.
         case tooLarge
 
-        /// The HTTP status. Engines retry no status, and show the text of `Err` with each of these.
+        /// HTTP status. Engines retry none of these, and show the text of `Err` with each.
         public var status: Int {
             switch self {
             case .malformed: 400
@@ -32,7 +32,7 @@ public struct ProtocolError: Error, Hashable, Sendable, CustomStringConvertible 
     public var description: String { message }
 }
 
-/// The first bytes of a text that came from outside, in quotes and with control characters escaped: safe in a log or an answer.
+/// First bytes of a text from outside, in quotes and with control characters escaped: safe in a log or an answer.
 func excerpt(_ text: String) -> String {
     let limit = 64
     let bytes = text.utf8

@@ -1,4 +1,4 @@
-/// Why a socket cannot be served.
+/// Reason why a socket cannot be served.
 public struct SocketError: Error, Hashable, Sendable, CustomStringConvertible {
     public var path: String
     public var cause: String

@@ -9,7 +9,7 @@ import OverlayModel
 import ServiceLifecycle
 import Synchronization
 
-/// HTTP/1.1 on a Unix socket with bounds on what a client may hold: what ``PluginServer`` and ``ControlServer`` have in common.
+/// HTTP/1.1 on a Unix socket, with bounds on what a client may hold: the common part of ``PluginServer`` and ``ControlServer``.
 struct UnixHTTPServer: Sendable {
     struct Call: Sendable {
         var method: String
@@ -25,21 +25,21 @@ struct UnixHTTPServer: Sendable {
     }
 
     var socketPath: String
-    /// Whose thread reads and writes the sockets.
+    /// Event loop that reads and writes the sockets.
     var loop: any EventLoop = MultiThreadedEventLoopGroup.singleton.any()
-    /// Whether calls are worked on there too, without a switch to another thread and back.
+    /// True if calls are handled on that loop, too, without a switch to another thread and back.
     var answersOnLoop = false
     var logger: Logger
     /// Called when clients can connect.
     var ready: @Sendable () async -> Void = {}
     var respond: @Sendable (Call) async -> Answer
-    /// The answer to a call whose body is too long to be read.
+    /// Answer to a call whose body is too long.
     var refuse: @Sendable (ProtocolError) -> Answer
 
-    /// Clients at a time; more wait in the backlog of the socket. An engine keeps a handful.
+    /// Number of clients at a time; more wait in the backlog of the socket. An engine keeps a handful.
     var connectionLimit = 256
-    /// How long the body of a request may take to arrive once its head is there. Idle connections have no limit: an engine whose
-    /// connection is closed under it repeats its call with an empty body.
+    /// Time for the body of a request to arrive after its head. Idle connections have no limit: an engine whose connection is closed under
+    /// it repeats its call with an empty body.
     var arrivalLimit: Duration = .seconds(30)
     /// The same while the server shuts down.
     var arrivalLimitAtShutdown: Duration = .seconds(1)
@@ -49,8 +49,8 @@ struct UnixHTTPServer: Sendable {
 
     func run() async throws {
         try createParentDirectory()
-        // Before the socket file is touched: whoever binds removes the file that is there, were it that of a living daemon. The lock is
-        // let go only when `server.run()` is back, and that has removed our socket file.
+        // Before the socket file is touched: binding removes an existing file, even that of a running daemon. The lock is released only
+        // after `server.run()` has returned and removed our socket file.
         let lock = try takeLock()
         defer { withExtendedLifetime(lock) {} }
         let failure = Failure()
@@ -65,8 +65,8 @@ struct UnixHTTPServer: Sendable {
                 try await self.serve(request, on: channel, to: writer)
             },
             onServerRunning: { channel in
-                // The umask belongs to the whole process, so the mode is set after the bind and not by it. In between the file has what
-                // the usual umask 022 leaves, 0755, and to connect takes write permission: only the owner can.
+                // The umask belongs to the whole process, so the mode is set after the bind. In between the file has mode 0755 (with the
+                // usual umask 022). Connecting takes write permission, so only the owner can.
                 guard chmod(socketPath, Self.mode) == 0 else {
                     let cause = "cannot set its mode: \(SystemError.text(of: errno))"
                     failure.error.withLock { $0 = SocketError(path: socketPath, cause: cause) }
@@ -95,7 +95,7 @@ struct UnixHTTPServer: Sendable {
         }
     }
 
-    /// `/run/docker/plugins` is made by the first plugin that comes, and that may be us.
+    /// Creates the directory: `/run/docker/plugins` is created by the first plugin, which may be this one.
     private func createParentDirectory() throws(SocketError) {
         var path = ""
         for component in socketPath.split(separator: "/").dropLast() {
@@ -123,14 +123,14 @@ struct UnixHTTPServer: Sendable {
         let response = Response(
             status: HTTPResponse.Status(code: answer.status),
             headers: [.contentType: answer.contentType, .contentLength: String(answer.body.count)],
-            // A HEAD is answered with the length that its body would have.
+            // The answer to HEAD has the length that a body would have.
             body: request.method == .head ? ResponseBody() : ResponseBody(byteBuffer: ByteBuffer(bytes: answer.body))
         )
         try await writer.write(response: response.head, body: response.body)
     }
 
-    /// The whole body, or nil when it is longer than we take. A body that is too long is read to its end but not kept, because a client
-    /// that is still writing does not read the answer. Throws when the client goes away; the connection is closed then.
+    /// Receives the whole body; nil if it is too long. Such a body is read to its end but not kept, because a client that still writes does
+    /// not read the answer. Throws when the client goes away; the connection is closed then.
     private func receive(_ request: Request, on channel: any Channel) async throws -> [UInt8]? {
         let arrival = Arrival()
         let limit = channel.eventLoop.scheduleTask(in: TimeAmount(arrivalLimit)) { arrival.closeUnlessComplete(channel) }
@@ -152,12 +152,12 @@ struct UnixHTTPServer: Sendable {
             }
             return length > Limits.requestBodyBytes ? nil : body
         } onGracefulShutdown: {
-            // The server waits for requests that it has begun to read; one that never comes to its end would hold it.
+            // The server waits for requests that have begun to arrive. One that never ends would hold it.
             channel.eventLoop.scheduleTask(in: TimeAmount(arrivalLimitAtShutdown)) { arrival.closeUnlessComplete(channel) }
         }
     }
 
-    /// Why it serves nobody although it listens.
+    /// Reason why it serves nobody although it listens.
     private final class Failure: Sendable {
         let error = Mutex<SocketError?>(nil)
     }
@@ -171,7 +171,7 @@ struct UnixHTTPServer: Sendable {
     }
 }
 
-/// Runs tasks on an event loop.
+/// Executor that runs tasks on an event loop.
 private final class LoopExecutor: TaskExecutor {
     private let loop: any EventLoop
 

@@ -1,9 +1,9 @@
 import OverlayModel
 
-/// A snapshot on its way here, part by part. Its head was checked when it was begun; whether the parts make what the head says is
-/// known when all are there.
+/// A snapshot that arrives part by part. Its head was checked when it was begun. Whether the parts match the head is known when all have
+/// arrived.
 struct Assembly: Sendable {
-    /// Parts asked for and not here yet, at most.
+    /// Greatest number of parts that were asked for and have not arrived.
     static let window = 32
 
     let key: LogKey
@@ -12,13 +12,13 @@ struct Assembly: Sendable {
     private let signature: [UInt8]
     private let attachment: Attachment?
     private let total: Int
-    /// Who gives it, all of it: so it is known whose fault it is when it is none.
+    /// Peer that gives all of it. So it is known who is at fault if it proves false.
     let source: NodeID
     private var parts: [Int: [EndpointRecord]] = [:]
     private var records = 0
-    /// All below were asked for.
+    /// All parts below this index were asked for.
     private var asked = 0
-    /// All below are here.
+    /// All parts below this index have arrived.
     private var firstMissing = 0
 
     init(_ part: SnapshotPart, from source: NodeID) {
@@ -32,14 +32,14 @@ struct Assembly: Sendable {
     }
 
     enum Place {
-        /// It is one of this snapshot's.
+        /// It belongs to this snapshot.
         case inside
-        /// It begins another snapshot that is to be taken in the place of this one.
+        /// It begins another snapshot that replaces this one.
         case instead
         case unwanted
     }
 
-    /// What the owner gives, nobody else interrupts; what another one gives, only something newer does.
+    /// A snapshot from the owner is interrupted by nobody else, one from another peer only by a newer one.
     func place(of part: SnapshotPart, from peer: NodeID) -> Place {
         if peer == source { return part.position == position && part.root == root ? .inside : .instead }
         if peer == key.owner { return .instead }
@@ -51,7 +51,7 @@ struct Assembly: Sendable {
     enum Taken {
         case new
         case known
-        /// The part cannot be one of this snapshot.
+        /// The part cannot belong to this snapshot.
         case broken
     }
 
@@ -72,8 +72,8 @@ struct Assembly: Sendable {
         zip(records, records.dropFirst()).allSatisfy { $0.endpoint < $1.endpoint }
     }
 
-    /// What to ask for now, so that no more than the window is under way.
-    /// - Parameter again: What was asked for has not come in time, and is asked for once more.
+    /// Requests to send now, so that at most a window is under way.
+    /// - Parameter again: True if parts did not arrive in time and are asked for once more.
     mutating func requests(again: Bool) -> [PartRequest] {
         var ranges: [Range<Int>] = []
         var free = Self.window
@@ -88,7 +88,7 @@ struct Assembly: Sendable {
             }
         } else {
             free -= asked - parts.count
-            // Half a window at a time, not a request for each part that comes.
+            // Half a window at a time, and not a request for each part that arrives.
             guard free >= min(PartRequest.limit, total - asked) else { return [] }
         }
         while free > 0, asked < total {
@@ -100,7 +100,7 @@ struct Assembly: Sendable {
         return ranges.map { PartRequest(position: position, first: UInt32($0.lowerBound), count: UInt8($0.count)) }
     }
 
-    /// The log, when all parts are here and are what its owner signed.
+    /// The log, if all parts have arrived and are what its owner signed.
     func log(_ signing: any RecordSigning) -> OwnerLog? {
         guard isComplete else { return nil }
         let all = (0..<total).flatMap { parts[$0] ?? [] }

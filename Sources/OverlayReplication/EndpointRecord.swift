@@ -1,6 +1,6 @@
 public import OverlayModel
 
-/// What every node of a network knows of one endpoint.
+/// An endpoint, as every node of its network knows it.
 public struct EndpointRecord: Hashable, Sendable {
     public var endpoint: EndpointID
     public var mac: MACAddress
@@ -39,14 +39,14 @@ extension EndpointRecord: Wire {
     }
 }
 
-/// An owner's statement that its kernel has the network, and where its tunnel ends. Without it nothing may be sent there.
+/// An owner's statement that its kernel has the network, with the address of its tunnel. Without it nothing may be sent there.
 public struct Attachment: Hashable, Sendable {
-    /// Where this owner takes the network's VXLAN packets.
+    /// Address at which this owner takes the network's VXLAN packets.
     public let vtep: IPAddress
-    /// What the network's interfaces on this owner carry, in bytes.
+    /// MTU of the network's interfaces on this owner, in bytes.
     public let mtu: UInt32
 
-    /// Nil for an unspecified address, and for an MTU below IPv4's least (RFC 791) or above what a length field can say.
+    /// Nil for an unspecified address, and for an MTU below IPv4's least (RFC 791) or above what a length field can hold.
     public init?(vtep: IPAddress, mtu: UInt32) {
         guard vtep.bits != 0, (68...65_535).contains(mtu) else { return nil }
         self.vtep = vtep

@@ -1,10 +1,10 @@
 public import OverlayModel
 
-/// Where a log stands. A later life of the owner starts anew and is above every earlier one.
+/// Position of a log. A later life of the owner starts anew and is above every earlier one.
 public struct LogPosition: Hashable, Comparable, Sendable {
     /// ``Incarnation/life`` of the owner.
     public var life: UInt64
-    /// The number of the last change. Dense: each change is one more.
+    /// Number of the last change. Numbers have no gaps.
     public var sequence: UInt64
 
     public init(life: UInt64, sequence: UInt64) {
@@ -12,7 +12,7 @@ public struct LogPosition: Hashable, Comparable, Sendable {
         self.sequence = sequence
     }
 
-    /// Below every log.
+    /// Position below that of every log.
     public static let none = LogPosition(life: 0, sequence: 0)
 
     public static func < (lhs: LogPosition, rhs: LogPosition) -> Bool { (lhs.life, lhs.sequence) < (rhs.life, rhs.sequence) }
@@ -29,7 +29,7 @@ extension LogPosition: Wire {
     }
 }
 
-/// Names one log: whose endpoints, on which network.
+/// Name of a log: the owner of its endpoints, and their network.
 struct LogKey: Hashable, Sendable {
     var network: NetworkID
     var owner: NodeID
@@ -40,7 +40,7 @@ enum LogChange: Hashable, Sendable, Wire {
     case attach(Attachment)
     case endpoint(EndpointRecord)
     case gone(EndpointID)
-    /// The owner has the network no more, and no endpoint on it.
+    /// The owner no longer has the network, nor an endpoint on it.
     case detach
 
     init(from reader: inout ByteReader) throws(DecodeError) {
@@ -69,28 +69,28 @@ enum LogChange: Hashable, Sendable, Wire {
     }
 }
 
-/// How large what is said may be, in bytes of its encoded form.
+/// Greatest sizes of encoded forms, in bytes.
 enum Budget {
-    /// A message, so that with its kind (1) and its seal it fits ``Limits/datagramBytes``.
+    /// Size of a message. With its kind (1) and its seal it fits ``Limits/datagramBytes``.
     static let message = Limits.datagramBytes - Limits.sealBytes - 1
-    /// The changes of one batch.
+    /// Size of the changes of a batch.
     static let batch = 860
-    /// The records of one snapshot part.
+    /// Size of the records of a snapshot part.
     static let part = 960
-    /// A signature (Ed25519, RFC 8032 §5.1.6).
+    /// Size of a signature (Ed25519, RFC 8032 §5.1.6).
     static let signature = 64
-    /// A digest (SHA-256).
+    /// Size of a digest (SHA-256).
     static let digest = 32
 }
 
-/// The own changes of a network that are not numbered yet, and what they make of its state.
+/// Changes of this node on a network that are not numbered yet, and their effect on its state.
 struct PendingChanges: Sendable {
     private(set) var changes: [LogChange] = []
     private var endpoints: [EndpointID: EndpointRecord?] = [:]
-    /// Nil: as it was before.
+    /// Attachment after the changes. The outer nil means that it is unchanged.
     private(set) var attachment: Attachment??
     private var isCleared = false
-    /// How many endpoints more, or fewer, than before.
+    /// Number of endpoints more than before; negative if fewer.
     private(set) var growth = 0
 
     var isEmpty: Bool { changes.isEmpty }
@@ -107,11 +107,11 @@ struct PendingChanges: Sendable {
         case added
         /// It changes nothing.
         case same
-        /// The log has as many endpoints as one may have.
+        /// The log has ``Limits/endpointsPerLog`` endpoints.
         case full
     }
 
-    /// Adds a change, if it is one.
+    /// Adds a change, if it changes anything.
     mutating func add(_ change: LogChange, over contents: LogContents) -> Added {
         switch change {
         case .attach(let new):
@@ -140,7 +140,7 @@ struct PendingChanges: Sendable {
         return .added
     }
 
-    /// Cuts the changes into what fits a batch each, in order.
+    /// Divides the changes into batches, in order.
     func batches() -> [[LogChange]] {
         var batches: [[LogChange]] = []
         var batch: [LogChange] = []

@@ -1,6 +1,6 @@
 import OverlayModel
 
-/// What one step of a log made different, as the datapath wants it.
+/// Difference that a step of a log made, in the form that the datapath takes.
 enum LogDifference: Hashable, Sendable {
     case attached(Attachment, was: Attachment?)
     case detached(Attachment)
@@ -8,9 +8,9 @@ enum LogDifference: Hashable, Sendable {
     case gone(EndpointRecord)
 }
 
-/// What is live in one log, with the digest that its owner signs: endpoints lie in up to 256 buckets by a byte of their id's hash,
+/// Live endpoints of a log, with the digest that its owner signs. Endpoints lie in up to 256 buckets by a byte of their id's hash,
 /// each with its own digest, so that a change costs one bucket and the root. A copy costs the list of the buckets, so a batch can
-/// be tried out on one.
+/// be tried on one.
 struct LogContents: Sendable {
     private struct Entry: Sendable {
         var record: EndpointRecord
@@ -19,13 +19,13 @@ struct LogContents: Sendable {
 
     private struct Bucket: Sendable {
         let index: UInt8
-        /// By endpoint.
+        /// Entries in order of their endpoints.
         var entries: [Entry] = []
         var digest: [UInt8] = []
 
-        /// Where the endpoint is, or would be.
+        /// Position at which the endpoint is, or would be.
         func position(of endpoint: EndpointID) -> Int {
-            lowerBound(entries.count) { entries[$0].record.endpoint < endpoint }
+            entries.partitioningIndex { $0.record.endpoint >= endpoint }
         }
 
         func record(of endpoint: EndpointID) -> EndpointRecord? {
@@ -43,14 +43,14 @@ struct LogContents: Sendable {
     }
 
     private(set) var attachment: Attachment?
-    /// Endpoints.
+    /// Number of endpoints.
     private(set) var count = 0
-    /// By index, none empty.
+    /// Buckets in order of their index, none empty.
     private var buckets: [Bucket] = []
 
     init() {}
 
-    /// - Parameter records: In the order of their endpoints, no endpoint twice.
+    /// - Parameter records: Records in order of their endpoints, each endpoint once.
     init(_ records: [EndpointRecord], attachment: Attachment?, signing: any RecordSigning) {
         self.attachment = attachment
         count = records.count
@@ -62,20 +62,20 @@ struct LogContents: Sendable {
         for position in buckets.indices { buckets[position].rehash(signing) }
     }
 
-    /// FNV-1a of the id, folded to a byte.
+    /// Bucket of an endpoint: FNV-1a of the id, folded to a byte.
     private static func bucket(of endpoint: EndpointID) -> UInt8 {
-        var hash: UInt32 = 0x811C_9DC5
-        for byte in endpoint.text.utf8 { hash = (hash ^ UInt32(byte)) &* 0x0100_0193 }
-        hash ^= hash >> 16
-        return UInt8(truncatingIfNeeded: hash ^ hash >> 8)
+        var hash = FNV1a<UInt32>()
+        hash.combine(endpoint.text.utf8)
+        let half = hash.value ^ hash.value >> 16
+        return UInt8(truncatingIfNeeded: half ^ half >> 8)
     }
 
-    /// Where the bucket of this index is, or would be.
-    private func position(of index: UInt8) -> Int { lowerBound(buckets.count) { buckets[$0].index < index } }
+    /// Position at which the bucket with this index is, or would be.
+    private func position(of index: UInt8) -> Int { buckets.partitioningIndex { $0.index >= index } }
 
     // MARK: Changes
 
-    /// Lays changes over what is live.
+    /// Applies changes.
     mutating func apply(_ changes: [LogChange], signing: any RecordSigning) -> [LogDifference] {
         var differences: [LogDifference] = []
         var touched: Set<UInt8> = []
@@ -130,7 +130,7 @@ struct LogContents: Sendable {
         return nil
     }
 
-    /// Leaves an empty bucket behind for ``apply(_:signing:)`` to remove.
+    /// Removes an endpoint. An empty bucket stays until ``apply(_:signing:)`` removes it.
     private mutating func remove(_ endpoint: EndpointID, from index: UInt8) -> EndpointRecord? {
         let slot = position(of: index)
         guard slot < buckets.count, buckets[slot].index == index, let old = buckets[slot].record(of: endpoint) else { return nil }
@@ -141,7 +141,7 @@ struct LogContents: Sendable {
 
     // MARK: Reading
 
-    /// The digest of everything.
+    /// Digest of everything.
     func root(_ signing: any RecordSigning) -> [UInt8] {
         var writer = ByteWriter()
         writer.optional(attachment)
@@ -160,17 +160,17 @@ struct LogContents: Sendable {
         return buckets[slot].record(of: endpoint)
     }
 
-    /// In the order of their endpoints.
+    /// Records in order of their endpoints.
     var records: [EndpointRecord] {
         buckets.flatMap { $0.entries.lazy.map(\.record) }.sorted { $0.endpoint < $1.endpoint }
     }
 
-    /// In the order of their endpoints, with the bytes each takes in a message.
+    /// Records in order of their endpoints, with the bytes that each takes in a message.
     var sizedRecords: [(record: EndpointRecord, bytes: Int)] {
         buckets.flatMap { $0.entries.lazy.map { ($0.record, $0.wire.count) } }.sorted { $0.0.endpoint < $1.0.endpoint }
     }
 
-    /// What leads from here to `new`: first what is gone, then the attachment, then what changed.
+    /// Differences that lead from here to `new`: first removed endpoints, then the attachment, then changed endpoints.
     func differences(to new: LogContents) -> [LogDifference] {
         var gone: [EndpointRecord] = []
         var changed: [(record: EndpointRecord, was: EndpointRecord?)] = []
@@ -196,15 +196,4 @@ struct LogContents: Sendable {
         let slot = position(of: bucket.index)
         return slot < buckets.count && buckets[slot].index == bucket.index && buckets[slot].digest == bucket.digest
     }
-}
-
-/// The first of 0..<`count` for which `isBelow` does not hold, where it holds for none after that.
-func lowerBound(_ count: Int, isBelow: (Int) -> Bool) -> Int {
-    var low = 0
-    var high = count
-    while low < high {
-        let middle = (low + high) / 2
-        if isBelow(middle) { low = middle + 1 } else { high = middle }
-    }
-    return low
 }

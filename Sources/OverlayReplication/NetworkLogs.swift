@@ -1,47 +1,47 @@
 import OverlayModel
 
-/// All that is known of one network's logs.
+/// Logs of a network.
 struct NetworkLogs: Sendable {
     var own: OwnerLog
     var pending = PendingChanges()
     var flushedAt: Instant?
-    /// Who gets the own log, and whose logs are taken.
+    /// Nodes that get the own log, and whose logs are taken.
     var subscribers: [NodeID: Subscriber] = [:]
     /// The subscribers in order.
     var order: [NodeID] = []
-    /// Counts the changes of `subscribers`.
+    /// Number of changes of `subscribers`.
     var version = 0
-    /// The relay of each group, while it is known.
+    /// Relay of each group; nil until it is computed.
     var relays: [NodeID]?
     var remotes: [NodeID: RemoteLog] = [:]
-    /// XOR of ``SplitMix/position(of:_:)`` over all logs, the own one included.
+    /// XOR of ``ViewHash/position(of:_:)`` over all logs, including the own one.
     var view: UInt64
-    /// What the digests of the subscribers contain of this network.
+    /// Value of ``view`` that the digests of the subscribers contain.
     var folded: UInt64 = 0
 }
 
-/// What the owner knows of one subscriber of its log.
+/// A subscriber of an owner's log, as the owner knows it.
 struct Subscriber: Sendable {
-    /// Nil: nothing is known of what it has.
+    /// Sequence up to which it has the log; nil if that is not known.
     var acknowledged: UInt64?
-    /// The snapshot it was told of while nothing was known.
+    /// Sequence of the snapshot that it was offered while nothing was known.
     var offered: UInt64?
-    /// It has to collect that snapshot part by part, and can take no batches meanwhile.
+    /// True while it collects that snapshot part by part. It can take no batches then.
     var isAssembling = false
-    /// Through here all was sent.
+    /// Sequence up to which everything was sent.
     var sent: UInt64 = 0
-    /// Until the next repeat; nil: the first.
+    /// Time until the next repeat; nil before the first.
     var retry: Interval?
 }
 
-/// What this node holds of another owner's log, and how it gets the rest.
+/// Another owner's log, as far as this node has it, and the way to the rest.
 struct RemoteLog: Sendable {
-    /// Nil until all of it is known for the first time.
+    /// The log; nil until all of it is known for the first time.
     var log: OwnerLog?
-    /// Batches taken since the last acknowledgement.
+    /// Number of batches taken since the last acknowledgement.
     var unacknowledged = 0
     var pulledAt: Instant?
-    /// Who last gave a snapshot that was none.
+    /// Peer that last gave a false snapshot.
     var spoiler: NodeID?
     var spoiledAt: Instant?
     var catchUp: CatchUp?
@@ -50,24 +50,24 @@ struct RemoteLog: Sendable {
     var position: LogPosition { log?.position ?? .none }
 }
 
-/// Going after what others have of a log and this node does not.
+/// Pursuit of what others have of a log and this node does not.
 struct CatchUp: Sendable {
-    /// Who showed to have more, and how much.
+    /// Positions of the peers that showed to have more.
     var shown: [NodeID: LogPosition] = [:]
-    /// What is here is not what the owner signed: only a snapshot helps.
+    /// True if the log here is not what the owner signed. Only a snapshot helps.
     var isFromScratch = false
-    /// Who was asked last.
+    /// Peer that was asked last.
     var asked: NodeID?
-    /// Batches that the answer may still have.
+    /// Number of batches that the answer may still have.
     var answersLeft = 0
     var retry = Replication.firstPullRetry
-    /// Repeats since something came.
+    /// Number of repeats since something arrived.
     var fruitless = 0
     var progressedAt: Instant?
-    /// The next pull is for the owner, however recently something came.
+    /// True if the next pull goes to the owner, however recently something arrived.
     var isUrgent = false
     var assembly: Assembly?
-    /// Batches that came before the ones they follow, by the sequence they follow.
+    /// Batches that arrived before those that they follow, by the sequence that they follow.
     var held: [UInt64: HeldBatch] = [:]
 
     static let shownLimit = 8
@@ -78,7 +78,7 @@ struct CatchUp: Sendable {
     }
 }
 
-/// A batch that overtook others. It is checked when it is its turn.
+/// A batch that overtook others. It is checked at its turn.
 struct HeldBatch: Sendable {
     var batch: SignedBatch
     var message: [UInt8]
@@ -86,23 +86,23 @@ struct HeldBatch: Sendable {
     var sender: NodeID
 }
 
-/// The group this node passed batches on to the last time, so that it need not be reckoned for each.
+/// Group to which this node passed batches on last, so that it need not be computed for each batch.
 struct Forwarding: Sendable {
     var group: RelayGroup
     var version: Int
     var members: [NodeID]
 }
 
-/// What is known of another node, whatever the networks.
+/// Another node, independent of networks.
 struct Peer: Sendable {
     var isReachable = true
     var roundTrip: Interval?
-    /// When its view was last compared.
+    /// Instant at which its view was last compared.
     var checkedAt: Instant?
-    /// Where the next comparison starts in the shared networks.
+    /// Position in the shared networks at which the next comparison starts.
     var rotation = 0
-    /// Those it subscribes.
+    /// Networks to which it subscribes.
     var networks: Set<NetworkID> = []
-    /// XOR of ``SplitMix/view(_:of:)`` over them.
+    /// XOR of ``ViewHash/view(_:of:)`` over them.
     var digest: UInt64 = 0
 }

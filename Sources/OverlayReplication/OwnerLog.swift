@@ -1,6 +1,6 @@
 import OverlayModel
 
-/// Why something a peer sent was not believed. It changed nothing.
+/// Reason why a peer's message was not believed. It changed nothing.
 public enum Rejection: String, Error, Hashable, Sendable, CaseIterable {
     /// The owner's public key is not known.
     case noKey = "no key of the owner"
@@ -8,15 +8,15 @@ public enum Rejection: String, Error, Hashable, Sendable, CaseIterable {
     case badSignature = "bad signature"
     /// The parts of a snapshot do not make what its owner signed.
     case brokenSnapshot = "broken snapshot"
-    /// More than ``Limits/endpointsPerLog``.
+    /// The log would have more than ``Limits/endpointsPerLog`` endpoints.
     case tooManyEndpoints = "too many endpoints"
     /// A peer claims to have more of this node's own log than there is.
     case ownLogAhead = "more of the own log than there is"
 }
 
-/// One owner's log as this node holds it, its own or another's: everything that is live, and the last batches as they were signed.
+/// An owner's log as this node holds it, its own or another's: all live endpoints, and the last batches as they were signed.
 struct OwnerLog: Sendable {
-    /// A batch kept word for word.
+    /// A batch, kept byte for byte.
     struct Kept: Sendable {
         var after: UInt64
         var end: UInt64
@@ -24,27 +24,27 @@ struct OwnerLog: Sendable {
         var message: [UInt8]
     }
 
-    /// The current snapshot, cut into messages.
+    /// A snapshot, divided into messages.
     struct Prepared: Sendable {
         var position: LogPosition
         var parts: [[UInt8]]
         var askedAt: Instant
     }
 
-    /// Changes and batches kept for those who lag; beyond, they get a snapshot.
+    /// Number of changes and of batches kept for subscribers that lag. Those that lag by more get a snapshot.
     static let tailChanges: UInt64 = 1024
     static let tailBatches = 256
 
     let key: LogKey
     private(set) var position: LogPosition
     private(set) var contents: LogContents
-    /// The digest of the contents, and the owner's signature over it with the position.
+    /// Digest of the contents, and the owner's signature over it and the position.
     private(set) var root: [UInt8]
     private(set) var signature: [UInt8]
     private var tail: [Kept] = []
     private var prepared: Prepared?
 
-    /// A log of this node's own, empty.
+    /// Empty log of this node.
     init(own key: LogKey, at position: LogPosition, signing: any RecordSigning) {
         self.key = key
         self.position = position
@@ -53,7 +53,7 @@ struct OwnerLog: Sendable {
         signature = signing.sign(Self.head(key, position, root))
     }
 
-    /// A log as a snapshot has it, whose signature was found good.
+    /// Log from a snapshot whose signature was verified.
     init(_ key: LogKey, at position: LogPosition, _ contents: LogContents, root: [UInt8], signature: [UInt8]) {
         self.key = key
         self.position = position
@@ -62,7 +62,7 @@ struct OwnerLog: Sendable {
         self.signature = signature
     }
 
-    /// What an owner signs.
+    /// Bytes that an owner signs.
     static func head(_ key: LogKey, _ position: LogPosition, _ root: [UInt8]) -> [UInt8] {
         var writer = ByteWriter()
         writer.raw("swift-overlay log v1".utf8)
@@ -75,7 +75,7 @@ struct OwnerLog: Sendable {
 
     /// A batch message without its relay.
     static func direct(_ message: [UInt8]) -> [UInt8] {
-        // Kind, "there is a relay", group, of.
+        // Kind, "there is a relay", group, number of groups.
         message.count > 6 && message[1] == 1 ? [message[0], 0] + message[6...] : message
     }
 
@@ -86,7 +86,7 @@ struct OwnerLog: Sendable {
 
     // MARK: Growing
 
-    /// The owner's side: numbers and signs changes that fit one batch.
+    /// Numbers and signs changes that fit one batch, on the owner's side.
     mutating func extend(_ changes: [LogChange], signing: any RecordSigning) {
         _ = contents.apply(changes, signing: signing)
         let after = position.sequence
@@ -98,7 +98,7 @@ struct OwnerLog: Sendable {
         keep(batch, ReplicationMessage.batch(batch, relay: nil).wireBytes)
     }
 
-    /// The others' side: takes the batch that follows, if it is the owner's.
+    /// Takes the next batch on another node's side, if the owner signed it.
     mutating func accept(
         _ batch: SignedBatch, _ message: [UInt8], publicKey: [UInt8], signing: any RecordSigning
     ) throws(Rejection) -> [LogDifference] {
@@ -126,24 +126,24 @@ struct OwnerLog: Sendable {
 
     // MARK: Giving
 
-    /// The oldest sequence whose successor is still kept.
+    /// Oldest sequence whose successor is still kept.
     var tailStart: UInt64 { tail.first?.after ?? position.sequence }
 
-    /// Are all batches after this sequence here, one starting right there?
+    /// True if all batches after this sequence are kept, and one starts right there.
     func reaches(back sequence: UInt64) -> Bool { sequence == position.sequence || index(after: sequence) != nil }
 
     private func index(after sequence: UInt64) -> Int? {
-        let index = lowerBound(tail.count) { tail[$0].after < sequence }
+        let index = tail.partitioningIndex { $0.after >= sequence }
         return index < tail.count && tail[index].after == sequence ? index : nil
     }
 
-    /// The batches from the one after `sequence`.
+    /// Batches that follow `sequence`.
     func batches(after sequence: UInt64, limit: Int) -> ArraySlice<Kept> {
         guard let start = index(after: sequence) else { return [] }
         return tail[start...].prefix(limit)
     }
 
-    /// The snapshot to give to who asks now. One of many parts is kept as long as it is asked for, and the batches since are here.
+    /// Snapshot for a peer that asks now. One of many parts is kept as long as it is asked for and the batches since are kept.
     mutating func snapshot(at now: Instant) -> Prepared {
         if prepared != nil {
             prepared?.askedAt = now
@@ -155,13 +155,13 @@ struct OwnerLog: Sendable {
         return prepared ?? Prepared(position: position, parts: [], askedAt: now)
     }
 
-    /// The kept snapshot, if it is the one of this position.
+    /// The kept snapshot, if it has this position.
     mutating func snapshot(of position: LogPosition, at now: Instant) -> Prepared? {
         guard prepared?.position == position else { return nil }
         return snapshot(at: now)
     }
 
-    /// When the kept snapshot was last asked for.
+    /// Instant at which the kept snapshot was last asked for.
     var snapshotAskedAt: Instant? { prepared?.askedAt }
 
     mutating func forgetSnapshot() { prepared = nil }

@@ -1,19 +1,19 @@
 public import OverlayModel
 
-// The owner's side: changes become batches, and go out until each subscriber has acknowledged them.
+// The owner: changes become batches, which are sent until each subscriber has acknowledged them.
 
 extension Replication {
-    /// This node's kernel has the network.
+    /// Records that this node's kernel has the network.
     public mutating func attach(_ attachment: Attachment, to network: NetworkID, now: Instant, into effects: inout [Effect]) {
         record(.attach(attachment), on: network, now: now, into: &effects)
     }
 
-    /// This node's kernel has the network no more, nor any endpoint of it.
+    /// Records that this node's kernel no longer has the network, nor any endpoint of it.
     public mutating func detach(from network: NetworkID, now: Instant, into effects: inout [Effect]) {
         record(.detach, on: network, now: now, into: &effects)
     }
 
-    /// Beyond ``Limits/endpointsPerLog`` nothing is recorded, as nobody would take it.
+    /// Records an endpoint. Beyond ``Limits/endpointsPerLog`` nothing is recorded, because no node would take it.
     public mutating func put(_ record: EndpointRecord, on network: NetworkID, now: Instant, into effects: inout [Effect]) {
         self.record(.endpoint(record), on: network, now: now, into: &effects)
     }
@@ -27,7 +27,7 @@ extension Replication {
         highest += 1
         let key = LogKey(network: network, owner: node)
         let log = OwnerLog(own: key, at: LogPosition(life: life, sequence: highest), signing: signing)
-        networks[network] = NetworkLogs(own: log, view: SplitMix.position(of: node, log.position))
+        networks[network] = NetworkLogs(own: log, view: ViewHash.position(of: node, log.position))
         unfolded.insert(network)
     }
 
@@ -41,13 +41,13 @@ extension Replication {
         case .full: return reject(.tooManyEndpoints, LogKey(network: network, owner: node), from: node, into: &effects)
         case .added: break
         }
-        // At once after a pause, but not before what else happens in this instant is there too: an attachment and its first endpoint are
-        // one batch.
+        // After a pause it is flushed at once, but together with all other changes of this instant: an attachment and its first
+        // endpoint make one batch.
         let last = networks[network]?.flushedAt
         timers.set(.flush(network), noLaterThan: max(now, last.map { $0 + Self.coalescing } ?? now))
     }
 
-    /// Makes signed batches of what is pending, and sends them.
+    /// Signs pending changes in batches and sends them.
     mutating func flush(_ network: NetworkID, now: Instant, into effects: inout [Effect]) {
         timers.clear(.flush(network))
         guard let pending = networks[network]?.pending, !pending.isEmpty, let old = networks[network]?.own.position else { return }
@@ -85,7 +85,7 @@ extension Replication {
                 offer(network, to: peer, now: now, into: &effects)
                 continue
             }
-            // Who lagged before has a gap now, and asks; or gets it by the timer.
+            // A subscriber that lagged has a gap now. It asks, or the timer repeats.
             if !subscriber.isAssembling, subscriber.sent == after, let end = batches.last?.end {
                 networks[network]?.subscribers[peer]?.sent = end
             }
@@ -93,7 +93,7 @@ extension Replication {
         }
     }
 
-    /// Sends a subscriber what was not sent to it yet, as far as the window allows.
+    /// Sends a subscriber what it was not sent yet, as far as the window allows.
     mutating func push(_ network: NetworkID, to peer: NodeID, now: Instant, into effects: inout [Effect]) {
         guard let subscriber = networks[network]?.subscribers[peer], isReachable(peer) else { return }
         guard let floor = subscriber.acknowledged ?? subscriber.offered else {
@@ -111,7 +111,7 @@ extension Replication {
         arm(network, peer, now: now)
     }
 
-    /// Shows a subscriber of whom nothing is known, or who lags too far, the first part of a snapshot; it asks for the others.
+    /// Sends the first part of a snapshot to a subscriber that lags too far or whose position is not known. It asks for the others.
     private mutating func offer(_ network: NetworkID, to peer: NodeID, now: Instant, into effects: inout [Effect]) {
         guard let snapshot = prepare(LogKey(network: network, owner: node), now: now), let first = snapshot.parts.first else {
             return
@@ -132,7 +132,7 @@ extension Replication {
         timers.set(timer, at: now + (networks[network]?.subscribers[peer]?.retry ?? firstRetry(peer)))
     }
 
-    /// Two round trips, and not less than a quick answer takes on a busy host.
+    /// Pause before the first repeat: two round trips, and at least as long as a quick answer takes on a busy host.
     private func firstRetry(_ peer: NodeID) -> Interval { max(Self.firstRetry, (peers[peer]?.roundTrip ?? Self.coalescing) * 2) }
 
     /// Repeats the oldest of what a subscriber has not acknowledged.
@@ -145,7 +145,7 @@ extension Replication {
         networks[network]?.subscribers[peer]?.retry = retry
         timers.clear(.resend(network, peer))
         if let acknowledged = subscriber.acknowledged, networks[network]?.own.reaches(back: acknowledged) == true {
-            // What follows those batches counts as lost, and is sent when they are acknowledged.
+            // Later batches count as lost, and are sent when these are acknowledged.
             let end = send(network, to: peer, after: acknowledged, limit: Self.batchesPerResend, into: &effects)
             networks[network]?.subscribers[peer]?.sent = end
             arm(network, peer, now: now)
@@ -155,7 +155,7 @@ extension Replication {
     }
 
     /// Repeats batches.
-    /// - Returns: Where they end.
+    /// - Returns: Sequence at which they end.
     private mutating func send(
         _ network: NetworkID, to peer: NodeID, after: UInt64, limit: Int, into effects: inout [Effect]
     ) -> UInt64 {
@@ -165,15 +165,15 @@ extension Replication {
         return batches.last?.end ?? after
     }
 
-    // MARK: What subscribers say
+    // MARK: Acknowledgements
 
-    /// A subscriber has all up to `position`.
+    /// Takes a subscriber's acknowledgement of everything up to `position`.
     mutating func take(
         _ position: LogPosition, of network: NetworkID, view: UInt64, from peer: NodeID, now: Instant, into effects: inout [Effect]
     ) {
         guard isFollowed(peer, on: network) else { return }
         acknowledged(position, of: network, by: peer, now: now, into: &effects)
-        // Between two changes views differ for a while, and mean nothing.
+        // While changes are under way, views differ without a meaning.
         guard networks[network]?.own.position == position, networks[network]?.view != view else { return }
         armCheck(of: peer, now: now)
     }
@@ -186,7 +186,7 @@ extension Replication {
             return reject(.ownLogAhead, LogKey(network: network, owner: node), from: peer, into: &effects)
         }
         guard position.life == life, subscriber.acknowledged.map({ $0 < position.sequence }) ?? true else { return }
-        // Others than those between batches do not exist.
+        // There are no positions within a batch.
         guard networks[network]?.own.reaches(back: position.sequence) == true else { return }
         networks[network]?.subscribers[peer]?.acknowledged = position.sequence
         networks[network]?.subscribers[peer]?.sent = max(subscriber.sent, position.sequence)
@@ -196,7 +196,7 @@ extension Replication {
         if position != own { push(network, to: peer, now: now, into: &effects) }
     }
 
-    /// What a subscriber has was told by itself: it asks for more, or has lost something.
+    /// Takes the position that a subscriber itself reports: it asks for more, or has lost something.
     mutating func correct(
         _ have: LogPosition, of network: NetworkID, by peer: NodeID, limit: Int, now: Instant, into effects: inout [Effect]
     ) {
@@ -219,7 +219,7 @@ extension Replication {
         effects.append(.rejected(from: peer, owner: key.owner, key.network, reason))
     }
 
-    /// A subscriber collects a snapshot: no need to offer it again for a while.
+    /// Takes note that a subscriber collects a snapshot, which need not be offered again for a while.
     mutating func isCollecting(_ peer: NodeID, _ network: NetworkID, now: Instant) {
         guard let subscriber = networks[network]?.subscribers[peer], subscriber.acknowledged == nil, isReachable(peer) else {
             return

@@ -1,13 +1,13 @@
 import OverlayModel
 
-// Getting what others have and this node does not: it asks, and takes batches or a snapshot part by part.
+// Pulling: this node asks for what others have and it does not, and takes batches or a snapshot part by part.
 
 extension Replication {
-    /// Somebody showed that there is more of a log than is here.
+    /// Takes note that a peer showed more of a log than is here.
     mutating func catchUp(_ key: LogKey, _ shown: LogPosition, shownBy peer: NodeID, now: Instant, into effects: inout [Effect]) {
         guard keys[key.owner] != nil else { return }
         note(key, shown, by: peer)
-        // The parts of a snapshot are on their way; the rest comes after them.
+        // Parts of a snapshot are on their way. Everything else comes after them.
         guard networks[key.network]?.remotes[key.owner]?.catchUp?.assembly == nil else { return }
         if let last = networks[key.network]?.remotes[key.owner]?.pulledAt, now - last < Self.pullSpacing {
             timers.set(.pull(key), noLaterThan: now + Self.firstPullRetry)
@@ -24,7 +24,7 @@ extension Replication {
         networks[key.network]?.remotes[key.owner] = remote
     }
 
-    /// What `peer` gave of the log was not the owner's word: it is asked no more, and the owner is.
+    /// Asks the owner instead of `peer`, which gave something that the owner did not sign.
     mutating func askOwner(
         _ key: LogKey, _ shown: LogPosition, after peer: NodeID, now: Instant, into effects: inout [Effect]
     ) {
@@ -55,7 +55,7 @@ extension Replication {
         counters.pulls += 1
     }
 
-    /// No answer in time: asks again, the owner first and then the others who showed to have more, in turn.
+    /// Asks again after no answer in time: the owner first, and then the others that showed to have more, in turn.
     mutating func pullAgain(_ key: LogKey, now: Instant, into effects: inout [Effect]) {
         guard let catchUp = networks[key.network]?.remotes[key.owner]?.catchUp else { return }
         if !catchUp.isUrgent, let progressed = catchUp.progressedAt, progressed + catchUp.retry > now {
@@ -77,13 +77,13 @@ extension Replication {
         }
     }
 
-    /// Whoever gives a snapshot is asked for what was lost of it a few times before somebody else has to begin it anew.
+    /// Peer to ask next. The source of a snapshot is asked a few times for lost parts before another peer has to begin it anew.
     private func source(of catchUp: CatchUp, among sources: [NodeID]) -> NodeID {
         if let current = catchUp.assembly?.source, catchUp.fruitless < Self.patience, sources.contains(current) { return current }
         return sources[catchUp.fruitless % sources.count]
     }
 
-    /// Who can be reached and has more than this node, the owner first.
+    /// Reachable peers that have more than this node, the owner first.
     private func sources(of key: LogKey) -> [NodeID] {
         guard let remote = networks[key.network]?.remotes[key.owner], let catchUp = remote.catchUp else { return [] }
         guard catchUp.isFromScratch || catchUp.shown.values.contains(where: { $0 > remote.position }) else { return [] }
@@ -97,10 +97,12 @@ extension Replication {
         timers.clear(.pull(key))
     }
 
-    /// Something of the log has come. Goes on with whoever gave it as long as somebody has more.
+    /// Goes on with the pursuit after something of the log arrived, as long as a peer has more.
     mutating func progressed(_ key: LogKey, batches: Int, now: Instant, into effects: inout [Effect]) {
         guard let remote = networks[key.network]?.remotes[key.owner], var catchUp = remote.catchUp else { return }
-        guard catchUp.isFromScratch || catchUp.shown.values.contains(where: { $0 > remote.position }) else { return endCatchUp(key) }
+        guard catchUp.isFromScratch || catchUp.shown.values.contains(where: { $0 > remote.position }) else {
+            return endCatchUp(key)
+        }
         if let assembly = catchUp.assembly, assembly.position <= remote.position {
             // Batches were faster.
             catchUp.assembly = nil
@@ -114,7 +116,7 @@ extension Replication {
         if catchUp.answersLeft <= batches { pull(key, from: asked, now: now, into: &effects) }
     }
 
-    /// A peer says how far it has a log: not further than this node, so it is no source of more.
+    /// Takes note that a peer has no more of a log than this node, so that it is no source any more.
     mutating func exhausted(_ key: LogKey, _ position: LogPosition, at peer: NodeID) {
         guard let remote = networks[key.network]?.remotes[key.owner], let catchUp = remote.catchUp, !catchUp.isFromScratch,
             catchUp.assembly == nil
@@ -136,7 +138,7 @@ extension Replication {
         switch networks[key.network]?.remotes[key.owner]?.catchUp?.assembly?.place(of: part, from: peer) {
         case .inside: return add(part, from: peer, now: now, into: &effects)
         case .unwanted: return
-        // Every answer that begins a snapshot begins it with its first part.
+        // An answer that begins a snapshot begins with its first part.
         case .instead, nil: guard part.index == 0, !isSpoiler(peer, key, now: now) else { return }
         }
         guard signing.verify(part.signature, of: OwnerLog.head(key, part.position, part.root), by: publicKey) else {
@@ -172,7 +174,7 @@ extension Replication {
         return now - at < Self.spoilerPause
     }
 
-    /// A snapshot turned out to be none of the owner's.
+    /// Refuses a snapshot that its owner did not sign.
     private mutating func refuse(
         _ reason: Rejection, _ key: LogKey, _ position: LogPosition, from peer: NodeID, now: Instant, into effects: inout [Effect]
     ) {
@@ -191,7 +193,7 @@ extension Replication {
         }
     }
 
-    /// Takes a snapshot in the place of what was known.
+    /// Replaces what was known with a snapshot.
     private mutating func swap(_ log: OwnerLog, from peer: NodeID, now: Instant, into effects: inout [Effect]) {
         let key = log.key
         let old = networks[key.network]?.remotes[key.owner]?.log

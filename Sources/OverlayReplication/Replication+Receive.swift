@@ -1,13 +1,13 @@
 import OverlayModel
 
-// The others' side: batches of owners, whoever brings them, are checked, taken, passed on and acknowledged.
+// Receiving: batches of owners are checked, taken, passed on and acknowledged, whichever peer sent them.
 
 extension Replication {
     mutating func take(
         _ batch: SignedBatch, _ message: [UInt8], relay: RelayGroup?, from peer: NodeID, now: Instant, into effects: inout [Effect]
     ) {
         let key = batch.key
-        // Late words of one who left are not taken, and early ones of one who is not known to be a user yet come again.
+        // Late messages of a node that left are not taken. Early ones of a node that is not known to be a user yet are sent again.
         guard isFollowed(key.owner, on: key.network), isFollowed(peer, on: key.network) else { return }
         guard let publicKey = keys[key.owner] else { return reject(.noKey, key, from: peer, into: &effects) }
         let position = networks[key.network]?.remotes[key.owner]?.position ?? .none
@@ -29,7 +29,7 @@ extension Replication {
         progressed(key, batches: taken, now: now, into: &effects)
     }
 
-    /// Takes a batch that follows what is known, if its owner signed what it leads to.
+    /// Takes the next batch of a log, if its owner signed the state that it leads to.
     private mutating func accept(
         _ held: HeldBatch, publicKey: [UInt8], now: Instant, into effects: inout [Effect]
     ) -> Bool {
@@ -53,7 +53,7 @@ extension Replication {
         return true
     }
 
-    /// Keeps a batch that overtook others, if it is to be of use soon.
+    /// Holds a batch that overtook others, if it can be used soon.
     private mutating func hold(_ new: HeldBatch, after position: LogPosition) {
         let key = new.batch.key
         guard let count = networks[key.network]?.remotes[key.owner]?.catchUp?.held.count, count < Self.heldOfLog,
@@ -65,7 +65,7 @@ extension Replication {
         if old == nil { held += 1 }
     }
 
-    /// Lets go of held batches that begin below a sequence.
+    /// Drops held batches that begin below a sequence.
     mutating func release(_ key: LogKey, below sequence: UInt64 = .max) {
         guard let all = networks[key.network]?.remotes[key.owner]?.catchUp?.held, !all.isEmpty else { return }
         let kept = all.filter { $0.key >= sequence }
@@ -97,15 +97,15 @@ extension Replication {
 
     // MARK: Acknowledging
 
-    /// Not at once: what is new comes before what is said of it, here and with the owner, who hears from many; and one acknowledgement
-    /// does for all that came meanwhile. An owner with much to send is not kept waiting.
+    /// Acknowledges with a delay: new batches are more urgent, here and at the owner, which hears from many, and one
+    /// acknowledgement covers all that arrive meanwhile. An owner with much to send is not kept waiting.
     mutating func acknowledgeSoon(_ key: LogKey, batches: Int = 0, now: Instant) {
         let count = (networks[key.network]?.remotes[key.owner]?.unacknowledged ?? 0) + batches
         networks[key.network]?.remotes[key.owner]?.unacknowledged = count
         timers.set(.acknowledge(key), noLaterThan: count >= Self.window / 2 ? now : now + Self.acknowledgementDelay)
     }
 
-    /// Tells the owner how far its log is here.
+    /// Tells the owner the position of its log here.
     mutating func acknowledge(_ key: LogKey, now: Instant, into effects: inout [Effect]) {
         timers.clear(.acknowledge(key))
         networks[key.network]?.remotes[key.owner]?.unacknowledged = 0

@@ -1,11 +1,11 @@
 public import OverlayModel
 
-// Giving to who asks, and finding out who lacks what.
+// Repair: answers to peers that ask, and digests that show which peer lacks what.
 
 extension Replication {
     // MARK: Giving
 
-    /// A peer has `have` of a log and asks for the rest, or for parts of a snapshot it has begun. Whoever has the log answers.
+    /// Answers a peer that has `have` of a log and asks for what follows, or for parts of a snapshot. Any node that has the log answers.
     mutating func answer(
         _ key: LogKey, have: LogPosition, _ part: PartRequest?, to peer: NodeID, now: Instant, into effects: inout [Effect]
     ) {
@@ -39,7 +39,7 @@ extension Replication {
         }
     }
 
-    /// The snapshot to give of a log now.
+    /// Snapshot of a log for a peer that asks now.
     mutating func prepare(_ key: LogKey, now: Instant) -> OwnerLog.Prepared? {
         let snapshot =
             key.owner == node
@@ -67,26 +67,26 @@ extension Replication {
 
     // MARK: Digests
 
-    /// What this node holds of the networks it shares with a peer, as one number; told with every probe. 0 when they share none.
+    /// Hash of what this node holds of the networks that it shares with a peer, sent with every probe. 0 if they share none.
     public mutating func digest(with peer: NodeID) -> UInt64 {
         fold()
         return peers[peer]?.digest ?? 0
     }
 
-    /// Brings the digests of the peers up to the views of the networks.
+    /// Updates the digests of the peers with the changed views of networks.
     private mutating func fold() {
         // The order does not matter: everything is XOR.
         for network in unfolded {
             guard let logs = networks[network] else { continue }
-            let new = SplitMix.view(logs.view, of: network)
+            let new = ViewHash.view(logs.view, of: network)
             networks[network]?.folded = new
             for peer in logs.order { peers[peer]?.digest ^= logs.folded ^ new }
         }
         unfolded = []
     }
 
-    /// A peer told its ``digest(with:)`` of this node. When it differs for longer than a change is under way, what it stands for is
-    /// compared.
+    /// Takes the ``digest(with:)`` that a peer has for this node. If it differs for longer than a change is under way, the views
+    /// are compared.
     public mutating func compare(_ digest: UInt64, with peer: NodeID, now: Instant, into effects: inout [Effect]) {
         guard peers[peer]?.networks.isEmpty == false, self.digest(with: peer) != digest else { return }
         armCheck(of: peer, now: now)
@@ -98,7 +98,7 @@ extension Replication {
         timers.set(.check(peer), at: now + Self.checkDelay)
     }
 
-    /// Tells a peer the views of the networks both have, a bounded number at a time.
+    /// Sends a peer the views of shared networks, a bounded number at a time.
     mutating func check(_ peer: NodeID, now: Instant, into effects: inout [Effect]) {
         guard let known = peers[peer], known.isReachable, !known.networks.isEmpty else { return }
         peers[peer]?.checkedAt = now
@@ -120,7 +120,7 @@ extension Replication {
 
     // MARK: Vectors
 
-    /// Tells a peer what this node has of the networks that the peer sees otherwise.
+    /// Sends a peer the vectors of networks for which it has another view.
     mutating func answer(_ views: [NetworkView], to peer: NodeID, into effects: inout [Effect]) {
         var left = Self.vectorMessages
         for view in views where left > 0 {
@@ -135,7 +135,7 @@ extension Replication {
         }
     }
 
-    /// A peer tells what it has: what it has more of is asked of it, and what it has less of it is told.
+    /// Takes a peer's vector: asks it for what it has more, and answers with what it has less.
     mutating func take(
         _ entries: [VectorEntry], of network: NetworkID, isAnswer: Bool, from peer: NodeID, now: Instant,
         into effects: inout [Effect]
@@ -163,7 +163,7 @@ extension Replication {
         effects.append(.send(peer, ReplicationMessage.vector(network, more, isAnswer: true).wireBytes))
     }
 
-    /// What a peer has of this node's own log. Less than it acknowledged means that it lost its memory.
+    /// Takes the position that a peer has of this node's own log. If it is below what the peer acknowledged, the peer lost its memory.
     private mutating func takeOwn(
         _ position: LogPosition, of network: NetworkID, from peer: NodeID, now: Instant, into effects: inout [Effect]
     ) {

@@ -1,12 +1,12 @@
 public import OverlayModel
 
 extension Replication {
-    // MARK: Who takes part
+    // MARK: Subscribers
 
-    /// Who gets this node's log of a network: the nodes whose engine has the network. Also opens the network for what they send.
+    /// Sets the nodes that get this node's log of a network: those whose engine has it. Also opens the network for their logs.
     public mutating func subscribe(_ network: NetworkID, to nodes: Set<NodeID>, now: Instant, into effects: inout [Effect]) {
         open(network)
-        // Whoever is offered the log gets it whole, not as it is between two changes of one instant.
+        // A new subscriber gets the log with all changes of this instant.
         flush(network, now: now, into: &effects)
         let lost = (networks[network]?.order ?? []).filter { !nodes.contains($0) }
         let new = nodes.filter { $0 != node && networks[network]?.subscribers[$0] == nil }.sorted()
@@ -25,7 +25,7 @@ extension Replication {
         for peer in new { push(network, to: peer, now: now, into: &effects) }
     }
 
-    /// This node has no part in the network any more.
+    /// Leaves a network.
     public mutating func unsubscribe(_ network: NetworkID, into effects: inout [Effect]) {
         guard let order = networks[network]?.order else { return }
         for peer in order { drop(peer, of: network, into: &effects) }
@@ -77,7 +77,7 @@ extension Replication {
         }
     }
 
-    /// The peer runs anew: nothing is known any more of what it has.
+    /// Forgets what a peer has, because it was restarted.
     public mutating func reset(_ peer: NodeID, now: Instant, into effects: inout [Effect]) {
         for network in (peers[peer]?.networks ?? []).sorted() {
             networks[network]?.subscribers[peer] = Subscriber()
@@ -97,31 +97,31 @@ extension Replication {
         log(of: owner, on: network)?.contents.records ?? []
     }
 
-    /// Where an owner has the network; nil when it does not, or is not known to.
+    /// Attachment of an owner to the network; nil if it has none, or it is not known.
     public func attachment(of owner: NodeID, on network: NetworkID) -> Attachment? {
         log(of: owner, on: network)?.contents.attachment
     }
 
-    /// How many endpoints an owner has on a network.
+    /// Number of endpoints of an owner on a network.
     public func count(of owner: NodeID, on network: NetworkID) -> Int { log(of: owner, on: network)?.contents.count ?? 0 }
 
-    /// How far an owner's log is here.
+    /// Position of an owner's log here.
     public func position(of owner: NodeID, on network: NetworkID) -> LogPosition? { log(of: owner, on: network)?.position }
 
-    /// Does this node know all of the owner's endpoints on the network, as they once were?
+    /// True if this node has a complete state of the owner's endpoints on the network, even if not the latest.
     public func isSynchronised(with owner: NodeID, on network: NetworkID) -> Bool { log(of: owner, on: network) != nil }
 
     private func log(of owner: NodeID, on network: NetworkID) -> OwnerLog? {
         owner == node ? networks[network]?.own : networks[network]?.remotes[owner]?.log
     }
 
-    /// Has every subscriber acknowledged all of this node's log of the network?
+    /// True if every subscriber has acknowledged all of this node's log of the network.
     public func isAcknowledged(_ network: NetworkID) -> Bool {
         guard let logs = networks[network] else { return true }
         return logs.pending.isEmpty && logs.subscribers.values.allSatisfy { $0.acknowledged == logs.own.position.sequence }
     }
 
-    /// Is nothing pending, unacknowledged by a peer that can be reached, or being pulled?
+    /// True if nothing is pending, unacknowledged by a reachable peer, or being pulled.
     public var isQuiet: Bool {
         timers.keys.allSatisfy {
             switch $0 {

@@ -1,12 +1,12 @@
 import OverlayModel
 
-/// Contiguous changes of one log, with the owner's signature over the state they lead to. Who holds the state before them can check
-/// them, whoever brings them.
+/// Contiguous changes of a log, with the owner's signature over the state that they lead to. A node that has the state before them
+/// can check them, whichever peer sends them.
 struct SignedBatch: Hashable, Sendable {
     var network: NetworkID
     var owner: NodeID
     var life: UInt64
-    /// The sequence before the first change.
+    /// Sequence before the first change.
     var after: UInt64
     var changes: [LogChange]
     var signature: [UInt8]
@@ -37,7 +37,7 @@ extension SignedBatch: Wire {
     }
 }
 
-/// The subscribers that one relay passes a batch on to: a share of all.
+/// Share of the subscribers to which one relay passes a batch on.
 struct RelayGroup: Hashable, Sendable, Wire {
     var index: UInt16
     var of: UInt16
@@ -58,20 +58,20 @@ struct RelayGroup: Hashable, Sendable, Wire {
     }
 }
 
-/// A piece of everything that is live at a position. What is in no piece is gone: deletions need no tombstones.
+/// Part of all endpoints that are live at a position. An endpoint in no part is gone, so deletions need no tombstones.
 struct SnapshotPart: Hashable, Sendable {
     var network: NetworkID
     var owner: NodeID
     var position: LogPosition
-    /// The digest of the whole; every part has it, so that none but a signed snapshot is ever begun.
+    /// Digest of the whole. Every part carries it, so that only a signed snapshot is ever begun.
     var root: [UInt8]
     var signature: [UInt8]
     var attachment: Attachment?
-    /// How many parts there are; one even when there is no record.
+    /// Number of parts; one even if there is no record.
     var total: UInt32
-    /// From 0.
+    /// Index of this part, from 0.
     var index: UInt32
-    /// In the order of their endpoints.
+    /// Records in order of their endpoints.
     var records: [EndpointRecord]
 
     var key: LogKey { LogKey(network: network, owner: owner) }
@@ -107,12 +107,12 @@ extension SnapshotPart: Wire {
     }
 }
 
-/// Which parts of a snapshot are wanted.
+/// Request for parts of a snapshot.
 struct PartRequest: Hashable, Sendable, Wire {
-    /// Of the snapshot.
+    /// Position of the snapshot.
     var position: LogPosition
     var first: UInt32
-    /// 1…16.
+    /// Number of parts, 1…16.
     var count: UInt8
 
     static let limit = 16
@@ -135,7 +135,7 @@ struct PartRequest: Hashable, Sendable, Wire {
     }
 }
 
-/// What a node holds of one network, as one number (``Replication/view(of:)``).
+/// Hash of what a node holds of a network.
 struct NetworkView: Hashable, Sendable, Wire {
     var network: NetworkID
     var hash: UInt64
@@ -155,10 +155,10 @@ struct NetworkView: Hashable, Sendable, Wire {
     }
 }
 
-/// How far a node holds one owner's log.
+/// Position up to which a node has an owner's log.
 struct VectorEntry: Hashable, Sendable, Wire {
     var owner: NodeID
-    /// ``LogPosition/none`` when it follows the owner and has nothing.
+    /// ``LogPosition/none`` if it follows the owner and has nothing.
     var position: LogPosition
 
     init(owner: NodeID, position: LogPosition) {
@@ -176,22 +176,22 @@ struct VectorEntry: Hashable, Sendable, Wire {
     }
 }
 
-/// What the nodes of a network say to one another. Each fits a datagram.
+/// Messages between the nodes of a network. Each fits a datagram.
 enum ReplicationMessage: Hashable, Sendable {
     case batch(SignedBatch, relay: RelayGroup?)
     case part(SnapshotPart)
-    /// All up to the position has arrived. `view` is what the sender holds of the network.
+    /// Everything up to the position has arrived. `view` is the hash of what the sender holds of the network.
     case acknowledge(NetworkID, LogPosition, view: UInt64)
-    /// "I have this of the owner's log; give what is missing", or certain parts of a snapshot.
+    /// Request for what follows a position of the owner's log, or for parts of a snapshot.
     case pull(LogKey, have: LogPosition, part: PartRequest?)
-    /// Asks for a vector of each network that the receiver sees otherwise.
+    /// Request for a vector of each network for which the receiver has another view.
     case compare([NetworkView])
-    /// An answer is not answered with another vector.
+    /// Positions of logs. An answer is not answered with another vector.
     case vector(NetworkID, [VectorEntry], isAnswer: Bool)
 
-    /// Networks in one compare.
+    /// Number of networks in a comparison.
     static let viewLimit = 40
-    /// Owners in one vector.
+    /// Number of owners in a vector.
     static let vectorLimit = 30
 }
 

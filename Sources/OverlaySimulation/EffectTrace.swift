@@ -23,19 +23,17 @@ public struct EffectTrace: Sendable {
 
     init(keepsLines: Bool) { self.keepsLines = keepsLines }
 
-    /// FNV-1a, 64 bits (RFC 9923). It only finds differences, so it need not resist an attack.
+    /// FNV-1a with 64 bits. It only finds differences, so it need not resist an attack.
     public struct Hash: Hashable, Sendable, CustomStringConvertible {
-        private var value: UInt64 = 0xCBF2_9CE4_8422_2325
+        private var hash = FNV1a<UInt64>()
 
         public init() {}
 
-        mutating func mix(_ bytes: [UInt8]) {
-            for byte in bytes { value = (value ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
-        }
+        mutating func mix(_ bytes: [UInt8]) { hash.combine(bytes) }
 
-        public mutating func mix(_ other: Hash) { mix(other.value.wireBytes) }
+        public mutating func mix(_ other: Hash) { mix(other.hash.value.wireBytes) }
 
-        public var description: String { hexadecimal(value.wireBytes) }
+        public var description: String { hexadecimal(hash.value.wireBytes) }
     }
 
     /// Adds the effects of one event.

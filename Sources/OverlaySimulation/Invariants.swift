@@ -1,9 +1,9 @@
 import OverlayCatalogue
 import OverlayDNS
 import OverlayDatapath
-import OverlayNode
 import OverlayMembership
 public import OverlayModel
+import OverlayNode
 
 /// Invariants (see Rules): C after quiet, F always, P after every heal; U, N and L along the way.
 extension World {

@@ -1,6 +1,6 @@
 import OverlayDriver
-import OverlayNode
 import OverlayModel
+import OverlayNode
 
 /// Calls of engines, command lines and joining nodes that wait for an answer, and answers that nobody has taken.
 struct PendingCalls {

@@ -1,6 +1,6 @@
 public import OverlayDriver
-public import OverlayNode
 public import OverlayModel
+public import OverlayNode
 
 /// A caller of the nodes' plugins, which takes the place of their engines. Nodes are meant by index.
 public protocol PluginCaller: AnyObject {
@@ -62,12 +62,14 @@ extension PluginCaller {
     /// Creates an endpoint and joins it, as `docker run` does.
     ///
     /// - Parameters:
-    ///   - isNamed: True to pass the name as driver option `name`.
+    ///   - isNamed: True to pass a name as driver option `name`.
+    ///   - called: Driver option `name`, if it differs from the name of the endpoint.
+    ///   - sandbox: Path of the container's network namespace.
     ///   - willAnnounce: Called before CreateEndpoint, the call by which other nodes learn of the endpoint.
     /// - Throws: The first refusal, after what was made was taken back.
     public func attach(
         _ index: Int, _ name: String, to network: World.Created, address: IPAddress? = nil, isNamed: Bool = true,
-        willAnnounce: (MACAddress) -> Void = { _ in }
+        called: String? = nil, sandbox: String = "/run/docker/netns/1", willAnnounce: (MACAddress) -> Void = { _ in }
     ) throws -> World.Attached {
         let mac = Self.mac(name)
         let request = RequestAddress(pool: network.pool, address: address, purpose: .endpoint(mac))
@@ -83,10 +85,10 @@ extension PluginCaller {
                     .createEndpoint(
                         CreateEndpoint(
                             network: network.network, endpoint: endpoint, v4: prefix, v6: nil, mac: mac,
-                            options: isNamed ? [OptionName.endpointName: .string(name)] : [:]))))
+                            options: isNamed ? [OptionName.endpointName: .string(called ?? name)] : [:]))))
             do {
                 _ = try checked(
-                    call(index, .join(Join(network: network.network, endpoint: endpoint, sandboxKey: "/run/docker/netns/1"))))
+                    call(index, .join(Join(network: network.network, endpoint: endpoint, sandboxKey: sandbox))))
             } catch {
                 _ = call(index, .deleteEndpoint(network: network.network, endpoint: endpoint))
                 throw error

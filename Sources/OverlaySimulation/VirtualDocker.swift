@@ -1,7 +1,7 @@
 import OverlayCatalogue
 public import OverlayDriver
-import OverlayNode
 public import OverlayModel
+import OverlayNode
 
 /// Engines that have an API, at most one for each node of a world.
 ///

@@ -1,6 +1,6 @@
 import OverlayDriver
-import OverlayNode
 import OverlayModel
+import OverlayNode
 
 /// State of one engine that has an API, as `docker network` and `docker ps` show it.
 struct VirtualEngine {

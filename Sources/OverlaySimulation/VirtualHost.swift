@@ -1,6 +1,6 @@
-public import OverlayNode
 public import OverlayMembership
 public import OverlayModel
+public import OverlayNode
 
 /// A machine of the simulation: a node with its disk, its kernel and its clock.
 public struct VirtualHost {
@@ -25,7 +25,7 @@ public struct VirtualHost {
     public var vtep: IPAddress
     /// Nodes that its transport accepts.
     var peers: Set<NodeID> = []
-    /// Writes that are not synced yet. A crash loses some or all of them, from the last.
+    /// Writes that are not synced yet. After a crash at most the first few are on the disk.
     var unsynced: [(EffectID, [StoreWrite])] = []
     var storedAt = Instant(nanoseconds: 0)
     /// Time of a write to this disk; nil for the world's default.

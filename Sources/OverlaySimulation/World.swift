@@ -1,9 +1,9 @@
 import OverlayCatalogue
 public import OverlayDatapath
 public import OverlayDriver
-public import OverlayNode
 public import OverlayMembership
 public import OverlayModel
+public import OverlayNode
 
 /// Several nodes in virtual time: the shipped cores, with a network, disks and kernels that are values.
 ///
@@ -48,6 +48,8 @@ public final class World {
     /// Called when a node declares another one down.
     public var onDeclaration: ((_ observer: Int, _ subject: Int) -> Void)?
     private(set) lazy var docker = VirtualDocker(self)
+    /// Servers of names by host, where a scenario asks for names.
+    var nameServers: [Int: VirtualNameServer] = [:]
     let seed: UInt64
     /// Rules that the cores keep. All of them, except where a simulation shows what one is for.
     let rules: SafetyRules
@@ -180,8 +182,12 @@ public final class World {
         case .raiseBoot(let boot): nodes[index].seal = max(nodes[index].seal, boot)
         case .peers(let members, _): nodes[index].peers = Set(members.map(\.id))
         case .engineCall(let id, let call): docker.answer(index, id, call)
-        case .serve(let id, _, _): schedule(.event(index, boot: nodes[index].boot, .served(id)), in: .microseconds(100))
-        case .names, .subnets, .unserve: break
+        case .serve(let id, let path, let scope):
+            serve(index, path, scope)
+            schedule(.event(index, boot: nodes[index].boot, .served(id)), in: .microseconds(100))
+        case .names(let network, let names): setNames(index, network, names)
+        case .subnets(let subnets): setSubnets(index, subnets)
+        case .unserve(let path): unserve(index, path)
         case .makeKey:
             let key = (0..<32).map { _ in UInt8(truncatingIfNeeded: random.next()) }
             schedule(.event(index, boot: nodes[index].boot, .keyMade(key)), in: .milliseconds(1))
@@ -309,7 +315,7 @@ public final class World {
 
     // MARK: Faults
 
-    /// Ends the process of a node. Its disk and its kernel stay; of the writes under way, only the first may be on the disk.
+    /// Ends the process of a node. Its disk and its kernel stay; of the writes under way, the first few may be on the disk.
     ///
     /// - Parameter kept: Number of those writes that are on the disk; nil leaves it to chance.
     public func crash(_ index: Int, hostToo: Bool = false, keeping kept: Int? = nil) {
@@ -328,6 +334,7 @@ public final class World {
         trouble(index, until: now)
         log("host\(index + 1) crashes")
         docker.endCalls(index)
+        endNames(index)
     }
 
     /// Starts the process of a node with what its disk holds.

@@ -2,15 +2,15 @@ import CSQLite
 import Glibc
 import OverlayLinux
 
-/// What could not be done with the state directory, and what the user can do.
+/// Failure of the state directory, and what the user can do about it.
 public struct StoreError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// In words an operator knows: `open`, `write`.
+    /// Operation in words an operator knows: `open`, `write`.
     public var operation: String
     public var path: String
-    /// SQLite's primary result code.
+    /// Primary result code of SQLite.
     public var code: Int32
     public var reason: String
-    /// The system's errno; 0 where it was not the system that refused.
+    /// errno; 0 if the system did not refuse.
     public var systemError: Int32
 
     init(operation: String, path: String, code: Int32, reason: String, systemError: Int32 = 0) {
@@ -21,19 +21,19 @@ public struct StoreError: Error, Hashable, Sendable, CustomStringConvertible {
         self.systemError = systemError
     }
 
-    /// A file of the state directory that could not be had.
+    /// Failure of a system call on a file of the state directory.
     init(_ error: SystemError) {
         self.init(
             operation: error.operation, path: error.path ?? "", code: SQLITE_CANTOPEN, reason: "", systemError: error.errno)
     }
 
-    /// SQLite says that of ENOSPC alone, and not of files that it makes; a quota is the same to the user.
+    /// True if there is no space. SQLite says so for ENOSPC only, and not for files it creates; a quota is the same to the user.
     private var isFull: Bool { code == SQLITE_FULL || [ENOSPC, EDQUOT].contains(systemError) }
 
-    /// Of a daemon that runs; ``text(isStarting:)`` has the words for one that ends because of it.
+    /// Text for a daemon that goes on running; ``text(isStarting:)`` has one for a daemon that ends because of it.
     public var description: String { text(isStarting: false) }
 
-    /// What failed, on what, why, and what to do.
+    /// Sentence with the operation, the file, the cause and the way out.
     public func text(isStarting: Bool) -> String {
         var causes = reason.isEmpty ? [] : [reason]
         if isFull, !reason.contains("disk is full") { causes.append("the disk is full") }
@@ -49,7 +49,7 @@ public struct StoreError: Error, Hashable, Sendable, CustomStringConvertible {
         switch systemError {
         case EROFS, EACCES, EPERM: return "; the state directory must be writable for the daemon"
         case EIO: return "; the disk may be failing: see the kernel's log"
-        case ENOENT: return "; make the directory that it is to be in"
+        case ENOENT: return "; create its parent directory"
         case ENOTDIR: return "; --state-dir must name a directory"
         case ELOOP: return "; it must not be a link: remove it"
         case 0: break
@@ -64,10 +64,10 @@ public struct StoreError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Another daemon has the state directory.
+/// State directory that another daemon holds.
 public struct StateInUse: Error, Hashable, Sendable, CustomStringConvertible {
     public var directory: String
-    /// nil where its lock does not tell.
+    /// Process that holds it; nil if the lock does not tell.
     public var process: Int?
 
     public var description: String {
@@ -99,7 +99,7 @@ struct SQLiteConnection: ~Copyable {
     func error(_ operation: String, _ code: Int32) -> StoreError { Self.error(operation, path, code, on: handle) }
 
     private static func error(_ operation: String, _ path: String, _ code: Int32, on handle: OpaquePointer) -> StoreError {
-        // Set to 0 before each call. What sqlite3_system_errno has is of an earlier error where it is a COMMIT that failed.
+        // Set to 0 before each call. sqlite3_system_errno would return an earlier error after a failed COMMIT.
         let systemError = Glibc.errno
         let isOfSystem = [SQLITE_CANTOPEN, SQLITE_IOERR].contains(code & 0xFF)
         return StoreError(
@@ -107,7 +107,7 @@ struct SQLiteConnection: ~Copyable {
             systemError: isOfSystem ? systemError : 0)
     }
 
-    /// - Parameter operation: What it is for, should it fail.
+    /// - Parameter operation: Purpose of the statement, for the error.
     func execute(_ sql: String, to operation: String) throws(StoreError) {
         Glibc.errno = 0
         let code = sqlite3_exec(handle, sql, nil, nil, nil)

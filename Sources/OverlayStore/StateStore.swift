@@ -19,7 +19,7 @@ public actor StateStore {
         var done: @Sendable (StoreError?) -> Void
     }
 
-    /// Opens or makes the state directory (0700) and the database (0600).
+    /// Opens or creates the state directory (0700) and the database (0600).
     ///
     /// - Throws: ``StoreError``, or ``StateInUse``.
     public init(directory: String) throws {
@@ -42,15 +42,15 @@ public actor StateStore {
         }
     }
 
-    /// Everything that was stored.
+    /// All rows.
     public func load() throws(StoreError) -> StoredRows { try database.load() }
 
     /// Writes batches in order, in one transaction: all or nothing.
     public func commit(_ batches: [[StoreWrite]]) throws(StoreError) { try database.commit(batches) }
 
-    /// Writes a batch behind those that were submitted before. What comes while the disk is busy shares the next transaction.
+    /// Writes a batch after those submitted before. Batches that come while the disk is busy share the next transaction.
     ///
-    /// - Parameter done: Called on the store's thread when the batch is durable, or with what went wrong with it.
+    /// - Parameter done: Called on the store's thread, with nil when the batch is durable, else with the error.
     public nonisolated func submit(_ writes: [StoreWrite], done: @escaping @Sendable (StoreError?) -> Void) {
         let isFirst = submitted.withLock { submitted in
             submitted.append(Submission(writes: writes, done: done))
@@ -59,7 +59,7 @@ public actor StateStore {
         if isFirst { executor.execute { self.assumeIsolated { $0.commitSubmitted() } } }
     }
 
-    /// Returns when all that was submitted before is done.
+    /// Returns when all batches submitted before are done.
     public func drain() {}
 
     private func commitSubmitted() {
@@ -72,8 +72,8 @@ public actor StateStore {
             for submission in batch { submission.done(nil) }
         } catch {
             if batch.count == 1 { return batch[0].done(error) }
-            // One that cannot be written must not take those before it with it. Nor is anything written behind one that is missing: what is
-            // on the disk is always a beginning of what was submitted.
+            // A batch that cannot be written must not take those before it with it. Nothing is written after a missing one: the disk always
+            // holds a prefix of what was submitted.
             var failure: StoreError?
             for submission in batch {
                 if failure == nil {
@@ -85,7 +85,7 @@ public actor StateStore {
     }
 }
 
-/// The database with its statements. Not Sendable: it belongs to the store.
+/// Database with its statements. Not Sendable: it belongs to the store.
 private final class Database {
     private let connection: SQLiteConnection
     private let put: SQLiteStatement
@@ -97,7 +97,7 @@ private final class Database {
     private static let schemaVersion: Int64 = 1
 
     init(path: String) throws(StoreError) {
-        // Before SQLite makes it with the umask's mode; its -wal and -shm files take the mode of the file.
+        // Created before SQLite would do it with the mode of the umask. Its -wal and -shm files take the mode of this file.
         let descriptor = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else {
             throw StoreError(SystemError(operation: "open", path: path, errno: errno))
@@ -144,7 +144,7 @@ private final class Database {
                 guard code == SQLITE_DONE else { throw connection.error("read", code) }
                 return rows
             }
-            // Rows of kinds this version does not know stay where they are.
+            // Rows of a kind that this version does not know are kept.
             guard let space = StoreSpace(rawValue: query.text(0)) else { continue }
             rows[space, default: [:]][query.blob(1)] = query.blob(2)
         }
@@ -156,7 +156,7 @@ private final class Database {
             for write in batches.joined() { try apply(write) }
             try run(end)
         } catch {
-            // SQLite has rolled back by itself after some errors; then this one has nothing to do.
+            // SQLite rolls back by itself after some errors. Then this does nothing.
             try? connection.execute("ROLLBACK", to: "write")
             throw error
         }

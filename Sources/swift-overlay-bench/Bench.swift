@@ -3,29 +3,30 @@ import Glibc
 import OverlayLinux
 import OverlayModel
 
-/// Measures parts of the node that a benchmark from outside cannot separate.
+/// Measures parts of a node that a benchmark from outside cannot tell apart.
 @main struct Bench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "swift-overlay-bench", abstract: "Measure parts of a node by themselves.", subcommands: [Allocate.self])
+        commandName: "swift-overlay-bench", abstract: "Measure parts of a node on their own.", subcommands: [Allocate.self])
 }
 
-/// Measures the allocation of addresses from blocks in hand: the core and the store, as the daemon has them, without the HTTP of
-/// the engine's call.
+/// Measures how fast addresses are handed out of owned blocks: the core and the store as in the daemon, without HTTP.
 struct Allocate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Hand out addresses of blocks in hand, each on the disk before it is answered. Exit 1 when a target is missed.")
-    @Option(help: "The state is put into a new folder here.") var folder = "/dev/shm"
-    @Option(help: "Calls that are open at a time.") var callers = 64
-    @Option(help: "How many addresses, at most 60000.") var addresses = 40_000
-    @Option(help: "How many times; the median counts.") var rounds = 5
+        abstract: "Measure how fast addresses are handed out of owned blocks.",
+        discussion: "Each address is on the disk before it is answered. Exit status 1 means that a target was missed.")
+    @Option(help: "Folder in which a new one for the state is made.", completion: .directory) var folder = "/dev/shm"
+    @Option(help: "Number of calls that are open at a time, 1 to 4096.") var callers = 64
+    @Option(help: "Number of addresses to hand out, 1 to 60000.") var addresses = 40_000
+    @Option(help: "Number of rounds, of which the median counts.") var rounds = 5
 
-    /// Target T13, in addresses per second.
+    /// Target: addresses a second with many callers.
     private static let rate = 20_000.0
+    /// Target: nanoseconds beside one fdatasync with one caller.
     private static let beside = 100_000.0
 
     func validate() throws {
         guard (1...60_000).contains(addresses), (1...4096).contains(callers), rounds > 0 else {
-            throw ValidationError("from 1 to 60000 addresses, 1 to 4096 callers, and one round")
+            throw ValidationError("--addresses takes 1 to 60000, --callers 1 to 4096, --rounds 1 or more")
         }
     }
 
@@ -56,7 +57,7 @@ struct Allocate: AsyncParsableCommand {
 
     private func text(_ nanoseconds: Double) -> String { "\(Int((nanoseconds / 100).rounded()) / 10) µs" }
 
-    /// Median time of an fdatasync of 4 KiB, in nanoseconds.
+    /// Median time of one write with fdatasync, in nanoseconds.
     private func syncTime(in folder: String) throws -> Double {
         let path = "\(folder)/swift-overlay-bench-\(getpid()).sync"
         let file = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0o600)
@@ -76,7 +77,7 @@ struct Allocate: AsyncParsableCommand {
             })
     }
 
-    /// Removes the files of a store.
+    /// Removes the files that a store makes.
     private func remove(_ directory: String) {
         for file in ["lock", "state.db", "state.db-wal", "state.db-shm"] { unlink("\(directory)/\(file)") }
         rmdir(directory)

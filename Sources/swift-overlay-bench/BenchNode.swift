@@ -1,18 +1,17 @@
 import Glibc
 import OverlayDriver
-import OverlayNode
 import OverlayLinux
 import OverlayModel
+import OverlayNode
 import OverlaySimulation
 import OverlayStore
 import Synchronization
 
-/// A node whose core has blocks in hand, with a store on a real disk.
-///
-/// The core runs on the thread that calls, as it does on the daemon's event loop; the store has a thread of its own.
+/// Node that owns blocks, with a store on a real disk. The core runs on the caller's thread, as it does on the daemon's event loop; the
+/// store has its own.
 struct BenchNode {
     struct Outcome {
-        /// Time of each call, from the request to the answer, in nanoseconds.
+        /// Time of each call from question to answer, in nanoseconds.
         var times: [Double]
         var took: Double
         var p50: Double { median(times) }
@@ -30,7 +29,7 @@ struct BenchNode {
     private var ahead: Int64
     private var nextRequest: UInt64 = 1 << 32
 
-    /// Makes a cluster of one in virtual time, allocates this number of addresses and releases them until they may be reused.
+    /// Makes a cluster of one in virtual time, hands this number of addresses out, takes them back, and waits until they may be used again.
     init(directory: String, addresses: Int) async throws {
         let world = try World(count: 1)
         guard world.makeCluster() else { throw Failed(description: "no cluster") }
@@ -56,7 +55,7 @@ struct BenchNode {
 
     private static func mac(_ number: Int) -> MACAddress { MACAddress(bits: 0x0242_0000_0000 | UInt64(number)) }
 
-    /// Allocates addresses for this number of callers at a time, and releases them outside of the measured time.
+    /// Hands addresses out, and takes them back without measuring that.
     mutating func handOut(_ count: Int, callers: Int) throws -> Outcome {
         var given: [IPAddress] = []
         let outcome = try run(count, callers: callers) { [pool] number in
@@ -110,7 +109,7 @@ struct BenchNode {
                         store.submit(writes) { [inbox] error in
                             inbox.put(.stored(id, error.map { .failed("\($0)") } ?? .stored))
                         }
-                    // A lone node whose containers do not start has no other effect to carry out.
+                    // A lone node whose containers do not start has no other effects to carry out.
                     default: continue
                     }
                 }
@@ -121,7 +120,7 @@ struct BenchNode {
     }
 }
 
-/// Events that come from the store's thread.
+/// Queue of what comes from the store's thread.
 private final class Inbox: Sendable {
     private let events = Mutex<[NodeEvent]>([])
     private let ends: (read: Int32, write: Int32)

@@ -1,21 +1,24 @@
 import ArgumentParser
 import OverlaySimulation
 
-/// Runs random ownership workloads, with all rules or without one of them.
+/// Runs the rules of address ownership on one small subnet, all of them or without one.
 struct OwnershipCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "ownership", abstract: "Run who owns which address: one small subnet, and every fault after every call.")
+        commandName: "ownership",
+        abstract: "Test the rules of address ownership on one small subnet, with a fault after every call.",
+        discussion:
+            "With --rules each rule is left out in turn. A rule whose absence shows no violation is not tested, and fails the run.")
 
-    @Option(help: "Calls and faults of a seed.") var steps = 500
-    @Option(name: .shortAndLong, help: "The first seed.") var seed: UInt64 = 1
-    @Option(help: "How many seeds.") var seeds = 1
-    @Option(help: "Begin no further seed after so many seconds.") var seconds: Double?
-    @Option(help: "Seeds at a time.") var jobs = 2
-    @Option(help: "Leave out this rule, such as R2.", transform: rule) var without: OwnershipWorkload.Rule?
-    @Option(help: "Of the seed's steps these alone, such as 3,17,40.") var only: String?
-    @Flag(help: "All rules together must hold; then each is left out in turn, and must be missed within 2000 seeds.")
+    @Option(help: "Number of calls and faults in each seed.") var steps = 500
+    @Option(name: .shortAndLong, help: "First seed.") var seed: UInt64 = 1
+    @Option(help: "Number of seeds.") var seeds = 1
+    @Option(help: "Number of seconds after which no further seed begins.") var seconds: Double?
+    @Option(help: "Number of seeds that run at a time.") var jobs = 2
+    @Option(help: "Rule to leave out, such as R2.", transform: rule) var without: OwnershipWorkload.Rule?
+    @Option(help: "Numbers of the steps to keep, such as 3,17,40. All of them if not given.") var only: String?
+    @Flag(help: "Run with all rules, then without each of them: that must show a violation within 2000 seeds.")
     var rules = false
-    @Flag(help: "Print what happened, violation or not.") var trace = false
+    @Flag(help: "Print the events of each run, even without a violation.") var trace = false
 
     private static func rule(_ text: String) throws -> OwnershipWorkload.Rule {
         guard let rule = OwnershipWorkload.Rule(rawValue: text) else {

@@ -6,21 +6,25 @@ import OverlaySimulation
 @main
 struct Sim: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "swift-overlay-sim", abstract: "Run the node's cores in virtual time.",
+        commandName: "swift-overlay-sim", abstract: "Run whole clusters of nodes in virtual time.",
+        discussion: """
+            The nodes are those of the daemon; kernel, disk, engine and network are models that fail as a seed tells them to. A seed gives the \
+            same run every time. Exit status 1 means that an invariant was violated, or that a target was missed.
+            """,
         subcommands: [Run.self, List.self, Measure.self, OwnershipCommand.self, Trace.self], defaultSubcommand: Run.self)
 }
 
-/// Runs a scenario.
+/// Runs scenarios.
 struct Run: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "run", abstract: "Run a scenario for one seed or many.")
+    static let configuration = CommandConfiguration(commandName: "run", abstract: "Run scenarios, each for one seed or many.")
 
-    @Option(name: .shortAndLong, help: "Which; `list` shows them. All of them if not given.") var scenario: String?
-    @Option(help: "The first seed.") var seed: UInt64 = 1
-    @Option(name: .shortAndLong, help: "How many seeds.") var count: Int = 1
-    @Option(help: "Begin no further seed after so many seconds.") var seconds: Double?
-    @Option(help: "Seeds at a time.") var jobs = 2
-    @Flag(help: "Print what happened, violation or not.") var trace = false
-    @Flag(help: "With it, every message too.") var messages = false
+    @Option(name: .shortAndLong, help: "Name of the scenario; `list` shows them. All of them if not given.") var scenario: String?
+    @Option(help: "First seed.") var seed: UInt64 = 1
+    @Option(name: .shortAndLong, help: "Number of seeds.") var count: Int = 1
+    @Option(help: "Number of seconds after which no further seed begins.") var seconds: Double?
+    @Option(help: "Number of seeds that run at a time.") var jobs = 2
+    @Flag(help: "Print the events of each run, even without a violation.") var trace = false
+    @Flag(help: "With --trace: print every message, too.") var messages = false
 
     func run() async throws {
         let chosen = Scenario.all.filter { scenario == nil || $0.name == scenario }
@@ -54,7 +58,7 @@ struct Run: AsyncParsableCommand {
 
     private func report(_ scenario: Scenario, _ seed: UInt64, _ outcome: Scenario.Outcome) {
         guard trace || !outcome.violations.isEmpty else { return }
-        // The end of the run is what matters.
+        // The cause is near the end.
         for line in outcome.trace.suffix(trace ? .max : 40) { print("    \(line)") }
         for violation in outcome.violations { print("VIOLATION \(violation)") }
         if !outcome.violations.isEmpty { print("again: swift-overlay-sim --scenario \(scenario.name) --seed \(seed) --trace") }
@@ -67,14 +71,14 @@ struct List: ParsableCommand {
     func run() { for scenario in Scenario.all { print("\(scenario.name): \(scenario.summary)") } }
 }
 
-/// Measures in virtual time.
+/// Measures the control plane in virtual time.
 struct Measure: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "table", abstract: "Measure the control plane's targets, beside what others do.")
+        commandName: "table", abstract: "Measure the control plane against its targets, beside figures of other systems.")
 
-    @Option(help: "Shares of the samples and times; 1 is all.") var effort = 1.0
-    @Option(help: "Only these, such as T1,T5.") var only: String?
-    @Option(help: "Measurements at a time.") var jobs = 2
+    @Option(help: "Share of the samples to take; 1 is all.") var effort = 1.0
+    @Option(help: "Measurements to run, such as T1,T5. All of them if not given.") var only: String?
+    @Option(help: "Number of measurements that run at a time.") var jobs = 2
 
     func run() async throws {
         let names = only?.split(separator: ",").map(String.init)

@@ -6,14 +6,15 @@ import OverlaySimulation
 struct Trace: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "trace",
-        abstract: "Print hashes of all effects of the scenarios, to compare two builds. Set SWIFT_DETERMINISTIC_HASHING=1.")
+        abstract: "Print hashes of all that nodes do in the scenarios, to compare two builds.",
+        discussion: "Set SWIFT_DETERMINISTIC_HASHING=1 in the environment: without it two processes do not compare.")
 
-    @Option(name: .shortAndLong, help: "Which scenario. All of them if not given.") var scenario: String?
-    @Option(help: "The first seed.") var seed: UInt64 = 1
-    @Option(name: .shortAndLong, help: "How many seeds of storm.") var count: UInt64 = 1000
-    @Option(help: "How many seeds of each other scenario.") var others: UInt64 = 5
-    @Option(help: "Seeds at a time.") var jobs = 2
-    @Flag(help: "Print every effect, for one scenario and seed.") var lines = false
+    @Option(name: .shortAndLong, help: "Name of the scenario. All of them if not given.") var scenario: String?
+    @Option(help: "First seed.") var seed: UInt64 = 1
+    @Option(name: .shortAndLong, help: "Number of seeds of storm, or of the one scenario that is given.") var count: UInt64 = 1000
+    @Option(help: "Number of seeds of every other scenario.") var others: UInt64 = 5
+    @Option(help: "Number of seeds that run at a time.") var jobs = 2
+    @Flag(help: "Print every effect of one scenario and seed, instead of hashes.") var lines = false
 
     func run() async throws {
         guard getenv("SWIFT_DETERMINISTIC_HASHING") != nil else {

@@ -7,14 +7,21 @@ import OverlayNode
 
 struct InitCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "init", abstract: "Start a cluster, with this host as its first node.")
+        commandName: "init", abstract: "Start a cluster with this host as its first node.",
+        discussion: """
+            Prints the command with which other hosts join. This node becomes the catalogue writer: it decides about networks, subnets and \
+            ownership of addresses. `swift-overlay promote` moves that to another node.
+            """)
 
     @OptionGroup var client: ClientOptions
-    @Option(help: "Where subnets are taken from. (default: 10.32.0.0/12)")
+    @Option(
+        help: ArgumentHelp("Range from which subnets are taken, in CIDR form. (default: 10.32.0.0/12)", valueName: "subnet"))
     var defaultAddrPool: String?
-    @Option(help: "Prefix length of each subnet. (default: 24)")
+    @Option(help: ArgumentHelp("Prefix length of each subnet. (default: 24)", valueName: "length"))
     var defaultAddrPoolMaskLength: Int?
-    @Option(help: "How long the join token is good for, such as 90m, 24h or 7d; 0 is for ever. (default: 24h)")
+    @Option(
+        help: ArgumentHelp(
+            "Lifetime of the join token, such as 90m, 24h or 7d; 0 is without end. (default: 24h)", valueName: "time"))
     var tokenTtl: String?
 
     func run() async throws {
@@ -29,12 +36,19 @@ struct InitCommand: AsyncParsableCommand {
 }
 
 struct JoinCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "join", abstract: "Join the cluster of another host.")
+    static let configuration = CommandConfiguration(
+        commandName: "join", abstract: "Join the cluster of another host.",
+        discussion: """
+            The token comes from `swift-overlay join-token` on any member. It proves the member to this host and this host to the member; it \
+            is not sent over the network.
+            """)
 
     @OptionGroup var client: ClientOptions
-    @Option(help: "What `swift-overlay join-token` prints on a member.")
+    @Option(help: ArgumentHelp("Token that `swift-overlay join-token --quiet` prints on a member.", valueName: "token"))
     var token: String?
-    @Argument(help: "Any member of the cluster: HOST[:PORT].")
+    @Argument(
+        help: ArgumentHelp(
+            "Any member of the cluster, by name or address; the port is 7946 unless given.", valueName: "host[:port]"))
     var host: String
 
     func run() async throws {
@@ -46,10 +60,12 @@ struct JoinCommand: AsyncParsableCommand {
 }
 
 struct LeaveCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "leave", abstract: "Take this host out of its cluster.")
+    static let configuration = CommandConfiguration(
+        commandName: "leave", abstract: "Take this host out of its cluster.",
+        discussion: "The other nodes are told, and may hand out this host's addresses again.")
 
     @OptionGroup var client: ClientOptions
-    @Flag(help: "Even with containers on overlay networks; they lose their interfaces.")
+    @Flag(help: "Leave even if containers are attached to overlay networks; they lose their interfaces.")
     var force = false
 
     func run() async throws {
@@ -59,14 +75,18 @@ struct LeaveCommand: AsyncParsableCommand {
 
 struct PromoteCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "promote", abstract: "Make this host the catalogue writer, when the one before is gone for good.",
+        commandName: "promote", abstract: "Make this host the catalogue writer after the current one was lost for good.",
         discussion: """
-            What only the old writer knew is lost. If it comes back, it follows this one.
+            Entries that only the old writer had are lost. If it comes back, it follows this node.
             """)
 
     @OptionGroup var client: ClientOptions
-    @Option(help: "text or json.") var format = OutputFormat.text
-    @Flag(help: "Even when the writer was there within the last 60 s, another node knows more, or most of them are away.")
+    @Option(help: "Format of the output.") var format = OutputFormat.text
+    @Flag(
+        help: """
+            Promote even if the writer was reachable within the last 60 s, another node has a longer catalogue, or most nodes are \
+            unreachable.
+            """)
     var force = false
 
     func run() async throws {
@@ -77,18 +97,24 @@ struct PromoteCommand: AsyncParsableCommand {
 }
 
 struct JoinTokenCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "join-token", abstract: "Print how another host joins.")
+    static let configuration = CommandConfiguration(
+        commandName: "join-token", abstract: "Print the command with which another host joins.")
 
     @OptionGroup var client: ClientOptions
-    @Flag(help: "Make a new token; the old one is worth nothing from then on.")
+    @Flag(help: "Make a new token, and void the old one.")
     var rotate = false
-    @Option(help: "With --rotate: how long the new one is good for, such as 90m, 24h or 7d; 0 is for ever. (default: 24h)")
+    @Option(
+        help: ArgumentHelp(
+            "With --rotate: lifetime of the new token, such as 90m, 24h or 7d; 0 is without end. (default: 24h)", valueName: "time")
+    )
     var ttl: String?
-    @Flag(name: .shortAndLong, help: "Print the token alone.")
+    @Flag(name: .shortAndLong, help: "Print only the token.")
     var quiet = false
 
     func validate() throws {
-        guard rotate || ttl == nil else { throw ValidationError("--ttl goes with --rotate: the present token keeps its end") }
+        guard rotate || ttl == nil else {
+            throw ValidationError("--ttl needs --rotate: the lifetime of the current token does not change")
+        }
     }
 
     func run() async throws {
@@ -112,9 +138,9 @@ private func seconds(_ text: String?, of option: String) throws -> UInt64? {
     return value
 }
 
-/// Until when a token is good.
+/// Sentence that says until when a token is valid.
 private func expiry(_ report: JoinTokenReport) -> String {
-    guard report.expires != 0 else { return "The token is good until it is rotated." }
+    guard report.expires != 0 else { return "The token is valid until it is rotated." }
     var at = time_t(clamping: report.expires)
     var parts = tm()
     localtime_r(&at, &parts)
@@ -122,18 +148,25 @@ private func expiry(_ report: JoinTokenReport) -> String {
     strftime(&buffer, buffer.count, "%Y-%m-%d %H:%M %Z", &parts)
     let text = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     return at < time(nil)
-        ? "This token expired at \(text); `swift-overlay join-token --rotate` makes a new one." : "The token is good until \(text)."
+        ? "This token expired at \(text); `swift-overlay join-token --rotate` makes a new one."
+        : "The token is valid until \(text)."
 }
 
 struct NodeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "node", abstract: "Nodes of the cluster.", subcommands: [List.self, Inspect.self, Remove.self])
+        commandName: "node", abstract: "List, inspect and remove nodes of the cluster.",
+        subcommands: [List.self, Inspect.self, Remove.self])
 
     struct List: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(commandName: "ls", abstract: "List the nodes.")
+        static let configuration = CommandConfiguration(
+            commandName: "ls", abstract: "List the nodes, as this node sees them.",
+            discussion: """
+                STATE is alive, suspect, udp-blocked, daemon-down or unreachable, and SINCE the time in this state. RTT is the round trip of the last probe. \
+                REASON says what the state rests on, and the health score (0 is well, 7 is worst) of a node that reports trouble of its own.
+                """)
         @OptionGroup var client: ClientOptions
-        @Option(help: "text or json.") var format = OutputFormat.text
-        @Flag(name: .shortAndLong, help: "Go on printing changes of state as they happen.") var watch = false
+        @Option(help: "Format of the output.") var format = OutputFormat.text
+        @Flag(name: .shortAndLong, help: "Keep running, and print changes of state as they happen.") var watch = false
 
         func run() async throws {
             let start = watch ? try await client.ask(.GET, "/nodes/changes", as: NodeChanges.self).last : 0
@@ -154,12 +187,14 @@ struct NodeCommand: AsyncParsableCommand {
                         String(node.id.prefix(12)) + (node.isSelf ? " *" : ""), node.name, node.address, node.state,
                         node.isSelf ? "-" : "\(node.since)s", node.roundTrip.map { "\($0)µs" } ?? "-", "\(node.networks)",
                         "\(node.blocks)", node.isWriter ? "writer" : "replica",
-                        node.reason + (node.healthScore > 0 ? (node.reason.isEmpty ? "" : "; ") + "ails (\(node.healthScore) of 7)" : ""),
+                        node.reason
+                            + (node.healthScore > 0
+                                ? (node.reason.isEmpty ? "" : "; ") + "health score \(node.healthScore) of 7" : ""),
                     ]
                 })
         }
 
-        /// Until it is interrupted, or the daemon ends.
+        /// Prints changes until it is interrupted or the daemon ends.
         private func follow(from start: UInt64) async throws {
             var last = start
             while true {
@@ -175,13 +210,13 @@ struct NodeCommand: AsyncParsableCommand {
             }
         }
 
-        /// Prints a line past the buffer of standard output, which holds lines back where that is a pipe.
+        /// Prints a line at once: the buffer of standard output would hold it back if that is a pipe.
         private func say(_ line: String) {
             let bytes = Array((line + "\n").utf8)
             _ = write(STDOUT_FILENO, bytes, bytes.count)
         }
 
-        /// By the local clock.
+        /// Time of day by the local clock.
         private func timeOfDay(before milliseconds: Int64) -> String {
             var time = timespec()
             clock_gettime(CLOCK_REALTIME, &time)
@@ -195,9 +230,9 @@ struct NodeCommand: AsyncParsableCommand {
     }
 
     struct Inspect: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(commandName: "inspect", abstract: "Show one node.")
+        static let configuration = CommandConfiguration(commandName: "inspect", abstract: "Show one node as JSON.")
         @OptionGroup var client: ClientOptions
-        @Argument(help: "Name or id.") var node: String
+        @Argument(help: "Name of the node, or the beginning of its id.") var node: String
 
         func run() async throws {
             let nodes = try await client.ask(.GET, "/nodes", as: [NodeReport].self)
@@ -212,15 +247,15 @@ struct NodeCommand: AsyncParsableCommand {
 
     struct Remove: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "rm", abstract: "Remove a node that is gone for good.",
+            commandName: "rm", abstract: "Remove a node that was lost for good.",
             discussion: """
-                Its addresses rest for ten minutes before others are given them. One that is there is taken out with `swift-overlay
-                leave` on its host.
+                Its addresses stay in quarantine for ten minutes before other nodes may hand them out. To remove a node that still runs, use \
+                `swift-overlay leave` on its host.
                 """)
         @OptionGroup var client: ClientOptions
-        @Flag(help: "Even when it is reachable, or was within the last 60 s.") var force = false
-        @Flag(help: "Its addresses are free at once; also those of a node that was removed before.") var now = false
-        @Argument(help: "Name or id.") var node: String
+        @Flag(help: "Remove the node even if it is reachable, or was within the last 60 s.") var force = false
+        @Flag(help: "Free its addresses at once, without quarantine; also those of a node removed earlier.") var now = false
+        @Argument(help: "Name of the node, or the beginning of its id.") var node: String
 
         func run() async throws {
             print(
@@ -233,9 +268,11 @@ struct NodeCommand: AsyncParsableCommand {
 }
 
 struct StatusCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "status", abstract: "Show how this node is.")
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Show the state of this node.",
+        discussion: "Each line that begins with Problem names something that is wrong now.")
     @OptionGroup var client: ClientOptions
-    @Option(help: "text or json.") var format = OutputFormat.text
+    @Option(help: "Format of the output.") var format = OutputFormat.text
 
     func run() async throws {
         let data = try await client.raw(.GET, "/status")
@@ -247,7 +284,7 @@ struct StatusCommand: AsyncParsableCommand {
             ("Data path", status.dataPathAddress + (status.dataPathPort.map { ":\($0)" } ?? "")),
             (
                 "Catalogue",
-                "index \(status.catalogueIndex)" + (status.generation.map { ", generation \($0)" } ?? "")
+                "index \(status.catalogueIndex)" + (status.term.map { ", term \($0)" } ?? "")
                     + (status.writer.map { ", writer \($0) (\(status.writerState ?? "?"))" } ?? "")
             ),
             (

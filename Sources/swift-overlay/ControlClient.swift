@@ -3,27 +3,26 @@ import AsyncHTTPClient
 import FoundationEssentials
 import NIOCore
 import NIOHTTP1
+import OverlayModel
 
-/// What every client command takes.
+/// Option of every client command.
 struct ClientOptions: ParsableArguments {
-    @Option(help: "The daemon's control socket. (default: /run/swift-overlay/control.sock)")
+    @Option(
+        help: ArgumentHelp("Control socket of the daemon. (default: /run/swift-overlay/control.sock)", valueName: "path"),
+        completion: .file())
     var controlSocket: String?
 
-    /// Asks the daemon. A refusal is one line on standard error, and exit 1.
+    /// Sends a request to the daemon. Prints a refusal as one line on standard error, and exits with 1.
     func ask<T: Decodable>(_ method: HTTPMethod, _ path: String, _ body: (any Encodable)? = nil, as type: T.Type) async throws -> T
     {
         let data = try await raw(method, path, body)
         return try JSONDecoder().decode(type, from: data)
     }
 
-    /// The daemon's answer as it is.
+    /// Body of the daemon's answer, not decoded.
     func raw(_ method: HTTPMethod, _ path: String, _ body: (any Encodable)? = nil) async throws -> Data {
         let socket = controlSocketPath(controlSocket)
-        let escaped = socket.utf8.map { byte in
-            (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
-                ? String(UnicodeScalar(byte)) : "%" + String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
-        }.joined()
-        var request = HTTPClientRequest(url: "http+unix://\(escaped)\(path)")
+        var request = HTTPClientRequest(url: "http+unix://\(percentEncoded(socket))\(path)")
         request.method = method
         request.headers.add(name: "Host", value: "swift-overlay")
         request.body = .bytes(ByteBuffer(bytes: Array(try body.map { try JSONEncoder().encode($0) } ?? Data())))
@@ -58,7 +57,7 @@ enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
     case text, json
 }
 
-/// Rows under headings, as `docker` prints them.
+/// Prints rows under headings, as `docker` does.
 func printTable(_ headings: [String], _ rows: [[String]]) {
     var widths = headings.map(\.count)
     for row in rows {

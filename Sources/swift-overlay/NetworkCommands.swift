@@ -2,17 +2,20 @@ import ArgumentParser
 import FoundationEssentials
 import NIOHTTP1
 import OverlayDaemon
+import OverlayModel
 import OverlayNode
 
 struct NetworkCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "network", abstract: "Networks of the cluster.",
+        commandName: "network", abstract: "List, inspect, create and remove networks of the cluster.",
         subcommands: [List.self, Inspect.self, Create.self, Remove.self])
 
     struct List: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(commandName: "ls", abstract: "List the networks.")
+        static let configuration = CommandConfiguration(
+            commandName: "ls", abstract: "List the networks.",
+            discussion: "NODES are the hosts that have the network, and HERE says whether this host's engine has it.")
         @OptionGroup var client: ClientOptions
-        @Option(help: "text or json.") var format = OutputFormat.text
+        @Option(help: "Format of the output.") var format = OutputFormat.text
 
         func run() async throws {
             let data = try await client.raw(.GET, "/networks")
@@ -32,38 +35,41 @@ struct NetworkCommand: AsyncParsableCommand {
     }
 
     struct Inspect: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(commandName: "inspect", abstract: "Show one network.")
+        static let configuration = CommandConfiguration(commandName: "inspect", abstract: "Show one network as JSON.")
         @OptionGroup var client: ClientOptions
-        @Argument(help: "Name, id, or the engine's id.") var network: String
+        @Argument(help: "Name of the network, or the beginning of its id here or on the engine.") var network: String
 
         func run() async throws {
-            let escaped = network.utf8.map { byte in
-                (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte) || byte == 45 || byte == 46
-                    || byte == 95
-                    ? String(UnicodeScalar(byte)) : "%" + String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
-            }.joined()
+            let escaped = percentEncoded(network, keeping: "-._")
             try printJSON(try await client.ask(.GET, "/networks?name=\(escaped)", as: NetworkReport.self))
         }
     }
 
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "create", abstract: "Create a network, by this host's engine and on all others.",
+            commandName: "create", abstract: "Create a network on all hosts.",
             discussion: """
-                The flags are those of `docker network create`. Without any, a network that the cluster has is brought to this host.
+                This host's engine creates it, and the engines of the other hosts follow. The options are those of `docker network create`. \
+                With none of them, a network that the cluster already has is created on this host.
                 """)
         @OptionGroup var client: ClientOptions
-        @Option(help: "Subnet in CIDR form; again for another one.") var subnet: [String] = []
-        @Option(help: "Addresses are handed out of this part of a subnet.") var ipRange: [String] = []
-        @Option(help: "Gateway of a subnet.") var gateway: [String] = []
-        @Option(help: "NAME=ADDRESS that no container is given.") var auxAddress: [String] = []
-        @Option(name: .shortAndLong, help: "KEY=VALUE for the driver.") var opt: [String] = []
-        @Option(help: "KEY=VALUE for the IPAM driver.") var ipamOpt: [String] = []
-        @Option(help: "KEY=VALUE.") var label: [String] = []
-        @Flag(help: "No way out of the network.") var `internal` = false
-        @Flag(help: "IPv6 addresses, too.") var ipv6 = false
-        @Flag(help: "As docker's.") var attachable = false
-        @Argument(help: "Name.") var name: String
+        @Option(help: ArgumentHelp("Subnet in CIDR form. May be repeated.", valueName: "subnet")) var subnet: [String] = []
+        @Option(help: ArgumentHelp("Part of a subnet from which addresses are handed out. May be repeated.", valueName: "range"))
+        var ipRange: [String] = []
+        @Option(help: ArgumentHelp("Gateway address of a subnet. May be repeated.", valueName: "address")) var gateway: [String] =
+            []
+        @Option(
+            help: ArgumentHelp("Address that no container gets, with a name for it. May be repeated.", valueName: "name=address"))
+        var auxAddress: [String] = []
+        @Option(name: .shortAndLong, help: ArgumentHelp("Option of the network driver. May be repeated.", valueName: "key=value"))
+        var opt: [String] = []
+        @Option(help: ArgumentHelp("Option of the IPAM driver. May be repeated.", valueName: "key=value")) var ipamOpt: [String] =
+            []
+        @Option(help: ArgumentHelp("Label of the network. May be repeated.", valueName: "key=value")) var label: [String] = []
+        @Flag(help: "Give containers no route out of the network.") var `internal` = false
+        @Flag(help: "Hand out IPv6 addresses, too.") var ipv6 = false
+        @Flag(help: "Passed on to the engine, which uses it in Swarm mode only.") var attachable = false
+        @Argument(help: "Name of the network.") var name: String
 
         func run() async throws {
             var body = ControlBody.CreateNetwork(name: name)
@@ -97,10 +103,11 @@ struct NetworkCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "rm", abstract: "Remove a network.",
             discussion: """
-                With no container on it anywhere, it goes from all hosts; else from this one's engine only, if nobody uses it here.
+                If no container is on it on any host, it is removed from all hosts; else from this host's engine only, if no container uses it \
+                here.
                 """)
         @OptionGroup var client: ClientOptions
-        @Argument(help: "Name or id.") var network: String
+        @Argument(help: "Name of the network, or the beginning of its id.") var network: String
 
         func run() async throws {
             print(

@@ -1,10 +1,9 @@
 import FoundationEssentials
-import Glibc
-import Testing
+import OverlayTestSupport
 
 /// The repository as text.
 enum Repository {
-    /// Tests/OverlayArchitectureTests/Sources.swift → the root.
+    /// Root of the repository, found from the path of this file.
     static let root = URL(fileURLWithPath: #filePath).resolvingSymlinksInPath()
         .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
 
@@ -14,7 +13,7 @@ enum Repository {
         }
     }
 
-    /// All Swift files below a target, by path.
+    /// Paths of all Swift files below a target.
     static func files(of target: String) throws -> [String] {
         let base = root.path + "/Sources/" + target
         return try FileManager.default.subpathsOfDirectory(atPath: base).filter { $0.hasSuffix(".swift") }.map { base + "/" + $0 }
@@ -25,7 +24,7 @@ enum Repository {
         String(decoding: try Data(contentsOf: URL(fileURLWithPath: path)), as: UTF8.self)
     }
 
-    /// The modules that a target imports, with one file that does.
+    /// Modules that a target imports, each with one file that does.
     static func imports(of target: String) throws -> [String: String] {
         var result: [String: String] = [:]
         for file in try files(of: target) {
@@ -50,17 +49,19 @@ enum Repository {
         }
     }
 
-    /// What git keeps; nil where there is no git or no repository.
-    static var keptFiles: [String]? {
-        guard let pipe = popen("git -C '\(root.path)' -c safe.directory='*' ls-files 2>/dev/null", "r") else { return nil }
-        var output: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 65_536)
-        while true {
-            let count = fread(&buffer, 1, buffer.count, pipe)
-            if count == 0 { break }
-            output += buffer[..<count]
+    /// Git does not say what belongs to the repository.
+    struct Unreadable: Error, CustomStringConvertible {
+        var description: String
+    }
+
+    /// Names at the top that belong to the repository: what git keeps. Where there is no repository, as in an archive, all that is there
+    /// but what a build makes.
+    static func topLevel(of folder: String = root.path) throws -> Set<String> {
+        guard FileManager.default.fileExists(atPath: folder + "/.git") else {
+            return Set(try FileManager.default.contentsOfDirectory(atPath: folder)).subtracting([".build", "Package.resolved"])
         }
-        guard pclose(pipe) == 0, !output.isEmpty else { return nil }
-        return String(decoding: output, as: UTF8.self).split(separator: "\n").map(String.init)
+        let output = shell("git -C '\(folder)' -c safe.directory='*' ls-files")
+        guard output.status == 0, !output.text.isEmpty else { throw Unreadable(description: output.text) }
+        return Set(output.text.split(separator: "\n").map { String($0.prefix { $0 != "/" }) })
     }
 }

@@ -4,7 +4,7 @@ import Testing
 @testable import OverlayCatalogue
 
 @Suite struct BlockTests {
-    /// control-plane §3.5: a power of two, clamp(free / (2 · (users + 1)), 1, 16).
+    /// Size of a block: a power of two, clamp(free / (2 · (users + 1)), 1, 16).
     @Test(
         arguments: [
             ("10.0.0.0/24", 1, 16), ("10.0.0.0/24", 3, 16), ("10.0.0.0/24", 15, 4), ("10.0.0.0/24", 100, 1), ("10.0.0.0/16", 1, 16),
@@ -15,7 +15,7 @@ import Testing
         var fixture = Fixture(members: users)
         var id = SubnetID(0)
         for index in 0..<users { id = try fixture.opened(prefix, by: index).id }
-        // The second claim: the first may be cut short by the network address.
+        // The second claim counts, as the network address may cut the first one short.
         for _ in 0..<2 { fixture.propose(.claimBlock(id, count: .max), by: 0) }
         let subnet = try #require(fixture.catalogue.subnet(id))
         #expect(subnet.blocks.map(\.range.count).max() == size)
@@ -41,7 +41,7 @@ import Testing
         #expect(blocks[1].range == AddressRange(IPPrefix("fd00:0:0:0:1::/80")!))
     }
 
-    /// Every address that a container may have is given to exactly one owner, and then the subnet is full.
+    /// Every address that a container may have is given to exactly one owner. Then the subnet is full.
     @Test(
         arguments: [
             ("10.0.0.0/24", nil), ("10.0.0.0/29", nil), ("10.0.0.0/30", nil), ("10.0.0.0/31", nil),
@@ -78,7 +78,7 @@ import Testing
         #expect(refused.refusal == .exhausted && refused.message.contains("owned by"))
     }
 
-    /// `--ip-range` may be one address, and that may be one which no host can have.
+    /// `--ip-range` may be a single address, even one that no host can have.
     @Test(
         arguments: [
             ("10.0.0.0/24", "10.0.0.0/32"), ("10.0.0.0/24", "10.0.0.255/32"), ("10.0.0.0/24", "10.0.0.1/32"),

@@ -1,9 +1,10 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayCatalogue
 
-/// What engines call networks, and how networks end everywhere.
+/// Names of networks on engines, and the removal of a network everywhere.
 @Suite struct NetworkNameTests {
     static func description(_ name: String, labels: [String: String] = ["a": "b"]) -> NetworkDescription {
         NetworkDescription(
@@ -25,7 +26,7 @@ import Testing
         #expect(try Catalogue(wire: fixture.catalogue.wireBytes) == fixture.catalogue)
     }
 
-    /// Of two, by whatever kind of name.
+    /// A name belongs to one network, whichever kind of name it is.
     @Test func aNameIsOfOneNetwork() throws {
         var fixture = Fixture(members: 2)
         let (first, second) = (try fixture.opened(name: "prod"), try fixture.opened(by: 1))
@@ -36,7 +37,7 @@ import Testing
             let result = fixture.propose(.describe(other.id, Self.description(name)), by: 1)
             #expect(result.refusal == .conflict && result.message.contains("another network \(name), 10.32.0.0/24"))
         }
-        // `--ipam-opt net=` finds it by either.
+        // `--ipam-opt net=` finds it by either name.
         #expect(try fixture.opened(name: "front", by: 1).prefix == IPPrefix("10.32.0.0/24"))
         var forged = fixture.catalogue
         forged.networks[other.id]?.name = "front"
@@ -53,10 +54,10 @@ import Testing
         let removed = try #require(fixture.catalogue.networks[network.id])
         #expect(removed.isRemoved && removed.names.isEmpty && removed.users == [Fixture.node(1)])
         #expect(fixture.propose(.describe(network.id, Self.description("web")), by: 1).refusal == .notFound)
-        // Its name is free at once, and its addresses for who wants those.
+        // Its name is free at once, and so are its addresses.
         #expect(try fixture.opened(name: "web", by: 2).prefix == IPPrefix("10.32.1.0/24"))
         #expect(try Catalogue(wire: fixture.catalogue.wireBytes) == fixture.catalogue)
-        // Who makes it here because it is elsewhere comes too late; who names the subnet has another network.
+        // A node that creates it because another host has it comes too late; one that names the subnet gets another network.
         let late = OpenSubnet(
             networkName: nil, family: .v4, prefix: subnet.prefix, range: nil, only: network.id)
         #expect(fixture.propose(.openSubnet(late), by: 2).refusal == .notFound)
@@ -66,7 +67,7 @@ import Testing
         #expect(try fixture.opened("10.32.0.0/24", by: 0).id == again.id)
         #expect(fixture.propose(.closeSubnet(again.id), by: 0) == .accepted)
         #expect(try Catalogue(wire: fixture.catalogue.wireBytes) == fixture.catalogue)
-        // A repetition, of the one as of the other, is of no use any more.
+        // Repeated removals of either have no effect any more.
         for id in [subnet.id, again.id] { #expect(fixture.propose(.closeSubnet(id, removing: true), by: 0) == .accepted) }
         #expect(fixture.catalogue.networks[other.id] == other)
         #expect(fixture.propose(.closeSubnet(subnet.id), by: 1) == .accepted)
@@ -74,7 +75,7 @@ import Testing
         #expect(fixture.propose(.openSubnet(late), by: 2).refusal == .notFound)
     }
 
-    /// What an engine has of another cluster means nothing in this one.
+    /// A pool of one cluster means nothing in another.
     @Test func noTwoClustersHaveOnePool() throws {
         var ids: Set<SubnetID> = []
         for number in 1...100 as ClosedRange<UInt128> {

@@ -1,39 +1,32 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayCatalogue
 
-/// Catalogue nodes in virtual time, with a network that loses, doubles and reorders, and stores that take a millisecond.
+/// Catalogue nodes on a virtual network, with stores that take a millisecond.
 struct NodeNetwork {
     private(set) var nodes: [CatalogueNode] = []
-    /// What is durable.
+    /// Durable rows of each node.
     private(set) var rows: [StoredRows] = []
-    private(set) var now = Instant(nanoseconds: 0)
-    /// What became of each proposal of the node's present life.
+    var wires: VirtualNetwork<Event>
+    /// Outcomes of each proposal of the node's present life.
     private(set) var outcomes: [[CatalogueNode.ProposalID: [CatalogueNode.Outcome]]] = []
     private(set) var sentTypes: [UInt8: Int] = [:]
-    var loss = 0.0
-    var duplication = 0.0
-    var longestDelay = 200
-    /// Stores of these nodes fail.
+    /// Nodes whose stores fail.
     var fullDisks: Set<Int> = []
-    /// These neither send nor receive.
-    var cut: Set<Int> = []
-    /// Which side of a partition each is on.
-    var sides: [Int: Int] = [:]
-    private var generator: SeededGenerator
     private var boots: [UInt32] = []
-    private var events: [(at: Instant, order: Int, Event)] = []
-    private var order = 0
     private var nextProbe = Instant(nanoseconds: 0)
 
-    private enum Event {
+    var now: Instant { wires.now }
+
+    enum Event {
         case message(from: Int, to: Int, [UInt8])
         case stored(node: Int, boot: UInt32, token: UInt64?, [StoreWrite], succeeds: Bool)
     }
 
     init(count: Int, seed: UInt64) throws {
-        generator = SeededGenerator(seed: seed)
+        wires = VirtualNetwork(seed: seed, delay: 100...200)
         for index in 0..<count {
             nodes.append(try CatalogueNode(node: Fixture.node(index), epoch: 1, boot: 1, rows: [:]))
             rows.append([:])
@@ -63,9 +56,9 @@ struct NodeNetwork {
                 send(bytes, from: index, to: to)
             case .store(let token, let writes):
                 // Whether it succeeds is decided when it is asked for; answers come in order.
-                schedule(
-                    .milliseconds(1),
-                    .stored(node: index, boot: boots[index], token: token, writes, succeeds: !fullDisks.contains(index)))
+                wires.schedule(
+                    .stored(node: index, boot: boots[index], token: token, writes, succeeds: !fullDisks.contains(index)),
+                    after: .milliseconds(1))
             case .applied, .replaced, .heard: break
             case .outcome(let id, let outcome): outcomes[index][id, default: []].append(outcome)
             }
@@ -73,18 +66,7 @@ struct NodeNetwork {
     }
 
     mutating func send(_ bytes: [UInt8], from: Int, to: Int) {
-        guard !cut.contains(from), !cut.contains(to), sides[from] == sides[to], Double.random(in: 0..<1, using: &generator) >= loss
-        else { return }
-        for _ in 0..<(Double.random(in: 0..<1, using: &generator) < duplication ? 3 : 1) {
-            schedule(
-                .microseconds(Int64.random(in: 100...Int64(max(101, longestDelay)), using: &generator)),
-                .message(from: from, to: to, bytes))
-        }
-    }
-
-    private mutating func schedule(_ delay: Interval, _ event: Event) {
-        events.append((now + delay, order, event))
-        order += 1
+        wires.send(.message(from: from, to: to, bytes), over: Link(from: from, to: to))
     }
 
     @discardableResult
@@ -103,9 +85,9 @@ struct NodeNetwork {
         return id!
     }
 
-    /// The process dies: what is not in the store is lost, and what was on its way to it fails.
+    /// Ends and starts the process: what is not on the disk is lost, and writes under way fail.
     ///
-    /// - Parameter entries: The last ones of the store, which is of the past then.
+    /// - Parameter entries: Number of the newest entries that the disk loses, as in a rollback.
     mutating func restart(_ index: Int, losing entries: Int = 0) throws {
         let last = nodes[index].catalogue.index
         for lost in 0..<UInt64(entries) { rows[index].apply([.delete(.catalogueEntry, key: (last - lost).wireBytes)]) }
@@ -117,27 +99,21 @@ struct NodeNetwork {
 
     mutating func run(for time: Interval) {
         let end = now + time
-        while true {
-            let event = events.indices.min { (events[$0].at, events[$0].order) < (events[$1].at, events[$1].order) }
-            let timer = nodes.compactMap(\.nextDeadline).min()
-            guard let next = [event.map { events[$0].at }, timer, nextProbe].compactMap({ $0 }).min(), next <= end else { break }
-            now = max(now, next)
-            if let event, events[event].at <= now {
-                let happened = events.remove(at: event).2
-                handle(happened)
-            } else if nextProbe <= now {
-                probe()
-            } else {
+        while let step = wires.step(until: end, timer: min(nodes.compactMap(\.nextDeadline).min() ?? nextProbe, nextProbe)) {
+            switch step {
+            case .event(let event): handle(event)
+            case .timer where nextProbe <= now: probe()
+            case .timer:
                 for index in nodes.indices { act(index) { [now] in $0.advance(to: now, into: &$1) } }
             }
         }
-        now = end
+        wires.rest(until: end)
     }
 
     private mutating func handle(_ event: Event) {
         switch event {
         case .message(let from, let to, let bytes):
-            guard !cut.contains(to) else { return }
+            guard !wires.cut.contains(to) else { return }
             act(to) { [now, peer = nodes[from].node] node, effects in
                 do throws(DecodeError) {
                     try node.receive(bytes, from: peer, now: now, into: &effects)
@@ -152,11 +128,11 @@ struct NodeNetwork {
         }
     }
 
-    /// What the membership does: each tells each other where it is.
+    /// Does what the membership does: each tells each other where it is.
     private mutating func probe() {
         nextProbe = now + .milliseconds(200)
         for from in nodes.indices {
-            for to in nodes.indices where from != to && !cut.contains(from) && !cut.contains(to) && sides[from] == sides[to] {
+            for to in nodes.indices where from != to && wires.isOpen(Link(from: from, to: to)) {
                 act(to) { [now, position = nodes[from].catalogue.position, peer = nodes[from].node] in
                     $0.learn(position, from: peer, now: now, into: &$1)
                 }
@@ -166,7 +142,7 @@ struct NodeNetwork {
 
     var areEqual: Bool { nodes.dropFirst().allSatisfy { $0.catalogue.wireBytes == nodes[0].catalogue.wireBytes } }
 
-    /// Does what is stored give the state that is shown?
+    /// True if the stored rows give the state that is shown.
     func isDurable(_ index: Int) throws -> Bool {
         try CatalogueNode(node: Fixture.node(index), epoch: 1, boot: 99, rows: rows[index]).catalogue == nodes[index].catalogue
     }

@@ -1,4 +1,5 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayCatalogue
@@ -12,26 +13,26 @@ import Testing
         .setJoinSecret(JoinSecret(secret: (0..<16).map { UInt8(truncatingIfNeeded: value >> ($0 % 8 * 8)) }, expires: 0))
     }
 
-    /// Blocks are counted: a proposal that was applied twice would show as a block too many.
+    /// Blocks are counted: a proposal that was applied twice would show as one block too many.
     @Test(arguments: 1...20 as ClosedRange<UInt64>)
     func everyProposalHasOneOutcomeAndIsAppliedOnce(seed: UInt64) throws {
         var network = try NodeNetwork(count: 3, seed: seed)
         for index in 0..<3 { network.propose(Self.open("web", "10.0.0.0/16"), by: index) }
         network.run(for: .seconds(1))
         let id = try #require(network.nodes[0].catalogue.networkOfSubnet.keys.first)
-        network.loss = Double(seed % 5) / 10
-        network.duplication = 0.2
-        network.longestDelay = 30_000
+        network.wires.loss = Double(seed % 5) / 10
+        network.wires.duplication = 0.2
+        network.wires.delay = 100...30_000
         var proposals = [Int](repeating: 1, count: 3)
         for round in 0..<60 {
             let index = Int((UInt64(round) &* 7 &+ seed) % 3)
-            // Some are given up while they are on their way; they count at most once all the same.
+            // Some proposals are given up while they are on their way. They count at most once all the same.
             network.propose(.claimBlock(id, count: 1), by: index, within: round % 10 == 0 ? .milliseconds(60) : .seconds(60))
             proposals[index] += 1
             network.run(for: .milliseconds(Int64(round % 4) * 15))
         }
         network.run(for: .seconds(70))
-        network.loss = 0
+        network.wires.loss = 0
         network.run(for: .seconds(2))
         #expect(network.areEqual, "seed \(seed)")
         let subnet = try #require(network.nodes[0].catalogue.subnet(id))
@@ -59,9 +60,9 @@ import Testing
         for index in 1..<3 { network.propose(Self.open("web", "10.0.0.0/16"), by: index) }
         network.run(for: .seconds(1))
         let id = try #require(network.nodes[0].catalogue.networkOfSubnet.keys.first)
-        network.loss = 0.1
-        network.duplication = 0.1
-        network.longestDelay = 10_000
+        network.wires.loss = 0.1
+        network.wires.duplication = 0.1
+        network.wires.delay = 100...10_000
         var answered = [Int](repeating: 0, count: 3)
         var asked = [Int](repeating: 0, count: 3)
         func settle(_ index: Int) {
@@ -80,7 +81,7 @@ import Testing
             }
             network.run(for: .microseconds(Int64.random(in: 0...20_000, using: &generator)))
         }
-        network.loss = 0
+        network.wires.loss = 0
         network.run(for: .seconds(25))
         #expect(network.areEqual, "seed \(seed)")
         let subnet = try #require(network.nodes[0].catalogue.subnet(id))
@@ -99,7 +100,7 @@ import Testing
 
     @Test func whoMissedMoreThanTheWriterRemembersGetsASnapshot() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
-        network.cut = [2]
+        network.wires.cut = [2]
         for round in 0..<2300 {
             network.propose(Self.secret(round), by: 0)
             if round % 100 == 0 { network.run(for: .milliseconds(500)) }
@@ -108,11 +109,11 @@ import Testing
         #expect(network.nodes[0].catalogue.index > UInt64(2 * CatalogueLog.tail))
         #expect(network.nodes[2].catalogue.index < 10)
         let snapshots = network.sentTypes[6, default: 0]
-        network.cut = []
+        network.wires.cut = []
         network.run(for: .seconds(2))
         #expect(network.areEqual && network.sentTypes[6, default: 0] == snapshots + 1)
         #expect(try network.isDurable(2))
-        // And it is a replica like any other afterwards.
+        // It is a replica like any other afterwards.
         network.propose(Self.secret(9999), by: 2)
         network.run(for: .seconds(1))
         #expect(network.areEqual && network.outcomes[2].values.map(\.count) == [1])
@@ -120,11 +121,11 @@ import Testing
 
     @Test func whoMissedALittleGetsEntries() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
-        network.cut = [2]
+        network.wires.cut = [2]
         for round in 0..<300 { network.propose(Self.secret(round), by: 0) }
         network.run(for: .seconds(1))
         let snapshots = network.sentTypes[6, default: 0]
-        network.cut = []
+        network.wires.cut = []
         network.run(for: .seconds(3))
         #expect(network.areEqual && network.sentTypes[6, default: 0] == snapshots)
     }
@@ -178,7 +179,7 @@ import Testing
             network.run(for: .milliseconds(100))
         }
         #expect(network.nodes[0].catalogue == before && network.areEqual)
-        // Late answers as well.
+        // Late answers, too.
         for message in [
             CatalogueMessage.failed(sequence: sequence),
             .outcome(sequence: sequence, at: CataloguePosition(term: Fixture.term, index: 3), .accepted),
@@ -215,7 +216,7 @@ import Testing
 
     @Test func whoLeavesIsAnswered() throws {
         var network = try NodeNetwork(count: 2, seed: 1)
-        network.cut = [0]
+        network.wires.cut = [0]
         for round in 0..<3 { network.propose(Self.secret(round), by: 1) }
         network.act(1) { $0.leave(into: &$1) }
         network.propose(Self.secret(9), by: 1)

@@ -22,7 +22,7 @@ import Testing
         arguments: [
             (["10.0.0.0/24"], "10.0.1.0/24"), (["10.0.0.200/32"], "10.0.1.0/24"), (["10.0.0.0/23", "10.0.2.0/25"], "10.0.3.0/24"),
             (["192.168.0.0/16", "fd00::/8"], "10.0.0.0/24"), (["10.0.3.255/32"], "10.0.0.0/24"),
-            // A host's routes may have host bits and may repeat.
+            // A host's routes may have host bits and may be repeated.
             (["10.0.0.5/25", "10.0.0.5/25", "10.0.1.9/32"], "10.0.2.0/24"),
         ] as [([String], String)])
     func routesOfAllHostsAreAvoided(routes: [String], chosen: String) throws {
@@ -46,7 +46,7 @@ import Testing
         #expect(fixture.open("10.0.1.0/24").refusal == nil, "who names a subnet means it")
     }
 
-    /// As many as a member's record has room for, of those that matter.
+    /// A member's record holds as many relevant routes as there is room for.
     @Test func routesHaveABound() throws {
         var fixture = Fixture(pool: "10.0.0.0/8")
         fixture.route((0..<200).flatMap { ["10.\($0).0.0/16", "172.16.\($0).0/24"] }, by: 0)
@@ -71,7 +71,7 @@ import Testing
         #expect(try fixture.opened("\(first.prefix)", by: 2).id == first.id, "an equal subnet without a name joins")
         #expect(fixture.catalogue.subnet(first.id)?.users == [Fixture.node(0), Fixture.node(1), Fixture.node(2)])
         #expect(fixture.catalogue.network(named: "web")?.users.count == 3)
-        // A second family is a second subnet of the same network.
+        // A second address family is a second subnet of the same network.
         let v6 = try fixture.opened(name: "web", family: .v6)
         #expect(try fixture.network(of: v6.id).id == fixture.network(of: first.id).id)
         #expect(fixture.catalogue.networks.count == 1 && fixture.catalogue.violations == [])

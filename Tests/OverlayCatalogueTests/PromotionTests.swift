@@ -1,9 +1,10 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayCatalogue
 
-/// A replica takes the writer's place; the writer, and others that were promoted, come back.
+/// A replica is promoted in the writer's place, and earlier writers come back.
 @Suite struct PromotionTests {
     private static func secret(_ value: UInt8) -> Command { .setJoinSecret(Fixture.secret(value)) }
     private static let open = Command.openSubnet(
@@ -29,7 +30,7 @@ import Testing
     @Test func aReplicaTakesOver() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
         let index = network.nodes[0].catalogue.index
-        network.cut = [0]
+        network.wires.cut = [0]
         let promotion = network.promote(1)
         // Not before it is durable.
         #expect(!network.nodes[1].isWriter)
@@ -42,7 +43,7 @@ import Testing
         #expect(network.nodes[1].catalogue.index == index + 2)
         // By a promotion alone, without a snapshot.
         #expect(network.sentTypes[6, default: 0] == 0)
-        network.cut = []
+        network.wires.cut = []
         network.run(for: .seconds(2))
         try expectAll(network, follow: Self.term(2, 1))
         #expect(network.sentTypes[6, default: 0] == 0)
@@ -50,7 +51,7 @@ import Testing
 
     @Test func theOldWriterDropsWhatCameAfterTheFork() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
-        network.cut = [0]
+        network.wires.cut = [0]
         for value in 1...4 { network.propose(Self.secret(UInt8(value)), by: 0) }
         network.propose(Self.open, by: 0)
         network.run(for: .seconds(1))
@@ -59,29 +60,29 @@ import Testing
         let kept = network.propose(Self.open, by: 2)
         network.run(for: .seconds(1))
         #expect(network.nodes[1].catalogue.index < lost.index)
-        network.cut = []
+        network.wires.cut = []
         // Indices that the old history has, and the new one has not yet, are nothing to be asked for.
         network.run(for: .seconds(3))
         try expectAll(network, follow: Self.term(2, 1))
         let opened = try #require(network.nodes[2].catalogue.networkOfSubnet.keys.first)
         #expect(network.outcomes[2][kept] == [.decided(.opened(opened))])
-        // What the old one gave out is not given out again for something else.
+        // Allocations of the old writer are not given to anything else.
         #expect(network.nodes[1].catalogue.subnet(try #require(lost.networkOfSubnet.keys.first)) == nil)
         #expect(network.nodes[1].catalogue.networks[try #require(lost.networks.keys.first)] == nil)
         #expect(network.nodes[1].catalogue.networks.values.first?.vni != lost.networks.values.first?.vni)
         let sent = network.sentTypes[5, default: 0]
         network.run(for: .seconds(10))
         #expect(network.sentTypes[5, default: 0] == sent)
-        // And it proposes like any other.
+        // The old writer proposes like any other node.
         let proposal = network.propose(Self.secret(9), by: 0)
         network.run(for: .seconds(1))
         #expect(network.outcomes[0][proposal] == [.decided(.accepted)] && network.areEqual)
     }
 
-    /// Proposals that wait for a writer find the new one; those of the promoted node too, though they are older than its promotion.
+    /// Proposals that wait for a writer find the new one, including older ones of the promoted node.
     @Test func proposalsInFlightAreDecided() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
-        network.cut = [0]
+        network.wires.cut = [0]
         let proposals = [1, 2, 1, 2].enumerated().map { ($1, network.propose(Self.secret(UInt8($0 + 1)), by: $1)) }
         network.run(for: .seconds(1))
         let index = network.nodes[1].catalogue.index
@@ -90,19 +91,19 @@ import Testing
         network.run(for: .seconds(2))
         for (index, proposal) in proposals { #expect(network.outcomes[index][proposal] == [.decided(.accepted)]) }
         #expect(network.nodes[1].catalogue.index == index + 5)
-        network.cut = []
+        network.wires.cut = []
         network.run(for: .seconds(2))
         try expectAll(network, follow: Self.term(2, 1))
     }
 
-    /// The old writer is in the middle of a write when it hears of its end.
+    /// The old writer learns of the promotion in the middle of a write.
     @Test func whatTheOldWriterIsWritingNeverCounts() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
-        network.cut = [0]
+        network.wires.cut = [0]
         network.promote(1)
         network.run(for: .seconds(1))
         let index = network.nodes[0].catalogue.index
-        network.cut = []
+        network.wires.cut = []
         let proposals = (1...3).map { network.propose(Self.secret(UInt8($0)), by: 0) }
         network.send(CatalogueMessage.term(Self.term(2, 1)).wireBytes, from: 2, to: 0)
         network.run(for: .microseconds(900))
@@ -112,37 +113,37 @@ import Testing
         try expectAll(network, follow: Self.term(2, 1))
     }
 
-    /// Told of its end, and nothing else: it commits nothing more, after a restart neither.
+    /// An old writer that knows only of the promotion commits nothing more, even after a restart.
     @Test func theOldWriterStaysSilentOverRestarts() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
-        network.cut = [0]
+        network.wires.cut = [0]
         network.promote(1)
         network.run(for: .seconds(1))
-        network.cut = [1]
+        network.wires.cut = [1]
         let old = network.nodes[0].catalogue
         for _ in 0..<3 {
             network.send(CatalogueMessage.term(Self.term(2, 1)).wireBytes, from: 2, to: 0)
             network.run(for: .milliseconds(5))
-            network.sides = [0: 1]
+            network.wires.sides = [0: 1]
             try network.restart(0)
             #expect(!network.nodes[0].isWriter && network.nodes[0].writer == Fixture.node(1))
             let proposal = network.propose(Self.secret(1), by: 0, within: .seconds(2))
             network.run(for: .seconds(3))
             #expect(network.outcomes[0][proposal] == [.timedOut(writer: Fixture.node(1))])
             #expect(network.nodes[0].catalogue == old)
-            network.sides = [:]
+            network.wires.sides = [:]
         }
-        network.cut = []
+        network.wires.cut = []
         network.run(for: .seconds(3))
         try expectAll(network, follow: Self.term(2, 1))
     }
 
-    /// On both sides of a partition: the same on all nodes, the greater id, whoever was first.
+    /// Promotions on both sides of a partition: all nodes choose the greater id, whichever was first.
     @Test(arguments: [(1, 2), (2, 1)])
     func ofTwoThatArePromotedOneWins(first: Int, second: Int) throws {
         var network = try NodeNetwork(count: 5, seed: 1)
-        network.cut = [0]
-        network.sides = [1: 1, 3: 1, 2: 2, 4: 2]
+        network.wires.cut = [0]
+        network.wires.sides = [1: 1, 3: 1, 2: 2, 4: 2]
         network.promote(first)
         network.run(for: .seconds(1))
         network.promote(second)
@@ -153,36 +154,36 @@ import Testing
         #expect(network.nodes[3].catalogue.term == Self.term(2, 1) && network.nodes[4].catalogue.term == Self.term(2, 2))
         #expect(network.nodes[3].catalogue.index > network.nodes[4].catalogue.index)
         // What waits is decided by the winner.
-        network.cut = [0, 1]
+        network.wires.cut = [0, 1]
         let waiting = network.propose(Self.secret(50), by: 3)
         network.run(for: .milliseconds(500))
-        network.cut = []
-        network.sides = [:]
+        network.wires.cut = []
+        network.wires.sides = [:]
         network.run(for: .seconds(3))
         try expectAll(network, follow: Self.term(2, 2))
         #expect(network.outcomes[3][waiting] == [.decided(.accepted)])
         #expect(network.nodes[0].catalogue.networks.isEmpty)
         // The loser can be promoted again, and is above both then.
-        network.cut = [2]
+        network.wires.cut = [2]
         network.promote(1)
         network.run(for: .seconds(1))
-        network.cut = []
+        network.wires.cut = []
         network.run(for: .seconds(3))
         try expectAll(network, follow: Self.term(3, 1))
     }
 
-    /// Two at the same moment, who hear of one another while they write.
+    /// Two nodes are promoted at the same moment and hear of one another while they write.
     @Test(arguments: 1...10 as ClosedRange<UInt64>)
     func twoAtOnce(seed: UInt64) throws {
         var network = try NodeNetwork(count: 4, seed: seed)
-        network.cut = [0]
+        network.wires.cut = [0]
         let proposals = [1, 2, 3].map { ($0, network.propose(Self.secret(UInt8($0)), by: $0)) }
         let promotions = [1, 2].map { index in
             network.run(for: .microseconds(Int64(seed) * 200))
             return network.promote(index)
         }
         network.run(for: .seconds(3))
-        network.cut = []
+        network.wires.cut = []
         network.run(for: .seconds(3))
         #expect(network.outcomes[1][promotions[0]]?.count == 1 && network.outcomes[2][promotions[1]]?.count == 1)
         for (index, proposal) in proposals { #expect(network.outcomes[index][proposal] == [.decided(.accepted)], "seed \(seed)") }
@@ -192,28 +193,28 @@ import Testing
 
     @Test func aPromotionThatIsNotWrittenIsNone() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
-        network.cut = [0]
+        network.wires.cut = [0]
         network.fullDisks = [1]
         let failed = network.promote(1)
         network.run(for: .seconds(1))
         #expect(network.outcomes[1][failed] == [.writerFailed] && network.nodes[1].catalogue.term == Self.term(1, 0))
         network.fullDisks = []
-        network.cut = []
+        network.wires.cut = []
         network.propose(Self.secret(3), by: 1)
         network.run(for: .seconds(1))
         try expectAll(network, follow: Self.term(1, 0))
     }
 
-    /// The process dies before or after its promotion is on the disk, and comes back as what the disk says.
+    /// The process dies before or after its promotion is on the disk, and continues as the disk says.
     @Test(arguments: [0, 5])
     func aPromotionIsWhatTheDiskSays(milliseconds: Int64) throws {
         var network = try NodeNetwork(count: 3, seed: 1)
-        network.cut = [0, 2]
+        network.wires.cut = [0, 2]
         network.promote(1)
         network.run(for: .milliseconds(milliseconds))
         try network.restart(1)
         #expect(network.nodes[1].isWriter == (milliseconds > 0))
-        network.cut = []
+        network.wires.cut = []
         for index in 0..<3 { network.propose(Self.secret(UInt8(index)), by: index) }
         network.run(for: .seconds(3))
         try expectAll(network, follow: milliseconds > 0 ? Self.term(2, 1) : Self.term(1, 0))
@@ -226,38 +227,38 @@ import Testing
 
     @Test func whoLagsFollowsOverThePromotion() throws {
         var network = try NodeNetwork(count: 4, seed: 1)
-        network.cut = [3]
+        network.wires.cut = [3]
         for value in 1...5 { network.propose(Self.secret(UInt8(value)), by: 2) }
         network.run(for: .seconds(1))
-        network.cut = [0, 3]
+        network.wires.cut = [0, 3]
         network.promote(1)
         for value in 1...80 { network.propose(Self.secret(UInt8(value)), by: 2) }
         network.run(for: .seconds(2))
-        network.cut = [0]
+        network.wires.cut = [0]
         network.run(for: .seconds(2))
         #expect(network.nodes[3].catalogue == network.nodes[1].catalogue && network.sentTypes[6, default: 0] == 0)
         // Another one, and the one that has missed both.
-        network.cut = [1, 0]
+        network.wires.cut = [1, 0]
         network.promote(3)
         network.run(for: .seconds(1))
-        network.cut = []
+        network.wires.cut = []
         network.run(for: .seconds(3))
         try expectAll(network, follow: Self.term(3, 3))
     }
 
     @Test func aPeerIsAskedWhereTheWriterIsAway() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
-        network.cut = [1]
+        network.wires.cut = [1]
         for value in 1...5 { network.propose(Self.secret(UInt8(value)), by: 2) }
         network.run(for: .seconds(1))
-        network.cut = [0]
+        network.wires.cut = [0]
         network.run(for: .seconds(1))
         #expect(network.nodes[1].catalogue.index < network.nodes[2].catalogue.index)
         let position = network.nodes[2].catalogue.position
         network.act(1) { [now = network.now] in $0.catchUp(with: Fixture.node(2), at: position, now: now, into: &$1) }
         network.run(for: .seconds(1))
         #expect(network.nodes[1].catalogue == network.nodes[2].catalogue)
-        // Nobody is believed who was not asked.
+        // An entry from a node that was not asked is ignored.
         let entry = Entry(
             index: position.index + 1, termNumber: 1, proposer: Fixture.node(2), epoch: 1, sequence: 1 << 40,
             command: Self.secret(66))
@@ -269,10 +270,10 @@ import Testing
         #expect(network.nodes[1].catalogue == network.nodes[2].catalogue)
     }
 
-    /// Its disk was set back: it must not go on in its own name, but can be promoted anew with what others have.
+    /// A writer whose disk was rolled back must not continue its term, but can be promoted anew with the others' entries.
     @Test func aWriterOfThePastIsPromotedAnew() throws {
         var network = try NodeNetwork(count: 3, seed: 1)
-        network.cut = [0]
+        network.wires.cut = [0]
         network.promote(1)
         network.run(for: .seconds(1))
         for value in 1...5 { network.propose(Self.secret(UInt8(value)), by: 2) }
@@ -286,7 +287,7 @@ import Testing
         network.run(for: .seconds(1))
         #expect(network.nodes[1].catalogue == network.nodes[2].catalogue && network.nodes[1].isBehind)
         network.promote(1)
-        network.cut = []
+        network.wires.cut = []
         network.propose(Self.secret(9), by: 2)
         network.run(for: .seconds(3))
         try expectAll(network, follow: Self.term(3, 1))
@@ -315,13 +316,13 @@ import Testing
         guard case .outcome(id, .decided(.refused))? = effects.last else { return #expect(Bool(false), "\(effects)") }
     }
 
-    /// Whatever happens: one history in the end, every proposal answered once, and nothing that two give out.
+    /// In any case there is one history in the end, every proposal is answered once, and nothing is granted twice.
     @Test(arguments: 1...12 as ClosedRange<UInt64>)
     func allAreOneInTheEnd(seed: UInt64) throws {
         var generator = SeededGenerator(seed: seed)
         var network = try NodeNetwork(count: 5, seed: seed)
-        network.duplication = 0.1
-        network.longestDelay = 20_000
+        network.wires.duplication = 0.1
+        network.wires.delay = 100...20_000
         // Of a replica's disk that is full for a moment, entries are missing.
         let hasFullDisks = seed.isMultiple(of: 3)
         var asked = [Int](repeating: 0, count: 5)
@@ -338,11 +339,11 @@ import Testing
             case 1:
                 network.promote(index)
                 asked[index] += 1
-            case 2: for index in 0..<5 { network.sides[index] = Int.random(in: 0..<2, using: &generator) }
-            case 3: network.sides = [:]
-            case 4: network.cut = [index]
-            case 5: network.cut = []
-            case 6: network.loss = [0, 0.1, 0.3].randomElement(using: &generator) ?? 0
+            case 2: for index in 0..<5 { network.wires.sides[index] = Int.random(in: 0..<2, using: &generator) }
+            case 3: network.wires.sides = [:]
+            case 4: network.wires.cut = [index]
+            case 5: network.wires.cut = []
+            case 6: network.wires.loss = [0, 0.1, 0.3].randomElement(using: &generator) ?? 0
             case 7 where hasFullDisks: network.fullDisks = Bool.random(using: &generator) ? [index] : []
             default:
                 let subnets = network.nodes[index].catalogue.networkOfSubnet.keys.sorted()
@@ -355,13 +356,13 @@ import Testing
             guard step.isMultiple(of: 10) else { continue }
             for node in network.nodes { #expect(node.catalogue.violations == [], "seed \(seed), step \(step)") }
         }
-        network.sides = [:]
-        network.cut = []
+        network.wires.sides = [:]
+        network.wires.cut = []
         network.fullDisks = []
-        network.loss = 0
+        network.wires.loss = 0
         network.run(for: .seconds(10))
         let last = network.nodes[0].heard
-        // A disk that was full for a moment makes a writer that does not know its own entries.
+        // A disk that was full for a moment leaves a writer that does not know its own entries.
         if network.nodes.contains(where: \.isBehind) {
             let newest = network.nodes.indices.max { network.nodes[$0].catalogue.position < network.nodes[$1].catalogue.position }
             network.promote(newest ?? 0)

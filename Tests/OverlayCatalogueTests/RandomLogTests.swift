@@ -1,9 +1,10 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayCatalogue
 
-/// Random entries, sensible ones and others, over the subnets at the edges of both families.
+/// Random entries, sensible and not, over subnets at the edges of both families.
 @Suite struct RandomLogTests {
     private static let prefixes = [
         "0.0.0.0/1", "128.0.0.0/2", "255.255.255.0/24", "255.255.255.254/31", "255.255.255.255/32", "10.0.0.0/24", "10.0.0.0/30",
@@ -61,7 +62,7 @@ import Testing
             case ..<94:
                 let index = Int.random(in: 0..<6, using: &generator)
                 return .admit(Fixture.member(index, name: chance(80) ? nil : "host-1", epoch: chance(90) ? 1 : 0))
-            case ..<96: return .endRest([Fixture.node(Int.random(in: 0..<6, using: &generator))])
+            case ..<96: return .endQuarantine([Fixture.node(Int.random(in: 0..<6, using: &generator))])
             case ..<98: return .remove(Fixture.node(Int.random(in: 0..<6, using: &generator)), now: Bool.random(using: &generator))
             case ..<99:
                 return chance(50)
@@ -81,9 +82,9 @@ import Testing
         for step in 0..<1500 {
             let command = source.command(on: fixture.catalogue)
             let index = Int.random(in: 0..<5, using: &source.generator)
-            // Now and then an old or a repeated proposal.
+            // An old or repeated proposal now and then.
             if source.chance(95) { sequences[index, default: 100] += 1 }
-            // Through the wire, as it comes to every replica.
+            // Encoded and decoded, as it reaches every replica.
             let sent = try Command(wire: command.wireBytes)
             let result = fixture.propose(
                 sent, by: index, epoch: source.chance(97) ? 1 : 2, sequence: sequences[index, default: 100])
@@ -105,7 +106,7 @@ import Testing
         #expect(replica.wireBytes == fixture.catalogue.wireBytes, "seed \(seed)")
     }
 
-    /// The same entries with bytes altered on the way: what still decodes is applied, and nothing traps.
+    /// The same entries with bytes altered on the way. Those that decode are applied, and nothing traps.
     @Test(arguments: 1...4 as ClosedRange<UInt64>)
     func alteredCommandsNeverTrap(seed: UInt64) {
         var source = Source(generator: SeededGenerator(seed: seed))

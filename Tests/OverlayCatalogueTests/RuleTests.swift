@@ -1,4 +1,5 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayCatalogue
@@ -12,7 +13,7 @@ import Testing
         #expect(fixture.propose(.claimBlock(subnet.id, count: 16), by: 0, sequence: 50) == .accepted)
         let before = fixture.catalogue.networks
         #expect(fixture.propose(.claimBlock(subnet.id, count: 16), by: 0, sequence: 50) == .accepted)
-        // Not even another command of the same number counts, and the answer stays that of the first.
+        // Another command with the same number does not count either, and gets the answer of the first.
         #expect(fixture.propose(.closeSubnet(subnet.id), by: 0, sequence: 50) == .accepted)
         #expect(fixture.propose(.closeSubnet(subnet.id), by: 0, sequence: 49).refusal == .conflict)
         #expect(fixture.catalogue.networks == before)
@@ -28,7 +29,7 @@ import Testing
         #expect(fixture.propose(.claimBlock(SubnetID(77), count: 1), by: 0, sequence: 9) == refused)
     }
 
-    /// R3
+    /// Rule R3 (see Rules).
     @Test func anotherLifeOfANodeIsNotHeard() {
         var fixture = Fixture(members: 2)
         for epoch in [0, 2, .max] as [UInt32] {
@@ -85,7 +86,7 @@ import Testing
         #expect(fixture.propose(.setJoinSecret(Fixture.secret(1)), by: 1, epoch: 2) == .accepted)
     }
 
-    /// A life that lost its state may have lost its boot counter, and then its sequences start low again.
+    /// A life that lost its state may have lost its boot counter, so that its sequence numbers start low again.
     @Test func aLaterLifeIsNotSilencedByTheSequencesOfTheEarlierOne() {
         var fixture = Fixture(members: 2)
         fixture.propose(.setJoinSecret(Fixture.secret(1)), by: 1, sequence: 9 << 32)
@@ -124,7 +125,7 @@ import Testing
             "the removed node is not heard")
     }
 
-    /// Rule R5: containers that do not know of the removal may have them still.
+    /// Rule R5 (see Rules): containers that do not know of the removal may still use the addresses.
     @Test func theAddressesOfARemovedNodeRest() throws {
         var fixture = Fixture(members: 3)
         let shared = try fixture.opened("10.0.0.0/28", by: 0)
@@ -148,14 +149,14 @@ import Testing
         #expect(fixture.propose(.remove(Fixture.node(1), now: false), by: 0) == .accepted, "it is no member")
         #expect(fixture.catalogue.subnet(shared.id)?.blocks(of: Fixture.node(1)) == [block])
 
-        #expect(fixture.propose(.endRest([Fixture.node(0), Fixture.node(2)]), by: 0) == .accepted)
+        #expect(fixture.propose(.endQuarantine([Fixture.node(0), Fixture.node(2)]), by: 0) == .accepted)
         #expect(fixture.catalogue.subnet(shared.id)?.blocks(of: Fixture.node(0)).isEmpty == false, "of members nothing is taken")
-        #expect(fixture.propose(.endRest([Fixture.node(1)]), by: 0) == .accepted)
+        #expect(fixture.propose(.endQuarantine([Fixture.node(1)]), by: 0) == .accepted)
         #expect(fixture.catalogue.departed.isEmpty && fixture.catalogue.violations == [])
         #expect(fixture.propose(.claimAddress(shared.id, block.first), by: 0) == .accepted)
     }
 
-    /// It took its links down before it asked; and who leaves by itself has none.
+    /// A returning node took its links down before it asked to join. A node that leaves by itself has none.
     @Test func theRestEndsWithTheNodesReturn() throws {
         var fixture = Fixture(members: 3)
         let subnet = try fixture.opened("10.0.0.0/24", by: 0)
@@ -170,7 +171,7 @@ import Testing
         #expect(fixture.propose(.admit(Fixture.member(1)), by: 0) == .accepted)
         #expect(fixture.catalogue.departed.isEmpty && fixture.catalogue.subnet(subnet.id)?.blocks == [])
         #expect(fixture.catalogue.violations == [])
-        // With the network what rested in it is forgotten.
+        // Addresses in quarantine are forgotten with their network.
         fixture.open("10.0.0.0/24", by: 1)
         #expect(fixture.propose(.claimBlock(subnet.id, count: 16), by: 1) == .accepted)
         #expect(fixture.propose(.remove(Fixture.node(1), now: false), by: 0) == .accepted)
@@ -233,7 +234,7 @@ import Testing
         #expect(fixture.catalogue.networks.count == 3)
     }
 
-    /// More subnets than a snapshot may have would make a catalogue that nobody can read.
+    /// A catalogue with more subnets than a snapshot may have would be unreadable.
     @Test func adoptionKeepsToTheLimitOfSubnets() throws {
         var fixture = Fixture()
         var subnets: [SubnetID] = []
@@ -247,7 +248,7 @@ import Testing
 
     // MARK: One history, one state
 
-    /// L
+    /// Invariant L (see Rules).
     @Test func twoReplicasOfOneLogHaveEqualBytes() throws {
         var fixture = Fixture(members: 5)
         for index in 0..<5 {
@@ -261,14 +262,14 @@ import Testing
         var replica = Catalogue()
         for entry in fixture.log {
             replica.apply(try Entry(wire: entry.wireBytes))
-            // Also by way of a snapshot at every point.
+            // Also through a snapshot after every entry.
             replica = try Catalogue(wire: replica.wireBytes)
         }
         #expect(replica == fixture.catalogue && replica.wireBytes == fixture.catalogue.wireBytes)
         #expect(replica.networkOfSubnet == fixture.catalogue.networkOfSubnet)
     }
 
-    /// T15: a message that lists the owners of a full subnet is part of the state, and must stay readable.
+    /// A refusal that lists the owners of a full subnet is part of the state and must stay readable.
     @Test func theLongestRefusalSurvivesASnapshot() throws {
         var fixture = Fixture()
         let count = 250

@@ -3,7 +3,7 @@ import Testing
 
 @testable import OverlayCatalogue
 
-/// A catalogue and who proposes to it, with the log kept.
+/// A catalogue, its proposers and its log.
 struct Fixture {
     var catalogue = Catalogue()
     var log: [Entry] = []
@@ -67,7 +67,7 @@ struct Fixture {
             by: index)
     }
 
-    /// Opens a subnet that is expected to be had, and gives it.
+    /// Opens a subnet that must be granted, and returns it.
     mutating func opened(
         _ prefix: String? = nil, name: String? = nil, range: String? = nil, family: IPAddress.Family? = nil,
         by index: Int = 0, sourceLocation: SourceLocation = #_sourceLocation
@@ -80,7 +80,7 @@ struct Fixture {
         return try #require(catalogue.subnet(id), sourceLocation: sourceLocation)
     }
 
-    /// The host has these routes now.
+    /// Sets the routes of a host.
     mutating func route(_ routes: [String], by index: Int) {
         var member = Self.member(index)
         member.routes = routes.map { IPPrefix($0)! }
@@ -101,7 +101,7 @@ extension CommandResult {
 }
 
 extension Catalogue {
-    /// What does not hold of all that must: unique names and VNIs, disjoint subnets and blocks, users and owners that are members.
+    /// Broken invariants: unique names and VNIs, disjoint subnets and blocks, users and owners that are members.
     var violations: [String] {
         var found: [String] = []
         func check(_ holds: Bool, _ text: @autoclosure () -> String) {
@@ -129,7 +129,7 @@ extension Catalogue {
             }
         }
         for (one, other) in zip(subnets.sorted { $0.prefix < $1.prefix }, subnets.sorted { $0.prefix < $1.prefix }.dropFirst()) {
-            // In order of address, an overlap of any two is an overlap of neighbours.
+            // In order of address, overlapping subnets include two neighbours that overlap.
             check(!one.prefix.overlaps(other.prefix), "subnets \(one.prefix) and \(other.prefix) overlap")
         }
         check(Set(departed.keys).isDisjoint(with: members.keys), "a member's addresses rest")

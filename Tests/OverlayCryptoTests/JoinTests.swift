@@ -44,7 +44,7 @@ import Testing
         let result = try #require(sealed)
         let end = try joiner.result(result)
         #expect(end == Self.answer)
-        // Nothing of it could be read on the way.
+        // Nothing of it is readable on the wire.
         for frame in [joiner.hello, proof, request, result] {
             for text in [
                 Self.record, Self.answer, Self.secret, Array("first".utf8), Self.root.publicBytes, Self.newcomer.publicBytes,
@@ -63,7 +63,7 @@ import Testing
         #expect(throws: JoinError.wrongPin) { try joiner.request(Self.record, to: proof, now: Self.now) }
     }
 
-    /// It has seen the cluster's public key, and a member's certificate.
+    /// An impostor that has seen the cluster's public key and a member's certificate.
     @Test func whoIsNoMemberIsNotBelieved() throws {
         var joiner = Self.joiner()
         var responder = JoinResponder()
@@ -74,7 +74,7 @@ import Testing
         #expect(throws: JoinError.notAuthentic) { try joiner.request(Self.record, to: borrowed, now: Self.now) }
     }
 
-    /// A member's words to one are of no use towards another.
+    /// A member's proof for one joiner is useless towards another.
     @Test func aProofIsForItsHello() throws {
         var responder = JoinResponder()
         let proof = try Self.proof(&responder, to: Self.joiner().hello)
@@ -124,7 +124,7 @@ import Testing
         }
     }
 
-    /// What was recorded of a join gets nobody in.
+    /// A recording of a join admits nobody.
     @Test func aReplayedJoinIsRefused() throws {
         var joiner = Self.joiner()
         var responder = JoinResponder()
@@ -134,11 +134,11 @@ import Testing
         #expect(throws: JoinFailure.malformed) { try Self.take(&again, request) }
         var third = JoinResponder()
         #expect(throws: JoinFailure.malformed) { try Self.take(&third, request) }
-        // One hello a connection.
+        // One hello per connection.
         #expect(throws: JoinFailure.malformed) { try Self.proof(&again, to: joiner.hello) }
     }
 
-    /// Who has a token cannot join in the name of a key that is not its own.
+    /// A node with a token cannot join with a key that is not its own.
     @Test func aRecordIsSignedByItsKey() throws {
         var joiner = Self.joiner()
         var responder = JoinResponder()

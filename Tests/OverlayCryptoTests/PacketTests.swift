@@ -71,7 +71,7 @@ import Testing
         #expect(throws: OpenError.malformed) { try bob.open([UInt8](repeating: 0, count: 100), on: .datagram) }
     }
 
-    /// Carol knows all that the cluster shares, and the public keys of both.
+    /// Carol knows all secrets of the cluster, and the public keys of Alice and Bob.
     @Test func noMemberSpeaksAsAnotherOrReadsWhatIsNotForIt() throws {
         var (alice, bob, carol) = (Self.cipher(Self.alice), Self.cipher(Self.bob), Self.cipher(Self.carol))
         var forged = try Self.seal(&carol)
@@ -79,7 +79,7 @@ import Testing
         #expect(throws: OpenError.notAuthentic) { try bob.open(forged, on: .datagram) }
         let packet = try Self.seal(&alice)
         #expect(throws: OpenError.notAuthentic) { try carol.open(packet, on: .datagram) }
-        // Nor is it of use when it is sent back.
+        // Nor can it be sent back.
         var returned = packet
         returned.replaceSubrange(4..<20, with: Self.bob.id.bytes)
         #expect(throws: OpenError.notAuthentic) { try alice.open(returned, on: .datagram) }
@@ -125,14 +125,14 @@ import Testing
         _ = try bob.open(packets[1024], on: .datagram)
         #expect(throws: OpenError.replayed) { try bob.open(packets[0], on: .datagram) }
         _ = try bob.open(packets[1], on: .datagram)
-        // A leap clears what it leaps over, and no more.
+        // A leap clears the counters that it skips, and no others.
         _ = try bob.open(packets[2999], on: .datagram)
         #expect(throws: OpenError.replayed) { try bob.open(packets[1975], on: .datagram) }
         _ = try bob.open(packets[1976], on: .datagram)
         #expect(throws: OpenError.replayed) { try bob.open(packets[1976], on: .datagram) }
     }
 
-    /// The window against a set of everything that was seen.
+    /// Compares the window with a set of all counters that were seen.
     @Test(arguments: 1...6 as ClosedRange<UInt64>)
     func theWindowKnowsWhatItSaw(seed: UInt64) {
         var generator = SeededGenerator(seed: seed)
@@ -172,7 +172,7 @@ import Testing
         var renamed = datagram
         renamed[1] = PacketChannel.stream.rawValue
         #expect(throws: OpenError.notAuthentic) { try bob.open(renamed, on: .stream) }
-        // Each has counters of its own.
+        // Each channel has counters of its own.
         let frame = try Self.seal(&alice, on: .stream)
         #expect(Self.counter(frame) == Self.counter(datagram))
         _ = try bob.open(datagram, on: .datagram)
@@ -187,7 +187,7 @@ import Testing
             #expect(first > last, "boot \(boot)")
             last = first + ((1 << 40) - 1)
         }
-        // What an earlier life sent is refused once a later one was heard.
+        // Packets of an earlier life are refused once a later one was heard.
         var old = Self.cipher(Self.alice, boot: 1, salt: [0, 0, 0, 1])
         var new = Self.cipher(Self.alice, boot: 2, salt: [0, 0, 0, 2])
         var bob = Self.cipher(Self.bob)
@@ -196,11 +196,11 @@ import Testing
         #expect(throws: OpenError.earlierLife(Self.alice.id)) { try bob.open(late, on: .datagram) }
         late[late.count - 1] ^= 1
         #expect(throws: OpenError.notAuthentic) { try bob.open(late, on: .datagram) }
-        // So is one that counts the same life again, from a copy of the state.
+        // So are packets of a node that counts the same life again, from a copy of its state.
         var twin = Self.cipher(Self.alice, boot: 2, salt: [0, 0, 0, 3])
         let again = try Self.seal(&twin)
         #expect(throws: OpenError.earlierLife(Self.alice.id)) { try bob.open(again, on: .datagram) }
-        // Who learns that it is behind goes on above.
+        // A node that learns that it is behind continues above.
         for boot in [3, 1] as [UInt32] {
             old.raise(boot: boot)
             _ = try bob.open(try Self.seal(&old), on: .datagram)
@@ -211,7 +211,7 @@ import Testing
         var alice = Self.cipher(Self.alice)
         var seen: [PacketChannel: Set<UInt64>] = [:]
         for index in 0..<20_000 {
-            // Keys and members come and go meanwhile.
+            // Keys and members change meanwhile.
             if index == 10_000 { alice.setKeys([Self.second, Self.first]) }
             let channel: PacketChannel = index % 3 == 0 ? .stream : .datagram
             let packet = try Self.seal(&alice, [], to: index % 2 == 0 ? Self.bob : Self.carol, on: channel)
@@ -227,7 +227,7 @@ import Testing
 
     // MARK: Rotation
 
-    /// Whoever has the new key first goes on being understood, and the new one comes into use without a packet lost.
+    /// The first node with the new key is still understood, and the change loses no packet.
     @Test func aNewKeyCostsNoPacket() throws {
         var (alice, bob) = (Self.cipher(Self.alice), Self.cipher(Self.bob))
         let ring = [Self.second, Self.first]
@@ -241,19 +241,19 @@ import Testing
         }
         try exchange(expecting: Self.first)
         alice.setKeys(ring)
-        // Bob has no other.
+        // Bob has no other key.
         try exchange(expecting: Self.first)
         try exchange(expecting: Self.first)
         bob.setKeys(ring)
-        // Now he has, and says so with the first thing he says.
+        // Now Bob has the new key, and says so in his next packet.
         try exchange(expecting: Self.first)
         try exchange(expecting: Self.second)
-        // The oldest goes.
+        // The oldest key is dropped.
         alice.setKeys([Self.second])
         try exchange(expecting: Self.second)
     }
 
-    /// It has none of the keys that the others keep.
+    /// A member that was away for long has none of the keys that the others keep.
     @Test func aMemberThatWasAwayForLongIsUnderstood() throws {
         var alice = Self.cipher(Self.alice, ring: [Self.second])
         var bob = Self.cipher(Self.bob)
@@ -263,7 +263,7 @@ import Testing
         #expect(told == Self.text)
         let answer = try Self.text(&alice, try Self.seal(&bob, to: Self.alice))
         #expect(answer == Self.text)
-        // And uses the present key when it has it.
+        // It uses the present key as soon as it has it.
         bob.setKeys([Self.second])
         for key in [0, Self.second.id] {
             let packet = try Self.seal(&alice)

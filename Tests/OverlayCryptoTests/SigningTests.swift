@@ -10,7 +10,7 @@ import Testing
         let signature = key.signing.sign(text)
         #expect(signature.count == 64)
         #expect(key.signing.verify(signature, of: text, by: key.publicBytes))
-        // Anybody can check it.
+        // Anybody can verify it.
         #expect(NodeKey().signing.verify(signature, of: text, by: key.publicBytes))
     }
 

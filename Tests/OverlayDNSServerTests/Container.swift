@@ -3,34 +3,16 @@ import OverlayDNS
 import OverlayDNSServer
 import OverlayLinux
 import OverlayModel
+import OverlayTestSupport
 import Synchronization
 import Testing
 
-/// Whether kernel tests can run. With SWIFT_OVERLAY_REQUIRE_KERNEL=1 they run anyway, and fail where they cannot.
-let kernelIsUsable: Bool = {
-    if let value = getenv("SWIFT_OVERLAY_REQUIRE_KERNEL"), String(cString: value) == "1" { return true }
+let kernelIsUsable = Privilege.allows("kernel tests") {
     guard let capabilities = try? Capabilities.effective, capabilities.missing.isEmpty else {
-        print("kernel tests skipped: CAP_NET_ADMIN and CAP_SYS_ADMIN are needed (run as root)")
-        return false
+        return "CAP_NET_ADMIN and CAP_SYS_ADMIN are needed (run as root)"
     }
-    guard shell("ip -V && nft --version").status == 0 else {
-        print("kernel tests skipped: iproute2 and nftables are needed to look from outside")
-        return false
-    }
-    return true
-}()
-
-@discardableResult
-func shell(_ words: String) -> (status: Int32, text: String) {
-    guard let stream = popen("(\(words)\n) 2>&1", "r") else { return (-1, "popen") }
-    var bytes: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: 4096)
-    while true {
-        let count = fread(&buffer, 1, buffer.count, stream)
-        if count == 0 { break }
-        bytes += buffer[..<count]
-    }
-    return (pclose(stream), String(decoding: bytes, as: UTF8.self))
+    guard shell("ip -V && nft --version").status == 0 else { return "iproute2 and nftables are needed to look from outside" }
+    return nil
 }
 
 /// A container's network namespace, with what Docker puts into it: a resolver on 127.0.0.11 and rules that lead there.
@@ -74,7 +56,7 @@ final class Container {
 
     /// Runs words in the namespace, as from the container.
     @discardableResult
-    func run(_ words: String) -> (status: Int32, text: String) { shell("nsenter --net=\(path) sh <<'WORDS'\n\(words)\nWORDS") }
+    func run(_ words: String) -> Output { shell("nsenter --net=\(path) sh <<'WORDS'\n\(words)\nWORDS") }
 
     @discardableResult
     func expect(_ words: String, sourceLocation: SourceLocation = #_sourceLocation) -> String {

@@ -214,7 +214,7 @@ import Testing
         let container = try Container()
         var limits = DNSServer.Limits()
         limits.connections = 3
-        limits.idleTime = 1_000_000_000
+        limits.idleTime = .seconds(1)
         let server = try Server(limits)
         #expect(await server.serve(container) == .serving)
         let deaf = try container.socket(Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue))

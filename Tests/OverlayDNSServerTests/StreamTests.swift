@@ -1,5 +1,6 @@
 import Glibc
 import OverlayLinux
+import OverlayModel
 import Testing
 
 @testable import OverlayDNSServer
@@ -11,7 +12,7 @@ import Testing
         let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
         try #require(socketpair(AF_UNIX, kind, 0, &ends) == 0)
         defer { close(ends[1]) }
-        let stream = Stream(Descriptor(owning: ends[0]), token: 1, active: 0)
+        let stream = Stream(Descriptor(owning: ends[0]), token: 1, active: Instant(nanoseconds: 0))
         let bytes = [UInt8](repeating: 7, count: 100_000)
         var buffer = [UInt8](repeating: 0, count: 90_000)
         for _ in 0..<300 {

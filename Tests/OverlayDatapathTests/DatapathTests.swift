@@ -19,7 +19,7 @@ import Testing
         return datapath
     }
 
-    /// A host that says to have what is here takes nothing away.
+    /// A host that claims a local endpoint takes nothing away.
     @Test func whatIsHereIsNotElsewhere() {
         var datapath = Self.raised()
         _ = datapath.addPort("ve1", Port(containerLink: "so1", mac: Self.one), addresses: [Self.address], on: Self.vni)
@@ -27,13 +27,13 @@ import Testing
         #expect(datapath.locate(Self.one, .vtep(Self.far), addresses: [Self.address], on: Self.vni) == [])
         #expect(datapath.forget(Self.one, .vtep(Self.far), addresses: [Self.address], on: Self.vni) == [])
         #expect(datapath.networks == before)
-        // Nor its address, under another MAC.
+        // Nor can it claim the address under another MAC.
         let rows = datapath.locate(Self.other, .vtep(Self.far), addresses: [Self.address], on: Self.vni)
         #expect(rows == [.setForwarding(Self.vni, Self.other, .vtep(Self.far))])
         #expect(datapath.networks[Self.vni]?.neighbours == [Self.address: Self.one])
     }
 
-    /// A container went from one host to another, and the late word of its old host comes last.
+    /// A container moved to another host, and the old host's late message comes last.
     @Test func aLateGoneTakesNothingOfTheNewPlace() {
         var datapath = Self.raised()
         _ = datapath.locate(Self.one, .vtep(Self.far), addresses: [Self.address], on: Self.vni)
@@ -43,7 +43,8 @@ import Testing
         #expect(datapath.networks[Self.vni]?.forwarding == [Self.one: .vtep(Self.near)])
     }
 
-    /// One took up what another gave back, and this host hears of the second before the first: at whatever order, the one that stays has it.
+    /// One endpoint takes an address that another released, and this host hears of it in either order. The one that stays gets the
+    /// row.
     @Test(arguments: [false, true])
     func anAddressThatTwoHadIsTheOnesThatStays(newerFirst: Bool) {
         var datapath = Datapath()
@@ -62,7 +63,7 @@ import Testing
         #expect(kernel.observed.networks == datapath.networks)
     }
 
-    /// What another host says to have of this host's addresses it has when the container here is gone.
+    /// An address that another host claims goes to it once the local container is gone.
     @Test func whatIsElsewhereTooIsThereAfterwards() {
         var datapath = Self.raised()
         _ = datapath.addPort("ve1", Port(containerLink: "so1", mac: Self.one), addresses: [Self.address], on: Self.vni)
@@ -85,7 +86,7 @@ import Testing
             let names = Set((0..<draw.number(4)).map { _ in draw.portName() })
             let found = draw.chance(70) ? draw.state(vni, ports: names.union([draw.portName()])) : nil
             if draw.chance(75) {
-                // Ports that are not found cannot be wanted: their containers are gone.
+                // Ports that are not found cannot be wanted, as their containers are gone.
                 datapath.adopt(draw.state(vni, ports: found == nil ? [] : names))
             }
             kernel.observed.networks[vni] = found
@@ -135,7 +136,7 @@ import Testing
             .addFlood(Self.vni, Self.far),
         ])
         #expect(datapath.repair(kernel.observed, keepingRowsTo: [Self.vni: [Self.far]]).isEmpty)
-        // What leads elsewhere goes, also when the unknown one had its MAC before.
+        // Rows that lead elsewhere go, even if the MAC was at the unknown VTEP before.
         kernel.apply([
             .setNeighbour(Self.vni, IPAddress(v4: 10, 0, 0, 78), MACAddress(bits: 0x0299)), .addFlood(Self.vni, Self.near),
         ])
@@ -156,7 +157,7 @@ import Testing
         #expect(kernel.observed.networks == datapath.networks)
     }
 
-    /// A row to a port that is not there would be refused, and stop the repair of all that comes after it.
+    /// A row to a missing port would be refused, and would stop the repair of everything after it.
     @Test func noRowLeadsToAPortThatIsGone() {
         var datapath = Self.raised()
         _ = datapath.addPort("ve0", Port(containerLink: "so0", mac: Self.one), addresses: [Self.address], on: Self.vni)
@@ -209,7 +210,7 @@ import Testing
     @Test func theRowsOfANewerEndpointStay() {
         var datapath = Self.raised()
         _ = datapath.locate(Self.one, .vtep(Self.near), addresses: [Self.address], on: Self.vni)
-        // Its address went to another endpoint before the news came that it is gone.
+        // Its address went to another endpoint before the news that it is gone.
         _ = datapath.locate(Self.other, .vtep(Self.far), addresses: [Self.address], on: Self.vni)
         #expect(
             datapath.forget(Self.one, .vtep(Self.near), addresses: [Self.address], on: Self.vni)

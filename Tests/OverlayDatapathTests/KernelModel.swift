@@ -1,7 +1,7 @@
 import OverlayDatapath
 import OverlayModel
 
-/// A kernel as a value: operations act on it as the real one does.
+/// A kernel as a value, on which operations have the effect that they have on the real one.
 struct KernelModel {
     var observed = ObservedState()
     private(set) var announced: [IPAddress: MACAddress] = [:]
@@ -15,7 +15,8 @@ struct KernelModel {
     private mutating func apply(_ operation: KernelOperation) {
         let vni = operation.vni
         if case .createNetwork(let base) = operation {
-            // What can be kept is kept: ports, gateways and neighbours are the bridge's. The rows of a VXLAN device made anew are not.
+            // Ports, gateways and neighbours belong to the bridge and are kept. The rows of a VXLAN device that is created anew are
+            // not.
             if let old = observed.networks[vni], old.base != base {
                 var fresh = NetworkState(base: base)
                 (fresh.ports, fresh.gateways, fresh.neighbours) = (old.ports, old.gateways, old.neighbours)
@@ -64,7 +65,7 @@ struct KernelModel {
     }
 }
 
-/// Draws from few values, so that they meet.
+/// Random values from small sets, so that they coincide.
 struct Draw {
     var generator: SeededGenerator
 
@@ -80,7 +81,7 @@ struct Draw {
     mutating func vtep() -> IPAddress { IPAddress(v4: 192, 0, 2, UInt8(number(5))) }
     mutating func portName() -> String { "ve\(number(4))" }
 
-    /// A port's MAC follows its name: another one under a known name is another endpoint.
+    /// Port whose MAC follows from its name. Another MAC under a known name is another endpoint.
     static func port(_ name: String) -> Port {
         Port(containerLink: "so" + name.dropFirst(2), mac: MACAddress(bits: 0x0242_FF00_0000 + UInt64(name.utf8.last ?? 0)))
     }

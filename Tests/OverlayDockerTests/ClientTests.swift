@@ -10,7 +10,7 @@ import Testing
     private static let network = EngineNetworkID(unchecked: Sample.network)
     private static let container = ContainerID(unchecked: Sample.container)
 
-    /// Pings and event streams are served, what else comes goes to `calls`.
+    /// Serves pings and event streams; other requests go to `calls`.
     private static func serving(
         _ streams: Inbox<FakeEngine.Request>, _ calls: Inbox<FakeEngine.Request> = Inbox(), version: String = "1.41"
     ) -> @Sendable (FakeEngine.Request) -> Void {
@@ -34,7 +34,7 @@ import Testing
                 let first = try await streams.next()
                 #expect(first.target.hasPrefix("/v1.41/events?since=1"))
                 #expect(try await news.next() == .connected(apiVersion: "1.41"))
-                // Odd pieces: an event in three, what is no event, and two in one.
+                // Odd pieces: an event in three, something that is no event, and two events in one.
                 let bytes = Array(Sample.connect)
                 first.piece(String(bytes[..<10]))
                 first.piece(String(bytes[10..<50]))
@@ -51,7 +51,7 @@ import Testing
                 second.piece(Sample.rename)
                 #expect(try await news.next() == .container(Self.container, .rename))
 
-                // An orderly end is one, too.
+                // An orderly end is an end, too.
                 second.write("0\r\n\r\n")
                 #expect(try await news.next() == .disconnected("the engine closed the connection"))
                 #expect(try await news.next() == .connected(apiVersion: "1.41"))
@@ -151,7 +151,7 @@ import Testing
         try await withSocket { path in
             let streams = Inbox<FakeEngine.Request>()
             let engine = try await FakeEngine(path: path) { request in
-                // No version with the ping: the assumed one is tried.
+                // Without a version in the ping's answer the assumed one is tried.
                 if request.target == "/_ping" {
                     request.answer(200, "OK", headers: "")
                 } else if !request.target.hasPrefix("/v\(version)/") {
@@ -203,13 +203,13 @@ import Testing
                 var blocked: [FakeEngine.Request] = []
                 for _ in 0..<EngineAPIClient.inspections { blocked.append(try await calls.next()) }
                 #expect(blocked.allSatisfy { $0.target == "/v1.41/containers/\(Sample.container)/json" })
-                // What the engine sees next is none of those that wait, but this.
+                // The engine next sees this request, and none of those that wait.
                 client.call(.network(Self.network), done: answers.put)
                 let free = try await calls.next()
                 #expect(free.target == "/v1.41/networks/\(Sample.network)")
                 free.answer(200, Sample.network20)
                 #expect(try await answers.next().network != nil)
-                // Those that wait follow as the others end.
+                // The waiting requests follow as others end.
                 for request in blocked { request.answer(200, Sample.container20) }
                 for _ in EngineAPIClient.inspections..<count { try await calls.next().answer(200, Sample.container20) }
                 for _ in 0..<count { #expect(try await answers.next().container != nil) }
@@ -239,7 +239,7 @@ import Testing
             #expect(Set(ended) == [.unavailable("the client of the engine's API is stopped")])
             await run.value
             try await stream.channel.closeFuture.get()
-            // Nothing more, and no harm.
+            // No further effect, and no harm.
             #expect(await client.ask(.networks) == .unavailable("the client of the engine's API is stopped"))
             await client.run()
             await client.stop()

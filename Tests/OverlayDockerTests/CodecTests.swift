@@ -33,7 +33,7 @@ import Testing
             isIPv6: true, isAttachable: true)
         expected.endpoints = [endpoint: "web", EndpointID(unchecked: Sample.unjoined): "db"]
         #expect(answer(.network(network), Sample.network20) == .network(expected))
-        // A list shows no endpoints, whatever it holds.
+        // A list shows no endpoints, whatever it contains.
         expected.endpoints = [:]
         #expect(answer(.networks, "[\(Sample.bridge20),\(Sample.network20)]") == .networks([expected]))
     }
@@ -246,7 +246,7 @@ import Testing
             #"{"Type":"network","Action":"create","Actor":null}"#,
             Sample.event("network", "create", Sample.network, #""type":["swift-overlay"]"#),
         ] { #expect(try news(text) == nil, "\(text)") }
-        // What cannot be a container's id is none.
+        // Text that cannot be a container's id is ignored.
         let odd = Sample.event("network", "connect", Sample.network, #""type":"swift-overlay","container":"lb-x""#)
         #expect(try news(odd) == .network(network, .connect, container: nil))
     }
@@ -282,7 +282,7 @@ import Testing
         #expect(lines.next() == nil)
         lines.append(ByteBuffer("\n"))
         #expect(lines.next()?.readableBytes == EventLines.limit)
-        // What is too long is left out, what follows is not, however it comes.
+        // A line that is too long is left out and the next one is not, however they arrive.
         for pieces in [[longest + "x\none\n"], [longest + "x", longest, "x\none\n"], [longest, "x\n", "one\n"]] {
             var lines = EventLines()
             var seen: [String] = []

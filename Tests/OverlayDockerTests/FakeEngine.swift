@@ -8,9 +8,9 @@ import Synchronization
 
 @testable import OverlayDocker
 
-/// What answers on a Unix socket as an engine would: every request is handed to the test, which writes what it wants.
+/// Engine on a Unix socket: hands every request to the test, which writes the answer.
 final class FakeEngine: Sendable {
-    /// A request, and the connection it came on.
+    /// Request, with the connection it came on.
     struct Request: Sendable {
         var method: String
         var target: String
@@ -24,7 +24,7 @@ final class FakeEngine: Sendable {
             write("HTTP/1.1 \(status) X\r\n\(headers)Content-Length: \(json.utf8.count)\r\n\r\n\(json)")
         }
 
-        /// The head of the event stream; pieces follow with ``piece(_:)``.
+        /// Sends the head of the event stream. Pieces follow with ``piece(_:)``.
         func follow() { write("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n") }
         func piece(_ text: String) { write(String(text.utf8.count, radix: 16) + "\r\n" + text + "\r\n") }
     }
@@ -66,7 +66,7 @@ final class FakeEngine: Sendable {
     }
 }
 
-/// A queue that a test reads one by one.
+/// Queue that a test reads one by one.
 struct Inbox<Element: Sendable>: Sendable {
     let put: @Sendable (Element) -> Void
     private let iterator: SoleReader<AsyncStream<Element>.Iterator>
@@ -77,14 +77,14 @@ struct Inbox<Element: Sendable>: Sendable {
         iterator = SoleReader(stream.makeAsyncIterator())
     }
 
-    /// One reader at a time; the suite's time limit ends a wait for what never comes.
+    /// Next element. One reader at a time; the suite's time limit ends a wait in vain.
     func next() async throws -> Element {
         guard let element = await iterator.value.next(isolation: nil) else { throw CancellationError() }
         return element
     }
 }
 
-// Unchecked because a test reads its inbox from one task only.
+// Unchecked, as a test reads its inbox from one task only.
 final class SoleReader<Value>: @unchecked Sendable {
     var value: Value
     init(_ value: Value) { self.value = value }
@@ -92,7 +92,7 @@ final class SoleReader<Value>: @unchecked Sendable {
 
 let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-/// A folder for a socket, short enough for its path.
+/// Folder for a socket, with a path that is short enough.
 func withSocket(_ body: (String) async throws -> Void) async throws {
     let folder = "/tmp/engine-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
     mkdir(folder, 0o700)
@@ -103,7 +103,7 @@ func withSocket(_ body: (String) async throws -> Void) async throws {
     try await body(folder + "/e.sock")
 }
 
-/// A client at work, with its news, until the body ends.
+/// Runs a client and collects its events until the body ends.
 func withClient(
     _ path: String, driver: String = "swift-overlay", _ body: (EngineAPIClient, Inbox<EngineAPINews>) async throws -> Void
 ) async throws {

@@ -27,7 +27,7 @@ enum Sample {
         "Options":{"encrypted":"true","odd":3},"Labels":{"team":"a"}}
         """
 
-    /// `GET /networks/{id}` of 28, a network without anything.
+    /// `GET /networks/{id}` of 28, for an empty network.
     static let network28 = """
         {"Name":"green","Id":"\(network)","Created":"2026-11-02T10:11:12Z","Scope":"local","Driver":"swift-overlay:latest",
         "EnableIPv4":true,"EnableIPv6":false,"IPAM":{"Driver":"default","Options":null,"Config":[{"Subnet":"10.6.0.0/24",
@@ -35,13 +35,13 @@ enum Sample {
         "ConfigFrom":{"Network":""},"ConfigOnly":false,"Containers":null,"Options":null,"Labels":null}
         """
 
-    /// `GET /networks/{id}` of another driver.
+    /// `GET /networks/{id}` of a network of another driver.
     static let bridge20 = """
         {"Name":"bridge","Id":"\(bridge)","Scope":"local","Driver":"bridge","EnableIPv6":false,"IPAM":{"Driver":"default",
         "Options":null,"Config":[{"Subnet":"172.17.0.0/16"}]},"Containers":{},"Options":{},"Labels":{}}
         """
 
-    /// `GET /containers/{id}/json` of 28: no aliases, and names.
+    /// `GET /containers/{id}/json` of 28: no aliases, but DNS names.
     static let container28 = """
         {"Id":"\(container)","Created":"2026-11-02T10:11:12Z","Path":"sleep","Args":["1"],"State":{"Status":"running","Pid":77},
         "Name":"/web","RestartCount":0,"Config":{"Hostname":"www","Domainname":"example.org","ExposedPorts":{"443/udp":{},"80/tcp":{},
@@ -53,7 +53,7 @@ enum Sample {
         "bridge":{"Aliases":["b"],"NetworkID":"\(bridge)","EndpointID":""}}}}
         """
 
-    /// `GET /containers/{id}/json` of 20.10: the host name is the short id, which is among the aliases.
+    /// `GET /containers/{id}/json` of 20.10: the host name is the short id, which is also an alias.
     static let container20 = """
         {"Id":"\(container)","Name":"/db","Config":{"Hostname":"\(container.prefix(12))","Domainname":"","ExposedPorts":null,"Labels":null},
         "NetworkSettings":{"Networks":{"blue":{"Aliases":["store","\(container.prefix(12))","store",null,5],"NetworkID":"\(network)",
@@ -84,7 +84,7 @@ enum Sample {
 }
 
 extension IPAddress {
-    /// Only for what the tests themselves write.
+    /// Parses text that the tests themselves write.
     static func of(_ text: String) -> IPAddress { IPAddress(text) ?? IPAddress(v4: 0, 0, 0, 0) }
 }
 

@@ -1,8 +1,9 @@
 import OverlayIPAM
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
-/// Where time does not matter.
+/// Calls without a time, for tests in which it does not matter.
 extension AddressPool {
     fileprivate mutating func setBlocks(_ ranges: [AddressRange], reserved: Set<IPAddress>) {
         setBlocks(ranges, reserved: reserved, now: Instant(nanoseconds: 0))
@@ -29,7 +30,7 @@ extension AddressPool {
 
     private static func mac(_ value: Int) -> MACAddress { MACAddress(bits: 0x0242_0000_0000 + UInt64(value)) }
 
-    /// 10.0.0.16…31 with two addresses that nobody may have.
+    /// 10.0.0.16…31 with two reserved addresses.
     private static func pool() -> AddressPool {
         var pool = AddressPool(subnet: subnet)
         pool.setBlocks([range("10.0.0.16", "10.0.0.31")], reserved: [IPAddress("10.0.0.16")!, IPAddress("10.0.0.20")!])
@@ -77,7 +78,7 @@ extension AddressPool {
         #expect(try pool.allocate(mac: Self.mac(15)).address == first)
     }
 
-    /// An address that was taken by `--ip` and freed again has been free since then only.
+    /// An address that was taken by `--ip` and freed again counts as free only since then.
     @Test func takingAFreedAddressByNameMakesItTheLatest() throws {
         var pool = Self.pool()
         let leases = try (0..<14).map { try pool.allocate(mac: Self.mac($0)) }
@@ -180,7 +181,7 @@ extension AddressPool {
         #expect(pool.free == block.count - 3003)
     }
 
-    /// U
+    /// Invariant U (see Rules).
     @Test(arguments: 1...4 as ClosedRange<UInt64>)
     func noAddressIsEverLeasedTwice(seed: UInt64) throws {
         var generator = SeededGenerator(seed: seed)
@@ -189,7 +190,7 @@ extension AddressPool {
         var pool = AddressPool(subnet: Self.subnet)
         var blocks: [AddressRange] = []
         var reserved: Set<IPAddress> = []
-        // The model: who has what.
+        // Model: owners by address.
         var model: [IPAddress: MACAddress] = [:]
         func free() -> Int {
             let addresses = blocks.flatMap { block in (0..<Int(block.count)).map { block.first.advanced(by: UInt128($0))! } }
@@ -212,7 +213,7 @@ extension AddressPool {
                     try #require(expected == 0, "seed \(seed), step \(step): \(expected) addresses are free")
                 }
             case ..<60:
-                // One MAC has one address here: a MAC that asks for a second one is for the caller to sort out.
+                // A MAC has one address per pool. Callers deal with a MAC that asks for a second one.
                 guard !model.contains(where: { $0.value == mac && $0.key != named }) else { continue }
                 let mayHave =
                     model[named] == mac
@@ -225,7 +226,7 @@ extension AddressPool {
                 try #require(pool.release(address)?.mac == model.removeValue(forKey: address), "seed \(seed), step \(step)")
             case ..<99:
                 blocks = all.filter { _ in Int.random(in: 0..<4, using: &generator) > 0 }
-                // Reserved addresses grow in number only, and only where nobody has a lease.
+                // Reserved addresses only grow in number, and only where there is no lease.
                 if reserved.count < 10, model[named] == nil { reserved.insert(named) }
                 pool.setBlocks(blocks, reserved: reserved)
             default:
@@ -239,7 +240,7 @@ extension AddressPool {
         }
     }
 
-    /// Whatever becomes of blocks, the counts are those of the addresses one by one.
+    /// Whatever happens to blocks, the counts equal those of the addresses one by one.
     @Test(arguments: [1, 2, 3, 4, 5, 6, 7, 8] as [UInt64])
     func countsStayTrueWhateverBecomesOfBlocks(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)
@@ -268,7 +269,7 @@ extension AddressPool {
                     #expect(held.contains(Int(lease.address.bits - base.bits)) && !reserved.contains(lease.address))
                 }
             }
-            // As the fewest ranges, sometimes cut in two.
+            // The fewest ranges, sometimes cut in two.
             var ranges: [AddressRange] = []
             for place in held.sorted() {
                 if let last = ranges.last, last.last.advanced(by: 1) == address(place), place % 16 != 0, place % 5 != 0 {

@@ -3,14 +3,14 @@ import Testing
 
 @testable import OverlayMembership
 
-/// A member that lies. It can be an annoyance; it cannot take a healthy member away from anybody.
+/// A member that lies. It can be an annoyance, but it cannot take a healthy member away from anybody.
 @Suite struct HostileMemberTests {
     enum Lie: CaseIterable {
-        /// About the present incarnation.
+        /// Accusations of the present incarnation.
         case accusations
-        /// About counters nobody used yet.
+        /// Accusations with counters that nobody has used yet.
         case futureCounters
-        /// About daemon lives that never were.
+        /// Accusations of lives that never were.
         case futureLives
         case views
         case rounds
@@ -78,11 +78,11 @@ import Testing
         }
         #expect(network.declarations().isEmpty, "\(network.declarations().prefix(3))")
         #expect(network.restarts.count == restarts, "nobody started anew")
-        // And when it is quiet, all is well.
+        // When it is quiet, everything is healthy.
         network.run(for: .seconds(10))
         #expect(network.declarations().isEmpty && network.allAreAlive)
         #expect(network.busy == 0)
-        // A restart and a crash are noticed as ever.
+        // A restart and a crash are noticed as usual.
         network.stop(3, .dead)
         network.start(3, boot: 9)
         #expect(network.wait(atMost: .milliseconds(500)) { $0.allAreAlive } != nil)
@@ -94,7 +94,7 @@ import Testing
         #expect(known != nil)
     }
 
-    /// What is said of a life that a member never spoke in does not make what it says late.
+    /// Claims about a life in which a member never spoke do not make its own messages late.
     @Test(arguments: [0, 1] as [UInt64], [Update.Claim.alive, .suspect, .unreachable, .daemonDown])
     func aLifeThatNeverWasSilencesNobody(known: UInt64, claim: Update.Claim) {
         var lone = LoneMember(count: 3, heard: known == 1)
@@ -107,12 +107,12 @@ import Testing
         #expect(lone.state() == .alive)
         #expect(lone.membership.counters.declared == 0)
         #expect(!lone.take().contains(.restarted(LoneMember.peer)))
-        // The true next life is one.
+        // Its true next life is one.
         lone.hear(.ping(1), incarnation: Incarnation(epoch: 1, boot: 2))
         #expect(lone.take().filter { $0 == .restarted(LoneMember.peer) }.count == 1)
     }
 
-    /// It cannot hide that somebody died by choosing whom others probe.
+    /// It cannot hide a death by choosing whom others probe.
     @Test func roundsDoNotHideADeadMember() {
         let network = MemberNetwork(count: 6, seed: 5)
         network.run(for: .seconds(2))
@@ -120,7 +120,7 @@ import Testing
         let end = network.now + .seconds(20)
         while network.now < end {
             for to in network.running where to != Self.liar {
-                // The next round in which `to` probes one of the living.
+                // The next round in which `to` probes a live member.
                 let membership = network[to]
                 guard let own = membership.ring.firstIndex(of: MemberNetwork.id(to)), membership.ring.count > 1 else { continue }
                 var round = max(membership.round, membership.heardRound) &+ 1000
@@ -149,7 +149,7 @@ import Testing
         #expect(lone.sent.contains { $0.to == NodeID(bits: 4) })
     }
 
-    /// A helper that nobody asked has no say.
+    /// A helper that was not asked has no say.
     @Test func onlyHelpersThatWereAskedMaySayReached() {
         var lone = LoneMember(count: 8)
         lone.run(for: .milliseconds(750))
@@ -168,7 +168,7 @@ import Testing
         #expect(lone.membership.probes[number] == nil)
     }
 
-    /// Accusations cost a member its health only so fast, and its answers are bounded.
+    /// Accusations lower a member's health score at a limited rate, and its answers are bounded.
     @Test func aStormOfAccusationsIsBounded() {
         let network = MemberNetwork(count: 8, seed: 6)
         network.run(for: .seconds(2))
@@ -177,17 +177,18 @@ import Testing
             let update = Update(
                 subject: MemberNetwork.id(1), incarnation: network[1].incarnation, claim: .unreachable, source: MemberNetwork.id(2))
             let message = MembershipMessage(
-                body: .ping(1), incarnation: network[Self.liar].incarnation, round: 0, healthScore: 0, report: MemberNetwork.nothing,
+                body: .ping(1), incarnation: network[Self.liar].incarnation, round: 0, healthScore: 0,
+                report: MemberNetwork.nothing,
                 view: network[1].view, updates: [update])
             network.send(message, from: Self.liar, to: 1)
             network.run(for: .milliseconds(10))
         }
-        // Each costs at most a ping to all and their answers.
+        // Each costs at most one ping to all, with their answers.
         #expect(network.packets - packets <= 100 * 2 * 8 + 200)
         #expect(network.declarations().isEmpty)
     }
 
-    /// What is held for a peer that does not read stays small.
+    /// Little is held for a peer that does not read.
     @Test func aSilentPeerCostsLittle() {
         var lone = LoneMember(count: 40)
         for step in 0..<1000 {

@@ -2,7 +2,7 @@ import OverlayModel
 
 @testable import OverlayMembership
 
-/// One member; what it hears is made by hand, and what it does is kept.
+/// One member whose incoming messages are made by hand, and whose effects are kept.
 struct LoneMember {
     static let me = NodeID(bits: 1)
     static let peer = NodeID(bits: 2)
@@ -14,7 +14,7 @@ struct LoneMember {
     var effects: [Membership.Effect] = []
     var now = Instant(nanoseconds: 0)
 
-    /// - Parameter heard: Whether all others have been heard of, and are alive.
+    /// - Parameter heard: True if all others have been heard of and are alive.
     init(count: Int, heard: Bool = true, seed: UInt64 = 1, parameters: MembershipParameters = .init()) {
         membership = Membership(node: Self.me, incarnation: Self.first, seed: seed, parameters: parameters)
         setMembers(count: count)
@@ -39,7 +39,8 @@ struct LoneMember {
     ) {
         let message = MembershipMessage(
             body: body, incarnation: incarnation, round: round, healthScore: 0,
-            report: Membership.PeerReport(catalogue: Self.nothing.catalogue, digest: 0, writes: writes), view: view ?? membership.view,
+            report: Membership.PeerReport(catalogue: Self.nothing.catalogue, digest: 0, writes: writes),
+            view: view ?? membership.view,
             run: run,
             heard: heard, updates: updates)
         try? membership.receive(message.wireBytes, from: sender, via: path, now: now, report: { _ in Self.nothing }, into: &effects)
@@ -51,7 +52,7 @@ struct LoneMember {
 
     mutating func stalled() { membership.stalled(now: now) }
 
-    /// Lets every timer up to the end of `time` go off.
+    /// Lets every timer up to the end of `time` fire.
     mutating func run(for time: Interval) {
         let end = now + time
         var calls = 0
@@ -64,7 +65,7 @@ struct LoneMember {
         now = end
     }
 
-    /// As `run(for:)`, while these answer every ping.
+    /// Same as `run(for:)`, while these members answer every ping.
     mutating func run(for time: Interval, answering: Set<NodeID>, incarnation: Incarnation = first) {
         let end = now + time
         while now < end {

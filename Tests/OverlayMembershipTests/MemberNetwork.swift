@@ -1,19 +1,14 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayMembership
 
-/// Members on a virtual network: datagrams that get lost, streams that are opened and fail, hosts that die, processes that stall.
-/// Everything random comes from the seed.
+/// Members on a virtual network, which carries datagrams; with streams that are opened and fail, hosts that die, processes that stall.
 final class MemberNetwork {
-    struct Link: Hashable {
-        var from: Int
-        var to: Int
-    }
-
     enum Host {
         case up
-        /// It refuses streams and answers nothing.
+        /// The host refuses streams and answers nothing.
         case daemonDown
         case dead
     }
@@ -31,7 +26,7 @@ final class MemberNetwork {
         var host = Host.up
         var clock = RunningClock()
         var wakeAt: Instant?
-        /// By the network's time; the process does nothing until then.
+        /// Network time until which the process does nothing.
         var stalledUntil: Instant?
         var inbox: [(MemberNetwork) -> Void] = []
     }
@@ -41,7 +36,7 @@ final class MemberNetwork {
         case open
     }
 
-    private enum Event {
+    enum Event {
         case wake(Int)
         case resume(Int)
         case datagram(Link, [UInt8])
@@ -51,22 +46,18 @@ final class MemberNetwork {
     }
 
     static let nothing = Membership.PeerReport(catalogue: CataloguePosition(term: .none, index: 0), digest: 0)
-    /// What sealing adds, and the byte that tells what kind of message it is.
+    /// Bytes of the seal, and of the kind of message.
     static let envelope = Limits.sealBytes + 1
 
-    private(set) var now = Instant(nanoseconds: 0)
+    var wires: VirtualNetwork<Event>
     private(set) var members: [Member] = []
     let parameters: MembershipParameters
-    private(set) var generator: SeededGenerator
-    private var queue = EventQueue<Event>()
     private var connections: [Link: Connection] = [:]
-
-    /// Share of datagrams that get lost.
-    var loss = 0.0
-    var lossTo: [Int: Double] = [:]
-    var datagramsCut: Set<Link> = []
+    /// Links whose streams lose everything.
     var streamsCut: Set<Link> = []
-    var delay = Interval.microseconds(200)
+
+    /// Time until a peer hears that a connection was closed.
+    private static let reset = Interval.microseconds(200)
 
     private(set) var observations: [Observation] = []
     private(set) var restarts: [(by: Int, of: Int)] = []
@@ -75,15 +66,16 @@ final class MemberNetwork {
     private(set) var frames = 0
     private(set) var largest = 0
     private(set) var stalls = 0
-    /// Calls after which a deadline stayed in the past.
+    /// Number of calls after which a deadline stayed in the past.
     private(set) var busy = 0
 
     init(count: Int, seed: UInt64, parameters: MembershipParameters = .init(), starting: Bool = true) {
         self.parameters = parameters
-        generator = SeededGenerator(seed: seed)
+        wires = VirtualNetwork(seed: seed, delay: 200...299)
         for index in 0..<count {
             let membership = Membership(
-                node: Self.id(index), incarnation: Incarnation(epoch: 1, boot: 1), seed: generator.next(), parameters: parameters)
+                node: Self.id(index), incarnation: Incarnation(epoch: 1, boot: 1), seed: wires.generator.next(),
+                parameters: parameters)
             members.append(Member(membership: membership))
         }
         guard starting else { return }
@@ -95,6 +87,7 @@ final class MemberNetwork {
 
     // MARK: What is asked
 
+    var now: Instant { wires.now }
     subscript(index: Int) -> Membership { members[index].membership }
     var running: [Int] { members.indices.filter { members[$0].host == .up } }
     func status(_ of: Int, by: Int) -> PeerStatus? { members[by].membership.status(of: Self.id(of)) }
@@ -103,11 +96,11 @@ final class MemberNetwork {
     var allAreAlive: Bool {
         running.allSatisfy { by in running.allSatisfy { $0 == by || state($0, by: by) == .alive } }
     }
-    /// When running members took others for away.
+    /// Observations in which running members took others for away.
     func declarations(since: Instant = Instant(nanoseconds: 0)) -> [Observation] {
         observations.filter { $0.at >= since && !$0.status.state.isReachable }
     }
-    func random(below bound: Int) -> Int { Int.random(in: 0..<bound, using: &generator) }
+    func random(below bound: Int) -> Int { Int.random(in: 0..<bound, using: &wires.generator) }
 
     // MARK: What is done to it
 
@@ -117,18 +110,18 @@ final class MemberNetwork {
         }
     }
 
-    /// Cuts both ways between two groups.
+    /// Cuts two groups off from one another, both ways.
     func cut(_ one: some Sequence<Int>, _ other: some Sequence<Int>, datagrams: Bool = true, streams: Bool = true) {
         for a in one {
             for b in other where a != b {
-                if datagrams { datagramsCut.formUnion([Link(from: a, to: b), Link(from: b, to: a)]) }
+                if datagrams { wires.cutLinks.formUnion([Link(from: a, to: b), Link(from: b, to: a)]) }
                 if streams { streamsCut.formUnion([Link(from: a, to: b), Link(from: b, to: a)]) }
             }
         }
     }
 
     func heal() {
-        datagramsCut = []
+        wires.cutLinks = []
         streamsCut = []
     }
 
@@ -144,17 +137,18 @@ final class MemberNetwork {
             connections[link] = nil
             // The kernel closes the connections of a process; those of a host go silent.
             let other = link.from == index ? link.to : link.from
-            if host == .daemonDown { add(.streamEnd(Link(from: other, to: index), .failed("connection reset")), in: delay) }
+            guard host == .daemonDown else { continue }
+            wires.schedule(.streamEnd(Link(from: other, to: index), .failed("connection reset")), after: Self.reset)
         }
     }
 
-    /// A new daemon with a higher boot, or one that lost its boot counter.
+    /// Starts a new daemon with a higher boot counter, or one that lost its boot counter.
     func start(_ index: Int, boot: UInt32? = nil) {
         members[index].boot = boot ?? members[index].boot + 1
         members[index].host = .up
         members[index].clock = RunningClock()
         members[index].membership = Membership(
-            node: Self.id(index), incarnation: Incarnation(epoch: 1, boot: members[index].boot), seed: generator.next(),
+            node: Self.id(index), incarnation: Incarnation(epoch: 1, boot: members[index].boot), seed: wires.generator.next(),
             parameters: parameters)
         setMembers(of: index, to: Array(members.indices))
     }
@@ -162,12 +156,12 @@ final class MemberNetwork {
     func stall(_ index: Int, for time: Interval) {
         guard members[index].host == .up, members[index].stalledUntil == nil else { return }
         members[index].stalledUntil = now + time
-        add(.resume(index), in: time)
+        wires.schedule(.resume(index), after: time)
     }
 
     func isStalled(_ index: Int) -> Bool { members[index].stalledUntil != nil }
 
-    /// A message that a member with ill will made by hand.
+    /// Sends a message that a hostile member made by hand.
     func send(_ message: MembershipMessage, from: Int, to: Int, by path: MessagePath = .datagram) {
         handle(to) { membership, now, effects in
             try? membership.receive(
@@ -180,11 +174,11 @@ final class MemberNetwork {
     func run(for time: Interval) { run(until: now + time) }
 
     private func run(until end: Instant) {
-        while let at = queue.first, at <= end { step() }
-        now = end
+        while case .event(let event)? = wires.step(until: end) { happen(event) }
+        wires.rest(until: end)
     }
 
-    /// - Returns: How long it took; nil when it did not come about within the limit.
+    /// - Returns: The time it took; nil if it did not come about within the limit.
     func wait(atMost limit: Interval, poll: Interval = .milliseconds(10), until isReached: (MemberNetwork) -> Bool) -> Interval? {
         let start = now
         while now - start <= limit {
@@ -194,14 +188,10 @@ final class MemberNetwork {
         return nil
     }
 
-    private func add(_ event: Event, in time: Interval) { queue.push(now + time, event) }
-
-    private func step() {
-        guard let (at, event) = queue.pop() else { return }
-        now = max(now, at)
+    private func happen(_ event: Event) {
         switch event {
         case .wake(let index):
-            guard members[index].wakeAt == at else { return }
+            guard members[index].wakeAt == now else { return }
             members[index].wakeAt = nil
             if members[index].host == .up, !isStalled(index) { handle(index) { _, _, _ in } }
         case .resume(let index):
@@ -219,7 +209,7 @@ final class MemberNetwork {
 
     // MARK: Members
 
-    /// What the owner of a membership does with each event.
+    /// Does what the owner of a membership does with each event.
     private func handle(_ index: Int, _ body: (inout Membership, Instant, inout [Membership.Effect]) -> Void) {
         guard members[index].host == .up else { return }
         var effects: [Membership.Effect] = []
@@ -242,7 +232,7 @@ final class MemberNetwork {
             let at = max(members[index].clock.raw(deadline), now)
             if members[index].wakeAt != at {
                 members[index].wakeAt = at
-                queue.push(at, .wake(index))
+                wires.schedule(.wake(index), at: at)
             }
         }
         for effect in effects { act(effect, of: index) }
@@ -287,38 +277,33 @@ final class MemberNetwork {
         switch path {
         case .datagram:
             packets += 1
-            guard !datagramsCut.contains(link), Double.random(in: 0..<1, using: &generator) >= lossTo[link.to] ?? loss else {
-                return
-            }
-            add(.datagram(link, message), in: transit())
+            wires.send(.datagram(link, message), over: link)
         case .stream:
             frames += 1
             switch connections[pair(link)] {
-            case .open: add(.frame(link, message), in: transit())
+            case .open: wires.schedule(.frame(link, message), after: wires.transit())
             case .opening(let waiting): connections[pair(link)] = .opening(waiting + [(link.from, link.to, message)])
             case nil:
                 connections[pair(link)] = .opening([(link.from, link.to, message)])
-                add(.knock(link), in: transit())
+                wires.schedule(.knock(link), after: wires.transit())
             }
         }
     }
 
-    private func transit() -> Interval { Interval(nanoseconds: delay.nanoseconds + Int64(random(below: 100_000))) }
     private func pair(_ link: Link) -> Link { Link(from: min(link.from, link.to), to: max(link.from, link.to)) }
-    private func back(_ link: Link) -> Link { Link(from: link.to, to: link.from) }
 
     private func isCut(_ link: Link) -> Bool {
-        streamsCut.contains(link) || streamsCut.contains(back(link)) || members[link.to].host == .dead
+        streamsCut.contains(link) || streamsCut.contains(link.reversed) || members[link.to].host == .dead
             || members[link.from].host == .dead
     }
 
     private func knock(_ link: Link) {
         if isCut(link) {
-            add(.streamEnd(link, .failed("connection timed out")), in: .seconds(1))
+            wires.schedule(.streamEnd(link, .failed("connection timed out")), after: .seconds(1))
         } else if members[link.to].host == .daemonDown {
-            add(.streamEnd(link, .refused), in: transit())
+            wires.schedule(.streamEnd(link, .refused), after: wires.transit())
         } else {
-            add(.streamEnd(link, nil), in: transit())
+            wires.schedule(.streamEnd(link, nil), after: wires.transit())
         }
     }
 
@@ -326,7 +311,7 @@ final class MemberNetwork {
         if failure == nil {
             guard case .opening(let waiting)? = connections[pair(link)] else { return }
             connections[pair(link)] = .open
-            for (from, to, bytes) in waiting { add(.frame(Link(from: from, to: to), bytes), in: transit()) }
+            for (from, to, bytes) in waiting { wires.schedule(.frame(Link(from: from, to: to), bytes), after: wires.transit()) }
         } else {
             connections[pair(link)] = nil
         }
@@ -341,48 +326,9 @@ final class MemberNetwork {
         guard case .open? = connections[pair(link)] else { return }
         if isCut(link) {
             connections[pair(link)] = .opening([])
-            add(.streamEnd(link, .failed("connection timed out")), in: .seconds(1))
+            wires.schedule(.streamEnd(link, .failed("connection timed out")), after: .seconds(1))
         } else {
             deliver(bytes, link, .stream)
         }
-    }
-}
-
-/// What is to happen, earliest first, and in order of insertion at one time.
-struct EventQueue<Event> {
-    private var heap: [(at: Instant, order: Int, event: Event)] = []
-    private var order = 0
-
-    var first: Instant? { heap.first?.at }
-
-    private func isBefore(_ a: Int, _ b: Int) -> Bool {
-        (heap[a].at.nanoseconds, heap[a].order) < (heap[b].at.nanoseconds, heap[b].order)
-    }
-
-    mutating func push(_ at: Instant, _ event: Event) {
-        heap.append((at, order, event))
-        order += 1
-        var child = heap.count - 1
-        while child > 0, isBefore(child, (child - 1) / 2) {
-            heap.swapAt(child, (child - 1) / 2)
-            child = (child - 1) / 2
-        }
-    }
-
-    mutating func pop() -> (Instant, Event)? {
-        guard !heap.isEmpty else { return nil }
-        heap.swapAt(0, heap.count - 1)
-        let top = heap.removeLast()
-        var parent = 0
-        while true {
-            var smallest = parent
-            for child in [2 * parent + 1, 2 * parent + 2] where child < heap.count && isBefore(child, smallest) {
-                smallest = child
-            }
-            if smallest == parent { break }
-            heap.swapAt(parent, smallest)
-            parent = smallest
-        }
-        return (top.at, top.event)
     }
 }

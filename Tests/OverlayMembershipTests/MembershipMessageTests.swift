@@ -1,4 +1,5 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayMembership
@@ -34,7 +35,7 @@ import Testing
         expectHostileBytesAreHarmless(updates, seed: seed, mutations: 2000)
     }
 
-    /// 1200 bytes on the wire, less the seal and the byte that tells the kind.
+    /// 1200 bytes on the wire, less the seal and the byte of the kind.
     @Test func theLargestMessageFitsAPacket() {
         let updates = (0..<MembershipMessage.updateLimit).map { Self.update(UInt128($0)) }
         for body in Self.bodies { #expect(Self.message(body, updates).wireBytes.count <= 1200 - MemberNetwork.envelope) }
@@ -49,12 +50,12 @@ import Testing
         }
         #expect(decoded { _ in } == .value(Self.message(.ping(1), [Self.update(1)])))
         for tag in [0, 8, 255] as [UInt8] { #expect(decoded { $0[0] = tag } == .refused(.invalid("membership message"))) }
-        // Tag, number, incarnation, round; then the healthScore.
+        // Tag, number, incarnation, round; then the health score.
         for healthScore in [8, 255] as [UInt8] { #expect(decoded { $0[12] = healthScore } == .refused(.invalid("healthScore"))) }
         for claim in [0, 5, 255] as [UInt8] {
             #expect(decoded { $0[$0.count - 17] = claim } == .refused(.invalid("claim")))
         }
-        // Writes, of the sender and as it heard them of the receiver; and the life that it heard.
+        // Writes of the sender, and of the receiver as the sender heard them; then the life that it heard.
         #expect(decoded { $0[39] = 0x80 } == .refused(.invalid("number")), "in more bytes than it needs")
         #expect(decoded { $0[72] = 0x40 } == .refused(.invalid("counter")))
         #expect(decoded { $0.replaceSubrange(39...39, with: [UInt8](repeating: 0xFF, count: 9)) } == .refused(.invalid("number")))
@@ -66,7 +67,7 @@ import Testing
         #expect(decode(MembershipMessage.self, Self.message(.ping(1), many).wireBytes) == .refused(.tooLong(limit: 24)))
     }
 
-    /// `alive` is said in nobody's name but the subject's.
+    /// Only the subject itself says `alive`.
     @Test func aliveNamesNoSource() {
         var update = Self.update(4, .alive)
         update.source = NodeID(bits: 99)

@@ -8,9 +8,9 @@ import Testing
 
     @Test(
         arguments: [
-            // Nobody could confirm: at once the shortest.
+            // Nobody could confirm, so the shortest time applies at once.
             (1, [1200, 1200, 1200, 1200, 1200]), (2, [1200, 1200, 1200, 1200, 1200]), (3, [1200, 1200, 1200, 1200, 1200]),
-            // Six times the shortest; two confirmations bring it down, the first by log 2 / log 3 of the way.
+            // Six times the shortest. Two confirmations bring it down, the first by log 2 / log 3 of the way.
             (4, [7200, 3414, 1200, 1200, 1200]), (10, [7200, 3414, 1200, 1200, 1200]),
             (25, [10065, 4773, 1677, 1677, 1677]), (100, [14400, 6828, 2400, 2400, 2400]),
             (1000, [21600, 10243, 3600, 3600, 3600]),
@@ -34,7 +34,7 @@ import Testing
         for number in 1..<2000 { #expect(decimalLogarithm(number) < decimalLogarithm(number + 1)) }
     }
 
-    /// All together some five times a second; each not oftener than every second, nor more seldom than every ten.
+    /// About five attempts per second in all; each member is tried at most every second and at least every ten.
     @Test func triesAreShared() {
         let parameters = MembershipParameters()
         func milliseconds(_ members: Int) -> [Int64] {
@@ -73,7 +73,7 @@ import Testing
         _ = clock.read(Self.at(0), appointment: Self.at(10))
         let late = clock.read(Self.at(30_010), appointment: Self.at(10))
         #expect(late.now == Self.at(110) && late.stall == .milliseconds(29_900))
-        // From here on time passes as ever.
+        // From here on time passes as usual.
         let next = clock.read(Self.at(30_020), appointment: Self.at(150))
         #expect(next.now == Self.at(120) && next.stall == nil && clock.stalls == 1)
         #expect(clock.raw(Self.at(150)) == Self.at(30_050))
@@ -111,7 +111,7 @@ import Testing
         #expect(day.now == Self.at(600) && day.stall != nil)
     }
 
-    /// Each call late: however it is read, it goes on, and never faster than the clock beneath.
+    /// Late calls: however it is read, the clock goes on, and never faster than the one beneath.
     @Test(arguments: [1, 2, 3] as [UInt64])
     func repeatedStallsAddUp(seed: UInt64) {
         var generator = SeededGenerator(seed: seed)

@@ -3,7 +3,7 @@ import Testing
 
 @testable import OverlayMembership
 
-/// Members tell one another what they heard, so that one with an old copy of its state finds out.
+/// Members echo what they heard, so that one with an old copy of its state finds out.
 @Suite struct OldStateTests {
     private static let later = Incarnation(epoch: 1, boot: 3)
 
@@ -17,27 +17,27 @@ import Testing
         let answer = try #require(lone.sent.last { $0.to == LoneMember.peer })
         #expect(answer.message.heard == StateMark(life: Self.later.life, run: 7, writes: 40))
         #expect(answer.message.run == lone.membership.run)
-        // Less changes nothing; and the first process of a life stays.
+        // A lower mark changes nothing, and the first process of a life stays.
         lone.hear(.ping(2), incarnation: Self.later, run: 8, writes: 3)
         #expect(lone.sent.last?.message.heard == StateMark(life: Self.later.life, run: 7, writes: 40))
         lone.hear(.ping(3), incarnation: Incarnation(epoch: 1, boot: 4), run: 8, writes: 41)
         #expect(lone.sent.last?.message.heard == StateMark(life: Incarnation(epoch: 1, boot: 4).life, run: 8, writes: 41))
     }
 
-    /// Who has just started itself cannot tell that all is well.
+    /// A member that has just started cannot confirm a state.
     @Test func whoHasOnlyTheWordOfTheMemberItselfTellsItNothing() {
         var lone = LoneMember(count: 3, heard: false)
         lone.hear(.ping(1), incarnation: Self.later, run: 7, writes: 40)
         lone.hear(.ping(2), incarnation: Self.later, run: 7, writes: 41)
         #expect(!lone.sent.isEmpty && lone.sent.allSatisfy { $0.message.heard == .none })
-        // A machine was put back to what it was, its daemon running on.
+        // A machine was rolled back while its daemon ran on.
         lone.hear(.ping(3), incarnation: Self.later, run: 7, writes: 40)
         #expect(lone.sent.last?.message.heard == StateMark(life: Self.later.life, run: 7, writes: 41))
         lone.hear(.ping(4), incarnation: Incarnation(epoch: 1, boot: 4), run: 8, writes: 42)
         #expect(lone.sent.last?.message.heard == StateMark(life: Incarnation(epoch: 1, boot: 4).life, run: 8, writes: 42))
     }
 
-    /// At most once a second, and never in turns; also by who has heard of no other life.
+    /// At most once per second, and never back and forth; also from a member that has heard of no other life.
     @Test(arguments: [false, true])
     func whoSpeaksInALifeThatIsOverIsTold(heard: Bool) {
         var lone = LoneMember(count: 3, heard: heard)
@@ -68,7 +68,7 @@ import Testing
         lone.hear(.ping(0), heard: own)
         #expect(echoes(lone).map(\.isAhead) == [false])
         lone.effects = []
-        // Told once that all is well.
+        // Told once that its state is the newest.
         lone.hear(.ping(0), heard: own)
         #expect(echoes(lone).isEmpty)
         for (life, run, writes) in [

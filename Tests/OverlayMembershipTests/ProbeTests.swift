@@ -9,7 +9,7 @@ import Testing
 
     // MARK: Rounds
 
-    /// In a large cluster news of some passes a node by. It does not take as many periods as there are members to find them alive.
+    /// In a large cluster news of some members misses a node. It must not take a round over all members to find them alive.
     @Test func whoWasNotHeardOfYetIsProbedSoon() {
         var lone = LoneMember(count: 400, heard: false)
         let all = Set((2...400).map { NodeID(bits: UInt128($0)) })
@@ -71,7 +71,7 @@ import Testing
         #expect(lone.membership.counters.unanswered == 0)
     }
 
-    /// Pings a second do not depend on who lies about rounds.
+    /// The number of pings per second does not depend on lies about rounds.
     @Test func roundsOfOthersDoNotMakeMoreProbes() {
         var lone = LoneMember(count: 5)
         lone.run(for: .seconds(1), answering: Set(lone.membership.ring))
@@ -92,10 +92,10 @@ import Testing
 
     // MARK: One probe
 
-    /// Runs to the first probe.
+    /// Runs until the first probe.
     private func probing(_ count: Int) -> (LoneMember, target: NodeID, number: UInt32) {
         var lone = LoneMember(count: count)
-        // Answers what setMembers queued.
+        // Answers that setMembers queued.
         while lone.membership.probes.isEmpty {
             lone.run(for: .milliseconds(1), answering: [])
             if let (number, probe) = lone.membership.probes.first { return (lone, probe.target, number) }
@@ -139,7 +139,7 @@ import Testing
         #expect(lone.membership.probes[number] == nil && lone.membership.inquiries.isEmpty)
     }
 
-    /// Since when it is silent is told, and it is asked on until it answers this node itself, whichever way.
+    /// The time since when a member is silent is reported, and it is probed until it answers this node itself, on either path.
     @Test(arguments: [MessagePath.datagram, .stream])
     func whoAnswersOthersAloneIsAskedOn(path: MessagePath) {
         var (lone, target, number) = probing(100)
@@ -159,7 +159,7 @@ import Testing
         if path == .datagram { #expect(lone.reason(target) == "") }
     }
 
-    /// Helpers that say no are heard and hear; silent ones may mean that it is this node that is deaf.
+    /// Helpers that answer "no" are heard and hear. Silence of the helpers may mean that this node is the deaf one.
     @Test(arguments: [true, false])
     func silentHelpersCostHealth(saysNo: Bool) {
         var (lone, target, number) = probing(6)
@@ -228,7 +228,7 @@ import Testing
         lone.hear(.ping(1), incarnation: Incarnation(epoch: 1, boot: 5))
         lone.effects = []
         lone.hear(.ping(2), incarnation: Incarnation(epoch: 1, boot: 4, sequence: 9))
-        // But told that it is over.
+        // But it is told that the probe is over.
         #expect(lone.effects.count == 1 && lone.sent.map(\.message.body) == [.notice])
         lone.hear(.ping(2), incarnation: Incarnation(epoch: 2, boot: 0))
         #expect(lone.take().contains(.restarted(Self.peer)))
@@ -236,15 +236,15 @@ import Testing
 
     // MARK: News
 
-    /// They go again until they are acknowledged, and not for ever.
+    /// News is repeated until it is acknowledged, but not for ever.
     @Test func newsAreRepeatedTenTimes() {
         var lone = LoneMember(count: 2, heard: false)
         var carried = lone.sent.filter { !$0.message.updates.isEmpty }.count
         lone.effects = []
-        lone.membership.tickAt = nil
+        lone.membership.timers[.tick] = nil
         lone.run(for: .seconds(5))
         carried += lone.sent.filter { !$0.message.updates.isEmpty }.count
-        #expect(carried == 10 && lone.membership.outbox.isEmpty && lone.membership.gossipAt == nil)
+        #expect(carried == 10 && lone.membership.outbox.isEmpty && lone.membership.timers[.gossip] == nil)
     }
 
     @Test func acknowledgedNewsAreNotRepeated() {
@@ -254,18 +254,18 @@ import Testing
             return
         }
         lone.effects = []
-        lone.membership.tickAt = nil
+        lone.membership.timers[.tick] = nil
         lone.hear(.acknowledge(number))
         lone.run(for: .seconds(5))
         #expect(lone.membership.outbox.isEmpty && lone.sent.allSatisfy { $0.message.updates.isEmpty })
     }
 
-    /// News that went along with a ping of another kind go again too if that ping is lost.
+    /// News that went along with another kind of ping is also repeated if that ping is lost.
     @Test func newsThatWentAlongAreRepeated() {
         var lone = LoneMember(count: 2)
         lone.run(for: .milliseconds(300), answering: [Self.peer])
-        #expect(lone.membership.outbox.isEmpty && lone.membership.gossipAt == nil)
-        lone.membership.tickAt = nil
+        #expect(lone.membership.outbox.isEmpty && lone.membership.timers[.gossip] == nil)
+        lone.membership.timers[.tick] = nil
         let news = Update(subject: LoneMember.me, incarnation: LoneMember.first, claim: .alive, source: LoneMember.me)
         lone.membership.queue(news, for: Self.peer)
         lone.membership.send(.ping(5), to: Self.peer, by: .datagram, { _ in LoneMember.nothing }, into: &lone.effects)
@@ -280,7 +280,7 @@ import Testing
     func muchNewsTakesSeveralMessages(count: Int) {
         var lone = LoneMember(count: count + 2)
         lone.run(for: .milliseconds(50), answering: Set(lone.membership.ring))
-        lone.membership.tickAt = nil
+        lone.membership.timers[.tick] = nil
         lone.effects = []
         for bits in 3..<3 + UInt128(count) {
             let subject = NodeID(bits: bits)

@@ -15,7 +15,7 @@ import Testing
         Set((2...count).map { NodeID(bits: UInt128($0)) }).subtracting(silent)
     }
 
-    /// Hearsay makes a node ask, and nothing more.
+    /// Hearsay makes a node probe, and nothing more.
     @Test(arguments: [Update.Claim.suspect, .unreachable, .daemonDown], [3, 4, 60])
     func hearsayOfAHealthyMemberIsLookedInto(what: Update.Claim, count: Int) {
         var lone = LoneMember(count: count)
@@ -23,12 +23,12 @@ import Testing
             lone.hear(.ping(0), from: Self.other, updates: [claim(what)])
             lone.run(for: .milliseconds(400), answering: everybody(count))
         }
-        // Longer than an accusation that nobody confirms takes.
+        // Longer than an unconfirmed accusation takes.
         lone.run(for: .seconds(count > 50 ? 14 : 8), answering: everybody(count))
         #expect(lone.state() == .alive && lone.statuses.isEmpty && lone.membership.counters.accusations == 0)
     }
 
-    /// Two rounds of its own without an answer, and a declaration is believed.
+    /// A declaration is believed after two rounds of own probes without an answer.
     @Test func aDeclarationIsBelievedAfterTwoRounds() {
         var lone = LoneMember(count: 4)
         lone.run(for: .milliseconds(10), answering: everybody(4))
@@ -39,7 +39,8 @@ import Testing
         #expect(lone.state() == .unreachable)
     }
 
-    /// Who never heard of a member does not know its incarnation; that it had no answer is worth a look all the same.
+    /// A node that never heard of a member does not know its incarnation. Its report that there was no answer is still worth a
+    /// probe.
     @Test func newsFromWhoNeverHeardOfItCount() {
         var lone = LoneMember(count: 4)
         lone.run(for: .milliseconds(10), answering: everybody(4))
@@ -48,7 +49,7 @@ import Testing
         #expect(lone.state() == .unreachable)
     }
 
-    /// With others that found the same, the time shrinks.
+    /// Confirmations by others shorten the suspicion.
     @Test(arguments: [(0, 7200), (1, 3414), (2, 1200), (3, 1200)] as [(UInt128, Int64)])
     func confirmationsShortenTheWait(confirmations: UInt128, milliseconds: Int64) {
         var lone = LoneMember(count: 6)
@@ -65,7 +66,7 @@ import Testing
         #expect(lone.state() == .unreachable && (milliseconds...milliseconds + 170).contains(taken), "\(taken)")
     }
 
-    /// The same accuser counts once, and the suspect does not count.
+    /// One accuser counts once, and the suspect does not count.
     @Test func oneAccuserCountsOnce() {
         var lone = LoneMember(count: 6)
         for _ in 0..<5 { lone.hear(.ping(0), from: Self.other, updates: [claim(.suspect), claim(.suspect, by: Self.peer)]) }
@@ -90,7 +91,7 @@ import Testing
         #expect(lone.membership.incarnation == LoneMember.first.next && lone.membership.counters.refutations == 1)
         let answer = Update(subject: LoneMember.me, incarnation: LoneMember.first.next, claim: .alive, source: LoneMember.me)
         #expect(Set(lone.sent.filter { $0.message.updates == [answer] }.map(\.to)) == everybody(4))
-        // What is old does not count, and what is of another life neither.
+        // Accusations of an old incarnation or of another life do not count.
         for incarnation in [LoneMember.first, Incarnation(epoch: 1, boot: 0), Incarnation(epoch: 5, boot: 0)] {
             lone.hear(
                 .ping(0), updates: [Update(subject: LoneMember.me, incarnation: incarnation, claim: what, source: Self.other)])
@@ -113,7 +114,7 @@ import Testing
         }
     }
 
-    /// That it is heard is half of what is needed.
+    /// Being heard is half of what is needed.
     @Test func onlyTwoWayEvidenceBringsAMemberBack() {
         var lone = LoneMember(count: 4)
         lone.membership.inquire(after: Self.peer)
@@ -122,7 +123,7 @@ import Testing
         lone.effects = []
         lone.hear(.ping(9))
         #expect(lone.state() == .unreachable && lone.sent.contains { $0.message.body == .acknowledge(9) })
-        // But it is worth a try at once.
+        // But it is worth a probe at once.
         lone.run(for: .milliseconds(1))
         let ping = lone.sent.last { $0.to == Self.peer }
         guard case .ping(let number)? = ping?.message.body else {
@@ -134,7 +135,7 @@ import Testing
         #expect(lone.state() == .alive && lone.reason() == "")
     }
 
-    /// A suspect is the first to hear of it.
+    /// The suspect is the first to be told.
     @Test func theSuspectIsTold() {
         var lone = LoneMember(count: 6)
         lone.hear(.ping(0), from: Self.other, updates: [claim(.suspect)])
@@ -146,12 +147,12 @@ import Testing
 
     // MARK: For ever
 
-    /// One that is away is tried without end, each 1 to 10 s.
+    /// An unreachable member is probed without end, every 1 to 10 s.
     @Test(arguments: [(2, 1000), (11, 2000), (100, 10_000)] as [(Int, Int64)])
     func theUnreachableAreTriedForEver(count: Int, milliseconds: Int64) {
         var lone = LoneMember(count: count)
         lone.run(for: .milliseconds(10), answering: everybody(count, but: Self.peer))
-        lone.membership.tickAt = nil
+        lone.membership.timers[.tick] = nil
         lone.hear(.ping(0), from: NodeID(bits: UInt128(count)), updates: [claim(.unreachable)])
         if count == 2 { lone.membership.inquire(after: Self.peer, isDeclared: true) }
         lone.run(for: .seconds(120))
@@ -177,7 +178,7 @@ import Testing
         #expect(lone.state() == .alive)
     }
 
-    /// The few that inquire in a large cluster are chosen from those that can.
+    /// The few inquirers of a large cluster are chosen from reachable members.
     @Test func theDeadAreNoInquirers() {
         var parameters = MembershipParameters()
         parameters.allInquire = 8

@@ -6,7 +6,8 @@ import Testing
         arguments: [
             ("0.0.0.0", "0.0.0.0"), ("255.255.255.255", "255.255.255.255"), ("10.32.0.1", "10.32.0.1"),
             ("::", "::"), ("::1", "::1"), ("1::", "1::"), ("0:0:0:0:0:0:0:0", "::"),
-            // RFC 5952 §4.1–4.3: no leading zeros, the longest run, the first of equal ones, never one group alone, lower case.
+            // RFC 5952 §4.1–4.3: no leading zeros; the longest run is shortened, the first of equal ones, never a single group;
+            // lower case.
             ("2001:0db8::0001", "2001:db8::1"), ("2001:db8:0:0:0:0:2:1", "2001:db8::2:1"),
             ("2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"), ("2001:0:0:1:0:0:0:1", "2001:0:0:1::1"),
             ("2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1"), ("2001:DB8::ABCD", "2001:db8::abcd"),
@@ -100,7 +101,7 @@ import Testing
     @Test(
         arguments: [
             ("10.0.0.0/24", "10.0.0.1", "10.0.0.254"), ("10.0.0.0/30", "10.0.0.1", "10.0.0.2"),
-            // RFC 3021, and /32 as a host of its own.
+            // RFC 3021, and /32 as a single host.
             ("10.0.0.0/31", "10.0.0.0", "10.0.0.1"), ("10.0.0.7/32", "10.0.0.7", "10.0.0.7"),
             ("0.0.0.0/0", "0.0.0.1", "255.255.255.254"), ("255.255.255.0/24", "255.255.255.1", "255.255.255.254"),
             ("fd00::/64", "fd00::1", "fd00::ffff:ffff:ffff:ffff"), ("fd00::/126", "fd00::1", "fd00::3"),
@@ -117,7 +118,7 @@ import Testing
             ("10.0.0.0/8", "10.1.0.0/16", true, true), ("10.1.0.0/16", "10.0.0.0/8", false, true),
             ("10.0.0.0/9", "10.128.0.0/9", false, false), ("0.0.0.0/0", "255.255.255.255/32", true, true),
             ("0.0.0.0/0", "::/0", false, false), ("::/0", "10.0.0.0/8", false, false), ("::/0", "fd00::/8", true, true),
-            // Host bits do not matter to what a prefix covers.
+            // Host bits do not matter for overlaps.
             ("10.0.0.5/24", "10.0.0.9/25", true, true), ("10.0.0.200/25", "10.0.0.5/25", false, false),
         ] as [(String, String, Bool, Bool)])
     func prefixesContainAndOverlap(one: String, other: String, contains: Bool, overlaps: Bool) throws {

@@ -39,7 +39,7 @@ import Testing
         #expect(id.description.utf8.count == 21 && SubnetID(id.description) == id)
     }
 
-    /// Engines keep the text as a PoolID: two texts of one pool would be two pools to them.
+    /// Engines keep the text as a PoolID. Two texts for one pool would be two pools to them.
     @Test(
         arguments: [
             "", "pool-", "pool-1", "pool-000000000000000A", "pool-+00000000000000a", "pool--00000000000000a",

@@ -1,4 +1,5 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @Suite struct NamingTests {
@@ -24,7 +25,7 @@ import Testing
             [.none, EndpointNames(names: ["web", "db.1"], ports: [port, ExposedPort(number: 53, transport: .udp)])], seed: 5)
     }
 
-    /// One value has one form: two would have two signatures.
+    /// A value has one form, as two forms would have two signatures.
     @Test func otherFormsAreRefused() {
         func bytes(_ names: [String], _ ports: [ExposedPort] = []) -> [UInt8] {
             var writer = ByteWriter()

@@ -1,4 +1,5 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @Suite struct WireTests {
@@ -47,7 +48,7 @@ import Testing
         #expect(throws: DecodeError.truncated) { try reader.byte() }
     }
 
-    /// Had the memory been taken first, 2³² − 1 elements of 32 bytes would end the process.
+    /// If memory were allocated first, 2³² − 1 elements of 32 bytes would end the process.
     @Test func declaredSizesAreCheckedBeforeMemoryIsTaken() {
         let huge: [UInt8] = [255, 255, 255, 255, 0]
         func refusal(_ read: (inout ByteReader) throws(DecodeError) -> Void) -> DecodeError? {
@@ -117,7 +118,7 @@ import Testing
         #expect(Interval.microseconds(1500) < .milliseconds(2))
         #expect(Interval.milliseconds(2999).wholeSeconds == 2)
         #expect(Interval.milliseconds(10) * 3 == .milliseconds(30))
-        // A clock at its end wraps and does not stop the daemon.
+        // A clock at its end wraps, and the daemon goes on.
         #expect(Instant(nanoseconds: .max) + .seconds(1) < start)
     }
 }

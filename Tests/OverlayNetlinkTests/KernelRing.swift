@@ -2,60 +2,28 @@ import Glibc
 import OverlayDatapath
 import OverlayLinux
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayNetlink
 
-/// Whether kernel tests can run. With SWIFT_OVERLAY_REQUIRE_KERNEL=1 they run anyway, and fail where they cannot.
-let kernelIsUsable: Bool = {
-    if let value = getenv("SWIFT_OVERLAY_REQUIRE_KERNEL"), String(cString: value) == "1" { return true }
+/// True if kernel tests run: where they can, or must.
+let kernelIsUsable = Privilege.allows("kernel tests") {
     guard let capabilities = try? Capabilities.effective, capabilities.missing.isEmpty else {
-        print("kernel tests skipped: CAP_NET_ADMIN and CAP_SYS_ADMIN are needed (run as root)")
-        return false
+        return "CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN are needed (run as root)"
     }
-    guard run(["ip", "-V"]).status == 0 else {
-        print("kernel tests skipped: iproute2 is needed to look from outside")
-        return false
-    }
-    return true
-}()
-
-struct Output {
-    var status: Int32
-    var text: String
+    let tools = ["ip", "ping", "tcpdump"].filter { shell("command -v \($0)").status != 0 }
+    return tools.isEmpty ? nil : "\(tools.joined(separator: ", ")) needed to look from outside"
 }
 
-/// Runs a program and gives back what it wrote, errors included.
-@discardableResult
-func run(_ arguments: [String]) -> Output {
-    let quoted = arguments.map { "'" + $0.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'" }
-    guard let stream = popen(quoted.joined(separator: " ") + " 2>&1", "r") else { return Output(status: -1, text: "popen") }
-    var bytes: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: 4096)
-    while true {
-        let count = fread(&buffer, 1, buffer.count, stream)
-        if count == 0 { break }
-        bytes += buffer[..<count]
-    }
-    return Output(status: pclose(stream), text: String(decoding: bytes, as: UTF8.self))
-}
-
-/// `run` on words, which must succeed.
-@discardableResult
-func sh(_ words: String, sourceLocation: SourceLocation = #_sourceLocation) -> String {
-    let output = run(["sh", "-c", words])
-    if output.status != 0 { Issue.record("\(words): \(output.text)", sourceLocation: sourceLocation) }
-    return output.text
-}
-
-/// A host of its own: a fresh namespace that stands for the host's, a directory of namespaces, and a `KernelNetlink` on both. Nothing is
-/// put into /run/netns, which others use and clear.
+/// A host of its own: a new namespace in the place of the host's, a directory of namespaces, and a `KernelNetlink` on both. Nothing
+/// is put into /run/netns, which others use and clear.
 final class ScratchHost {
     let name: String
-    /// Where the kernel under test pins its networks.
+    /// Directory in which the kernel under test pins its networks.
     let directory: String
     let kernel: KernelNetlink
-    /// Path of the namespace that stands for the host's.
+    /// Path of the namespace in the place of the host's.
     let path: String
     private let scratch: String
     private var containers: [String] = []
@@ -74,17 +42,17 @@ final class ScratchHost {
     /// Prefix of a command that runs on this host.
     var inside: String { "nsenter --net=\(path)" }
 
-    /// A second life of the daemon on this host.
+    /// Opens netlink again, as a restarted daemon does.
     func restarted() throws -> KernelNetlink { try KernelNetlink(namespaceDirectory: directory, hostNamespace: path) }
 
-    /// A VTEP address on the loopback device: enough where no packet leaves.
+    /// Adds a VTEP address to the loopback device, which is enough if no packet leaves.
     func addLoopback(_ address: String) { sh("\(inside) ip addr add \(address) dev lo") }
 
     /// Prefix of a command that runs in a network's namespace.
     func network(_ vni: VNI) -> String { "nsenter --net=\(directory)/\(KernelName.namespace(vni))" }
 
     /// Moves a container side into a namespace of its own, as the engine does, and gives it addresses.
-    /// - Returns: the prefix of a command that runs in the container.
+    /// - Returns: Prefix of a command that runs in the container.
     func startContainer(_ port: Port, _ addresses: [String]) throws -> String {
         let container = "\(scratch)/container\(containers.count)"
         try NetworkNamespace.create(path: container)
@@ -108,21 +76,21 @@ final class ScratchHost {
             try? NetworkNamespace.remove(path: directory + "/" + name)
         }
         try? NetworkNamespace.remove(path: path)
-        run(["sh", "-c", "umount -l \(directory); rmdir \(directory) \(scratch)"])
+        shell("umount -l \(directory); rmdir \(directory) \(scratch)")
     }
 }
 
 /// One echo, with a second for the answer.
 func ping(_ container: String, _ address: String) -> Bool {
-    run(["sh", "-c", "\(container) ping -n -c1 -W1 \(address)"]).status == 0
+    shell("\(container) ping -n -c1 -W1 \(address)").status == 0
 }
 
-/// A recording of frames, begun when it is made.
+/// Recording of frames, which begins when it is created.
 final class Recording {
     private let file: String
 
     /// - Parameters:
-    ///   - container: the prefix of a command that runs where the device is.
+    ///   - container: Prefix of a command that runs where the device is.
     ///   - direction: `in` for what arrives on the device, `inout` for all that passes it.
     init(_ container: String, device: String = "eth0", direction: String = "in", filter: String) {
         file = "/tmp/heard-\(device)-\(hexadecimal(systemRandom(count: 3)))"
@@ -134,14 +102,14 @@ final class Recording {
         for _ in 0..<100 where !sh("cat \(file).log").contains("listening on") { usleep(20_000) }
     }
 
-    /// Ends it; gives back the lines.
+    /// Ends the recording and returns its lines.
     func stop() -> [Substring] {
         usleep(300_000)
-        run(["sh", "-c", "kill $(cat \(file).pid); sleep 0.2"])
+        shell("kill $(cat \(file).pid); sleep 0.2")
         return sh("cat \(file)").split(separator: "\n")
     }
 
-    deinit { run(["sh", "-c", "kill $(cat \(file).pid); rm -f \(file)*"]) }
+    deinit { shell("kill $(cat \(file).pid); rm -f \(file)*") }
 }
 
 func vni(_ offset: UInt32 = 0) throws -> VNI { try #require(VNI(VNI.all.lowerBound + offset)) }
@@ -149,12 +117,12 @@ func ip(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
 func prefix(_ text: String) throws -> IPPrefix { try #require(IPPrefix(text)) }
 func mac(_ text: String) throws -> MACAddress { try #require(MACAddress(text)) }
 
-/// A network on a VTEP.
+/// Network with this VTEP.
 func base(_ local: String, _ offset: UInt32 = 0, port: UInt16 = 4789, mtu: UInt32 = 1450) throws -> NetworkState.Base {
     NetworkState.Base(vni: try vni(offset), local: try ip(local), port: port, mtu: mtu)
 }
 
-/// The n-th endpoint's port.
+/// Port of the n-th endpoint.
 func endpoint(_ number: Int) -> (name: String, port: Port) {
     let digits = String(number, radix: 16)
     let suffix = String(repeating: "0", count: 12 - digits.count) + digits
@@ -165,7 +133,7 @@ func endpoint(_ number: Int) -> (name: String, port: Port) {
 }
 
 extension KernelOutcome {
-    /// nil when all was applied.
+    /// Failure; nil if all operations were applied.
     var failure: KernelFailure? {
         if case .failed(_, let failure) = self { failure } else { nil }
     }

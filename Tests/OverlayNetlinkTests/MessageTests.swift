@@ -5,7 +5,7 @@ import Testing
 
 @testable import OverlayNetlink
 
-/// The bytes of requests, and what becomes of bytes that are no answer. Needs no privilege.
+/// Bytes of requests, and the parsing of bytes that are no answer. Needs no privilege.
 @Suite("messages")
 struct MessageTests {
     private func hex(_ message: borrowing Message) -> String { hexadecimal(message.bytes()) }

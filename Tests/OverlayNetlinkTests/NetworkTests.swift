@@ -2,6 +2,7 @@ import Glibc
 import OverlayDatapath
 import OverlayLinux
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayNetlink
@@ -37,7 +38,7 @@ struct NetworkTests {
         #expect(bridge.contains("stp_state 0"), "\(bridge)")
         #expect(!sh("\(network) ip addr").contains("fe80"))
 
-        // Adoption: nothing is made anew.
+        // Adoption: nothing is created anew.
         let index = sh("\(network) ip -o link show vxlan0").prefix { $0 != ":" }
         expectApplied(await host.kernel.apply([.createNetwork(base)]))
         let other = try host.restarted()
@@ -46,7 +47,7 @@ struct NetworkTests {
         #expect(try await host.kernel.observe() == ObservedState(networks: [base.vni: NetworkState(base: base)]))
         let settings = "/proc/sys/net/ipv6/conf"
         #expect(sh("\(network) cat \(settings)/br0/disable_ipv6 \(settings)/vxlan0/disable_ipv6") == "1\n1\n")
-        // With IPv6 it is no router and listens to none; and adoption leaves it on.
+        // With IPv6 it is no router and accepts none. Adoption leaves IPv6 on.
         let gateway = KernelOperation.addGateway(base.vni, try prefix("fd00::1/64"))
         expectApplied(await host.kernel.apply([gateway, .createNetwork(base)]))
         #expect(
@@ -56,7 +57,7 @@ struct NetworkTests {
         #expect(try await host.kernel.observe().networks[base.vni]?.gateways == [try prefix("fd00::1/64")])
         expectApplied(await host.kernel.apply([.deleteGateway(base.vni, try prefix("fd00::1/64"))]))
 
-        // Another VTEP: made anew.
+        // Another VTEP: created anew.
         host.addLoopback("192.0.2.2/32")
         var moved = base
         moved.local = try ip("192.0.2.2")
@@ -79,7 +80,7 @@ struct NetworkTests {
         let host = try ScratchHost()
         host.addLoopback("192.0.2.1/32")
         let base = try base("192.0.2.1")
-        // Another device has the VNI: namespace and bridge are made, the tunnel is not.
+        // Another device has the VNI: namespace and bridge are created, the tunnel is not.
         sh("\(host.inside) ip link add other type vxlan id 1048576 dstport 4789 local 192.0.2.1")
         let failure = try #require(await host.kernel.apply([.createNetwork(base)]).failure)
         #expect(failure.errno == EEXIST)
@@ -91,7 +92,7 @@ struct NetworkTests {
         expectApplied(await host.kernel.apply([.createNetwork(base)]))
         #expect(try await host.kernel.observe().networks[base.vni] == NetworkState(base: base))
 
-        // Each device missing, or wrong, in turn.
+        // Each device missing or wrong, in turn.
         for damage in [
             "link del br0", "link del vxlan0", "link set vxlan0 nomaster", "link set vxlan0 down", "link set br0 down",
         ] {
@@ -102,10 +103,10 @@ struct NetworkTests {
             #expect(sh("\(host.network(base.vni)) ip -d link show vxlan0").contains("neigh_suppress on"), "\(damage)")
         }
 
-        // The pin lost, a plain file in its place.
+        // The pin is lost, with a plain file in its place.
         sh("umount -l \(host.directory)/swov-1048576")
         #expect(try await host.kernel.observe().broken == [base.vni])
-        // The namespace lives on while our sockets do, and so does its tunnel; letting go of it frees the VNI.
+        // The namespace and its tunnel exist while our sockets do. Closing those frees the VNI.
         var outcome = await host.kernel.apply([.createNetwork(base)])
         for _ in 0..<50 where outcome.failure != nil {
             usleep(100_000)
@@ -217,7 +218,7 @@ struct NetworkTests {
         let create: [KernelOperation] = [.createNetwork(base), .createPort(base.vni, name: one.name, one.port, mtu: 1450)]
         expectApplied(await host.kernel.apply(create))
         _ = try host.startContainer(one.port, ["10.9.0.5/24"])
-        // Somebody holds the namespace open: only the tunnel's own deletion can free the VNI.
+        // Another process holds the namespace open, so only the deletion of the tunnel can free the VNI.
         let held = try NetworkNamespace.open(path: "\(host.directory)/swov-1048576")
         expectApplied(await host.kernel.apply([.deleteNetwork(base.vni)] + create))
         #expect(try await host.kernel.observe().networks[base.vni]?.ports == [one.name: one.port])

@@ -2,13 +2,14 @@ import Glibc
 import OverlayDatapath
 import OverlayLinux
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayNetlink
 
 @Suite("rows and ports in the kernel", .enabled(if: kernelIsUsable))
 struct RowTests {
-    /// A network with two ports, and itself.
+    /// Creates a network with two ports.
     private func network(_ host: ScratchHost) async throws -> NetworkState.Base {
         host.addLoopback("192.0.2.1/32")
         let base = try base("192.0.2.1")
@@ -40,19 +41,19 @@ struct RowTests {
         #expect(
             port.contains("learning off") && port.contains("proxy_arp_wifi on") && port.contains("neigh_suppress off"), "\(port)")
 
-        // Repetition adopts.
+        // A repetition adopts.
         let create = KernelOperation.createPort(base.vni, name: one.name, one.port, mtu: 1450)
         let index = sh("\(host.inside) ip -o link show \(one.port.containerLink)").prefix { $0 != ":" }
         expectApplied(await host.kernel.apply([create]))
         #expect(sh("\(host.inside) ip -o link show \(one.port.containerLink)").prefix { $0 != ":" } == index)
 
-        // In a sandbox it is left alone, and known by its port's name and row.
+        // In a sandbox it is left alone, and identified by its port's name and row.
         expectApplied(await host.kernel.apply([.setForwarding(base.vni, one.port.mac, .port(one.name))]))
         _ = try host.startContainer(one.port, ["10.1.0.1/24"])
         expectApplied(await host.kernel.apply([create]))
         #expect(try await host.kernel.observe().networks[base.vni]?.ports == wanted.ports)
 
-        // Another MAC: made anew. A foreign link of the name: removed.
+        // Another MAC: created anew. A foreign link of that name: removed.
         let two = endpoint(2)
         var changed = two.port
         changed.mac = try mac("02:00:00:00:00:77")
@@ -92,7 +93,7 @@ struct RowTests {
         try await check(.vtep(one), towards(one))
         expectApplied(await host.kernel.apply([.setForwarding(vni, mac, .vtep(two))]))
         try await check(.vtep(two), towards(two))
-        // The removal of the old place comes late: the new one stays.
+        // The removal of the old place comes late, and the new one stays.
         expectApplied(await host.kernel.apply([.deleteForwarding(vni, mac, .vtep(one))]))
         try await check(.vtep(two), towards(two))
         expectApplied(await host.kernel.apply([.setForwarding(vni, mac, .port(port))]))
@@ -104,7 +105,7 @@ struct RowTests {
         expectApplied(await host.kernel.apply([.deleteForwarding(vni, mac, .port(port))]))
         try await check(.vtep(one), towards(one))
 
-        // Half rows are seen, repaired by a set, and removed by a delete of what was seen.
+        // Half rows are reported, repaired by a set, and removed by deleting what was reported.
         let nowhere = Destination.vtep(IPAddress(v4: 0, 0, 0, 0))
         for damage in ["fdb del \(mac) dev vxlan0 self", "fdb del \(mac) dev vxlan0 master"] {
             sh("\(host.network(vni)) bridge \(damage)")
@@ -124,7 +125,7 @@ struct RowTests {
             await host.kernel.apply([.deleteForwarding(vni, mac, .vtep(one)), .deleteForwarding(vni, mac, .vtep(one))]))
         try await check(nil, [])
 
-        // A learned row, as another tool may leave it, does not stand in the way (moby#53663).
+        // A learned row, as another tool may leave it, is no obstacle (moby#53663).
         sh("\(host.network(vni)) bridge fdb add \(mac) dev vxlan0 dst 192.0.2.99 self dynamic")
         sh("\(host.network(vni)) bridge fdb add \(mac) dev \(endpoint(2).name) master static")
         expectApplied(await host.kernel.apply([.setForwarding(vni, mac, .vtep(one))]))
@@ -156,7 +157,8 @@ struct RowTests {
         #expect(try await host.kernel.observe().networks[vni] == wanted)
         #expect(!sh("\(host.network(vni)) ip addr").contains("tentative"))
         #expect(!sh("\(host.network(vni)) ip addr").contains("fe80"))
-        // With IPv6 on the network its ports no longer swallow solicitations, new ones neither, nor those of a later life of the daemon.
+        // With IPv6 on the network, ports no longer drop solicitations: existing ones, new ones, and those of a later life of the
+        // daemon.
         let later = try host.restarted()
         expectApplied(await later.apply([.createPort(vni, name: endpoint(3).name, endpoint(3).port, mtu: 1450)]))
         for number in 1...3 {
@@ -201,7 +203,7 @@ struct RowTests {
         var operations: [KernelOperation] = (0..<600).map {
             .setNeighbour(base.vni, IPAddress(family: .v4, bits: 0x0A00_0000 + UInt128($0)), MACAddress(bits: 0x0200_0000_0000))
         }
-        // IPv6 on a tunnel that speaks IPv4.
+        // An IPv6 VTEP on an IPv4 tunnel.
         operations[300] = .addFlood(base.vni, try ip("2001:db8::1"))
         let outcome = await host.kernel.apply(operations)
         guard case .failed(300, let failure) = outcome else {

@@ -2,14 +2,15 @@ import Glibc
 import OverlayDatapath
 import OverlayLinux
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayNetlink
 
-/// Frames through what was programmed: two hosts on one wire, containers, and a count of what an idle one hears.
+/// Frames through programmed networks: two hosts on one link, containers, and a count of what an idle one receives.
 @Suite("traffic", .enabled(if: kernelIsUsable), .serialized)
 struct TrafficTests {
-    /// Two hosts joined by a veth pair; `v6` chooses the underlay.
+    /// Creates two hosts joined by a veth pair; `v6` chooses the underlay.
     private func pair(v6: Bool = false) throws -> (ScratchHost, ScratchHost, [String]) {
         let one = try ScratchHost()
         let two = try ScratchHost()
@@ -22,14 +23,14 @@ struct TrafficTests {
         return (one, two, addresses)
     }
 
-    /// One endpoint: where it is and what it is called.
+    /// Place and name of one endpoint.
     private struct Place {
         var number: Int
         var host: Int
         var addresses: [String]
     }
 
-    /// Programs `places` on both hosts and starts the containers; gives back their names.
+    /// Programs `places` on both hosts, starts the containers, and returns their names.
     private func program(
         _ hosts: [ScratchHost], _ vteps: [String], _ places: [Place], gateways: [String], mtu: UInt32 = 1450,
         neighbours: Bool = true
@@ -60,7 +61,7 @@ struct TrafficTests {
         }
     }
 
-    /// Runs `body` while everything that arrives on a device is recorded; gives back the lines that match.
+    /// Runs `body` while everything that arrives on a device is recorded. Returns the lines that match.
     private func heard(_ container: String, device: String = "eth0", filter: String, _ body: () -> Void) -> [Substring] {
         let recording = Recording(container, device: device, filter: filter)
         body()
@@ -87,8 +88,8 @@ struct TrafficTests {
         #expect(sh("\(names[0]) ip neigh show 10.9.0.1").contains(KernelName.gatewayMAC(try vni()).description))
         #expect(sh("\(names[0]) ip link show eth0").contains("mtu \(mtu)"))
         // The largest packet passes without fragments.
-        #expect(run(["sh", "-c", "\(names[0]) ping -c1 -W1 -Mdo -s\(mtu - 28) 10.9.0.12"]).status == 0)
-        #expect(run(["sh", "-c", "\(names[0]) ping -c1 -W1 -Mdo -s\(mtu - 27) 10.9.0.12"]).status != 0)
+        #expect(shell("\(names[0]) ping -c1 -W1 -Mdo -s\(mtu - 28) 10.9.0.12").status == 0)
+        #expect(shell("\(names[0]) ping -c1 -W1 -Mdo -s\(mtu - 27) 10.9.0.12").status != 0)
     }
 
     @Test func `IPv4: requests are answered at the edge and heard by nobody`() async throws {
@@ -103,7 +104,7 @@ struct TrafficTests {
         let everyone: () -> Void = {
             for to in ["10.9.0.12", "10.9.0.13", "10.9.0.1"] { #expect(ping(names[0], to), "\(to)") }
         }
-        // An idle container beside the asker, and one on the other host, hear neither ARP nor unicast of others.
+        // An idle container beside the asker, and one on the other host, receive neither ARP nor unicast of others.
         for idle in [3, 4] {
             sh("\(names[0]) ip neigh flush dev eth0")
             let lines = heard(names[idle], filter: "arp or icmp", everyone)
@@ -114,7 +115,7 @@ struct TrafficTests {
         let tunnel = heard(two.inside, device: "wire", filter: "udp port 4789", everyone)
         #expect(!tunnel.isEmpty)
         #expect(!tunnel.contains { $0.contains("ARP") }, "\(tunnel)")
-        // What nobody knows is asked of everyone: addresses that a container gave itself still work.
+        // Requests for unknown addresses are flooded, so addresses that a container gave itself still work.
         sh("\(names[1]) ip addr add 10.9.0.99/24 dev eth0")
         #expect(ping(names[0], "10.9.0.99"))
     }
@@ -131,7 +132,7 @@ struct TrafficTests {
         let everyone: () -> Void = {
             for to in ["fd00:9::12", "fd00:9::13", "fd00:9::1"] { #expect(ping(names[0], to), "\(to)") }
         }
-        // Containers' own autoconfiguration (DAD of fe80::) is over by then.
+        // The containers' own autoconfiguration (DAD of fe80::) is over by then.
         sleep(3)
         sh("\(names[0]) ip neigh flush dev eth0")
         let tunnel = heard(two.inside, device: "wire", filter: "udp port 4789", everyone)
@@ -139,7 +140,7 @@ struct TrafficTests {
         #expect(!tunnel.contains { $0.contains("neighbor solicitation, who has fd00") && $0.contains("33:33") }, "\(tunnel)")
         sh("\(names[0]) ip neigh flush dev eth0")
         let lines = heard(names[3], filter: solicitations, everyone)
-        // For local targets, and for the gateway, the local ports hear it: see PortFlags.
+        // For local targets and the gateway, the local ports get it: see PortFlags.
         #expect(!lines.contains { $0.contains("fd00:9::12") && $0.contains("tgt") }, "\(lines)")
         print("solicitations that an idle local container hears: \(lines.count)")
     }
@@ -152,8 +153,8 @@ struct TrafficTests {
             gateways: [], neighbours: false)
         #expect(ping(names[0], "10.9.0.12"), "ARP over the flood list")
         let lines = heard(names[1], filter: "icmp") {
-            run(["sh", "-c", "\(names[0]) ping -b -c1 -W1 10.9.0.255"])
-            run(["sh", "-c", "\(names[0]) ping -c1 -W1 224.0.0.251"])
+            shell("\(names[0]) ping -b -c1 -W1 10.9.0.255")
+            shell("\(names[0]) ping -c1 -W1 224.0.0.251")
         }
         #expect(lines.contains { $0.contains("> 10.9.0.255") }, "\(lines)")
     }

@@ -138,7 +138,10 @@ import Testing
         #expect(world.nodes[3].kernel.state.networks.isEmpty)
         #expect(world.logs.contains { $0.contains("was removed from the cluster while it was away") })
         // In its new membership the old word counts for nothing.
-        guard case .token(let report) = world.control(0, .joinToken(newSecret: nil)) else { return }
+        guard case .token(let report) = world.control(0, .joinToken(newSecret: nil)) else {
+            Issue.record("no token")
+            return
+        }
         guard case .done = world.control(3, .join(token: report.token, host: "\(World.address(1))", port: 7946)) else {
             Issue.record("cannot join again")
             return

@@ -81,7 +81,7 @@ import Testing
                     #expect(ours == theirs)
                     accepted += 1
                 } else {
-                    // Foundation guesses encodings and refuses half surrogates; we do neither.
+                    // Foundation guesses encodings and refuses lone surrogates. Our parser does neither.
                     #expect(
                         ours == nil || String(decoding: damaged, as: UTF8.self).contains("\\u"),
                         "\(String(decoding: damaged, as: UTF8.self))")

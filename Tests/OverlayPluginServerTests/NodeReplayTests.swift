@@ -2,14 +2,14 @@ import Foundation
 import OverlayCatalogue
 import OverlayDatapath
 import OverlayDriver
-import OverlayNode
 import OverlayModel
+import OverlayNode
 import OverlaySimulation
 import Testing
 
 /// Recordings of real engines against our server with the shipped node core behind it, on a disk and a kernel that are values.
 @Suite struct NodeReplayTests {
-    /// A cluster of one, driven by real calls in virtual time.
+    /// Cluster of one node, driven by real calls in virtual time.
     actor Node {
         private let world: World
 
@@ -20,7 +20,8 @@ import Testing
 
         private(set) var refusals: [String] = []
 
-        /// The recordings ask for an encrypted network, which this version refuses: seen to be refused, it is made without.
+        /// The recordings ask for an encrypted network, which this version refuses. The refusal is checked, and the network is
+        /// created without.
         func perform(_ request: DriverRequest) -> DriverResponse {
             let response = world.call(0, request)
             guard case .failed(let error) = response, case .createNetwork(var call) = request,
@@ -32,7 +33,7 @@ import Testing
             return world.call(0, .createNetwork(call))
         }
 
-        /// What is left when all networks are gone.
+        /// State that is left when all networks are gone.
         func leftovers() -> [String] {
             world.run(for: .seconds(10))
             let node = world.nodes[0]
@@ -49,7 +50,7 @@ import Testing
     func `The node answers what engines sent, and keeps nothing`(engine: String) async throws {
         let node = try Node()
         let report = try await replay(transcripts: ReplayTests.transcripts, engine: engine) { await node.perform($0) }
-        // A network with the engine's own IPAM is refused, by design, and so is what follows on it.
+        // A network with the engine's own IPAM is refused on purpose, and so is what follows on it.
         let ownIPAM = report.problems.filter { $0.hasPrefix("18-default-ipam") }
         #expect(ownIPAM.contains { $0.contains("--ipam-driver swift-overlay") })
         #expect(report.problems.filter { !$0.hasPrefix("18-default-ipam") } == [])

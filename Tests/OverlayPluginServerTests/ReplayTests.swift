@@ -20,7 +20,7 @@ import Testing
 
         let requests = await node.requests
         let endpoints = requests.compactMap { if case .createEndpoint(let endpoint) = $0 { endpoint } else { nil } }
-        // Networks of another IPAM get no MAC from the engine, all others do.
+        // Networks of another IPAM get no MAC from the engine; all others do.
         #expect(endpoints.contains { $0.mac == nil } && endpoints.contains { $0.mac != nil })
         let purposes = requests.compactMap { if case .requestAddress(let ask) = $0 { ask.purpose } else { nil } }
         #expect(purposes.contains(.auxiliary))

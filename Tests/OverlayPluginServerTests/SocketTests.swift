@@ -27,7 +27,7 @@ import Testing
                 try await expectAnswer(path)
             }
             #expect(mode(path) == nil)
-            // The lock file stays; the lock does not.
+            // The lock file stays, but the lock does not.
             try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0, handle: activated()) }) {
                 try await expectAnswer(path)
             }
@@ -164,7 +164,7 @@ final class Box<Value: Sendable>: Sendable {
             try await running({ ready in
                 ControlServer(socketPath: path, logger: quiet, ready: ready) { request in
                     let query = request.query.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: "&")
-                    return ControlResponse(
+                    return ControlHTTPResponse(
                         status: request.path == "/none" ? 404 : 200,
                         body: Array("\(request.method) \(request.path) \(query) \(request.body.count)".utf8),
                         contentType: "text/plain")

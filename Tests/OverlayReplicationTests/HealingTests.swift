@@ -1,20 +1,21 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayReplication
 
-/// Restarts, partitions, losses: what was missed is found and fetched, from whoever has it.
+/// After restarts, partitions and losses, missing changes are found and fetched from any node that has them.
 @Suite struct HealingTests {
-    /// C
+    /// Invariant C (see Rules).
     @Test(arguments: 1...5 as ClosedRange<UInt64>)
     func allConvergeWhateverTheNetworkDoes(seed: UInt64) {
         var generator = SeededGenerator(seed: seed)
         let count = 5
         var world = LogNetwork(count: count, seed: seed, relayThreshold: seed % 3 == 0 ? 2 : 128)
         world.subscribeAll()
-        world.loss = Double(seed % 5) / 10
-        world.duplication = 0.2
-        world.longestDelay = seed % 2 == 0 ? 40_000 : 2000
+        world.wires.loss = Double(seed % 5) / 10
+        world.wires.duplication = 0.2
+        world.wires.delay = 50...(seed % 2 == 0 ? 40_000 : 2000)
         var live: [[Int: Int]] = Array(repeating: [:], count: count)
         let all = Set((0..<count).map(LogNetwork.id))
         for step in 0..<250 {
@@ -22,7 +23,7 @@ import Testing
             let number = owner * 100 + Int.random(in: 0..<20, using: &generator)
             switch Int.random(in: 0..<40, using: &generator) {
             case 0:
-                // What its engine has is known again before it takes part.
+                // The endpoints of its engine are known again before it takes part.
                 world.restart(owner)
                 for (number, version) in live[owner].sorted(by: { $0.key < $1.key }) {
                     world.put(number, version: version, by: owner)
@@ -35,12 +36,12 @@ import Testing
                 live[owner] = [:]
             case 3:
                 let other = (owner + Int.random(in: 1..<count, using: &generator)) % count
-                world.cutLinks.insert([owner, other])
+                world.wires.cutLinks.insert(Link(from: owner, to: other))
                 if seed % 4 < 2 { world.setReachable(other, false, at: owner) }
-            case 4: world.cut.insert(owner)
+            case 4: world.wires.cut.insert(owner)
             case 5:
-                world.cut = []
-                world.cutLinks = []
+                world.wires.cut = []
+                world.wires.cutLinks = []
                 for a in 0..<count { for b in 0..<count where a != b { world.setReachable(a, true, at: b) } }
             case 6: world.compareDigests()
             case 7...17:
@@ -52,14 +53,14 @@ import Testing
             }
             world.run(for: .microseconds(Int64.random(in: 0...10_000, using: &generator)))
         }
-        world.cut = []
-        world.cutLinks = []
+        world.wires.cut = []
+        world.wires.cutLinks = []
         for a in 0..<count { for b in 0..<count where a != b { world.setReachable(a, true, at: b) } }
         for _ in 0..<12 {
             world.run(for: .seconds(1))
             world.compareDigests()
         }
-        world.loss = 0
+        world.wires.loss = 0
         world.run(for: .seconds(2))
         world.expectEqual("seed \(seed)")
         for owner in 0..<count {
@@ -81,9 +82,9 @@ import Testing
     @Test(arguments: 1...5 as ClosedRange<UInt64>)
     func anOwnerThatRestartsSaysAllAnew(seed: UInt64) {
         var world = LogNetwork(count: 3, seed: seed)
-        world.loss = 0.2
-        world.longestDelay = 20_000
-        world.duplication = 0.2
+        world.wires.loss = 0.2
+        world.wires.delay = 50...20_000
+        world.wires.duplication = 0.2
         world.subscribeAll()
         for number in 0..<30 { world.put(number) }
         world.run(for: .milliseconds(Int64(seed) * 7))
@@ -97,7 +98,7 @@ import Testing
         for index in 1...2 { #expect(world.live(of: 0, at: index) == expected, "seed \(seed)") }
     }
 
-    /// What is the same after a restart as before is not touched.
+    /// Endpoints that are the same after a restart are not touched.
     @Test func aRestartThatChangesNothingTellsNothing() {
         var world = LogNetwork(count: 2, seed: 1)
         world.subscribeAll()
@@ -121,7 +122,7 @@ import Testing
         world.subscribeAll()
         for number in 0..<5 { world.put(number) }
         world.run(for: .seconds(1))
-        world.cut = [0]
+        world.wires.cut = [0]
         world.setReachable(0, false, at: 1)
         world.run(for: .seconds(3600))
         #expect(world.live(of: 0, at: 1).count == 5)
@@ -130,14 +131,14 @@ import Testing
     @Test(arguments: 1...5 as ClosedRange<UInt64>)
     func aSubscriberThatRestartsGetsAllAnew(seed: UInt64) {
         var world = LogNetwork(count: 3, seed: seed)
-        world.loss = 0.2
-        world.longestDelay = 20_000
+        world.wires.loss = 0.2
+        world.wires.delay = 50...20_000
         world.subscribeAll()
         for number in 0..<30 { world.put(number) }
         world.run(for: .seconds(5))
         world.restart(1)
         world.subscribe(1, to: Set((0..<3).map(LogNetwork.id)))
-        // As the membership does on hearing of the new boot.
+        // As membership does when it hears of the new boot.
         world.reset(1, at: 0)
         for number in 30..<35 { world.put(number) }
         world.run(for: .seconds(10))
@@ -153,7 +154,7 @@ import Testing
         world.run(for: .seconds(1))
         world.restart(1)
         world.subscribe(1, to: Set((0..<2).map(LogNetwork.id)))
-        // The acknowledgement of its own empty log tells that the views differ.
+        // The acknowledgement of its own empty log shows that the views differ.
         world.run(for: .milliseconds(60))
         #expect(world.live(of: 0, at: 1) == LogNetwork.records(0..<5))
         world.run(for: .seconds(1))
@@ -190,10 +191,10 @@ import Testing
         var world = LogNetwork(count: 2, seed: 1)
         world.subscribeAll()
         world.run(for: .seconds(1))
-        world.cutLinks = [[0, 1]]
+        world.wires.cutLinks = [Link(from: 0, to: 1)]
         world.put(1)
         world.run(for: .milliseconds(2))
-        world.cutLinks = []
+        world.wires.cutLinks = []
         world.forgetSent()
         world.put(2)
         // Long before the first repeat.
@@ -202,10 +203,10 @@ import Testing
         #expect(world.messages(from: 1, to: 0).count { $0.isPull } == 1)
     }
 
-    /// A batch that begins in the middle of what is known cannot be checked; it only shows that there is more.
+    /// A batch that overlaps the known end cannot be checked. It only shows that there is more.
     @Test func anOverlappingBatchIsAskedForInstead() throws {
         var world = LogNetwork(count: 2, seed: 1)
-        world.longestDelay = 50
+        world.wires.delay = 50...50
         world.subscribeAll()
         world.run(for: .seconds(1))
         for number in 0..<3 { world.put(number) }
@@ -218,7 +219,7 @@ import Testing
         world.deliver(ReplicationMessage.batch(overlapping, relay: nil).wireBytes, from: 0, to: 1)
         world.run(for: .milliseconds(1))
         #expect(world.live(of: 0, at: 1) == LogNetwork.records(0..<3) && world.rejected.isEmpty)
-        // And the owner says that there is no more.
+        // The owner says that there is no more.
         var beyond = overlapping
         beyond.after += 2
         world.run(for: .milliseconds(10))
@@ -229,11 +230,11 @@ import Testing
         #expect(world.nodes[1].isQuiet && world.live(of: 0, at: 1) == LogNetwork.records(0..<3))
     }
 
-    /// The owner cannot be reached from node 2, but node 1 reaches both.
+    /// Node 2 cannot reach the owner, but node 1 reaches both.
     @Test(arguments: [3, 700])
     func aThirdPartyRepairs(count: Int) {
         var world = LogNetwork(count: 3, seed: 1)
-        world.cutLinks = [[0, 2], [2, 0]]
+        world.wires.cutLinks = [Link(from: 0, to: 2), Link(from: 2, to: 0)]
         for (index, other) in [(0, 2), (2, 0)] { world.setReachable(other, false, at: index) }
         for number in 0..<count { world.put(number) }
         world.attach(0)
@@ -258,7 +259,7 @@ import Testing
         #expect(isQuiet)
     }
 
-    /// Who claims to have more than there is costs a few questions and no more.
+    /// A false claim to have more costs a few questions and no more.
     @Test func aClaimThatIsNotTrueIsGivenUp() {
         var world = LogNetwork(count: 3, seed: 1)
         world.subscribeAll()
@@ -268,14 +269,14 @@ import Testing
         world.forgetSent()
         let claim = VectorEntry(owner: LogNetwork.id(0), position: LogPosition(life: 9, sequence: 9))
         let message = ReplicationMessage.vector(LogNetwork.network, [claim], isAnswer: false)
-        world.cutLinks = [[1, 2]]
+        world.wires.cutLinks = [Link(from: 1, to: 2)]
         world.deliver(message.wireBytes, from: 2, to: 1)
         world.run(for: .seconds(60))
         #expect(world.nodes[1].isQuiet)
         #expect(world.messages(from: 1).count < 50)
     }
 
-    /// More networks than one comparison holds; and when all is equal, none of them costs anything.
+    /// More networks than one comparison holds. When all are equal, none of them costs anything.
     @Test func manyNetworksAreComparedByTurns() {
         let networks = (0..<660).map { NetworkID(bits: 1000 + UInt128($0)) }
         let both = Set((0..<2).map(LogNetwork.id))
@@ -293,10 +294,10 @@ import Testing
         #expect(world.nodes.allSatisfy { $0.nextDeadline == nil })
         // It comes back without memory, and what it says of itself is lost: digests alone tell.
         world.restart(1)
-        world.cutLinks = [[1, 0]]
+        world.wires.cutLinks = [Link(from: 1, to: 0)]
         fill(&world, 1)
         world.setReachable(0, false, at: 1)
-        world.cutLinks = []
+        world.wires.cutLinks = []
         for _ in 0..<4 {
             world.compareDigests()
             world.run(for: .milliseconds(300))
@@ -315,35 +316,35 @@ import Testing
 
     @Test func twelveThousandEndpointsArriveOverALossyNetwork() {
         var world = LogNetwork(count: 2, seed: 3)
-        world.longestDelay = 300
+        world.wires.delay = 50...300
         for number in 0..<12_000 { world.put(number) }
         world.attach(0)
         world.run(for: .milliseconds(10))
-        world.loss = 0.2
+        world.wires.loss = 0.2
         world.subscribeAll()
         world.settle(within: .seconds(30))
         world.expectEqual()
         let count = world.nodes[1].count(of: LogNetwork.id(0), on: LogNetwork.network)
         #expect(count == 12_000)
         #expect(world.now < Instant(nanoseconds: 0) + .seconds(5))
-        world.loss = 0
+        world.wires.loss = 0
         world.put(20_000)
         world.run(for: .milliseconds(1))
         let later = world.nodes[1].count(of: LogNetwork.id(0), on: LogNetwork.network)
         #expect(later == 12_001)
-        // The cut snapshot is given up.
+        // The interrupted snapshot is given up.
         world.run(for: .seconds(30))
         let deadline = world.nodes[0].nextDeadline
         #expect(deadline == nil)
     }
 
-    /// Changes while a snapshot is under way begin it anew at worst, and are in at the end.
+    /// Changes during a snapshot restart it at worst, and are in it at the end.
     @Test func changesDuringASnapshotAreNotLost() {
         var world = LogNetwork(count: 2, seed: 3)
-        world.longestDelay = 2000
+        world.wires.delay = 50...2000
         for number in 0..<1200 { world.put(number) }
         world.run(for: .milliseconds(10))
-        world.loss = 0.1
+        world.wires.loss = 0.1
         world.subscribeAll()
         for number in 0..<1200 {
             world.put(number % 1000, version: 1 + number / 1000)

@@ -1,4 +1,5 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayReplication
@@ -72,7 +73,7 @@ import Testing
         #expect(Attachment(vtep: IPAddress(family: .v6, bits: 0), mtu: 1500) == nil)
     }
 
-    /// A table of what no node says.
+    /// Messages that no node sends.
     @Test func messagesThatMeanNothingAreRefused() {
         func refused(_ message: ReplicationMessage) -> Bool { (try? ReplicationMessage(wire: message.wireBytes)) == nil }
         #expect(refused(.batch(Self.batch([]), relay: nil)))
@@ -95,13 +96,13 @@ import Testing
         #expect(!Self.messages.contains(where: refused))
     }
 
-    /// The largest of each kind fits a datagram with its seal.
+    /// The largest message of each kind fits a datagram with its seal.
     @Test func theLargestMessagesFitADatagram() {
         var large = EndpointRecord(
             endpoint: EndpointID(String(repeating: "f", count: 64))!, mac: MACAddress(bits: 2),
             v4: IPAddress(v4: 255, 255, 255, 255), v6: IPAddress(family: .v6, bits: .max))
         #expect(large.wireBytes.count <= 106)
-        // One with all the names and ports that there may be is a batch, and a part, of its own.
+        // A record with the largest number of names and ports makes a batch, and a part, of its own.
         let tail = String(repeating: "x", count: Limits.nameBytesPerEndpoint / Limits.namesPerEndpoint - 2)
         large.names = EndpointNames(
             names: (10..<10 + Limits.namesPerEndpoint).map { "\($0)\(tail)" },
@@ -141,7 +142,7 @@ import Testing
         #expect(Budget.message == 1151)
     }
 
-    /// Numbers at the end of their range, from a member with ill will.
+    /// Numbers at the end of their range, from a hostile member.
     @Test(arguments: [Limits.counter - 1, Limits.counter - 3, 1 << 61, 1, 0] as [UInt64])
     func hugeNumbersNeverTrap(number: UInt64) {
         var world = LogNetwork(count: 2, seed: 1)
@@ -158,7 +159,7 @@ import Testing
                 batch.owner = owner
                 var part = Self.part([], at: position)
                 part.owner = owner
-                // The owner itself may mean ill, and sign it.
+                // The owner itself may be hostile, and sign it.
                 part.signature = TestSigning(node: owner).sign(OwnerLog.head(key, position, part.root))
                 let request = PartRequest(position: position, first: .max, count: 16)
                 for message in [
@@ -212,7 +213,7 @@ import Testing
         #expect(sent < 3500 * 12)
     }
 
-    /// Who may not take part is not heard at all.
+    /// A node that may not take part is not heard at all.
     @Test func strangersAreNotHeard() {
         var world = LogNetwork(count: 3, seed: 1)
         world.subscribe(0, to: [LogNetwork.id(0), LogNetwork.id(1)])
@@ -228,7 +229,7 @@ import Testing
         #expect(!isAcknowledged && world.nodes[0].nextDeadline == deadline && world.sent.isEmpty && world.rejected.isEmpty)
     }
 
-    /// Found by fuzzing: a stream brings more than a datagram, and what was taken would be passed on as it is.
+    /// Found by fuzzing: a stream carries more than a datagram, and accepted batches would be passed on as they are.
     @Test func whatFitsNoDatagramIsNotTaken() throws {
         var replication = Replication(node: LogNetwork.id(0), life: 1, signing: TestSigning(node: LogNetwork.id(0)))
         var effects: [Replication.Effect] = []

@@ -1,4 +1,5 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayReplication
@@ -6,7 +7,7 @@ import Testing
 /// Testing has an `Attachment` of its own.
 typealias Attachment = OverlayReplication.Attachment
 
-/// Replication cores in virtual time; node 0 is the owner where there is one. The network loses, doubles and reorders.
+/// Replication cores on a virtual network; node 0 is the owner where there is one.
 struct LogNetwork {
     static let network = NetworkID(bits: 77)
 
@@ -16,16 +17,9 @@ struct LogNetwork {
         var bytes: [UInt8]
     }
 
-    private struct Event {
-        var at: Instant
-        var from: Int
-        var to: Int
-        var bytes: [UInt8]
-    }
-
     private(set) var nodes: [Replication]
-    private(set) var now = Instant(nanoseconds: 0)
-    /// What each node told of others' endpoints, by owner: the sum of its effects.
+    var wires: VirtualNetwork<Sent>
+    /// Endpoints of others that each node told of, by owner: the sum of its effects.
     private(set) var told: [[NodeID: [EndpointID: EndpointRecord]]]
     private(set) var attachments: [[NodeID: Attachment]]
     private(set) var rejected: [(at: Int, from: NodeID, owner: NodeID, reason: Rejection)] = []
@@ -33,24 +27,15 @@ struct LogNetwork {
     private(set) var synchronised = 0
     /// How often anything was told of an attachment or endpoint.
     private(set) var effectsOfOthers = 0
-    var loss = 0.0
-    var duplication = 0.0
-    /// In microseconds; with 50 all take as long, and nothing is overtaken.
-    var longestDelay = 200
-    /// Who neither sends nor receives.
-    var cut: Set<Int> = []
-    /// From–to pairs that lose everything.
-    var cutLinks: Set<[Int]> = []
     /// Alters what is under way; nil loses it.
     var tamper: (@Sendable (_ from: Int, _ to: Int, _ bytes: [UInt8]) -> [UInt8]?)?
     private let relayThreshold: Int
-    private var generator: SeededGenerator
-    /// The next one last.
-    private var events: [Event] = []
+
+    var now: Instant { wires.now }
 
     init(count: Int, seed: UInt64, relayThreshold: Int = 128) {
         self.relayThreshold = relayThreshold
-        generator = SeededGenerator(seed: seed)
+        wires = VirtualNetwork(seed: seed, delay: 50...200)
         told = Array(repeating: [:], count: count)
         attachments = Array(repeating: [:], count: count)
         nodes = []
@@ -116,7 +101,7 @@ struct LogNetwork {
         act(index) { [now] in $0.detach(from: Self.network, now: now, into: &$1) }
     }
 
-    /// What the membership of `index` says of `peer`.
+    /// Tells `index` what its membership says of `peer`.
     mutating func setReachable(_ peer: Int, _ isReachable: Bool, at index: Int) {
         act(index) { [now] in $0.setReachable(Self.id(peer), isReachable, now: now, into: &$1) }
     }
@@ -125,20 +110,20 @@ struct LogNetwork {
         act(index) { [now] in $0.reset(Self.id(peer), now: now, into: &$1) }
     }
 
-    /// The process starts anew and remembers nothing.
+    /// Restarts the process, without any memory.
     mutating func restart(_ index: Int) {
         nodes[index] = make(index, life: nodes[index].life + 1, of: nodes.count)
         told[index] = [:]
         attachments[index] = [:]
     }
 
-    /// Another core in the place of a node's.
+    /// Replaces the core of a node.
     mutating func replace(_ index: Int, by other: Replication) { nodes[index] = other }
 
-    /// What the membership does once a second: each tells each the digest of what they share.
+    /// Does what the membership does once a second: each tells each the digest of what they share.
     mutating func compareDigests() {
-        for from in nodes.indices where !cut.contains(from) {
-            for to in nodes.indices where from != to && !cut.contains(to) && !cutLinks.contains([from, to]) {
+        for from in nodes.indices {
+            for to in nodes.indices where from != to && wires.isOpen(Link(from: from, to: to)) {
                 let digest = digest(of: from, with: to)
                 act(to) { [now] in $0.compare(digest, with: Self.id(from), now: now, into: &$1) }
             }
@@ -191,16 +176,10 @@ struct LogNetwork {
         }
     }
 
-    mutating func deliver(_ original: [UInt8], from: Int, to: Int) {
-        guard !cut.contains(from), !cut.contains(to), !cutLinks.contains([from, to]),
-            Double.random(in: 0..<1, using: &generator) >= loss
-        else { return }
-        guard let bytes = tamper.map({ $0(from, to, original) }) ?? original else { return }
-        for _ in 0..<(Double.random(in: 0..<1, using: &generator) < duplication ? 3 : 1) {
-            let delay = Int64.random(in: 50...Int64(max(50, longestDelay)), using: &generator)
-            let at = now + Interval.microseconds(delay)
-            let position = lowerBound(events.count) { events[$0].at > at }
-            events.insert(Event(at: at, from: from, to: to, bytes: bytes), at: position)
+    mutating func deliver(_ bytes: [UInt8], from: Int, to: Int) {
+        wires.send(Sent(from: from, to: to, bytes: bytes), over: Link(from: from, to: to)) { [tamper] sent in
+            guard let tamper else { return sent }
+            return tamper(from, to, sent.bytes).map { Sent(from: from, to: to, bytes: $0) }
         }
     }
 
@@ -208,51 +187,50 @@ struct LogNetwork {
     mutating func run(for time: Interval) {
         let end = now + time
         while step(until: end) {}
-        now = end
+        wires.rest(until: end)
     }
 
-    /// Runs until nobody has anything to send, and all is taken in.
+    /// Runs until nobody has anything to send and everything has arrived.
     @discardableResult
     mutating func settle(within time: Interval = .seconds(60)) -> Bool {
         let end = now + time
-        while !(events.isEmpty && nodes.indices.allSatisfy { cut.contains($0) || nodes[$0].isQuiet }) {
+        while !(wires.isEmpty && nodes.indices.allSatisfy { wires.cut.contains($0) || nodes[$0].isQuiet }) {
             guard step(until: end) else { return false }
         }
         return true
     }
 
     private mutating func step(until end: Instant) -> Bool {
-        var next = events.last?.at
-        for index in nodes.indices {
-            if let deadline = nodes[index].nextDeadline, next.map({ deadline < $0 }) ?? true { next = deadline }
-        }
-        guard let next, next <= end else { return false }
-        now = max(now, next)
-        let isTampered = tamper != nil
-        while let event = events.last, event.at <= now {
-            events.removeLast()
-            guard !cut.contains(event.to) else { continue }
-            act(event.to) { [now] node, effects in
-                do throws(DecodeError) {
-                    try node.receive(event.bytes, from: Self.id(event.from), now: now, into: &effects)
-                } catch {
-                    if !isTampered { Issue.record("a message of a node does not decode: \(error)") }
-                }
+        switch wires.step(until: end, timer: nodes.compactMap(\.nextDeadline).min()) {
+        case nil: return false
+        case .event(let sent): receive(sent)
+        case .timer:
+            for index in nodes.indices {
+                guard let deadline = nodes[index].nextDeadline, deadline <= now else { continue }
+                act(index) { [now] in $0.advance(to: now, into: &$1) }
+                if let deadline = nodes[index].nextDeadline, deadline <= now { Issue.record("a timer fires for ever") }
             }
         }
-        for index in nodes.indices {
-            guard let deadline = nodes[index].nextDeadline, deadline <= now else { continue }
-            act(index) { [now] in $0.advance(to: now, into: &$1) }
-            if let deadline = nodes[index].nextDeadline, deadline <= now { Issue.record("a timer fires for ever") }
-        }
         return true
+    }
+
+    private mutating func receive(_ sent: Sent) {
+        guard !wires.cut.contains(sent.to) else { return }
+        let isTampered = tamper != nil
+        act(sent.to) { [now] node, effects in
+            do throws(DecodeError) {
+                try node.receive(sent.bytes, from: Self.id(sent.from), now: now, into: &effects)
+            } catch {
+                if !isTampered { Issue.record("a message of a node does not decode: \(error)") }
+            }
+        }
     }
 
     // MARK: What came of it
 
     mutating func forgetSent() { sent = [] }
 
-    /// What `index` has of `owner`; checked against what it told.
+    /// Endpoints of `owner` that `index` has; checked against what it told.
     func live(of owner: Int, at index: Int) -> [EndpointID: EndpointRecord] {
         let records = nodes[index].endpoints(of: Self.id(owner), on: Self.network)
         let live = Dictionary(records.map { ($0.endpoint, $0) }, uniquingKeysWith: { $1 })
@@ -262,7 +240,7 @@ struct LogNetwork {
         return live
     }
 
-    /// Does every node hold what every owner has?
+    /// Checks that every node holds what every owner has.
     func expectEqual(_ comment: Comment? = nil, sourceLocation: SourceLocation = #_sourceLocation) {
         for owner in nodes.indices {
             let expected = live(of: owner, at: owner)

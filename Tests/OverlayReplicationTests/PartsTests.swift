@@ -7,7 +7,7 @@ import Testing
 @Suite struct PartsTests {
     private static let signing = TestSigning(node: LogNetwork.id(0))
 
-    /// Step by step or at once, in whatever order: one digest for one state, and another for any other.
+    /// Step by step or at once, in any order: one digest for one state, and another for any other.
     @Test(arguments: 1...5 as ClosedRange<UInt64>)
     func theDigestIsOfTheStateAlone(seed: UInt64) {
         var generator = SeededGenerator(seed: seed)
@@ -36,7 +36,7 @@ import Testing
             #expect(contents.records == sorted && contents.count == sorted.count)
             #expect(LogContents(sorted, attachment: nil, signing: Self.signing).root(Self.signing) == root)
             #expect(roots.updateValue(model, forKey: root) ?? model == model)
-            // What is told of a step, and of the way between any two states, leads from one to the other.
+            // The reported changes of a step, and between any two states, lead from one to the other.
             #expect(Self.play(differences, on: before) == model)
             #expect(Self.play(before.differences(to: contents), on: before) == model)
             #expect(contents.record(of: record.endpoint) == model[record.endpoint])
@@ -69,8 +69,8 @@ import Testing
         #expect(contents.root(Self.signing) == empty)
     }
 
-    /// A copy that a bad batch was tried on costs no records: the buckets it does not touch are shared, and the original is as it
-    /// was.
+    /// A copy on which a bad batch was tried costs no records: buckets that the batch does not touch are shared, and the original
+    /// is unchanged.
     @Test func aBatchIsTriedOnACopy() throws {
         var world = LogNetwork(count: 2, seed: 1)
         world.subscribeAll()

@@ -1,4 +1,5 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayReplication
@@ -15,14 +16,14 @@ import Testing
         #expect(Set(relays).count == groups)
         let other = LogKey(network: LogNetwork.network, owner: LogNetwork.id(500))
         #expect(Relays.plan(other, subscribers: subscribers, groups: groups) != relays, "each owner has relays of its own")
-        // Who leaves moves hardly any other relay.
+        // A subscriber that leaves moves hardly any other relay.
         let without = Relays.plan(log, subscribers: subscribers.filter { $0 != relays[0] }, groups: groups)
         #expect(zip(relays, without).count { $0 != $1 } <= 3)
     }
 
     @Test func aChangeGoesByRelays() {
         var world = LogNetwork(count: 30, seed: 1, relayThreshold: 4)
-        world.longestDelay = 50
+        world.wires.delay = 50...50
         world.subscribeAll()
         world.run(for: .seconds(1))
         world.forgetSent()
@@ -32,7 +33,7 @@ import Testing
         #expect((1..<30).allSatisfy { world.live(of: 0, at: $0) == LogNetwork.records([1]) }, "two hops")
         world.run(for: .seconds(1))
         world.expectEqual()
-        // Each gets it once from its relay, the relays once more from the owner; each acknowledges to the owner.
+        // Each subscriber gets it once from its relay, and the relays once more from the owner. Each acknowledges to the owner.
         #expect(world.messages().count { $0.isRelayed } == 6)
         #expect((24...29).contains(world.messages().count { $0.isBatch && !$0.isRelayed }))
         #expect(world.messages(from: 0).count { !$0.isRelayed } == 0)
@@ -41,27 +42,27 @@ import Testing
 
     @Test func aRelayThatIsDownCostsARetry() throws {
         var world = LogNetwork(count: 30, seed: 1, relayThreshold: 4)
-        world.longestDelay = 50
+        world.wires.delay = 50...50
         world.subscribeAll()
         world.run(for: .seconds(1))
         let log = LogKey(network: LogNetwork.network, owner: LogNetwork.id(0))
         let relay = try #require(Relays.plan(log, subscribers: (1..<30).map(LogNetwork.id), groups: 6).first)
         let index = LogNetwork.index(relay)
-        world.cut = [index]
+        world.wires.cut = [index]
         for number in 0..<3 {
             world.put(number)
             world.run(for: .milliseconds(16))
             let others = (1..<30).filter { $0 != index }
             #expect(others.allSatisfy { world.live(of: 0, at: $0).count == number + 1 }, "after one retry at most")
         }
-        // Once the membership knows, another one is the relay.
+        // Once membership knows, another subscriber is the relay.
         world.setReachable(index, false, at: 0)
         world.forgetSent()
         world.put(10)
         world.run(for: .microseconds(150))
         #expect((1..<30).allSatisfy { $0 == index || world.live(of: 0, at: $0).count == 4 })
         #expect(world.messages(from: 0, to: index).isEmpty)
-        world.cut = []
+        world.wires.cut = []
         world.setReachable(index, true, at: 0)
         world.run(for: .milliseconds(100))
         world.expectEqual()
@@ -71,9 +72,9 @@ import Testing
     func relaysConvergeWhateverTheNetworkDoes(seed: UInt64) {
         var world = LogNetwork(count: 20, seed: seed, relayThreshold: 4)
         world.subscribeAll()
-        world.loss = 0.2
-        world.longestDelay = 5000
-        world.duplication = 0.1
+        world.wires.loss = 0.2
+        world.wires.delay = 50...5000
+        world.wires.duplication = 0.1
         for step in 0..<60 {
             world.put(step, by: step % 3)
             if step % 7 == 0 { world.remove(step / 2, by: step / 2 % 3) }
@@ -86,13 +87,13 @@ import Testing
         #expect(world.rejected.isEmpty)
     }
 
-    /// A forged batch goes no further than the relay that found it out, and nobody but the owner makes a relay of anyone.
+    /// A forged batch goes no further than the relay that detects it, and only the owner appoints relays.
     @Test func whatIsForgedIsNotPassedOn() throws {
         var world = LogNetwork(count: 10, seed: 1, relayThreshold: 4)
-        world.longestDelay = 50
+        world.wires.delay = 50...50
         world.subscribeAll()
         world.run(for: .seconds(1))
-        world.cutLinks = Set((1..<10).map { [0, $0] })
+        world.wires.cutLinks = Set((1..<10).map { Link(from: 0, to: $0) })
         world.put(1)
         let batch = try #require(world.messages(from: 0).compactMap(\.batch).last)
         world.forgetSent()

@@ -1,4 +1,5 @@
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayReplication
@@ -30,7 +31,7 @@ import Testing
         world.detach(1)
         world.run(for: .seconds(1))
         #expect(world.sent.isEmpty)
-        // Against what is pending as well.
+        // Compared with pending changes as well.
         world.put(3)
         world.put(4)
         world.put(4)
@@ -45,7 +46,7 @@ import Testing
     @Test(arguments: [0, 0.3])
     func nothingIsSentWhenAllIsAcknowledged(loss: Double) {
         var world = LogNetwork(count: 4, seed: 5)
-        world.loss = loss
+        world.wires.loss = loss
         world.subscribeAll()
         for number in 0..<50 { world.put(number, by: number % 4) }
         world.run(for: .seconds(20))
@@ -59,10 +60,10 @@ import Testing
         #expect(world.sent.isEmpty)
     }
 
-    /// A burst costs few packets, and the first of it does not wait.
+    /// A burst costs few packets, and its first change does not wait.
     @Test func changesOfOneInstantTravelTogether() {
         var world = LogNetwork(count: 3, seed: 1)
-        world.longestDelay = 50
+        world.wires.delay = 50...50
         world.subscribeAll()
         world.run(for: .seconds(1))
         world.forgetSent()
@@ -100,7 +101,7 @@ import Testing
         world.subscribeAll()
         for number in 0..<10 { world.put(number) }
         world.run(for: .seconds(1))
-        world.cut = [2]
+        world.wires.cut = [2]
         // More changes than are kept, and most of it is gone again.
         for number in 0..<(2 * Int(OwnerLog.tailChanges)) {
             world.put(100 + number % 7, version: number % 100)
@@ -109,7 +110,7 @@ import Testing
         for number in 0..<9 { world.remove(number) }
         world.run(for: .seconds(5))
         world.forgetSent()
-        world.cut = []
+        world.wires.cut = []
         world.run(for: .seconds(2))
         #expect(world.messages(from: 0, to: 2).contains { $0.isPart })
         #expect(world.live(of: 0, at: 2).count == 8)
@@ -120,20 +121,20 @@ import Testing
         var world = LogNetwork(count: 2, seed: 1)
         world.subscribeAll()
         world.run(for: .seconds(1))
-        world.cut = [1]
+        world.wires.cut = [1]
         for number in 0..<900 { world.put(number) }
         world.run(for: .seconds(1))
-        world.cut = []
+        world.wires.cut = []
         world.forgetSent()
         world.run(for: .seconds(2))
         world.expectEqual()
         #expect(!world.messages().contains { $0.isPart })
     }
 
-    /// What lags behind the window is sent as it is acknowledged, not by the timer.
+    /// Changes beyond the window are sent as it is acknowledged, not by the timer.
     @Test func aBurstIsSentAsFastAsItIsAcknowledged() {
         var world = LogNetwork(count: 2, seed: 1)
-        world.longestDelay = 50
+        world.wires.delay = 50...50
         world.subscribeAll()
         world.run(for: .seconds(1))
         for number in 0..<950 { world.put(number) }
@@ -141,10 +142,10 @@ import Testing
         world.expectEqual()
     }
 
-    /// An acknowledgement waits for others to share, but not as long as a repeat takes to come.
+    /// An acknowledgement waits for others to share a packet, but not until the repeat.
     @Test func acknowledgementsAreShared() {
         var world = LogNetwork(count: 2, seed: 1)
-        world.longestDelay = 50
+        world.wires.delay = 50...50
         world.subscribeAll()
         world.run(for: .seconds(1))
         world.forgetSent()
@@ -163,7 +164,7 @@ import Testing
         var world = LogNetwork(count: 3, seed: 1)
         world.subscribeAll()
         world.run(for: .seconds(1))
-        world.cut = [2]
+        world.wires.cut = [2]
         world.forgetSent()
         for number in 0..<1500 {
             world.put(number % 300, version: number % 7)
@@ -171,7 +172,7 @@ import Testing
         }
         world.run(for: .milliseconds(1))
         #expect(world.live(of: 0, at: 1) == world.live(of: 0, at: 0))
-        // A second and a half: each change once at most, and a few repeats each 200 ms.
+        // In a second and a half, each change once at most, and a few repeats every 200 ms.
         #expect(world.messages(from: 0, to: 2).count < 1500 + 12 * (Replication.batchesPerResend + 1))
         world.setReachable(2, false, at: 0)
         world.forgetSent()
@@ -180,7 +181,7 @@ import Testing
             world.run(for: .milliseconds(10))
         }
         #expect(world.messages(from: 0, to: 2).isEmpty && world.nodes[0].isQuiet, "nothing goes to who is away")
-        world.cut = []
+        world.wires.cut = []
         world.setReachable(2, true, at: 0)
         world.run(for: .milliseconds(20))
         world.expectEqual()
@@ -191,12 +192,12 @@ import Testing
         world.subscribeAll()
         world.run(for: .seconds(1))
         world.act(0) { node, _ in node.setRoundTrip(LogNetwork.id(1), .milliseconds(30)) }
-        world.cut = [1]
+        world.wires.cut = [1]
         world.put(1)
         #expect(world.nodes[0].nextDeadline == world.now + .milliseconds(60))
         world.forgetSent()
         world.run(for: .seconds(10))
-        // 60, 120, then each 200 ms.
+        // After 60 ms, 120 ms, then every 200 ms.
         #expect((48...52).contains(world.sent.count))
     }
 
@@ -226,7 +227,7 @@ import Testing
         #expect(digest == 0, "nothing is shared")
     }
 
-    /// A host removes the network and makes it again before another one has heard of either.
+    /// A host removes the network and creates it again before another one has heard of either.
     @Test func whoLeavesAndComesBackUnnoticedIsBelieved() {
         var world = LogNetwork(count: 2, seed: 1)
         world.subscribeAll()
@@ -245,7 +246,7 @@ import Testing
         world.expectEqual()
     }
 
-    /// Its last words may be overtaken by the news that it left.
+    /// Late messages of a subscriber may be overtaken by the news that it left.
     @Test func lateWordsOfWhoLeftAreNotTaken() {
         var world = LogNetwork(count: 2, seed: 1)
         world.subscribeAll()
@@ -280,7 +281,7 @@ import Testing
         #expect(world.synchronised == 6)
     }
 
-    /// Two networks that change keep their own numbers, and a subscriber of one hears nothing of the other.
+    /// Two networks have their own numbers, and a subscriber of one hears nothing of the other.
     @Test func networksAreApart() {
         let other = NetworkID(bits: 78)
         var world = LogNetwork(count: 3, seed: 1)

@@ -1,7 +1,7 @@
 import OverlayModel
 
-/// Stands for SHA-256 and Ed25519: as strict about differences, and fast where nothing is optimised. Whoever knows a public key
-/// could forge; the enemies of these tests do not.
+/// Replaces SHA-256 and Ed25519: as strict about differences, and fast without optimisation. Anybody who knows a public key could
+/// forge; the attackers of these tests do not.
 struct TestSigning: RecordSigning {
     let node: NodeID
 

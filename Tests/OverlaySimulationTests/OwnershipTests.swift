@@ -3,7 +3,7 @@ import Testing
 
 @testable import OverlaySimulation
 
-/// A few plays of ownership. `contrib/simulate` makes millions of steps in a release build.
+/// A few ownership workloads. `contrib/simulate` makes millions of steps in a release build.
 @Suite struct OwnershipTests {
     @Test func noAddressIsGivenTwice() {
         let workload = OwnershipWorkload(steps: 200)
@@ -27,7 +27,8 @@ import Testing
         #expect(workload.run(seed: 5, keeping: kept).steps == kept.count)
     }
 
-    /// What a rule is for goes wrong without it, and soon. Rules whose lack shows more rarely are missed by `contrib/simulate`.
+    /// Each rule is needed: without it an invariant soon breaks. Rules whose lack shows more rarely are covered by
+    /// `contrib/simulate`.
     @Test(arguments: [.durableAnswers, .rollbackDetection, .fencing, .appliedBlocks] as [OwnershipWorkload.Rule])
     func anAbsentRuleIsMissed(rule: OwnershipWorkload.Rule) throws {
         let seed = try #require(Self.firstMissing(rule), "no workload of 40 breaks anything without \(rule.rawValue)")

@@ -4,9 +4,9 @@ import Testing
 
 @testable import OverlaySimulation
 
-/// A few seeds of every scenario. `contrib/simulate` plays thousands of them in a release build.
+/// A few seeds of every scenario. `contrib/simulate` runs thousands of them in a release build.
 @Suite struct ScenarioTests {
-    /// `large` computes for minutes in a debug build.
+    /// `large` takes minutes in a debug build.
     static let quick = Scenario.all.filter { $0.name != "large" && $0.name != "churn" }.map(\.name)
 
     @Test(arguments: quick)
@@ -17,7 +17,7 @@ import Testing
         }
     }
 
-    /// What once went wrong, by name; the seed that showed it.
+    /// Failures of the past, by name, with the seed that showed each.
     @Test(
         arguments: [
             ("a restarted node did not know its peers' keys, and believed none of their records", "storm", 39),
@@ -31,12 +31,12 @@ import Testing
             ("a network that could not be removed, or not be named, was a problem for ever", "networks", 730),
             ("who made a network of a name that it had just removed did not get the cluster's", "networks", 1609),
         ] as [(String, String, UInt64)])
-    func staysMended(story: String, name: String, seed: UInt64) throws {
+    func staysMended(failure: String, name: String, seed: UInt64) throws {
         let scenario = try #require(Scenario.all.first { $0.name == name })
-        #expect(scenario.run(seed: seed).violations == [], "\(story)")
+        #expect(scenario.run(seed: seed).violations == [], "\(failure)")
     }
 
-    /// The same seed is the same story, to the nanosecond.
+    /// The same seed is the same run, to the nanosecond.
     @Test func isDeterministic() throws {
         let scenario = try #require(Scenario.all.first { $0.name == "storm" })
         let first = scenario.run(seed: 7)
@@ -47,7 +47,7 @@ import Testing
     }
 }
 
-/// Does the simulation see what it is to see? Each fault is put in, and must be found.
+/// Checks that the simulation detects faults: each is injected and must be found.
 @Suite struct CheckTests {
     private func workload() throws -> Workload {
         let workload = try Workload(nodes: 3, seed: 1)
@@ -62,7 +62,7 @@ import Testing
         let vni = try #require(workload.world.nodes[0].kernel.state.networks.keys.first)
         workload.world.nodes[0].kernel.state.networks[vni]?.forwarding = [:]
         #expect(workload.world.difference()?.contains("rows missing") == true)
-        // And put right, by the look at the kernel once a minute.
+        // Repaired by the comparison with the kernel once a minute.
         workload.world.run(for: .seconds(61))
         #expect(workload.world.difference() == nil)
     }
@@ -84,7 +84,7 @@ import Testing
     @Test func aFalseDeclarationIsSeen() throws {
         let workload = try workload()
         workload.world.run(for: .seconds(20))
-        // Two that are well, and hear nothing of one another, of which the world is told nothing.
+        // Two healthy nodes that do not hear one another, without the world being told.
         for other in [1, 2] {
             workload.world.network.datagramCuts.formUnion([.init(0, other), .init(other, 0)])
             workload.world.network.streamCuts.formUnion([.init(0, other), .init(other, 0)])
@@ -93,7 +93,7 @@ import Testing
         #expect(workload.world.violations.contains { $0.hasPrefix("F") })
     }
 
-    /// A crash loses what is being written, or it happens to be on the disk already.
+    /// A crash loses writes under way, or they are on the disk already.
     @Test func whatIsNotSyncedIsLost() throws {
         var kept = 0
         for draws in 0..<12 {

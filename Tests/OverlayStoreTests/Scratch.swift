@@ -3,7 +3,15 @@ import Glibc
 import OverlayLinux
 import OverlayModel
 import OverlayStore
+import OverlayTestSupport
 import Testing
+
+/// True if tests that mount a small file system run: where they can, or must.
+let tmpfsIsUsable = Privilege.allows("tests of full and read-only disks") {
+    guard let scratch = try? Scratch() else { return "no temporary directory" }
+    if scratch.mountTmpfs(at: scratch.path, kibibytes: 64) { return nil }
+    return "a tmpfs needs CAP_SYS_ADMIN (\(SystemError.text(of: errno)))"
+}
 
 /// A directory of its own that goes with the value, and what is mounted in it.
 final class Scratch {
@@ -22,16 +30,19 @@ final class Scratch {
 
     var state: String { path + "/state" }
 
-    /// A file system of so few bytes, or nil with the reason printed where that is not allowed.
-    func mountSmall(_ kibibytes: Int) throws -> String? {
+    /// Path of a file system of so few bytes.
+    func mountSmall(_ kibibytes: Int) throws -> String {
         let target = path + "/disk"
         #expect(mkdir(target, 0o700) == 0)
-        guard mount("tmpfs", target, "tmpfs", 0, "size=\(kibibytes)k,mode=0700") == 0 else {
-            print("not run: a tmpfs needs CAP_SYS_ADMIN (\(SystemError.text(of: errno)))")
-            return nil
-        }
-        mounts.append(target)
+        try #require(mountTmpfs(at: target, kibibytes: kibibytes), "a tmpfs needs CAP_SYS_ADMIN (\(SystemError.text(of: errno)))")
         return target
+    }
+
+    /// - Returns: False with `errno` set where that is not allowed.
+    fileprivate func mountTmpfs(at target: String, kibibytes: Int) -> Bool {
+        guard mount("tmpfs", target, "tmpfs", 0, "size=\(kibibytes)k,mode=0700") == 0 else { return false }
+        mounts.append(target)
+        return true
     }
 
     func makeReadOnly(_ target: String) -> Bool { mount("tmpfs", target, "tmpfs", UInt(MS_REMOUNT | MS_RDONLY), nil) == 0 }
@@ -46,7 +57,7 @@ final class Scratch {
     }
 }
 
-/// Opens the store that another value of this process has just let go: the lock goes with the thread's last hold of it.
+/// Opens a store that another value of this process has just released. The lock is free when the other value's thread has ended.
 func reopen(_ directory: String) async throws -> StateStore {
     for _ in 0..<100_000 {
         do {

@@ -34,7 +34,7 @@ import Testing
         #expect(try await reopen(scratch.state).load() == expected)
     }
 
-    /// The store and ``StoredRows/apply(_:)`` are two of one kind.
+    /// The store behaves like ``StoredRows/apply(_:)``.
     @Test(arguments: 1...4 as ClosedRange<UInt64>)
     func theStoreDoesWhatTheValueDoes(seed: UInt64) async throws {
         let scratch = try Scratch()
@@ -99,9 +99,9 @@ import Testing
 
     /// What was submitted before it is written without it. What shares the transaction and comes behind it is refused with it: the disk
     /// never has the later without the earlier.
-    @Test func aSubmissionThatDoesNotFitTakesNoEarlierOneAlong() async throws {
+    @Test(.enabled(if: tmpfsIsUsable)) func aSubmissionThatDoesNotFitTakesNoEarlierOneAlong() async throws {
         let scratch = try Scratch()
-        guard let disk = try scratch.mountSmall(512) else { return }
+        let disk = try scratch.mountSmall(512)
         let store = try StateStore(directory: disk + "/state")
         let failed = Mutex<[UInt32]>([])
         for number in 0..<20 as Range<UInt32> {
@@ -171,9 +171,9 @@ import Testing
         #expect(error.contains("malformed") && error.contains("let this node join anew"), "\(error)")
     }
 
-    @Test func aFullDiskFailsOneCommitAndNoMore() async throws {
+    @Test(.enabled(if: tmpfsIsUsable)) func aFullDiskFailsOneCommitAndNoMore() async throws {
         let scratch = try Scratch()
-        guard let disk = try scratch.mountSmall(512) else { return }
+        let disk = try scratch.mountSmall(512)
         try Scratch.write([UInt8](repeating: 0, count: 200 << 10), to: disk + "/ballast")
         let store = try StateStore(directory: disk + "/state")
         var kept: StoredRows = [:]
@@ -203,9 +203,9 @@ import Testing
         #expect(try await store.load() == kept)
     }
 
-    @Test func aReadOnlyDirectoryIsAClearError() async throws {
+    @Test(.enabled(if: tmpfsIsUsable)) func aReadOnlyDirectoryIsAClearError() async throws {
         let scratch = try Scratch()
-        guard let disk = try scratch.mountSmall(512) else { return }
+        let disk = try scratch.mountSmall(512)
         try await StateStore(directory: disk + "/state").commit([[Self.put(1)]])
         try await closed(disk + "/state")
         try #require(scratch.makeReadOnly(disk))
@@ -217,9 +217,9 @@ import Testing
     }
 
     /// Not even the files that SQLite makes beside the database fit.
-    @Test func aDiskThatIsFullAtTheStartIsAClearError() async throws {
+    @Test(.enabled(if: tmpfsIsUsable)) func aDiskThatIsFullAtTheStartIsAClearError() async throws {
         let scratch = try Scratch()
-        guard let disk = try scratch.mountSmall(512) else { return }
+        let disk = try scratch.mountSmall(512)
         try await StateStore(directory: disk + "/state").commit([[Self.put(1)]])
         try await closed(disk + "/state")
         try? Scratch.write([UInt8](repeating: 0, count: 1 << 20), to: disk + "/ballast")
@@ -236,7 +236,7 @@ import Testing
         }
     }
 
-    /// SQLite alone says "disk I/O error".
+    /// SQLite itself says only "disk I/O error".
     @Test func whatTheSystemSaysIsSaid() async throws {
         let scratch = try Scratch()
         #expect(mkdir(scratch.state, 0o700) == 0)
@@ -245,7 +245,7 @@ import Testing
         #expect(error == "open \(scratch.state)/state.db: disk I/O error: Is a directory", "\(error)")
     }
 
-    /// A write that the system refuses while the daemon runs, as on a file system that was made read-only because of an error.
+    /// A write that the system refuses while the daemon runs, as on a file system that became read-only after an error.
     @Test func whatTheSystemSaysOfAWriteIsSaid() async throws {
         let scratch = try Scratch()
         let store = try StateStore(directory: scratch.state)
@@ -254,7 +254,7 @@ import Testing
         let open = try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").compactMap { Int32($0) }
             .filter { (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\($0)")) == log }
         try #require(!open.isEmpty)
-        // What was opened for writing is not any more.
+        // The descriptor can no longer write.
         let readOnly = Glibc.open(log, O_RDONLY | O_CLOEXEC)
         for descriptor in open { #expect(dup2(readOnly, descriptor) == descriptor) }
         close(readOnly)
@@ -268,10 +268,10 @@ import Testing
         try Scratch.write([1], to: scratch.state)
         #expect(try await failure(of: scratch.state).contains("lock: Not a directory; --state-dir must name a directory"))
         let missing = try await failure(of: scratch.path + "/a/b")
-        #expect(missing == "make \(scratch.path)/a/b: No such file or directory; make the directory that it is to be in")
+        #expect(missing == "make \(scratch.path)/a/b: No such file or directory; create its parent directory")
     }
 
-    /// A link in the place of the lock would have another file truncated.
+    /// A link in the place of the lock file would truncate another file.
     @Test func theLockIsNoLink() async throws {
         let scratch = try Scratch()
         #expect(mkdir(scratch.state, 0o700) == 0)
@@ -283,7 +283,7 @@ import Testing
 
     // MARK: Helpers
 
-    /// Waits until nobody has the store: then SQLite has put everything into the one file.
+    /// Waits until the store is closed everywhere, when SQLite has put everything into one file.
     private func closed(_ directory: String) async throws {
         for _ in 0..<100_000 {
             if (try? LockFile(path: directory + "/lock")) != nil { break }
@@ -292,7 +292,7 @@ import Testing
         for _ in 0..<100_000 where FileManager.default.fileExists(atPath: directory + "/state.db-wal") { await Task.yield() }
     }
 
-    /// The text of the error that opening or reading gives.
+    /// Message of the error when opening or reading.
     private func failure(of directory: String, sourceLocation: SourceLocation = #_sourceLocation) async throws -> String {
         do {
             _ = try await reopen(directory).load()

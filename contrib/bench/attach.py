@@ -37,7 +37,7 @@ def probe():
     ident = os.getpid() & 0xFFFF
     for line in sys.stdin:
         address = line.strip()
-        # A socket for each address: nothing late of the last one is taken for this one's.
+        # One socket per address, so that a late answer from the previous one is not counted here.
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as icmp:
             deadline = time.monotonic() + PROBE_LIMIT
             sequence, answered = 0, None
@@ -74,7 +74,7 @@ class Side:
         self.unreached = 0
 
     def enter(self, host, pid=None):
-        """The words that run a command on a host, or in the network namespace of one of its containers."""
+        """Command prefix that runs a command on a host, or in the network namespace of one of its containers."""
         words = ["nsenter", "--target", self.inits[host], "--mount", "--net", "--uts", "--pid", "--"]
         return words if pid is None else [*words, "nsenter", "--target", str(pid), "--net", "--"]
 
@@ -82,8 +82,8 @@ class Side:
         near, far = self.engines
         self.near = near.run("near", IMAGE, ["sleep", "1000000"], NETWORK)
         self.far = far.run("far", IMAGE, ["sleep", "1000000"], NETWORK)
-        # On a network of the user's already, so that the engine's DNS resolver runs in them: its start, 100 ms and more, is the
-        # engine's own, the same on both sides, and would hide the drivers.
+        # The containers are on a user-defined network already, so that the engine's DNS resolver runs in them. Its start takes 100 ms
+        # and more, is the same for both drivers, and would hide the difference.
         near.create_network("plain", "bridge")
         for i in range(count + 1):
             near.run(f"target{i}", IMAGE, ["sleep", "1000000"], "plain")
@@ -161,7 +161,7 @@ def measure(arguments):
     sides = [Side(*words) for words in arguments.side]
     for side in sides:
         side.prepare(arguments.count)
-    # Turn by turn, so that whatever else the machine does hits both alike.
+    # In turn, so that other load on the machine affects both alike.
     for i in range(1, arguments.count + 1):
         for side in sides:
             side.attach(i)

@@ -16,7 +16,7 @@ CREATE = {"commits": 200}
 
 
 def create(mesh, arguments):
-    """Half of the networks have names of their own; each of the others is made by all hosts, at once, and has to be one."""
+    """Creates networks on all hosts at once. Half have distinct names; each other name is used by all hosts and must become one network."""
     mesh.up()
     hosts = mesh.hosts
     own = arguments.networks // 2
@@ -28,7 +28,7 @@ def create(mesh, arguments):
         for host in hosts:
             names[host].append(f"shared-{number}")
     for host in hosts:
-        # Both kinds in turn; of equal names all hosts are at the same one at the same time.
+        # Both kinds in turn. For equal names, all hosts use the same one at the same time.
         names[host].sort(key=lambda name: int(name.split("-")[1]))
     made, refused = [], []
     before = hosts[0].control.get("/status")["catalogueIndex"]
@@ -127,7 +127,7 @@ def fdatasync_time(folder):
 
 
 def handed_out(host, callers, count):
-    """One thread plays all callers, each with a connection and one call under way: what it takes itself is a part of what is measured."""
+    """One thread plays all callers, each with a connection and one open call. The time of this thread is part of the measurement."""
     poll = select.epoll()
     sockets, since, times, addresses, left = {}, {}, [], [], count
 
@@ -152,7 +152,7 @@ def handed_out(host, callers, count):
         for number, _ in poll.poll(30):
             caller = sockets[number]
             data = caller.recv(65536)
-            # Answers are small, and come in one piece.
+            # Answers are small, so one read gets all of one.
             answer = json.loads(data[data.index(b"\r\n\r\n") + 4:])
             if not answer.get("Address"):
                 raise PluginError(f"RequestAddress: {answer}")

@@ -18,7 +18,7 @@ CONVERGE = {"p50": 0.003, "p99": 0.010}
 
 
 class Watcher:
-    """One process that listens in the overlay's namespace of every host and notes when a row came or went.
+    """Process that listens in the overlay's namespace of every host, and records when a row appears or disappears.
 
     The time is taken on receipt, before anything else is done; real-time priority keeps the daemons' work out of it.
     """
@@ -65,7 +65,7 @@ class Watcher:
         poll.register(pipe, select.EPOLLHUP)
         received = []
         while True:
-            # Reports go out when nothing more comes in.
+            # Reports are sent when nothing more arrives.
             ready = poll.poll(0.0005 if received else -1)
             if not ready:
                 for at, index, data in received:
@@ -125,7 +125,7 @@ def converge(mesh, arguments):
         return verdict(False, "the mesh is not at rest")
     time.sleep(2)
     watcher = Watcher(mesh.hosts)
-    # The first of each host may fetch a block of addresses, and warms its ways.
+    # The first endpoint of each host may need a block of addresses, and warms caches.
     warm = 2 * len(mesh.hosts)
     spans = collections.defaultdict(list)
     late = 0

@@ -1,4 +1,4 @@
-"""One question after the other: dns_each.py SERVER NAME COUNT prints how long each answer took, in microseconds."""
+"""Asks one question at a time: dns_each.py SERVER NAME COUNT prints how long each answer took, in microseconds."""
 
 import socket
 import struct

@@ -1,4 +1,4 @@
-"""What nodes say, and what kernels hold, through faults."""
+"""Measures what nodes report, and what kernels hold, during faults."""
 
 import collections
 import dataclasses
@@ -12,25 +12,25 @@ import time
 
 from hosts import Control, MeshError, PORT, PluginError, WELL, end, seconds, verdict
 
-# States, as `node ls` words them. No healthy node may say one of these of a healthy node (invariant F).
+# States as `node ls` prints them. No healthy node may report one of these for a healthy node (invariant F).
 NEVER_OF_HEALTHY = {"unreachable", "daemon-down"}
-# Seconds after the end of a fault until the kernels hold what is live (C), until all states are well, and until a node that was sick has
-# to be treated as healthy by the others (P).
+# Limits in seconds after the end of a fault: until kernels hold what is live (C), until all states are well, and until the others must
+# treat a node that had the fault as healthy (P).
 WITHIN = {"rows": 5.0, "well": 15.0, "healthy again": 5.0}
 
 
 @dataclasses.dataclass
 class Fault:
-    """`who` is one host, `other` a second one; `others` are all but the first."""
+    """One fault. `who` is the first host, `other` a second one, and `others` all but the first."""
 
     title: str
     seconds: float
-    # Is `who` sick meanwhile? Of a sick node anything in `may` may be said; of others nothing in NEVER_OF_HEALTHY.
+    # True if `who` is not healthy during the fault. States in `may` are then allowed for it; for others, NEVER_OF_HEALTHY holds.
     is_sick: bool = False
     may: frozenset = frozenset()
-    # (who says it, of whom, one of these states, within so many seconds of the beginning): each pair at least once.
+    # (observer, subject, one of these states, within so many seconds of the beginning): expected of each pair at least once.
     must: tuple = ()
-    # Endpoints made or removed a second meanwhile.
+    # Endpoints created or removed per second during the fault.
     churn: float = 4
 
 
@@ -50,7 +50,7 @@ FAULTS = {
 
 
 class Sampler(threading.Thread):
-    """Asks one node twice a second what it says of the others."""
+    """Polls one node twice a second for the states it reports."""
 
     PERIOD = 0.5
 
@@ -74,7 +74,7 @@ class Sampler(threading.Thread):
 
 
 class Churn(threading.Thread):
-    """Endpoints come and go; what is live at the end is known for certain."""
+    """Creates and removes endpoints, and knows which are live at the end."""
 
     def __init__(self, live, hosts, rate, seed):
         super().__init__(daemon=True)
@@ -111,7 +111,7 @@ class Churn(threading.Thread):
 
 
 def ranges(names):
-    """h1 h2 h3 h5 as h1-h3 h5."""
+    """Writes h1 h2 h3 h5 as h1-h3 h5."""
     numbers = sorted(int(name[1:]) for name in names)
     parts = []
     for number in numbers:
@@ -123,7 +123,7 @@ def ranges(names):
 
 
 def time_line(samples, began, healed):
-    """One line for what several nodes began to say, of the same nodes, in the same second."""
+    """One line for what several nodes began to report, about the same nodes, in the same second."""
     last, changes = {}, []
     for at, observer, said in samples:
         if said is None:
@@ -163,7 +163,7 @@ def time_line(samples, began, healed):
 
 
 def stars(pairs):
-    """Pairs as few groups of several nodes and one."""
+    """Groups pairs by observer or subject, into as few groups as possible."""
     pairs = set(pairs)
     while pairs:
         by = [{}, {}]
@@ -205,7 +205,7 @@ def end_fault(mesh, name, who):
 
 
 def check_states(fault, samples, began, healed, who, others):
-    """The table at the top against what was said."""
+    """Compares the table at the top with what was reported."""
     passed = True
     false_claims, odd = [], collections.Counter()
     for at, observer, said in samples:
@@ -244,7 +244,7 @@ def check_states(fault, samples, began, healed, who, others):
 
 def one_fault(mesh, name, live, base):
     fault = FAULTS[name]
-    # Not the first: it is the catalogue's writer, and its absence is another story.
+    # Not the first host, which is the catalogue's writer; its absence is measured elsewhere.
     who, other = mesh.hosts[min(2, mesh.count - 1)], mesh.hosts[min(4, mesh.count - 2)]
     others = [host for host in mesh.hosts if host is not who]
     whom = f"{who.name} to {other.name}" if name == "one-way" else "" if name == "loss" else who.name
@@ -260,7 +260,7 @@ def one_fault(mesh, name, live, base):
     began = time.monotonic()
     begin_fault(mesh, name, who, other)
     churn.start()
-    # What is in the kernel meanwhile: the rows of endpoints that nobody removed stay, on every host and of every host.
+    # During the fault, rows of endpoints that nobody removed stay on every host.
     while time.monotonic() - began < fault.seconds:
         looks += 1
         for host in mesh.hosts:

@@ -1,4 +1,5 @@
-"""How long after its network namespace appears a container's questions are answered here: gap.py NETNS-FOLDER ENGINE-SOCKET NETWORK NAME COUNT
+"""Measures how long after its network namespace appears a container's questions are answered:
+gap.py NETNS-FOLDER ENGINE-SOCKET NETWORK NAME COUNT
 
 Engines before 28 make the namespace after their last call to a plugin; the container's process starts later still."""
 
@@ -20,7 +21,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def answered(sandbox, name, result):
-    """Asks until the answer is ours: authoritative, which Docker's never is."""
+    """Asks until the answer is authoritative. Docker's never is, ours always."""
     with open(sandbox) as namespace:
         while libc.setns(namespace.fileno(), 0x40000000) != 0:
             time.sleep(0.0002)
@@ -51,7 +52,7 @@ def main():
         def watch():
             while True:
                 new = [entry for entry in os.listdir(folder) if entry not in known]
-                # An empty file first; what is bound on it has another device.
+                # The file is empty at first. Once a namespace is bound on it, its device number differs.
                 if new and os.stat(f"{folder}/{new[0]}").st_dev != os.stat(folder).st_dev:
                     break
                 time.sleep(0.0002)

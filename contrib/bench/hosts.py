@@ -1,11 +1,11 @@
-"""Hosts in namespaces on one bridge, their daemons, and what an engine says to one; standard library only.
+"""Hosts in network namespaces on one bridge, their daemons, and the calls of an engine; standard library only.
 
-A host is a network, mount and UTS namespace with its own /run, held by a process that sleeps. None of them has a name: they end with
-that process, and that one, like every daemon, ends with this one. The machine's own network never sees the hosts; they hang on one
-bridge in a namespace of its own.
+A host is a network, mount and UTS namespace with its own /run, held by a sleeping process. The namespaces have no names: they end with
+that process, and it ends with this script, like every daemon. The machine's own network never sees the hosts; they hang on one bridge
+in a separate namespace.
 
-The script is the engine of every host: it says to the plugin's socket what Docker Engine 28 says, call by call. Nobody moves the
-container's end of a pair into a sandbox, so it stays in the host's namespace; its name is made of the endpoint's id, so none clash.
+The script plays the engine of every host: it calls the plugin's socket as Docker Engine 28 does, call by call. Nobody moves the
+container's end of a veth pair into a sandbox, so it stays in the host's namespace. Its name comes from the endpoint's id, so none clash.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from netlink import AF_BRIDGE, NUD_PERMANENT, SIOCGIFNAME, dump, netlink_socket
 
 NETWORK = "mesh"
 PORT = 7946
-# After a fault everybody says this of everybody.
+# States that all nodes report for all nodes when nothing is wrong.
 WELL = {"alive"}
 
 # ----------------------------------------------------------------------------------------------------------------------- namespaces
@@ -44,7 +44,7 @@ class MeshError(Exception):
 
 @contextlib.contextmanager
 def inside(path):
-    """This thread in another network namespace, for as long as it takes to open sockets there."""
+    """Moves this thread into another network namespace while it opens sockets there."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     there = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -63,7 +63,7 @@ def enter(descriptor):
         raise OSError(ctypes.get_errno(), "setns")
 
 
-# All that was started, to end it; by the main thread alone, because a child ends with the thread that made it.
+# Every process that was started, to end it. Started by the main thread only, because a child ends with its parent thread.
 children = []
 
 
@@ -102,7 +102,7 @@ class Space:
         self.holder.stdout.close()
 
     def words(self, *command, net_only=False):
-        """The words that run a command there."""
+        """Command prefix that runs a command there."""
         spaces = ["--net"] if net_only else ["--net", "--mount", "--uts"]
         return ["nsenter", "--target", str(self.holder.pid), *spaces, "--", *command]
 
@@ -116,7 +116,7 @@ class Space:
 # ----------------------------------------------------------------------------------------------------------------------------- HTTP
 
 class Connection:
-    """HTTP/1.1 over a unix socket, kept open. By hand: http.client takes a tenth of the time that is to be measured."""
+    """HTTP/1.1 over a Unix socket that is kept open. Written by hand, as http.client takes a tenth of the time to be measured."""
 
     def __init__(self, path, timeout):
         self.path, self.timeout = path, timeout
@@ -182,7 +182,7 @@ class Plugin(Connection):
 
 
 class Control(Connection):
-    """What `swift-overlay node ls --format json` prints is this body, as it is; asked without a process for each time."""
+    """Same body as `swift-overlay node ls --format json` prints, without a process per call."""
 
     def get(self, path):
         status, data = self.exchange(f"GET {path} HTTP/1.1\r\nHost: swift-overlay\r\n\r\n".encode())
@@ -204,7 +204,7 @@ class Endpoint:
     mac: str
     address: str = ""  # with its prefix length
     pool: str = ""
-    # CLOCK_MONOTONIC, in ns: before and after each call.
+    # CLOCK_MONOTONIC before and after each call, in ns.
     times: dict = dataclasses.field(default_factory=dict)
 
     @property
@@ -263,11 +263,11 @@ class Host:
         return self.space.run(str(self.mesh.binary), *words, "--control-socket", "/run/swift-overlay/control.sock")
 
     def states(self, control=None):
-        """What this node says of each other one: (state, reason)."""
+        """State and reason that this node reports for each other one."""
         nodes = (control or self.control).get("/nodes")
         return {node["name"]: (node["state"], node.get("reason") or "") for node in nodes if not node["isSelf"]}
 
-    # What an engine says
+    # Calls of an engine
 
     def create_network(self):
         call = self.plugin.call
@@ -288,7 +288,7 @@ class Host:
             "IPv4Data": [{"AddressSpace": space, "Gateway": gateway, "Pool": pool["Pool"]}], "IPv6Data": []})
 
     def attach(self):
-        """All that an engine says to start a container. What it made is taken back as an engine does when a call fails."""
+        """Makes the calls of an engine that starts a container, and undoes them as an engine does when one fails."""
         mac = bytes([0x02, 0x42]) + os.urandom(4)
         endpoint = Endpoint(self, os.urandom(32).hex(), mac_text(mac), pool=self.pool)
         call, times, now = self.plugin.call, endpoint.times, time.monotonic_ns
@@ -335,7 +335,7 @@ class Host:
         return self.space.root(f"/run/netns/swov-{self.vni}")
 
     def rows(self):
-        """What the kernel holds for the network, in words that can be compared and printed."""
+        """State of the kernel for the network, in a form that can be compared and printed."""
         path = self.overlay_path()
         if self.kernel is None or self.kernel[0] != os.stat(path).st_ino:
             if self.kernel is not None:
@@ -351,7 +351,7 @@ class Host:
                     reply = fcntl.ioctl(query, SIOCGIFNAME, struct.pack("=16si20x", b"", link))
                     names[link] = reply[:16].rstrip(b"\0").decode()
                 except OSError as error:
-                    # Gone since its rows were read.
+                    # It disappeared after its rows were read.
                     if error.errno != errno.ENODEV:
                         raise
                     names[link] = "gone"
@@ -372,7 +372,7 @@ class Host:
         return rows
 
     def wanted(self, live):
-        """The same for the union of live endpoints."""
+        """Expected state: the same for the union of live endpoints."""
         rows = set()
         for endpoint in live:
             rows.add(("neighbour", endpoint.mac, endpoint.ip))
@@ -386,7 +386,7 @@ class Host:
     # Faults
 
     def filter(self, rules):
-        """Drops at the receiver, where the sender is told nothing. No rules: no filter."""
+        """Drops packets at the receiver, so that the sender gets no error. Without rules, removes the filter."""
         text = "table inet so_mesh { }\ndelete table inet so_mesh\n"
         if rules:
             lines = "\n".join(f"{rule} counter drop" for rule in rules)
@@ -394,22 +394,22 @@ class Host:
         run(self.space.words("nft", "-f", "-", net_only=True), text)
 
     def filtered(self):
-        """Packets that it has dropped."""
+        """Number of packets that the filter has dropped."""
         done = run(self.space.words("nft", "list", "ruleset", net_only=True))
         return sum(int(number) for number in re.findall(r"counter packets (\d+) bytes \d+ drop", done))
 
 
 class Mesh:
-    """All hosts, their switch, and what is to be undone."""
+    """All hosts, their switch, and what to undo at the end."""
 
     def __init__(self, arguments):
         self.binary = find_binary(arguments.binary)
         self.log_level = arguments.log_level
         self.count = arguments.nodes
-        # Of the subnets that networks get: of one network all hosts have many addresses, or there are many networks.
+        # Size of the subnets: large for one network with many addresses, small for many networks.
         self.mask_length = 24 if arguments.command == "create" else 16
         self.hosts = []
-        # A name that is found in a capture where it can be read.
+        # Name to search for in a capture.
         self.prefix = "plainhost" if arguments.command == "secrecy" else "h"
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="so-mesh-", dir="/tmp"))
         run(["mount", "-t", "tmpfs", "-o", "mode=0700", "so-mesh", str(self.folder)])
@@ -422,7 +422,7 @@ class Mesh:
         self.log_folder.mkdir(parents=True, exist_ok=True)
 
     def up(self, ready=None):
-        """`ready` is called with the switch before the first daemon starts."""
+        """Starts all. Calls `ready` with the switch before the first daemon starts."""
         print(f"{self.count} daemons of {self.binary} ({describe(self.binary)}), state on "
               + (f"disk ({self.disk})" if self.disk else "a tmpfs"))
         print(machine(), flush=True)
@@ -436,7 +436,7 @@ class Mesh:
         run(switch.words("ip", "-batch", "-", net_only=True), "\n".join(lines) + "\n")
         for host in self.hosts:
             lines = [f"address add {host.address}/16 dev eth0", "link set eth0 up"]
-            # The kernel's ARP table is one for all namespaces, and too small for many hosts that all talk to all.
+            # All namespaces share the kernel's ARP table, which is too small for many hosts that all talk to each other.
             if self.count > 25:
                 lines += [f"neighbour add {other.address} lladdr {other.mac} dev eth0 nud permanent"
                           for other in self.hosts if other is not host]
@@ -460,8 +460,8 @@ class Mesh:
         print(f"cluster up after {time.monotonic() - began:.1f} s", flush=True)
 
     def networks(self):
-        """The network on every host. A machine too small for so many may keep the writer from answering in time: then once more, as a
-        user would."""
+        """Creates the network on every host. On a machine too small for so many, the writer may not answer in time; then it is tried once
+        more, as a user would."""
         for host in self.hosts:
             for left in (2, 1, 0):
                 try:
@@ -484,7 +484,7 @@ class Mesh:
             shutil.rmtree(self.disk)
 
     def wait_well(self, seconds, report=True):
-        """Until everybody says of everybody that it is well; the time it took, or None."""
+        """Waits until all nodes report all nodes as well. Returns the time it took, or None."""
         began = time.monotonic()
         names = {host.name for host in self.hosts}
         bad = {}
@@ -509,7 +509,7 @@ class Mesh:
         return None
 
     def wait_rows(self, live, seconds, hosts=None):
-        """Until every kernel holds what is live and nothing else (C); the time it took, or None and what is wrong, printed."""
+        """Waits until every kernel holds what is live and nothing else (C). Returns the time it took; else prints what is wrong, and returns None."""
         began = time.monotonic()
         live = list(live)
         left = list(hosts or self.hosts)
@@ -573,7 +573,7 @@ def quantile(values, share):
 
 
 def line(values):
-    """In milliseconds, from ns."""
+    """Nanoseconds as text in milliseconds."""
     return "".join(f"{quantile(values, share) / 1e6:10.2f}" for share in (0.5, 0.99, 1))
 
 

@@ -1,4 +1,4 @@
-"""Memory, CPU and packets of idle daemons."""
+"""Measures memory, CPU and packets of idle daemons."""
 
 import contextlib
 import json
@@ -8,12 +8,12 @@ import time
 
 from hosts import PORT, WELL, machine, run, seconds, verdict
 
-# Per daemon: bytes resident, share of one core, bytes a second sent (IP packets on 7946, headers and all).
+# Targets per daemon: resident bytes, share of one core, bytes sent per second (IP packets on 7946 with their headers).
 IDLE = {"resident": 30e6, "core": 0.005, "sent": 600}
 
 
 class Usage:
-    """What one daemon used up to now."""
+    """Usage of one daemon so far."""
 
     COUNTERS = ("sent_udp", "sent_tcp", "received_udp", "received_tcp")
 

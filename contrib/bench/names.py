@@ -23,13 +23,13 @@ LIMITS = {"gone": 0.1, "burst": 2.0}
 
 
 class Asker:
-    """A socket in a container's namespace."""
+    """Socket in a container's namespace."""
 
     def __init__(self, sandbox):
         box = {}
 
         def make():
-            # Of this thread alone, which ends here.
+            # Only this thread changes its namespace, and it ends here.
             with open(sandbox) as namespace:
                 if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0x40000000) != 0:
                     raise OSError(ctypes.get_errno(), "setns")
@@ -44,7 +44,7 @@ class Asker:
         self.number = 0
 
     def ask(self, name):
-        """The addresses of a name, of this network only."""
+        """Addresses of a name on this network."""
         self.number = (self.number + 1) & 0xFFFF
         labels = b"".join(bytes([len(label)]) + label.encode() for label in f"{name}.{NETWORK}".split("."))
         message = struct.pack(">HHHHHH", self.number, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", 1, 1)
@@ -82,7 +82,7 @@ def verdict(text, holds):
 
 
 def disconnected(engine, since, until_):
-    """When the engine told, between two times, that it had taken a container from its network; seconds since 1970."""
+    """Time of the engine's event that a container left its network, between two times, in seconds since 1970."""
     filters = urllib.parse.quote(json.dumps({"type": ["network"], "event": ["disconnect"]}))
     event = engine.call("GET", f"/events?since={since:.9f}&until={until_:.9f}&filters={filters}")
     return event["timeNano"] / 1e9 if event else None
@@ -107,7 +107,7 @@ def single(rounds, engines, askers):
         watcher = threading.Thread(target=watch)
         watcher.start()
         engines[0].call("POST", f"/containers/{name}/stop?t=0")
-        # Stopped is when the engine has taken its networks away.
+        # A container counts as stopped when the engine has disconnected it from its networks.
         ended = time.monotonic()
         watcher.join()
         if result["at"] is None:
@@ -144,7 +144,7 @@ def burst(count, paths, engines, askers):
                 local.engines = [Engine(path) for path in paths]
             run(local.engines[side], name)
             returned = time.monotonic()
-            # Here and not after all: asking the engines for all of them at the end would take part of the time that is allowed.
+            # Asked here rather than at the end, where asking the engines for all of them would take part of the allowed time.
             address = local.engines[side].address(NETWORK, name)
             with lock:
                 right[name] = {address}

@@ -1,4 +1,4 @@
-"""Neighbour rows of a kernel, read and watched by rtnetlink."""
+"""Reads and watches the neighbour rows of a kernel by rtnetlink."""
 
 import socket
 import struct
@@ -22,7 +22,7 @@ def netlink_socket(groups=0):
 
 
 def neighbours(data):
-    """(message type, family, link, state, address or None, MAC or None) of every neighbour message."""
+    """Yields (message type, family, link, state, address or None, MAC or None) for every neighbour message."""
     offset = 0
     while offset + HEADER.size <= len(data):
         length, kind, _, _, _ = HEADER.unpack_from(data, offset)

@@ -1,4 +1,4 @@
-"""What can be read of the control plane on the wire, and what becomes of those who are no members."""
+"""Checks what can be read of the control plane on the wire, and what strangers and removed nodes achieve."""
 
 import os
 import signal
@@ -9,15 +9,15 @@ import time
 
 from hosts import NETWORK, PORT, MeshError, inside, machine, verdict
 
-# After `node rm` answered, until no reachable host has anything of the node any more, in seconds.
+# Seconds from the answer of `node rm` until no reachable host has a row of the node.
 GONE = 0.1
-# Until a node that was away learns that it was removed.
+# Seconds until a node that was away learns that it was removed.
 TOLD = 15.0
 ETH_P_ALL = 3
 
 
 class Capture(threading.Thread):
-    """The payloads of all that passes the switch to or from the port."""
+    """Payloads of all packets on the switch to or from the port."""
 
     def __init__(self, switch):
         super().__init__(daemon=True)
@@ -98,7 +98,7 @@ def dropped(host):
 
 
 def strangers(mesh, payloads):
-    """Who is no member, and who says again what a member said."""
+    """Sends packets of a stranger, and repeats packets of members."""
     sender, receiver = mesh.hosts[1], mesh.hosts[0]
     ends = socket.inet_aton(sender.address), socket.inet_aton(receiver.address)
     theirs = [data for kind, source, target, data in payloads if kind == 17 and (source, target) == ends]
@@ -110,7 +110,7 @@ def strangers(mesh, payloads):
         outside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sent = {"unknown sender": theirs[-1][:4] + os.urandom(16) + theirs[-1][20:],
             "replayed": theirs[-1], "malformed": os.urandom(40)}
-    # One with a counter above all that were seen, and a seal that cannot be right.
+    # A packet with a counter above all that were seen, and a wrong seal.
     forged = bytearray(theirs[-1])
     forged[24:32] = b"\xff" * 7 + b"\x00"
     sent["not authentic"] = bytes(forged)
@@ -130,12 +130,12 @@ def is_member(host):
     try:
         return bool(host.control.get("/nodes"))
     except MeshError:
-        # It is in no cluster, and says so.
+        # It is in no cluster, and reports that.
         return False
 
 
 def removed(mesh, endpoints):
-    """A node is removed while it cannot be told."""
+    """Removes a node while it is not reachable."""
     gone, others = mesh.hosts[-1], mesh.hosts[:-1]
     os.kill(gone.daemon.pid, signal.SIGSTOP)
     time.sleep(2)

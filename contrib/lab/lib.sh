@@ -27,7 +27,7 @@ die() {
 
 need_root() {
     [[ $EUID -eq 0 ]] && return
-    command -v sudo >/dev/null || die "needs root"
+    command -v sudo >/dev/null || die "must run as root, as there is no sudo"
     exec sudo -E env "PATH=$PATH" "$0" "$@"
 }
 
@@ -114,7 +114,7 @@ host_init() {
 }
 
 need_host() {
-    [[ ${1:-} =~ ^[1-9][0-9]*$ ]] || die "which host? give its number first"
+    [[ ${1:-} =~ ^[1-9][0-9]*$ ]] || die "the first argument must be the number of a host"
     host_init "$1" >/dev/null || die "lab '$LAB' has no running host $1 (start one with contrib/lab/up)"
 }
 

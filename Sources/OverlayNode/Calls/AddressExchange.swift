@@ -41,7 +41,7 @@ enum AddressExchange {
     {
         let title = "address \(address) of network \(network.title) is among those that node \(node.name(of: owner)) hands out"
         if let name = node.catalogue.departed[owner] {
-            throw DriverError(.conflict, "address \(address) of network \(network.title) \(Catalogue.restText(of: name))")
+            throw DriverError(.conflict, "address \(address) of network \(network.title) \(Catalogue.quarantineText(of: name))")
         }
         if let peer = node.peers[owner], !peer.state.isReachable {
             throw DriverError(

@@ -19,7 +19,7 @@ enum RemovalCalls {
                     "node \(name) is removed already; its addresses rest for ten minutes, unless `swift-overlay node rm --now \(name)` "
                         + "frees them")
             }
-            return .propose(.endRest(gone))
+            return .propose(.endQuarantine(gone))
         }
         guard let member = found.first, found.count == 1 else {
             throw DriverError(.notFound, found.isEmpty ? "no such node: \(name)" : "\(name) names \(found.count) nodes")
@@ -66,7 +66,7 @@ enum RemovalCalls {
 
     static func endQuarantines(_ node: inout Node) {
         let ended = node.writerDuties.takeEnded(isWriter: node.isWriter, into: &node.outbox)
-        if node.isWriter { node.propose(.endRest(ended), for: .quarantine, deadline: node.now + Proposals.budget) }
+        if node.isWriter { node.propose(.endQuarantine(ended), for: .quarantine, deadline: node.now + Proposals.budget) }
     }
 
     // MARK: Who was removed while it was away

@@ -19,7 +19,7 @@ enum CatalogueFollower {
             // Who is gone knows the present key.
             if node.isWriter { node.outbox.timers[.rotateKey] = node.now }
             RemovalCalls.followQuarantines(&node)
-        case .endRest:
+        case .endQuarantine:
             RemovalCalls.followQuarantines(&node)
             AddressExchange.wakeAllAddressWaits(&node)
         case .rotateKey:

@@ -151,7 +151,7 @@ struct Addresses: Sendable {
             return false
         }
         let free = pool.free
-        guard pool.owned == 0 || (free - min(free, pool.resting(now: now))) * 4 < pool.owned else { return false }
+        guard pool.owned == 0 || (free - min(free, pool.quarantined(now: now))) * 4 < pool.owned else { return false }
         claiming.insert(subnet)
         return true
     }

@@ -79,7 +79,7 @@ final class Churn {
     private var steps = 0
     private var serial = 0
     private var isStopped = false
-    /// True while the last node's engine is between two calls.
+    /// True while the last node's engine removes or creates the network.
     private var isFlapping = false
     private let subnet: IPPrefix?
 

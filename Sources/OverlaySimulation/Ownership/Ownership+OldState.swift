@@ -1,7 +1,7 @@
 import OverlayCatalogue
-import OverlayNode
 import OverlayMembership
 import OverlayModel
+import OverlayNode
 
 /// Rolled-back states, and what peers report about them (Rule R4, see Rules).
 ///

@@ -1,6 +1,6 @@
 import OverlayDriver
-import OverlayNode
 import OverlayModel
+import OverlayNode
 
 /// Engines with an API create, use and remove networks anywhere, while daemons, engines and links fail.
 ///

@@ -1,6 +1,6 @@
 import OverlayDriver
-import OverlayNode
 import OverlayModel
+import OverlayNode
 
 /// The catalogue gets another writer.
 extension Scenario {

@@ -1,7 +1,7 @@
 import OverlayDatapath
 import OverlayDriver
-import OverlayNode
 public import OverlayModel
+import OverlayNode
 
 /// A world and what its engines made in it: the networks and endpoints that must be found again at the end.
 public final class Workload {

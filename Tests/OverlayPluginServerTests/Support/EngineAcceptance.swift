@@ -2,8 +2,8 @@ import Foundation
 import OverlayDriver
 import OverlayModel
 
-/// What engines 20.10 to 29 do with an answer: the client of `pkg/plugins`, `drivers/remote`, `ipams/remote` and the checks of
-/// libnetwork behind them. A problem is a sentence; none means that the command goes on.
+/// Checks that engines 20.10 to 29 make on an answer: those of the client in `pkg/plugins`, of `drivers/remote` and `ipams/remote`,
+/// and of libnetwork behind them. A problem is a sentence; without any the command goes on.
 enum EngineAcceptance {
     static func problems(path: String, request: OptionValue?, answer: RawAnswer) -> [String] {
         var check = Check(path: path)
@@ -28,7 +28,7 @@ enum EngineAcceptance {
 
         mutating func problem(_ text: String) { problems.append("\(path): \(text)") }
 
-        /// `Err` of the network driver, `Error` of IPAM.
+        /// Error of a call: `Err` for the network driver, `Error` for IPAM.
         mutating func failure(_ fields: [String: OptionValue]) {
             for name in ["Err", "Error"] {
                 switch fields[name] {
@@ -39,7 +39,7 @@ enum EngineAcceptance {
             }
         }
 
-        /// A Go string field: absent and null are "".
+        /// String field as Go decodes it: absent and null are "".
         mutating func text(_ fields: [String: OptionValue], _ name: String) -> String {
             switch fields[name] {
             case nil, .null: return ""
@@ -146,7 +146,7 @@ enum EngineAcceptance {
 
         mutating func join(_ fields: [String: OptionValue]) {
             let names = object(fields, "InterfaceName")
-            // IFNAMSIZ, with the NUL.
+            // IFNAMSIZ includes the NUL.
             if !(1...15).contains(text(names, "SrcName").utf8.count) { problem("bad SrcName") }
             if text(names, "DstPrefix").isEmpty { problem("no DstPrefix") }
             for name in ["Gateway", "GatewayIPv6"] {

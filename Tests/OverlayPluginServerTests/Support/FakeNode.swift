@@ -1,9 +1,9 @@
 import OverlayDriver
 import OverlayModel
 
-/// A node that keeps its books in memory: enough to answer a replay, and strict enough to notice one that mixes up pools or addresses.
+/// Node with its state in memory: enough to answer a replay, and strict enough to notice mixed-up pools or addresses.
 actor FakeNode {
-    /// Whether RequestPool tells the gateway, so that engines do not ask for it.
+    /// True if RequestPool returns the gateway, so that engines do not ask for it.
     let tellsGateway: Bool
     private var pools: [SubnetID: IPPrefix] = [:]
     private var leases: [SubnetID: [IPAddress: RequestAddress.Purpose]] = [:]
@@ -31,7 +31,7 @@ actor FakeNode {
             return pools.removeValue(forKey: id) == nil ? failed("release of unknown \(id)") : .done
         case .requestAddress(let ask):
             guard let pool = pools[ask.pool] else { return failed("unknown \(ask.pool)") }
-            // The first address is left to a gateway that the pool told.
+            // The first address is left to the gateway that came with the pool.
             var candidate = ask.address ?? pool.usable.first.advanced(by: tellsGateway ? 1 : 0)
             while let address = candidate, leases[ask.pool]?[address] != nil, ask.address == nil {
                 candidate = address.advanced(by: 1)

@@ -1,9 +1,9 @@
 import Foundation
 
-/// An HTTP/1.1 answer as it came over the wire.
+/// HTTP/1.1 answer as it came over the wire.
 struct RawAnswer: Sendable {
     var status: Int
-    /// Names in lower case.
+    /// Header fields, with names in lower case.
     var headers: [String: String]
     var body: [UInt8]
 
@@ -14,8 +14,8 @@ struct RawError: Error, CustomStringConvertible {
     var description: String
 }
 
-/// A client on a Unix socket that sends exactly the bytes it is given: HTTP clients will not send an empty Host, half a request or two
-/// at once. It blocks, on threads of its own: the pool of the test process has two, and the server needs them.
+/// Client on a Unix socket that sends exactly the bytes it is given, as HTTP clients do not send an empty Host, half a request or
+/// two at once. It blocks on threads of its own: the pool of the test process has two, and the server needs them.
 final class RawConnection: @unchecked Sendable {
     private let descriptor: Int32
     private var buffer: [UInt8] = []
@@ -60,7 +60,7 @@ final class RawConnection: @unchecked Sendable {
     /// Ends the sending direction.
     func finish() { shutdown(descriptor, Int32(SHUT_WR)) }
 
-    /// The next answer; nil when the server closed the connection before its first byte.
+    /// Next answer; nil if the server closed the connection before its first byte.
     func receive() async throws -> RawAnswer? {
         try await offPool { [self] in
             while true {
@@ -117,7 +117,7 @@ func offPool<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async thro
 }
 
 extension RawConnection {
-    /// One call as an engine sends it.
+    /// Makes one call as an engine sends it.
     func call(_ path: String, body: [UInt8] = [], host: String = "plugin.moby.localhost") async throws -> RawAnswer {
         try await send(Self.request(path, body: body, host: host))
         guard let answer = try await receive() else { throw RawError(description: "\(path): closed without an answer") }

@@ -2,7 +2,7 @@ import Foundation
 import OverlayDriver
 import OverlayModel
 
-/// What one command of a user made one engine send (`Resources/transcripts/README.md`).
+/// Calls that one command of a user made one engine send (`Resources/transcripts/README.md`).
 struct Transcript: Decodable, Sendable {
     struct Call: Decodable, Sendable {
         var path: String
@@ -14,7 +14,7 @@ struct Transcript: Decodable, Sendable {
     var scenario: String
     var calls: [Call]
 
-    /// All of one engine, in order.
+    /// All transcripts of one engine, in order.
     static func load(from directory: URL, engine: String) throws -> [Transcript] {
         let folder = directory.appendingPathComponent(engine)
         return try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".json") }.sorted().map {
@@ -24,17 +24,19 @@ struct Transcript: Decodable, Sendable {
 }
 
 struct ReplayReport: Sendable {
-    /// Calls sent, including those that the harness made up.
+    /// Number of calls sent, including those that the harness made up.
     var calls = 0
     var problems: [String] = []
-    /// Addresses and pools that the engine took and did not give back.
+    /// Addresses and pools that the engine took and did not release.
     var outstanding: [String] = []
 }
 
-/// Sends the recorded calls of an engine over a real socket to a plugin server with this handler, and judges each answer as an engine
-/// would. The recordings come from a plugin with pools and addresses of its own and without RequiresMACAddress, so what it answered is
-/// replaced by what we answer, MACs are put in, and calls that only our answers bring about (GwAllocCheck) or make needless (a gateway
-/// that the pool told) are added and left out.
+/// Sends the recorded calls of an engine over a real socket to a plugin server with this handler, and judges each answer as an
+/// engine would.
+///
+/// The recordings come from a plugin with its own pools and addresses and without RequiresMACAddress. So its answers are replaced
+/// by ours, and MACs are added. Calls that only our answers cause (GwAllocCheck) are added, and those that they make needless (a
+/// gateway that came with the pool) are left out.
 func replay(
     transcripts directory: URL, engine: String, handler: @escaping @Sendable (DriverRequest) async -> DriverResponse
 ) async throws -> ReplayReport {
@@ -50,14 +52,14 @@ private struct ReplayRun {
     let connection: RawConnection
     var report = ReplayReport()
 
-    // Recorded → ours.
+    // Recorded address space → ours.
     var addressSpaces: [String: String] = [:]
     var pools: [String: String] = [:]
     var prefixes: [String: String] = [:]
     var addresses: [String: String] = [:]
-    /// What our pools told of their gateways, by recorded pool.
+    /// Gateways that came with our pools, by recorded pool.
     var gateways: [String: String] = [:]
-    /// By endpoint.
+    /// MACs by endpoint.
     var macs: [String: String] = [:]
 
     var checksGateways = false
@@ -75,7 +77,7 @@ private struct ReplayRun {
         var checked: Set<Int> = []
         for (index, call) in transcript.calls.enumerated() {
             let rest = transcript.calls[index...]
-            // Engine 28 asks before it asks IPAM.
+            // Engine 28 makes this call before those to IPAM.
             if checksGateways, let creation = rest.firstIndex(where: { $0.path.hasSuffix(".CreateNetwork") }),
                 !checked.contains(creation),
                 ["/IpamDriver.GetDefaultAddressSpaces", "/IpamDriver.RequestPool", "/NetworkDriver.CreateNetwork"].contains(
@@ -92,7 +94,7 @@ private struct ReplayRun {
         }
     }
 
-    /// The request with our names in it; nil for one that is left out.
+    /// Request with our names in it; nil if it is left out.
     private mutating func prepared(_ call: Transcript.Call, rest: ArraySlice<Transcript.Call>) -> OptionValue?? {
         guard var fields = call.request?.object else { return .some(call.request == .null ? nil : call.request) }
         func replace(_ name: String, _ map: [String: String], in fields: inout [String: OptionValue]) {
@@ -151,8 +153,8 @@ private struct ReplayRun {
         return .object(fields)
     }
 
-    /// The MAC that an engine would send for the address of an endpoint; nil for an aux address. Which it is, the recording tells: an
-    /// endpoint with that address follows, or the network.
+    /// MAC that an engine would send for the address of an endpoint; nil for an auxiliary address. The recording tells which it is:
+    /// the endpoint with that address follows, or the network.
     private mutating func mac(for address: String, rest: ArraySlice<Transcript.Call>) -> String? {
         for call in rest {
             if call.path.hasSuffix(".CreateNetwork") { return nil }
@@ -175,7 +177,7 @@ private struct ReplayRun {
         let recorded = call.response.object ?? [:]
         switch call.path {
         case "/NetworkDriver.GetCapabilities":
-            // Only engine 28 knows this capability; the host name tells it from 20.10.
+            // Only engine 28 knows this capability. The host name distinguishes it from 20.10.
             checksGateways = answer["GwAllocChecker"]?.bool == true && call.headers["Host"] == "plugin.moby.localhost"
         case "/IpamDriver.GetCapabilities":
             if answer["RequiresMACAddress"]?.bool != true {
@@ -210,7 +212,7 @@ private struct ReplayRun {
             if let theirs = recorded["Address"]?.string {
                 addresses[bare(theirs)] = address
             } else {
-                // The recorded engine went no further; ours would have, and would have given the address back some day.
+                // The recorded engine stopped here. Ours would have gone on and released the address later.
                 let release: OptionValue = .object(["PoolID": .string(pool), "Address": .string(bare(address))])
                 _ = try await send("/IpamDriver.ReleaseAddress", call.headers, release, scenario: scenario)
                 addressesTaken.remove("\(pool) \(bare(address))")

@@ -7,7 +7,7 @@ import ServiceLifecycle
 
 let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-/// A new directory for sockets, with a short name: a socket path has room for 107 bytes.
+/// Creates a directory for sockets, with a short name, as a socket path has room for 107 bytes.
 func withSocketDirectory<T>(_ body: (String) async throws -> T) async throws -> T {
     let directory = "/tmp/ovp-\(UInt32.random(in: 0...UInt32.max))"
     try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
@@ -15,7 +15,7 @@ func withSocketDirectory<T>(_ body: (String) async throws -> T) async throws -> 
     return try await body(directory)
 }
 
-/// Runs a service until `body` is done, then shuts it down gracefully and waits for it. `ready` must be called by the service; when the
+/// Runs a service until `body` is done, then shuts it down gracefully and waits for it. The service must call `ready`. If the
 /// service fails first, its error is thrown.
 func running<T: Sendable>(
     _ make: (_ ready: @escaping @Sendable () async -> Void) -> any Service, _ body: @Sendable () async throws -> T
@@ -43,14 +43,14 @@ func running<T: Sendable>(
     return try result.get()
 }
 
-/// A handler that answers Activate, as every node does, and leaves the rest to `handle`.
+/// Handler that answers Activate, as every node does, and leaves the rest to `handle`.
 func activated(
     _ handle: @escaping @Sendable (DriverRequest) async -> DriverResponse = { _ in .done }
 ) -> @Sendable (DriverRequest) async -> DriverResponse {
     { request in request == .activate ? .activated : await handle(request) }
 }
 
-/// A plugin server on a socket of its own.
+/// Runs a plugin server on a socket of its own.
 func withPluginServer<T: Sendable>(
     handle: @escaping @Sendable (DriverRequest) async -> DriverResponse = activated(),
     _ body: @Sendable (_ socketPath: String) async throws -> T
@@ -63,7 +63,7 @@ func withPluginServer<T: Sendable>(
     }
 }
 
-/// A plugin server whose limits a test chose.
+/// Runs a plugin server with the limits that a test chose.
 func withPluginServer<T: Sendable>(
     handle: @escaping @Sendable (DriverRequest) async -> DriverResponse = activated(),
     change: (inout UnixHTTPServer) -> Void,

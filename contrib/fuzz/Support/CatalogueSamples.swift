@@ -89,7 +89,7 @@ public enum CatalogueSamples {
     public static var endings: [Entry] {
         [
             (other, Command.closeSubnet(pool(0), removing: true)), (writer, .remove(other, now: false)),
-            (writer, .endRest([other])),
+            (writer, .endQuarantine([other])),
         ].enumerated()
             .map {
                 Entry(

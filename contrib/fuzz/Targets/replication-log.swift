@@ -163,14 +163,14 @@ private struct Subject {
                 require(node.endpoints(of: peer, on: network) == told, "the endpoints were told")
             }
             guard let logs = node.networks[network] else { continue }
-            let view = logs.remotes.reduce(SplitMix.position(of: id, logs.own.position)) {
-                $0 ^ ($1.value.log.map { [owner = $1.key] log in SplitMix.position(of: owner, log.position) } ?? 0)
+            let view = logs.remotes.reduce(ViewHash.position(of: id, logs.own.position)) {
+                $0 ^ ($1.value.log.map { [owner = $1.key] log in ViewHash.position(of: owner, log.position) } ?? 0)
             }
             require(view == logs.view, "the view is of all logs")
         }
         for peer in peers {
             let digest = node.networks.reduce(0 as UInt64) {
-                $0 ^ ($1.value.subscribers[peer] == nil ? 0 : SplitMix.view($1.value.view, of: $1.key))
+                $0 ^ ($1.value.subscribers[peer] == nil ? 0 : ViewHash.view($1.value.view, of: $1.key))
             }
             require(node.digest(with: peer) == digest, "the digest is of all networks shared")
         }

@@ -85,7 +85,7 @@ same "a name that is not there" "NXDOMAIN 0" "$(status_of 1 web1 nobody.front-ne
 same "a port that is not there" "NXDOMAIN 0" "$(status_of 2 web2 -t SRV _81._tcp.web1.front-net)"
 same "an address that nobody has" "NXDOMAIN 0" "$(status_of 1 web1 -x "${w1%.*}.250")"
 
-echo "# what the user calls it besides, and services"
+echo "# aliases that the user gave, and services"
 start 1 app --network back-net --hostname frontend --label com.docker.compose.project=shop --label com.docker.compose.service=pay
 start 2 task --network back-net --label com.docker.swarm.service.name=bill
 start 2 other --network back-net
@@ -102,7 +102,7 @@ for question in "-t AAAA task" "nobody.back-net"; do
 done
 must docker 1 exec app ping -c 1 -W 1 task
 
-echo "# what is not ours is as without us"
+echo "# names that are not ours are answered as without us"
 must docker 1 network create plain
 start 1 here --network plain --dns "$upstream" --dns-search search.example --add-host pinned:192.0.2.79
 start 1 there --network plain
@@ -173,7 +173,7 @@ eventually 3 finds 2 other twin "$t1"
 asks 2 other web1
 same "a name of a network that it left" "" "$OUT"
 
-echo "# a new name, and no more of the old one, on both hosts"
+echo "# a renamed container has only its new name, on both hosts"
 must docker 2 rename web2 shop
 for from in "1 web1" "2 twin"; do
     read -r host name <<<"$from"
@@ -185,13 +185,13 @@ for from in "1 web1" "2 twin"; do
 done
 eventually 3 finds 1 web1 "-x$w2" shop.front-net.
 
-echo "# a name without the engine's word"
+echo "# a name without the engine's API"
 must docker 1 network connect --driver-opt name=given back-net here
 eventually 3 finds 2 other given "$(address_of 1 here back-net)"
 must docker 1 network disconnect back-net here
 eventually 3 code_is "NXDOMAIN 0" 2 other given.back-net
 
-echo "# of an internal network nothing goes out"
+echo "# no question leaves an internal network"
 start 1 in1 --network inner-net --dns "$upstream"
 start 1 in3 --network inner-net
 start 2 in2 --network inner-net
@@ -235,7 +235,7 @@ for name in web1 out1; do same "$name: a name outside" "NOERROR 1" "$(status_of 
 capture_end
 ((packets >= 2)) || fail "the capture sees nothing of containers that may ask"
 
-echo "# gone with the container, everywhere"
+echo "# names go with the container, everywhere"
 must docker 2 stop shop
 for from in "1 web1" "2 twin"; do
     read -r host name <<<"$from"
@@ -244,7 +244,7 @@ for from in "1 web1" "2 twin"; do
     eventually 2 code_is "NXDOMAIN 0" "$host" "$name" -x "$w2"
 done
 
-echo "# while the daemon is down Docker answers; back, we do"
+echo "# Docker answers while the daemon is down, and we do when it is back"
 must daemon_stop 1 KILL
 same "the rules" "" "$(in_container 1 web1 nft list tables ip | grep swift_overlay || :)"
 asks 1 web1 outside.example

@@ -14,7 +14,7 @@ same_shape() { [[ $(shape 1 "$2") == "$(shape "$1" "$2")" ]] || { diff <(shape 1
 lab_up 3
 ours=(-d swift-overlay --ipam-driver swift-overlay)
 
-echo "# as it is, on all"
+echo "# the same network on all engines"
 must docker 1 network create "${ours[@]}" --subnet 10.77.0.0/16 --ip-range 10.77.5.0/24 --gateway 10.77.0.254 \
     --aux-address printer=10.77.5.1 --ipv6 --subnet fd00:77::/64 --gateway fd00:77::1 --attachable --label tier=a --label empty= \
     -o com.docker.network.driver.mtu=1400 --ipam-opt net=full full
@@ -26,7 +26,7 @@ for host in 2 3; do
     done
 done
 
-echo "# how soon"
+echo "# time until the other engines have it"
 for round in 1 2 3; do
     must docker 1 network create "${ours[@]}" "soon$round"
     began=$(date +%s%N)
@@ -57,7 +57,7 @@ no_stale() {
 }
 eventually 10 no_stale
 
-echo "# rm with a container elsewhere: from that engine alone, whatever comes"
+echo "# rm while another host has a container: removed from this engine alone, for good"
 start 1 user --network late
 must docker 2 network rm late
 same "who has it" '["host1","host3"]' "$(overlay 2 network inspect late | jq -c '.nodes | sort')"

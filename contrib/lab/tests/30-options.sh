@@ -26,7 +26,7 @@ must in_container 1 fixed ip link show "$device"
 prints "mtu 1400"
 prints "02:42:0a:4d:05:63"
 
-echo "# an address that is taken, by whom?"
+echo "# a taken address is refused, with the name of its owner"
 refused docker 2 run --rm --network opts --ip 10.77.5.99 busybox:local true
 prints 10.77.5.99
 prints host1

@@ -144,7 +144,7 @@ eventually 5 converged
 reaches 1 c1 "$(address_of 3 c3 net)"
 reaches 2 c2 "$(address_of 3 c3 net)"
 
-echo "# a daemon stands still for 20 s"
+echo "# a daemon is stopped for 20 s"
 pings_start
 watch_start 1 2
 signal_daemon 3 STOP

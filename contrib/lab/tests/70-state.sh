@@ -66,7 +66,7 @@ must daemon_start 3
 eventually 15 no_problems 3
 works 3 renamed
 
-echo "# a state directory is put back to what it was"
+echo "# a state directory is rolled back"
 must daemon_stop 2 KILL
 must cp -a "$(daemon_state 2)" "$(daemon_state 2).then"
 must daemon_start 2
@@ -142,7 +142,7 @@ must overlay 1 node rm --now host3
 start 2 taken --network net --ip "$a3"
 must docker 2 rm -f taken
 
-echo "# that of the catalogue's writer"
+echo "# the same for the catalogue's writer"
 must daemon_stop 1 KILL
 must rm -r "$(daemon_state 1)"
 must daemon_start 1

@@ -26,7 +26,7 @@ for host in 2 3; do start "$host" "w$host" --network wide; done
 declare -A first=([1]=$(address_of 1 c1 net) [2]=$(address_of 2 c2 net) [3]=$(address_of 3 c3 net))
 for host in 1 2 3; do eventually 10 no_problems "$host"; done
 
-echo "# the writer is cut off: what needs it is refused at once"
+echo "# the writer is cut off: calls that need it are refused at once"
 cut_off 1
 for host in 2 3; do eventually 10 problem "$host" "catalogue writer host1 unreachable"; done
 for host in 2 3; do

@@ -1,1 +1,0 @@
-../OverlayModelTests/Hostility.swift
