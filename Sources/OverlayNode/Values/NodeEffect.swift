@@ -4,12 +4,12 @@ public import OverlayDatapath
 public import OverlayDriver
 public import OverlayModel
 
-/// Everything a node does to the outside.
+/// Everything that a node does to the outside. The effects of one event are carried out in their order.
 public enum NodeEffect: Sendable {
     case respond(RequestID, DriverResponse)
     case answer(RequestID, ControlResponse)
     case send(NodeID, [UInt8], MessagePath)
-    /// One transaction. Effects of a kind are carried out in their order.
+    /// One transaction.
     case store(EffectID, [StoreWrite])
     /// One ordered batch.
     case apply(EffectID, [KernelOperation])
@@ -22,6 +22,8 @@ public enum NodeEffect: Sendable {
     case names(NetworkID, NetworkNames?)
     /// All subnets of the cluster.
     case subnets([IPPrefix])
+    /// All changes of names and subnets were told: questions are answered by them from now on.
+    case publishNames
     /// Questions of the sandbox at a path are to be answered from now on, with what is in its scope.
     case serve(EffectID, String, SandboxScope)
     /// No more.
