@@ -184,7 +184,7 @@ enum CatalogueFollower {
         return [stored]
     }
 
-    /// Proposes this node's own entry anew where its address, name, keys or routes have changed.
+    /// Proposes this node's own entry anew where it has changed, such as its address, its name or its routes.
     static func proposeOwnChange(_ node: inout Node) {
         guard !node.isRolledBack, let known = node.catalogue.members[node.identity.id], known != node.member, !node.isWriterAway,
             !node.proposals.contains(where: { if case .own = $0 { true } else { false } })
