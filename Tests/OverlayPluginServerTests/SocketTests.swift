@@ -1,3 +1,5 @@
+// Defines `stat` in some orders of loading modules.
+import Dispatch
 import Foundation
 import OverlayDriver
 import ServiceLifecycle

@@ -4,12 +4,12 @@ public import OverlayDatapath
 public import OverlayDriver
 public import OverlayModel
 
-/// Effect that a node asks of the shells.
+/// Effect that a node asks of the shells. The effects of one event are carried out in their order.
 public enum NodeEffect: Sendable {
     case respond(RequestID, DriverResponse)
     case answer(RequestID, ControlResponse)
     case send(NodeID, [UInt8], MessagePath)
-    /// Rows to write in one transaction. Effects of a kind are carried out in their order.
+    /// Rows to write in one transaction.
     case store(EffectID, [StoreWrite])
     /// Operations for the kernel, as one ordered batch.
     case apply(EffectID, [KernelOperation])
@@ -22,6 +22,8 @@ public enum NodeEffect: Sendable {
     case names(NetworkID, NetworkNames?)
     /// All subnets of the cluster.
     case subnets([IPPrefix])
+    /// All changes of names and subnets were told: questions are answered by them from now on.
+    case publishNames
     /// Questions of the sandbox at this path are to be answered from now on, by its scope.
     case serve(EffectID, String, SandboxScope)
     /// Questions of the sandbox at this path are not to be answered any more.
