@@ -7,7 +7,7 @@ import Testing
 
 @testable import OverlayNode
 
-/// What a disk refuses is made up for, in order, and nothing newer is taken for written before.
+/// Rows that a disk refused are written later, in order, and no newer row counts as written before them.
 @Suite struct StoreLedgerTests {
     private static func put(_ key: UInt8, _ value: UInt8) -> StoreWrite { .put(.lease, key: [key], value: [value]) }
 
@@ -21,10 +21,10 @@ import Testing
         #expect(ledger.submit(submission(3, [Self.put(3, 3)], isProposal: true)).map(\.id.value) == [3])
         #expect(ledger.ended(EffectID(value: 1), isStored: false).isEmpty)
         #expect(!ledger.isWhole)
-        // Waits, as something is under way that may be refused, or not.
+        // The submission waits, as an earlier one is under way that may be refused.
         #expect(ledger.submit(submission(4, [Self.put(4, 4)])).isEmpty)
         #expect(ledger.ended(EffectID(value: 2), isStored: true).isEmpty)
-        // A proposal that was refused has never been.
+        // Rows of a refused proposal are void.
         let next = ledger.ended(EffectID(value: 3), isStored: false)
         #expect(next.map(\.id.value) == [4] && next.first?.rows == [Self.put(1, 2), Self.put(4, 4)])
         #expect(ledger.submit(submission(5, [])).isEmpty)
@@ -33,7 +33,7 @@ import Testing
         #expect(ledger.isWhole && !ledger.isIdle)
     }
 
-    /// Whatever fails, and whenever: in the end the store holds what it was given.
+    /// The store holds everything that it was given in the end, whichever writes fail.
     @Test(arguments: 1...40 as ClosedRange<UInt64>)
     func theStoreHoldsInTheEndWhatItWasGiven(seed: UInt64) {
         var random = SeededGenerator(seed: seed)
@@ -60,7 +60,7 @@ import Testing
                 default: .put(space, key: key, value: [UInt8(below(256))])
                 }
             }
-            // Rows of proposals are theirs alone.
+            // Rows of proposals are written by no other submission.
             let isProposal = below(6) == 0
             let own: [StoreWrite] = isProposal ? [.put(.catalogueEntry, key: [UInt8(id)], value: [1])] : rows
             let submission = StoreLedger.Submission(id: EffectID(value: id), rows: own, isProposal: isProposal)
@@ -106,7 +106,7 @@ import Testing
         #expect(world.violations == [])
     }
 
-    /// What was removed while the disk was full stays removed.
+    /// A network that was removed while the disk was full stays removed.
     @Test func whatAFullDiskRefusedToForgetIsForgottenAfterAll() throws {
         let world = try World(count: 2)
         try #require(world.makeCluster())
@@ -117,7 +117,7 @@ import Testing
         world.detach(1, attached)
         world.removeNetwork(1, other)
         world.run(for: .seconds(10))
-        // It is not given up before that is durable.
+        // The subnet is not given up before that is durable.
         #expect(world.nodes[0].core.catalogue.network(named: "other") != nil)
         world.nodes[1].failsStores = false
         world.run(for: .seconds(10))
