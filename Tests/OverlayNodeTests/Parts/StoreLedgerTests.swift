@@ -1,13 +1,9 @@
-import OverlayCatalogue
-import OverlayDatapath
-import OverlayDriver
 import OverlayModel
-import OverlaySimulation
 import Testing
 
 @testable import OverlayNode
 
-/// Rows that a disk refused are written later, in order, and no newer row counts as written before them.
+/// What a disk refuses is made up for, in order, and nothing newer is taken for written before.
 @Suite struct StoreLedgerTests {
     private static func put(_ key: UInt8, _ value: UInt8) -> StoreWrite { .put(.lease, key: [key], value: [value]) }
 
@@ -21,10 +17,10 @@ import Testing
         #expect(ledger.submit(submission(3, [Self.put(3, 3)], isProposal: true)).map(\.id.value) == [3])
         #expect(ledger.ended(EffectID(value: 1), isStored: false).isEmpty)
         #expect(!ledger.isWhole)
-        // The submission waits, as an earlier one is under way that may be refused.
+        // Waits, as something is under way that may be refused, or not.
         #expect(ledger.submit(submission(4, [Self.put(4, 4)])).isEmpty)
         #expect(ledger.ended(EffectID(value: 2), isStored: true).isEmpty)
-        // Rows of a refused proposal are void.
+        // A proposal that was refused has never been.
         let next = ledger.ended(EffectID(value: 3), isStored: false)
         #expect(next.map(\.id.value) == [4] && next.first?.rows == [Self.put(1, 2), Self.put(4, 4)])
         #expect(ledger.submit(submission(5, [])).isEmpty)
@@ -33,7 +29,7 @@ import Testing
         #expect(ledger.isWhole && !ledger.isIdle)
     }
 
-    /// The store holds everything that it was given in the end, whichever writes fail.
+    /// Whatever fails, and whenever: in the end the store holds what it was given.
     @Test(arguments: 1...40 as ClosedRange<UInt64>)
     func theStoreHoldsInTheEndWhatItWasGiven(seed: UInt64) {
         var random = SeededGenerator(seed: seed)
@@ -60,7 +56,7 @@ import Testing
                 default: .put(space, key: key, value: [UInt8(below(256))])
                 }
             }
-            // Rows of proposals are written by no other submission.
+            // Rows of proposals are theirs alone.
             let isProposal = below(6) == 0
             let own: [StoreWrite] = isProposal ? [.put(.catalogueEntry, key: [UInt8(id)], value: [1])] : rows
             let submission = StoreLedger.Submission(id: EffectID(value: id), rows: own, isProposal: isProposal)
@@ -80,54 +76,22 @@ import Testing
         #expect(store.mapValues { $0 }.filter { !$0.value.isEmpty } == wanted.filter { !$0.value.isEmpty })
     }
 
-    // MARK: On nodes
-
-    /// An entry that a replica's disk refused leaves no gap below the later ones.
-    @Test(arguments: 1...4 as ClosedRange<UInt64>)
-    func aReplicaWhoseDiskWasFullStartsWithAllThatItKnew(seed: UInt64) throws {
-        let world = try World(count: 3, seed: seed)
-        try #require(world.makeCluster())
-        let networks = try (0..<3).map { try world.createNetwork($0, "net") }
-        _ = try world.attach(1, "before", to: networks[1])
-        world.nodes[1].failsStores = true
-        _ = try world.createNetwork(0, "meanwhile")
-        world.run(for: .milliseconds(50))
-        world.nodes[1].failsStores = false
-        world.run(for: .milliseconds(Int64(seed) * 300))
-        _ = try world.createNetwork(0, "after")
-        world.run(for: .seconds(2))
-        let index = world.nodes[0].core.catalogue.index
-        #expect(world.nodes[1].core.catalogue.index == index)
-        world.crash(1, keeping: 0)
-        world.split([0, 2], [1])
-        try world.restart(1)
-        world.run(for: .milliseconds(1))
-        #expect(world.nodes[1].core.catalogue.index == index)
-        #expect(world.violations == [])
+    @Test func ofEachRowOnlyTheLastWordIsRepeated() {
+        var ledger = StoreLedger()
+        let writes: [[StoreWrite]] = [
+            [Self.put(1, 1), Self.put(2, 1), Self.put(3, 1), .put(.endpoint, key: [1], value: [1])], [.delete(.lease, key: [2])],
+            [.deleteThrough(.lease, key: [1])], [.clear(.endpoint)],
+        ]
+        for (id, rows) in writes.enumerated() {
+            _ = ledger.submit(.init(id: EffectID(value: UInt64(id)), rows: rows, isProposal: false))
+        }
+        for id in writes.indices { _ = ledger.ended(EffectID(value: UInt64(id)), isStored: false) }
+        let repeated = ledger.submit(.init(id: EffectID(value: 9), rows: [], isProposal: false)).flatMap(\.rows)
+        #expect(repeated == [Self.put(3, 1), .delete(.lease, key: [2]), .deleteThrough(.lease, key: [1]), .clear(.endpoint)])
     }
 
-    /// A network that was removed while the disk was full stays removed.
-    @Test func whatAFullDiskRefusedToForgetIsForgottenAfterAll() throws {
-        let world = try World(count: 2)
-        try #require(world.makeCluster())
-        let networks = try (0..<2).map { try world.createNetwork($0, "net") }
-        let other = try world.createNetwork(1, "other")
-        let attached = try world.attach(1, "c", to: networks[1])
-        world.nodes[1].failsStores = true
-        world.detach(1, attached)
-        world.removeNetwork(1, other)
-        world.run(for: .seconds(10))
-        // The subnet is not given up before that is durable.
-        #expect(world.nodes[0].core.catalogue.network(named: "other") != nil)
-        world.nodes[1].failsStores = false
-        world.run(for: .seconds(10))
-        #expect(world.nodes[0].core.catalogue.network(named: "other") == nil)
-        world.crash(1)
-        try world.restart(1)
-        world.run(for: .seconds(3))
-        for space in [StoreSpace.endpoint, .lease, .closing] { #expect(world.nodes[1].rows[space, default: [:]].isEmpty) }
-        #expect(world.nodes[1].rows[.network]?.count == 1)
-        _ = try world.createNetwork(1, "other")
-        #expect(world.violations == [])
+    @Test func theEndOfWhatWasNeverGivenChangesNothing() {
+        var ledger = StoreLedger()
+        #expect(ledger.ended(EffectID(value: 1), isStored: false).isEmpty && ledger.isWhole && ledger.isIdle)
     }
 }
