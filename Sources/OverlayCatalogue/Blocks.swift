@@ -81,8 +81,10 @@ extension Catalogue {
     }
 
     private func owners(of subnet: Subnet) -> String {
-        let names = Set(subnet.blocks.map(\.owner)).map { departed[$0].map { "\($0) (removed; its addresses are in quarantine)" } ?? name($0) }
-            .sorted()
+        let names = Set(subnet.blocks.map(\.owner)).map {
+            departed[$0].map { "\($0) (removed; its addresses are in quarantine)" } ?? name($0)
+        }
+        .sorted()
         guard names.count > 8 else { return names.isEmpty ? "nobody" : names.joined(separator: ", ") }
         return names.prefix(8).joined(separator: ", ") + " and \(names.count - 8) more"
     }
