@@ -190,7 +190,7 @@ package.targets += [
         "OverlayPluginServerTests",
         [
             "OverlayPluginServer", "OverlayDriver", "OverlayModel", "OverlayNode", "OverlayCatalogue", "OverlayDatapath",
-            "OverlaySimulation", log, lifecycle,
+            "OverlaySimulation", "OverlayTestSupport", log, lifecycle,
         ],
         resources: [.copy("Resources/transcripts")]),
 ]

@@ -76,12 +76,12 @@ extension Catalogue {
 
     /// Text that says why an address of a removed node is not available, and what would make it so.
     public static func quarantineText(of name: String) -> String {
-        "was handed out by node \(name), which was removed from the cluster: it rests for ten minutes after that, as a container may have "
+        "was handed out by node \(name), which was removed from the cluster: it is in quarantine for ten minutes, as a container may have "
             + "it still; wait, take another one, or run `swift-overlay node rm --now \(name)` if that host is gone for good"
     }
 
     private func owners(of subnet: Subnet) -> String {
-        let names = Set(subnet.blocks.map(\.owner)).map { departed[$0].map { "\($0) (removed; its addresses rest)" } ?? name($0) }
+        let names = Set(subnet.blocks.map(\.owner)).map { departed[$0].map { "\($0) (removed; its addresses are in quarantine)" } ?? name($0) }
             .sorted()
         guard names.count > 8 else { return names.isEmpty ? "nobody" : names.joined(separator: ", ") }
         return names.prefix(8).joined(separator: ", ") + " and \(names.count - 8) more"

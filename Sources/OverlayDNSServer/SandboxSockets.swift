@@ -49,7 +49,7 @@ final class SandboxSockets: Sendable {
             throw SystemError(operation: "reach 127.0.0.11 in sandbox", errno: errno)
         }
         datagrams = try socket(Int32(SOCK_DGRAM.rawValue), namespace, from: Self.address)
-        // What comes in bursts waits here while others have their turn.
+        // Bursts wait here while others have their turn.
         var room: Int32 = 1 << 20
         setsockopt(datagrams.number, SOL_SOCKET, SO_RCVBUF, &room, socklen_t(MemoryLayout.size(ofValue: room)))
         listener = try socket(Int32(SOCK_STREAM.rawValue), namespace, from: Self.address)

@@ -119,7 +119,7 @@ actor Sandboxes {
             let state = self.open(path)
             if state != last, state != .waiting { changed(path, state) }
             if state != .waiting { last = state }
-            // What fails is tried less often than what does not exist yet.
+            // A sandbox that failed is tried less often than one that does not exist yet.
             if case .failed = state { waited = max(waited, .seconds(30)) }
         }
     }

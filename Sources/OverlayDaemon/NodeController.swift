@@ -14,8 +14,8 @@ import OverlayNetlink
 import OverlayNode
 import OverlayStore
 
-/// Holds the node's cores and carries out their effects. It lives on the event loop of port 7946: a message goes through the cores where
-/// it arrives. What blocks (disk, kernel) is done on threads of its own, in order, and comes back as events.
+/// Holds the node and carries out its effects. It lives on the event loop of the gossip port, so a message goes through the node where it
+/// arrives. Disk and kernel have threads of their own, work in order, and answer with events.
 actor NodeController: GossipDelegate {
     private let loop: any EventLoop
     nonisolated let unownedExecutor: UnownedSerialExecutor
@@ -226,47 +226,28 @@ actor NodeController: GossipDelegate {
         }
     }
 
-    // MARK: The cores
+    // MARK: The node
 
     private func now() -> Instant { Instant(nanoseconds: MonotonicClock.now()) }
 
     private func process(_ event: NodeEvent, flush: Bool = true) {
         guard !isStopped else { return }
-        let effects = node.handle(event, at: now())
-        // Whoever asked goes on while the rest is done.
-        for case .respond(let id, let response) in effects { calls.removeValue(forKey: id)?.resume(returning: response) }
-        publishNames(effects)
-        for effect in effects { carryOut(effect) }
-        if node.isReady, !starters.isEmpty {
-            resumeStarters()
-        }
+        for effect in node.handle(event, at: now()) { carryOut(effect) }
+        if node.isReady, !starters.isEmpty { resumeStarters() }
         if flush { drained() }
-    }
-
-    private func publishNames(_ effects: [NodeEffect]) {
-        var isChanged = false
-        for effect in effects {
-            switch effect {
-            case .names(let network, let names): tables.networks[network] = names
-            case .subnets(let subnets): tables.setSubnets(subnets)
-            default: continue
-            }
-            isChanged = true
-        }
-        if isChanged { dns?.publish(tables) }
     }
 
     private func carryOut(_ effect: NodeEffect) {
         switch effect {
-        // Done already.
-        case .names, .subnets: break
+        case .names(let network, let names): tables.networks[network] = names
+        case .subnets(let subnets): tables.setSubnets(subnets)
+        case .publishNames: dns?.publish(tables)
         case .serve(let id, let path, let scope): serve(id, path, scope)
         case .unserve(let path): dns?.end(path)
         case .engineCall(let id, let call):
             guard let link else { return come(.engineAnswer(id, .unavailable("there is no link to an engine"))) }
             link.call(call) { self.come(.engineAnswer(id, $0)) }
-        // Done already.
-        case .respond: break
+        case .respond(let id, let response): calls.removeValue(forKey: id)?.resume(returning: response)
         case .answer(let id, let response): controls.removeValue(forKey: id)?.resume(returning: response)
         case .send(let peer, let bytes, let path): transport?.assumeIsolated { $0.send(bytes, to: peer, by: path) }
         case .store(let id, let writes):
@@ -301,7 +282,7 @@ actor NodeController: GossipDelegate {
         }
     }
 
-    /// What the store and the kernel answer comes from their threads; all queues are bounded by the calls that are open.
+    /// Takes an event from the thread of a shell. All queues are bounded by the calls that are open.
     private nonisolated func come(_ event: NodeEvent) {
         loop.execute { self.assumeIsolated { $0.process(event) } }
     }

@@ -52,6 +52,8 @@ public enum LogKey {
     public static let signer = "signer"
     /// Since when a state lasts.
     public static let since = "since"
+    /// State of a member of the cluster.
+    public static let state = "state"
     /// Port that another program holds.
     public static let taken = "taken"
     /// Number of the catalogue writer's term.

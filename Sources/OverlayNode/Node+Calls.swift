@@ -1,10 +1,9 @@
-import OverlayCatalogue
 import OverlayDriver
-import OverlayIPAM
 import OverlayModel
 
-/// Calls of the engine, the command line and joining nodes, in rounds.
+/// Rounds of calls: of the engine, of the command line, and of joining nodes.
 extension Node {
+    /// Opens a call, and answers it at once or begins its first round.
     mutating func open(_ id: RequestID, _ call: Call) {
         requests.add(id, call, now: outbox.now)
         if case .driver(let request) = call, let response = request.constantResponse { return finish(id, .driver(response)) }
@@ -14,6 +13,7 @@ extension Node {
         perform(id)
     }
 
+    /// Runs a round of a call. Whatever it waited for has come.
     mutating func perform(_ id: RequestID) {
         guard let request = requests.beginRound(id) else { return }
         guard request.rounds <= Requests.rounds else {
@@ -49,7 +49,7 @@ extension Node {
     private mutating func performDriver(_ call: DriverRequest, _ id: RequestID) throws(DriverError) -> Step {
         switch call {
         case .activate:
-            // An engine that asks who we are has just started: its containers may be gone without a word.
+            // An engine calls this when it starts. Containers may have ended without a call to us.
             KernelFollower.repairSoon(&self)
             return .reply(.driver(.activated))
         case .createNetwork(let call): return try NetworkCalls.createNetwork(&self, call)
@@ -66,6 +66,7 @@ extension Node {
         }
     }
 
+    /// Answers a call. A contact is no answer yet: another node is asked, and the call stays open.
     mutating func finish(_ id: RequestID, _ reply: Reply) {
         if case .contact(let contact) = reply {
             requests.wait(id, for: .none)
@@ -80,6 +81,7 @@ extension Node {
         }
     }
 
+    /// Answers a call with an error.
     mutating func fail(_ id: RequestID, _ error: DriverError) {
         guard let request = requests[id] else { return }
         switch request.call {
@@ -89,6 +91,7 @@ extension Node {
         }
     }
 
+    /// Undoes what a call did before it failed.
     mutating func takeBack(_ undo: Undo) {
         switch undo {
         case .lease(let subnet, let address):

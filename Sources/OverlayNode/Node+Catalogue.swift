@@ -4,15 +4,16 @@ import OverlayIPAM
 import OverlayModel
 import OverlayReplication
 
-/// How the node follows the catalogue, and asks for changes of it.
+/// Catalogue: its effects, this node's proposals and their outcomes, and the writer's state in words.
 extension Node {
+    /// Carries out effects of the catalogue core.
     mutating func runCatalogue(_ catalogueEffects: [CatalogueNode.Effect]) {
         for effect in catalogueEffects {
             if case .applied(let entry, let result) = effect {
                 CatalogueFollower.followEntry(&self, entry, result)
                 continue
             }
-            // Many entries come at once where many hosts join: all of them are followed in one go.
+            // Many entries come at once where many hosts join, so they are followed together.
             if let at = outbox.timers[.follow], at <= now { CatalogueFollower.followAll(&self) }
             switch effect {
             case .applied: break
@@ -22,11 +23,12 @@ extension Node {
                 if let token { proposals.keep(token, of: id) }
             case .replaced:
                 CatalogueFollower.followAll(&self)
-                PromotionCalls.endLosses(&self)
+                PromotionCalls.followReplacedState(&self)
             case .heard(let term):
                 writerStatus.answered()
-                let writer = name(of: term.writer)
-                outbox.log(.warning, "catalogue generation \(term.number) is written by \(writer); this node asks for it")
+                outbox.log(
+                    .warning, "the catalogue has a new writer; this node asks for the new term's entries",
+                    [LogKey.term: "\(term.number)", LogKey.writer: name(of: term.writer)])
             case .outcome(let proposal, let outcome): settle(proposal, outcome)
             }
         }
@@ -34,6 +36,7 @@ extension Node {
         RollbackRecovery.checkOwnLife(&self)
     }
 
+    /// Proposes a change of the catalogue. Its outcome is handled by purpose.
     mutating func propose(_ command: Command, for purpose: Purpose, deadline: Instant) {
         var out: [CatalogueNode.Effect] = []
         let id = catalogueNode.propose(command, now: now, deadline: deadline, into: &out)
@@ -41,6 +44,7 @@ extension Node {
         runCatalogue(out)
     }
 
+    /// Handles the outcome of a proposal.
     private mutating func settle(_ id: CatalogueNode.ProposalID, _ outcome: CatalogueNode.Outcome) {
         if case .timedOut = outcome { writerStatus.didNotAnswer(at: now) } else { writerStatus.answered() }
         guard let purpose = proposals.take(id) else { return }
@@ -58,7 +62,7 @@ extension Node {
         case .promotion(let request): PromotionCalls.settlePromotion(&self, request, outcome)
         case .own:
             if case .decided(.refused(let refusal)) = outcome {
-                outbox.log(.error, "the cluster does not accept this host's new address or name", ["reason": refusal.message])
+                outbox.log(.error, "the cluster does not accept this host's new address or name", [LogKey.reason: refusal.message])
             }
         case .rollback: RollbackRecovery.rollbackSettled(&self, outcome)
         case .close(let subnet):
@@ -72,10 +76,11 @@ extension Node {
         }
     }
 
+    /// Handles the outcome of a call's proposal.
     private mutating func settle(_ id: RequestID, _ outcome: CatalogueNode.Outcome) {
         guard let request = requests[id] else { return }
         if case .driver(.requestAddress(let call)) = request.call, call.address == nil, let scarcity = scarcity(outcome, request) {
-            // What rests will do then, and what others give back.
+            // The call now takes addresses in cool-down, too, or waits for addresses that others give back.
             requests.setScarcity(scarcity, of: id)
             return perform(id)
         }
@@ -84,7 +89,7 @@ extension Node {
         case .decided(let result):
             switch request.call {
             case .driver(.requestPool):
-                // A pool without name and subnet is found by the result alone.
+                // A pool that was asked for without name and subnet can be found by the result alone.
                 if case .opened(let subnet) = result, let response = AddressCalls.opened(self, subnet) {
                     addresses.requested(subnet)
                     return finish(id, .driver(response))
@@ -100,7 +105,7 @@ extension Node {
         }
     }
 
-    /// Why there is no block for a call; nil when there is one, or something else is wrong.
+    /// Reason why there is no block for a call; nil when there is one, or something else is wrong.
     private func scarcity(_ outcome: CatalogueNode.Outcome, _ request: Requests.Open) -> Scarcity? {
         switch outcome {
         case .decided(.refused(let refusal)) where refusal.code == .exhausted:
@@ -117,16 +122,20 @@ extension Node {
         }
     }
 
+    /// Refusal outside a cluster.
     static let noCluster = DriverError(
         .unavailable,
-        "this node is in no cluster: run `swift-overlay init` on the first host, and on each other one the join command that it prints"
+        "this node is in no cluster: run `swift-overlay init` on the first host, and on each other one the join command that it "
+            + "prints"
     )
 
+    /// Name of the catalogue writer; `?` where there is none.
     var writerName: String { catalogueNode.writer.map { name(of: $0) } ?? "?" }
 
-    /// Is the writer known to be away? Then what needs agreement is refused at once.
+    /// True if the writer is known to be away. Calls that need the catalogue are refused at once then.
     var isWriterAway: Bool { writerAwaySince != nil }
 
+    /// Time since when the writer is away; nil while it is not.
     private var writerAwaySince: Instant? { writerPeer.flatMap { WriterStatus.awaySince($0, now: now) } }
 
     /// The writer as membership sees it; nil where this node is the writer, or there is none.
@@ -135,14 +144,18 @@ extension Node {
         return peers[writer]
     }
 
-    /// Time at which the writer is to be taken for away, should nothing come of it.
+    /// Time at which a silent writer counts as away, unless it is heard before; nil while it is not silent.
     var writerAwayAt: Instant? { writerPeer.flatMap { WriterStatus.awayAt($0, now: now) } }
 
-    /// Does the writer answer what this node proposes, as far as is known?
+    /// True if the writer is away, or left a proposal of this node unanswered not long ago.
     var isWriterSilent: Bool { isWriterAway || writerStatus.isSilent(at: now) }
 
+    /// State of the writer, for a refusal or a problem.
     var writerText: String { writerText(unaffected: "running containers, names and starts from owned blocks") }
 
+    /// State of the writer.
+    ///
+    /// - Parameter unaffected: Things that go on without the writer.
     private func writerText(unaffected: String) -> String {
         guard let writer = catalogueNode.writer else { return Node.noCluster.message }
         if catalogueNode.isBehind { return behindText }
@@ -162,7 +175,7 @@ extension Node {
             + advice
     }
 
-    /// Why a change of the catalogue cannot be had.
+    /// Reason why a change of the catalogue is refused while the writer is away.
     func writerText(wanting command: Command) -> String {
         switch command {
         case .claimBlock(let id, _):
@@ -181,8 +194,8 @@ extension Node {
         }
     }
 
-    /// Calls that are open when the writer is found away end like those that come after. What they proposed may still be decided, as
-    /// when it is answered too late.
+    /// Ends open calls that need the writer once it is found away, as those that come later are refused. Their proposals may still
+    /// be decided, as after a timeout.
     mutating func refuseOpenCalls() {
         guard isWriterAway, let writer = catalogueNode.writer else { return }
         for (proposal, request) in proposals.ofRequests where proposals.take(proposal) != nil {
@@ -193,6 +206,7 @@ extension Node {
 }
 
 extension DriverError {
+    /// Error of a call whose command the catalogue refused.
     init(_ refusal: Refusal) {
         let code: Code =
             switch refusal.code {

@@ -1,31 +1,31 @@
 import OverlayCatalogue
-import OverlayDatapath
-import OverlayDriver
-import OverlayIPAM
 public import OverlayModel
 import OverlayReplication
 
-/// What follows from the parts.
+/// Values that are derived from several parts.
 extension Node {
-    /// Version of this build; told by `status`.
+    /// Version of this build, as `status` shows it.
     public static let version = "0.1.0"
 
-    /// An endpoint of this host that others are told of.
+    /// Endpoint of this host as other nodes are told of it.
     public struct LocalRecord: Hashable, Sendable {
         public var vni: VNI
         public var endpoint: EndpointID
         public var mac: MACAddress
         public var addresses: [IPAddress]
-        /// In lower case.
+        /// Names in lower case.
         public var names: [String]
     }
 
+    /// State of a peer by membership; unknown where it was not heard of since the start.
     public func state(of peer: NodeID) -> PeerState { peers.state(of: peer) }
 
+    /// Short id of the cluster; `-` outside one.
     var clusterName: String { catalogue.cluster.map { $0.id.short } ?? "-" }
 
-    /// VTEPs of members whose endpoints are not all known in this life, by network.
-    var unknownVTEPs: [VNI: Set<IPAddress>] {
+    /// VTEPs of members whose owner logs this node does not hold completely in this life, by network. Their rows are spared by
+    /// repairs.
+    var unsynchronisedVTEPs: [VNI: Set<IPAddress>] {
         var unknown: [VNI: Set<IPAddress>] = [:]
         for id in following.networks {
             guard let network = catalogue.networks[id] else { continue }
@@ -36,6 +36,7 @@ extension Node {
         return unknown
     }
 
+    /// Endpoints of this host that are announced to other nodes.
     public var localRecords: [LocalRecord] {
         inventory.allEndpoints.filter(\.isAnnounced).compactMap { endpoint in
             (catalogue.networks[endpoint.network]?.vni).map {
@@ -46,15 +47,16 @@ extension Node {
         }
     }
 
+    /// Problem of a writer that others are ahead of.
     var behindText: String {
-        "this node writes the catalogue, but others know more of it than this node, whose state is of the past: nothing is committed; run "
-            + "`swift-overlay promote` here, or stop this daemon and run it on another node"
+        "this node writes the catalogue, but others know more of it than this node, whose state is an old copy: nothing is "
+            + "committed; run `swift-overlay promote` here, or stop this daemon and run it on another node"
     }
 
-    /// Does it commit, as far as it knows?
+    /// True if this node is the writer and commits, as far as it knows.
     public var isCatalogueWriter: Bool { catalogueNode.isWriter && !catalogueNode.isBehind }
 
-    /// How many addresses, and of which networks.
+    /// Numbers of this node's own addresses in quarantine, by network, in words.
     var quarantineText: [String] {
         addresses.quarantined.sorted { $0.key < $1.key }.map { id, ranges in
             let count = ranges.reduce(UInt128(0)) { $0 + $1.count }
@@ -62,8 +64,9 @@ extension Node {
         }
     }
 
-    /// Is the state known to be an old copy?
-    public var isStateOld: Bool { life.isRolledBack }
+    /// True while the state is known to be an old copy (rule R4).
+    public var isRolledBack: Bool { life.isRolledBack }
 
+    /// True if the applied catalogue names this node as its writer.
     var isWriter: Bool { catalogue.cluster?.writer == identity.id }
 }

@@ -7,16 +7,16 @@ public import OverlayMembership
 public import OverlayModel
 import OverlayReplication
 
-/// One node as one value: the engine's networks and endpoints, the addresses it hands out, what it knows of its peers, and what its
-/// kernel should hold. An event and the time go in, effects come out. It is driven by the daemon and by the simulation alike.
+/// Node core: one node as one value, made of parts that own their state. An event and the time go in, effects come out. The daemon
+/// and the simulation drive the same one.
 ///
-/// A call of the engine is worked on in rounds: a round either answers, or asks for effects and answers when they are done, or needs a
-/// change of the catalogue, and starts over when that is decided. Each round looks at the state afresh, so a repeated call finds what the
-/// first one made, and is answered when that is durable.
+/// A call is worked on in rounds. A round answers, or waits for effects and answers when they have ended, or proposes a change of
+/// the catalogue and starts over when that is decided. Each round reads the state afresh, so a repeated call finds what the first
+/// one made, and is answered when that is durable.
 public struct Node: Sendable {
     public let identity: NodeIdentity
     let signing: any RecordSigning
-    /// Of the ownership of addresses. The daemon never sets it.
+    /// Safety rules in force. Only tests leave one out; the daemon runs with all.
     package var rules = SafetyRules.all { didSet { catalogueNode.rules = rules } }
     var inventory: Inventory
     var addresses: Addresses
@@ -43,9 +43,11 @@ public struct Node: Sendable {
 
     /// - Parameters:
     ///   - rows: The store's content.
-    ///   - signing: With this node's key.
-    ///   - seed: Of everything random that need not be secret.
-    ///   - mirrors: Networks of others are made on this engine, too. Not so in Swarm, which does that itself.
+    ///   - signing: Signs with this node's key, verifies, and hashes.
+    ///   - seed: Seed of everything random that need not be secret.
+    ///   - mirrors: True if networks of other engines are made on this one, too; false in Swarm, which does that itself.
+    ///   - parameters: Periods and limits of the membership protocol.
+    /// - Throws: ``DecodeError`` if a stored row does not decode.
     public init(
         identity: NodeIdentity, rows: StoredRows, signing: any RecordSigning, seed: UInt64, mirrors: Bool = true,
         parameters: MembershipParameters = .init()
@@ -80,32 +82,36 @@ public struct Node: Sendable {
 
     /// Time of the monotonic clock at which ``handle(_:at:)`` wants to be called with a tick at the latest; nil for never.
     public var nextDeadline: Instant? { clock.nextDeadline }
-    /// Time of the event that is being handled.
+    /// Running time of the event that is being handled.
     var now: Instant { outbox.now }
     /// Names by network, as the DNS shell has them.
     public var nameTables: [NetworkID: NetworkNames] { names.tables }
-    /// What sandboxes see, by path.
+    /// Networks that each sandbox sees, by path of its network namespace.
     public var sandboxScopes: [String: SandboxScope] { sandboxes.scopes }
-    /// Epoch and boot counter in which membership and replication speak.
+    /// Epoch and boot counter in which membership and replication speak. It differs from the catalogue's during recovery from a
+    /// rollback.
     public var spoken: Incarnation { life.spoken }
-    /// True once the kernel was read after the start: calls are answered from then on.
+    /// True once the kernel was read after the start. Calls are answered from then on.
     public var isReady: Bool { forwarding.isReady }
     public var catalogue: Catalogue { catalogueNode.catalogue }
+    /// This node's entry as the catalogue should have it.
     public var member: Member {
         var member = Member(
             id: identity.id, name: identity.name, address: identity.address, port: identity.port, vtep: identity.vtep,
             publicKey: identity.publicKey, agreementKey: identity.agreementKey, epoch: life.epoch, routes: identity.routes)
         if let cluster = catalogue.cluster { return member.limited(to: cluster.addressPool) }
-        // Which of them concern the cluster that it joins is not known yet.
+        // The cluster to join decides which of the routes matter, and it is not known yet.
         member.routes = Array(identity.routes.filter { $0.family == .v4 }.prefix(Limits.routesPerMember))
         return member
     }
 
-    // MARK: The one entrance
+    // MARK: Events
 
     /// Handles an event.
     ///
-    /// - Parameter raw: Time of the monotonic clock. Inside, stalls of the process do not exist (``RunningClock``).
+    /// - Parameter raw: Time of the monotonic clock. The node itself goes by running time, in which stalls of the process do not
+    ///   exist (``RunningClock``).
+    /// - Returns: The effects, to be carried out in this order.
     public mutating func handle(_ event: NodeEvent, at raw: Instant) -> [NodeEffect] {
         let reading = clock.read(raw)
         outbox.begin(at: reading.now)
@@ -126,7 +132,7 @@ public struct Node: Sendable {
         return outbox.takeDelivered()
     }
 
-    /// Everything that follows from one thing that happened, with the timers that are due by then; its effects are delivered.
+    /// Runs one turn: the body, then the timers that are due; then delivers the effects of both.
     private mutating func turn(_ body: (inout Node) -> Void) {
         body(&self)
         advance()
@@ -135,7 +141,7 @@ public struct Node: Sendable {
             switch effect {
             case .send(let peer, let bytes, _): outbox.deliver(.send(peer, bytes, membership.path(to: peer)))
             case .peers(let members, _):
-                // First: messages to new members follow.
+                // Delivered first, as messages to new members follow.
                 outbox.deliver(effect)
                 withMembership { [now, life] in
                     $0.setMembers(
@@ -155,8 +161,8 @@ public struct Node: Sendable {
         case .joinAnswer(let id, let answer): ClusterCalls.joined(&self, id, answer)
         case .message(let peer, let bytes, _): receive(bytes, from: peer)
         case .stream, .earlierLife, .membership: break
-        case .stranger(let node, let source): RemovalCalls.answerStranger(&self, node, from: source)
-        case .notice(let bytes): RemovalCalls.noticed(&self, bytes)
+        case .stranger(let node, let source): RemovalCalls.sendNotice(&self, to: node, at: source)
+        case .notice(let bytes): RemovalCalls.receiveNotice(&self, bytes)
         case .applied(let id, let outcome): applied(id, outcome)
         case .stored(let id, let outcome): stored(id, outcome)
         case .observed(let id, let state): KernelFollower.observed(&self, id, state)
@@ -164,13 +170,13 @@ public struct Node: Sendable {
             forwarding.notObserved(id, into: &outbox)
             outbox.notObserved(reason)
         case .keyMade(let key): CatalogueFollower.rotate(&self, to: key)
-        case .engineNews(let news): EngineNews.heardNews(&self, news)
-        case .engineAnswer(let id, let answer): EngineNews.answered(&self, id, answer)
+        case .engineNews(let news): EngineNews.handle(&self, news)
+        case .engineAnswer(let id, let answer): EngineNews.handleAnswer(&self, id, answer)
         case .served(let id): ended(id, error: nil)
         case .sandbox(let path, let failure): sandboxes.setFailure(failure, of: path, into: &outbox)
         case .sandboxGone(let path):
-            // Its container is gone, and with what held its namespace the interfaces in it go now.
-            outbox.log(.warning, "a container's network namespace is gone", ["sandbox": path])
+            // The kernel destroys the interfaces in a namespace together with it.
+            outbox.log(.warning, "a container's network namespace is gone", [LogKey.sandbox: path])
             KernelFollower.repairSoon(&self)
         case .foreignChange: KernelFollower.repairSoon(&self)
         case .tick: break
@@ -189,7 +195,7 @@ public struct Node: Sendable {
             }
         }
         guard let failure else { return }
-        let metadata = ["peer": peer.short, "error": "\(failure)"]
+        let metadata = [LogKey.peer: peer.short, LogKey.error: "\(failure)"]
         outbox.deliver(.log(.warning, "membership message of a member does not decode", metadata))
     }
 
@@ -205,19 +211,20 @@ public struct Node: Sendable {
         switch effect {
         case .send(let peer, let bytes, let path):
             outbox.deliver(.send(peer, [MessageKind.membership.rawValue] + bytes, path))
-        case .status(let peer, let status): turn { PeerFollower.peer(&$0, peer, is: status) }
+        case .status(let peer, let status): turn { PeerFollower.follow(&$0, status, of: peer) }
         case .restarted(let peer): turn { node in node.withReplication { [now = node.now] in $0.reset(peer, now: now, into: &$1) } }
         case .echo(let peer, let mark, let isAhead): turn { RollbackRecovery.echo(&$0, of: peer, mark, isAhead: isAhead) }
         case .heard(let peer, let report, let roundTrip): turn { $0.heard(report, from: peer, roundTrip) }
         }
     }
 
-    /// What this node tells a peer with a probe.
+    /// Peer report: this node's catalogue position, digest and number of durable writes, as probes carry them.
     package mutating func report(for peer: NodeID) -> Membership.PeerReport {
-        Membership.PeerReport(catalogue: catalogue.position, digest: replication.digest(with: peer), writes: outbox.journal.announced)
+        Membership.PeerReport(
+            catalogue: catalogue.position, digest: replication.digest(with: peer), writes: outbox.journal.announced)
     }
 
-    /// Static, so that the two change in place.
+    /// Calls the body with the two side by side. Static, so that both change in place.
     private static func with(
         _ membership: inout Membership, _ replication: inout Replication, position: CataloguePosition, writes: UInt64,
         _ out: inout [Membership.Effect],
@@ -237,7 +244,7 @@ public struct Node: Sendable {
 
     // MARK: Timers
 
-    /// Earliest time at which this node wants to do something by itself, its membership aside.
+    /// Earliest deadline of this node, its membership's aside.
     private var nextTimer: Instant? {
         [
             outbox.timers.next, requests.nextDeadline, writerAwayAt, catalogueNode.nextDeadline, replication.nextDeadline,
@@ -257,7 +264,7 @@ public struct Node: Sendable {
         switch timer {
         case .follow: CatalogueFollower.followAll(&self)
         case .store: outbox.retryStore()
-        case .rotateKey: CatalogueFollower.askForKey(&self)
+        case .rotateKey: CatalogueFollower.requestKey(&self)
         case .quarantine: RemovalCalls.endQuarantines(&self)
         case .repair: forwarding.repair(into: &outbox)
         case .close: CatalogueFollower.proposeClosing(&self)
@@ -269,9 +276,10 @@ public struct Node: Sendable {
         }
     }
 
+    /// Ends a call that is past its deadline.
     private mutating func expire(_ id: RequestID) {
         guard let request = requests[id] else { return }
-        // Nothing changed; who watches asks again.
+        // A watcher gets an empty list, and asks again.
         if case .nodeChange = request.wait { return finish(id, .control(.nodeChanges(peers.history.none(now: now)))) }
         if let undo = request.undo { takeBack(undo) }
         let isSlow = if case .effects = request.wait { true } else { false }
@@ -299,7 +307,7 @@ public struct Node: Sendable {
         if closings.stored(id) {
             if isStored { CatalogueFollower.proposeClosing(&self) } else { outbox.timers[.close] = now + Closings.retry }
         }
-        AddressExchange.handedOver(&self, id, isStored: isStored)
+        AddressExchange.handoverStored(&self, id, isStored: isStored)
         RollbackRecovery.rollbackStored(&self, id, isStored: isStored)
         switch outcome {
         case .stored: ended(id, error: nil)
@@ -307,6 +315,7 @@ public struct Node: Sendable {
         }
     }
 
+    /// Goes on with the calls that waited for an effect: they fail with the error, or are answered after their last effect.
     private mutating func ended(_ id: EffectID, error: DriverError?) {
         outbox.ended(id)
         for (request, undo) in requests.waiting(for: id) {
@@ -321,7 +330,7 @@ public struct Node: Sendable {
 
     // MARK: Messages
 
-    /// First byte of a message: the core that it is for.
+    /// First byte of a message: the core that the message is for.
     public enum MessageKind: UInt8, Sendable {
         case membership = 1
         case replication = 2
@@ -346,21 +355,24 @@ public struct Node: Sendable {
             case .addresses: AddressExchange.receiveAddress(&self, try AddressMessage(wire: body), from: peer)
             }
         } catch {
-            outbox.log(.warning, "message of a member does not decode", ["peer": name(of: peer), "error": "\(error)"])
+            outbox.log(.warning, "message of a member does not decode", [LogKey.peer: name(of: peer), LogKey.error: "\(error)"])
         }
     }
 
+    /// Calls the body with the catalogue core, and carries out its effects.
     mutating func withCatalogue(_ body: (inout CatalogueNode, inout [CatalogueNode.Effect]) -> Void) {
         var out: [CatalogueNode.Effect] = []
         body(&catalogueNode, &out)
         runCatalogue(out)
     }
 
+    /// Calls the body with the replication core, and carries out its effects.
     mutating func withReplication(_ body: (inout Replication, inout [Replication.Effect]) -> Void) {
         var out: [Replication.Effect] = []
         body(&replication, &out)
         KernelFollower.runReplication(&self, out)
     }
 
+    /// Name of a node by the catalogue; its short id where the catalogue does not know it.
     func name(of node: NodeID) -> String { catalogue.name(node) }
 }

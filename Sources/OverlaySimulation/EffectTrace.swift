@@ -90,6 +90,7 @@ public struct EffectTrace: Sendable {
             write("names")
             write(network.wireBytes + Array("\(names?.title ?? "") \(names?.checksum ?? 0)".utf8))
         case .subnets(let subnets): write("subnets \(subnets)")
+        case .publishNames: write("publish names")
         case .serve(let id, let path, let scope):
             write("serve \(id.value) \(path)")
             write(Self.bytes(of: scope))

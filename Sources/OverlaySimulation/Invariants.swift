@@ -82,7 +82,7 @@ struct Invariants {
         guard let newest = up.map({ nodes[$0].core.catalogue.position }).max() else { return nil }
         for index in up where nodes[index].core.catalogue.position != newest {
             let position = nodes[index].core.catalogue.position
-            return "host\(index + 1) is at catalogue index \(position.index) of generation \(position.term.number), not at "
+            return "host\(index + 1) is at catalogue index \(position.index) of term \(position.term.number), not at "
                 + "\(newest.index) of \(newest.term.number)"
         }
         // Live endpoints by network, with their host.

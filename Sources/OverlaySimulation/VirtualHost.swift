@@ -1,4 +1,3 @@
-public import OverlayMembership
 public import OverlayModel
 public import OverlayNode
 

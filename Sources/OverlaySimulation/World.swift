@@ -161,7 +161,12 @@ public final class World {
         let boot = nodes[index].boot
         switch effect {
         case .respond(let id, let response):
-            if let next = calls.removeContinuation(id) { next(response) } else { calls.keep(response, of: id) }
+            // The caller goes on when the other effects of the event were carried out, as in the daemon.
+            if let next = calls.removeContinuation(id) {
+                schedule(.action { _ in next(response) }, in: Interval(nanoseconds: 0))
+            } else {
+                calls.keep(response, of: id)
+            }
         case .answer(let id, let response): calls.keep(response, of: id)
         case .send(let node, let bytes, let path): send(index, self.index(of: node), bytes, path)
         case .store(let id, let writes):
@@ -187,6 +192,7 @@ public final class World {
             schedule(.event(index, boot: nodes[index].boot, .served(id)), in: .microseconds(100))
         case .names(let network, let names): setNames(index, network, names)
         case .subnets(let subnets): setSubnets(index, subnets)
+        case .publishNames: break
         case .unserve(let path): unserve(index, path)
         case .makeKey:
             let key = (0..<32).map { _ in UInt8(truncatingIfNeeded: random.next()) }

@@ -156,7 +156,7 @@ import Testing
         return all
     }
 
-    /// What is taken stays a catalogue that every node takes, and keeps the rules that it kept before.
+    /// A catalogue that is taken stays one that every node takes, and keeps the rules that it kept before.
     @Test func absurdSnapshotsAreRefusedOrHarmless() throws {
         var refused: [String] = []
         for (name, absurd) in try Self.absurd() {

@@ -200,7 +200,7 @@ import Testing
             .entries(after: Fixture.term, [entry]), .entries(after: end.term, [entry, promotion]), .snapshot(absurd),
             .fetch(after: CataloguePosition(term: .none, index: 0)), .term(end.term), .entries(after: .none, [entry, entry]),
         ]
-        // What carries such a number is refused, but for the number of a proposal of one's own: that is only compared.
+        // A message with such a number is refused, but for the number of a proposal of one's own: that is only compared.
         let taken = messages.map { node.receive($0.wireBytes, from: Fixture.node(0)) }
         #expect(taken == [false, true, false, false, false, false, true, false, false])
         for term in [Fixture.term, end.term] {

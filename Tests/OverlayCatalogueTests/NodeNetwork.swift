@@ -55,7 +55,7 @@ struct NodeNetwork {
                 guard let to = nodes.firstIndex(where: { $0.node == peer }) else { continue }
                 send(bytes, from: index, to: to)
             case .store(let token, let writes):
-                // Whether it succeeds is decided when it is asked for; answers come in order.
+                // Success is decided when it is asked for; answers come in order.
                 wires.schedule(
                     .stored(node: index, boot: boots[index], token: token, writes, succeeds: !fullDisks.contains(index)),
                     after: .milliseconds(1))

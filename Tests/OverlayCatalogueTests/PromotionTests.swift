@@ -153,7 +153,7 @@ import Testing
         network.run(for: .seconds(1))
         #expect(network.nodes[3].catalogue.term == Self.term(2, 1) && network.nodes[4].catalogue.term == Self.term(2, 2))
         #expect(network.nodes[3].catalogue.index > network.nodes[4].catalogue.index)
-        // What waits is decided by the winner.
+        // The winner decides the proposals that wait.
         network.wires.cut = [0, 1]
         let waiting = network.propose(Self.secret(50), by: 3)
         network.run(for: .milliseconds(500))
@@ -323,7 +323,7 @@ import Testing
         var network = try NodeNetwork(count: 5, seed: seed)
         network.wires.duplication = 0.1
         network.wires.delay = 100...20_000
-        // Of a replica's disk that is full for a moment, entries are missing.
+        // Entries are missing on a replica whose disk is full for a moment.
         let hasFullDisks = seed.isMultiple(of: 3)
         var asked = [Int](repeating: 0, count: 5)
         func settle(_ index: Int) {

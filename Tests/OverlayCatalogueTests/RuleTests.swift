@@ -145,7 +145,7 @@ import Testing
         #expect(refused.refusal == .conflict && refused.message.contains("node rm --now host-1"), "\(refused.message)")
         var last = CommandResult.accepted
         while last == .accepted { last = fixture.propose(.claimBlock(shared.id, count: 16), by: 0) }
-        #expect(last.message.contains("host-1 (removed; its addresses rest)"), "\(last.message)")
+        #expect(last.message.contains("host-1 (removed; its addresses are in quarantine)"), "\(last.message)")
         #expect(fixture.propose(.remove(Fixture.node(1), now: false), by: 0) == .accepted, "it is no member")
         #expect(fixture.catalogue.subnet(shared.id)?.blocks(of: Fixture.node(1)) == [block])
 

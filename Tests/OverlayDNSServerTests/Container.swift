@@ -179,7 +179,7 @@ final class Resolver: Sendable {
     }
 
     private static func answer(_ question: [UInt8]) -> [UInt8] {
-        // What old servers say of what they do not know; and those that write names as they like.
+        // Old servers answer so what they do not know; others change the letters of names.
         if question.dropFirst(13).starts(with: Array("old".utf8)) {
             return question.prefix(2) + [0x81, 0x81] + [UInt8](repeating: 0, count: 8)
         }
@@ -286,7 +286,7 @@ func question(_ name: String, id: UInt16 = 0x1234) -> [UInt8] {
 
 func framed(_ message: [UInt8]) -> [UInt8] { [UInt8(message.count >> 8), UInt8(message.count & 0xFF)] + message }
 
-/// What an answer comes to: its code, and the addresses in it.
+/// Summary of an answer: its code, and the addresses in it.
 func summary(_ answer: [UInt8]) -> String {
     guard answer.count >= 12 else { return "none" }
     let count = Int(answer[6]) << 8 | Int(answer[7])

@@ -2,6 +2,7 @@ import Glibc
 import OverlayDNS
 import OverlayLinux
 import OverlayModel
+import OverlayTestSupport
 import Testing
 
 @testable import OverlayDNSServer
@@ -19,7 +20,7 @@ import Testing
         #expect(summary(try container.ask(question("nobody.test-net"))) == "code 3, 0 answers")
         #expect(summary(try container.ask(question("old.example"))) == "code 1, 0 answers")
         #expect(summary(try container.ask(question("loud.example"))) == "192.0.2.9")
-        // What fits a plain datagram, of more.
+        // The part of a longer answer that fits a plain datagram.
         let some = try container.ask(question("many"))
         #expect(some.count <= 512 && some[2] & 0x02 == 0 && some[7] > 20)
         await server.dns.stop()
@@ -47,14 +48,14 @@ import Testing
             answers == [
                 0: "10.0.0.1", 1: "192.0.2.9", 2: "10.0.0.2", 3: "code 3, 0 answers", 4: "code 0, 100 answers", 5: "192.0.2.9",
             ])
-        // What is no question ends the connection.
+        // A message that is no question ends the connection.
         let wrong = framed([0, 1, 0x80, 0])
         #expect(send(client.number, wrong, wrong.count, 0) == wrong.count)
         #expect(container.receiveMessage(client.number).isEmpty)
         await server.dns.stop()
     }
 
-    /// Who says no more may still listen (RFC 7766 §6.2.3).
+    /// A client that sends no more may still listen (RFC 7766 §6.2.3).
     @Test func whoHasSaidAllGetsAllAnswers() async throws {
         let container = try Container()
         let server = try Server()

@@ -47,7 +47,7 @@ import Testing
         return bytes
     }
 
-    /// What is no question costs nothing, and is told so where there is somebody to tell.
+    /// A message that is no question costs nothing, and its sender is told so if it has one.
     @Test(
         arguments: [
             ("nothing", [], .ignored), ("short of a header", Array(good.prefix(11)), .ignored),

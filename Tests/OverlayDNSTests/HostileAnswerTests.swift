@@ -5,7 +5,7 @@ import Testing
 
 /// Answers that a resolver should not give, and that no client may get.
 @Suite struct HostileAnswerTests {
-    /// What is done to a good answer; `true` where it is still one.
+    /// Changes of a good answer; `true` if it is still one.
     struct Case: CustomTestStringConvertible, Sendable {
         var testDescription: String
         var isAnswer = false

@@ -3,7 +3,7 @@ import Testing
 
 @testable import OverlayDNS
 
-/// Who is told what.
+/// Names that a sandbox sees.
 @Suite struct NameTablesTests {
     private static let one = IPAddress(v4: 10, 0, 0, 2)
     private static let two = IPAddress(v4: 10, 0, 0, 3)
@@ -86,7 +86,7 @@ import Testing
         #expect(try ask("web", recordClass: 255) != nil, "any class")
     }
 
-    /// What is below a network's name is the network's, where it cannot be the Internet's as well.
+    /// Names below a network's name are the network's, unless they could be the Internet's as well.
     @Test func unknownNamesOfOursGoNowhere() throws {
         for name in ["nobody.front-net", "a.b.FRONT-NET", "web.front-net.front-net", "_81._tcp.web.front-net"] {
             #expect(try ask(name)?.code == .nameError, "\(name)")
@@ -143,7 +143,7 @@ import Testing
         #expect(try ask("2.0.0.10.in-addr.arpa", .ptr)?.answers == [.pointer(name)])
         let six = "2." + String(repeating: "0.", count: 27) + "0.0.d.f.ip6.arpa"
         #expect(try ask(six.uppercased(), .ptr)?.answers == [.pointer(name)])
-        // Of a network that the sandbox is not on, and of nobody.
+        // Addresses of a network that the sandbox is not on, and of nobody.
         for text in ["2.0.1.10.in-addr.arpa", "9.0.2.10.in-addr.arpa", "9" + six.dropFirst()] {
             #expect(try ask(text, .ptr)?.code == .nameError, "\(text)")
         }

@@ -39,7 +39,7 @@ import Testing
         #expect(fixture.counters.refused == 3 && fixture.forwarder.count == 0)
     }
 
-    /// What could not be opened for want of a socket says nothing of the resolver; what was refused does.
+    /// A connection that was not opened for want of a socket says nothing of the resolver; a refused one does.
     @Test(arguments: [(.noSocket, false), (.refused, true), (.ended, true)] as [(Forwarder.RelayFailure, Bool)])
     func failuresHaveTheResolverSearched(failure: Forwarder.RelayFailure, isSearched: Bool) throws {
         var fixture = ForwarderFixture()

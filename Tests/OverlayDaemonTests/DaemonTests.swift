@@ -70,7 +70,7 @@ private final class ScratchHost {
 
     /// True if the daemon has let go of its state, its port and its sockets.
     func isFree() async -> Bool {
-        // What holds the store is released on other threads.
+        // Other threads release the last references to the store.
         await eventually { (try? StateStore(directory: self.configuration.stateDirectory)) != nil }
             && (try? GossipSocket(host: "127.0.0.1", port: configuration.listenPort, mayMove: false)) != nil
             && access(configuration.controlSocket, F_OK) != 0 && access(configuration.pluginSocket, F_OK) != 0

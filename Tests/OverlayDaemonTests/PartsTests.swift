@@ -15,7 +15,7 @@ import UnixSignals
 
 @testable import OverlayDaemon
 
-/// What parts did, in order.
+/// Acts of parts, in order.
 final class Diary: Sendable {
     private let lines = Mutex<[String]>([])
 

@@ -320,7 +320,7 @@ import Testing
         #expect(socket.port == end.port)
     }
 
-    /// What arrives between the bind and the start is not lost.
+    /// Messages that arrive between the bind and the start are not lost.
     @Test func aSocketKeepsWhatComesBeforeTheStart() async throws {
         let sender = try await End()
         let socket = try #require(

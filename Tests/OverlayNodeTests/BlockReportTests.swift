@@ -1,10 +1,10 @@
 import OverlayCatalogue
-import OverlayNode
 import OverlayModel
+import OverlayNode
 import OverlaySimulation
 import Testing
 
-/// What `network inspect` says of addresses.
+/// Numbers of addresses in `network inspect`.
 @Suite struct BlockReportTests {
     @Test func blocksTellTheirOwnerAndWhatIsUsedAndFree() throws {
         let world = try World(count: 2)

@@ -52,14 +52,14 @@ import Testing
         for index in 1..<5 { _ = try world.attach(index, "c\(index)", to: networks[index]) }
         let before = world.now
         let new = try world.attach(0, "new", to: networks[0])
-        // The answer to Join takes the store's and the kernel's time; the others have heard by then.
+        // Join is answered when store and kernel are done. The other hosts have their rows by then.
         while !(1..<5).allSatisfy({ world.kernel($0)?.forwarding[new.mac] != nil }) {
             world.run(for: .microseconds(100))
             try #require(world.now - before < .milliseconds(50))
         }
     }
 
-    /// Its rows are kept over the start for want of knowledge, and nobody is there to tell any more.
+    /// Rows are spared at the start, as the owner's log is not known; and the owner is gone by then.
     @Test func rowsOfAHostThatLeftTheNetworkMeanwhileGo() throws {
         let world = try World(count: 3)
         #expect(world.makeCluster())
@@ -72,7 +72,7 @@ import Testing
         world.detach(2, leaving)
         world.removeNetwork(2, networks[1])
         world.run(for: .seconds(2))
-        // Alone with its rows at first.
+        // The node is alone with its rows at first.
         world.split(1, for: .seconds(3))
         try world.restart(1)
         world.run(for: .seconds(2))
@@ -82,7 +82,7 @@ import Testing
         #expect(world.difference() == nil)
     }
 
-    /// The engine was killed between CreateEndpoint and Join, and knows nothing of it when it starts again.
+    /// An engine that was killed between CreateEndpoint and Join does not know the endpoint when it starts again.
     @Test func anEndpointThatIsNeverJoinedIsGivenUp() throws {
         let world = try World(count: 2)
         #expect(world.makeCluster())
@@ -107,11 +107,11 @@ import Testing
         world.run(for: .seconds(720))
         #expect(world.nodes[1].core.localRecords == [])
         #expect(world.nodes[1].rows[.endpoint, default: [:]].isEmpty)
-        // Its MAC can be used elsewhere.
+        // The MAC can be used again on another host.
         _ = try world.attach(0, "left", to: networks[0])
     }
 
-    /// Nobody opens its packets any more, and its catalogue says that it is a member; whoever hears it tells it.
+    /// Members open no packet of the removed node, and its own catalogue still lists it. A member that gets one sends a notice.
     @Test(arguments: [false, true])
     func aNodeThatWasRemovedWhileItWasAwayIsTold(restarts: Bool) throws {
         let world = try World(count: 4)
@@ -129,7 +129,7 @@ import Testing
         if restarts { try world.restart(3) }
         world.run(for: .seconds(20))
         #expect(world.nodes[3].core.catalogue.cluster != nil)
-        // Not on the word of one who was removed as well, or of nobody.
+        // Notices of another removed node, or of no node, are not believed.
         for bytes in [[], [1], [UInt8](repeating: 0, count: 200)] { world.handle(3, .notice(bytes)) }
         #expect(world.nodes[3].core.catalogue.cluster != nil)
         world.heal()
@@ -137,7 +137,7 @@ import Testing
         #expect(world.nodes[3].core.catalogue.cluster == nil)
         #expect(world.nodes[3].kernel.state.networks.isEmpty)
         #expect(world.logs.contains { $0.contains("was removed from the cluster while it was away") })
-        // In its new membership the old word counts for nothing.
+        // The old notice is not believed after the node has joined again.
         guard case .token(let report) = world.control(0, .joinToken(newSecret: nil)) else {
             Issue.record("no token")
             return
@@ -151,7 +151,7 @@ import Testing
         #expect(world.difference() == nil)
     }
 
-    /// A notice is believed from a member, of a later catalogue, with its signature; then only.
+    /// A notice is believed only if a member signed it, at a later position of the catalogue.
     @Test func noticesAreChecked() throws {
         let world = try World(count: 3)
         #expect(world.makeCluster())
@@ -180,7 +180,7 @@ import Testing
         #expect(world.nodes[2].core.catalogue.cluster == nil)
     }
 
-    /// One row that the kernel refuses costs neither other networks nor ever more of the processor.
+    /// A row that the kernel refuses does not stop other networks, and is tried less and less often.
     @Test func whatTheKernelRefusesIsTriedLessAndLess() throws {
         let world = try World(count: 2)
         #expect(world.makeCluster())
@@ -248,7 +248,7 @@ import Testing
         world.split(1)
         world.run(for: .seconds(30))
         #expect(world.kernel(0)?.forwarding[b.mac] == .vtep(IPAddress(v4: 192, 0, 2, 2)))
-        // Starts go on from owned blocks; what needs the writer is refused and names it.
+        // Containers start from owned blocks. Calls that need the writer are refused, and name it.
         let c = try world.attach(1, "c", to: second)
         let error = #expect(throws: DriverError.self) { try world.createNetwork(1, "other") }
         #expect(error?.message.contains("catalogue writer host1 unreachable since") == true)
@@ -295,7 +295,7 @@ import Testing
         world.run(for: .seconds(3))
         #expect(world.nodes[0].kernel.state.networks.isEmpty)
         #expect(world.kernel(1)?.neighbours == [b.address: b.mac])
-        // The engine releases what it had, and starts the container again.
+        // The engine releases the address, and starts the container again.
         _ = world.call(0, .releaseAddress(a.pool, a.address))
         let again = try world.attach(0, "a2", to: first)
         world.run(for: .seconds(1))
@@ -310,7 +310,7 @@ import Testing
         for index in 0..<5 { world.detach(1, try world.attach(1, "old\(index)", to: first)) }
         let witness = try world.attach(2, "witness", to: second)
         world.run(for: .seconds(1))
-        // The witness's host hears nothing of the end and the new beginning; the writer does.
+        // The witness's host does not hear of the end and the new start; the writer does.
         world.split(2)
         world.removeNetwork(1, first)
         world.run(for: .seconds(1))
@@ -345,7 +345,7 @@ import Testing
         _ = try world.attach(0, "a", to: first)
         world.run(for: .seconds(1))
         let before = try #require(world.kernel(0))
-        // Its VXLAN device is gone: the observation cannot make sense of the network.
+        // The VXLAN device is gone, so the observation shows the network as broken.
         world.nodes[0].kernel.breakNetwork(before.base.vni)
         world.handle(0, .foreignChange)
         world.run(for: .seconds(2))

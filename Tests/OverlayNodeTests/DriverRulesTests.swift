@@ -1,8 +1,8 @@
 import OverlayCatalogue
 import OverlayDatapath
 import OverlayDriver
-import OverlayNode
 import OverlayModel
+import OverlayNode
 import OverlaySimulation
 import Testing
 
@@ -109,7 +109,7 @@ import Testing
             #expect(attached.address != IPAddress("10.5.0.130")!)
             #expect(seen.insert(attached.address).inserted)
         }
-        // A static address outside the range, from either host; taken ones name the holder.
+        // Either host gets a static address outside the range; the refusal of one in use names its holder.
         let wanted = IPAddress("10.5.0.20")!
         let b = try world.attach(1, "b", to: second, address: wanted)
         #expect(b.address == wanted)
@@ -143,7 +143,7 @@ import Testing
                 full += 1
             }
         }
-        // 62 hosts and no gateway; other hosts may hold a rest of their last block.
+        // 62 host addresses less the gateway; other hosts may own a part of their last block.
         #expect(seen.count >= 58 && full > 0)
         #expect(!seen.contains(IPAddress("10.7.0.1")!))
     }
@@ -194,7 +194,7 @@ import Testing
     @Test func withoutADiskNothingIsHandedOut() throws {
         let world = try world()
         let network = try world.createNetwork(0, "net")
-        // The block that was asked for in advance is there.
+        // The block that was asked for in advance has come.
         world.run(for: .milliseconds(10))
         world.nodes[0].failsStores = true
         let error = #expect(throws: DriverError.self) { try world.attach(0, "c", to: network) }

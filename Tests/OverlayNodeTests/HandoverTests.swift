@@ -1,11 +1,11 @@
 import OverlayCatalogue
 import OverlayDriver
-import OverlayNode
 import OverlayModel
+import OverlayNode
 import OverlaySimulation
 import Testing
 
-/// How addresses go from host to host.
+/// Handover of addresses from host to host.
 @Suite struct HandoverTests {
     private static func subnet(_ text: String) throws -> IPPrefix { try #require(IPPrefix(text)) }
 
@@ -37,7 +37,7 @@ import Testing
         #expect(world.nodes[1].rows[.handover, default: [:]].isEmpty)
         #expect(Set(world.nodes.map(\.core.catalogue)).count == 1)
 
-        // And back again, once it is free.
+        // The address comes back once it is free.
         world.detach(2, attached)
         #expect(try world.attach(1, "back", to: networks[1], address: wanted).address == wanted)
     }
@@ -51,7 +51,7 @@ import Testing
         #expect(error.message.contains("\(first.address)") && error.message.contains("on node host2"), "\(error.message)")
     }
 
-    /// It was handed out, and its endpoint is not made yet: nobody but the host itself knows.
+    /// An address that was handed out, but has no endpoint yet, is known to its own host only.
     @Test func anAddressThatIsBeingHandedOutIsRefusedToo() throws {
         let (world, networks) = try Self.world(2, "10.9.0.0/24")
         let mac = World.mac("first")
@@ -84,7 +84,7 @@ import Testing
     @Test(arguments: [("10.9.0.0/28", 5), ("10.9.0.0/29", 3), ("10.9.0.0/30", 2), ("10.9.0.0/26", 20)])
     func everyAddressIsHandedOutAndThenThereIsNone(prefix: String, hosts: Int) throws {
         let (world, networks) = try Self.world(hosts, prefix)
-        // All of the hosts have had containers before, and keep what they got for them.
+        // All hosts have had containers before, and keep the blocks that they got for them.
         for host in 0..<hosts where hosts < 10 {
             if let attached = try? world.attach(host, "early \(host)", to: networks[host]) { world.detach(host, attached) }
         }
@@ -101,7 +101,7 @@ import Testing
         #expect(world.now - start <= .seconds(1))
     }
 
-    /// One host has them all and needs none.
+    /// One host owns all addresses and needs none.
     @Test func whoHasFreeAddressesGivesThemToWhoWaits() throws {
         let (world, networks) = try Self.world(2, "10.9.0.0/28")
         var all: [World.Attached] = []
@@ -112,7 +112,7 @@ import Testing
         #expect(throws: DriverError.self) { try world.attach(1, "none", to: networks[1]) }
     }
 
-    /// Who is away gives nothing, and what it has is not taken.
+    /// A host that is away gives nothing up, and nothing of it is taken.
     @Test func whatAHostThatIsAwayHasStaysItsOwn() throws {
         let (world, networks) = try Self.world(3, "10.9.0.0/28")
         let kept = try world.attach(2, "kept", to: networks[2])
@@ -128,7 +128,7 @@ import Testing
         #expect(try world.attach(1, "more", to: networks[1]).address != kept.address)
     }
 
-    /// Starts from owned blocks go on without the writer, also from addresses that rest.
+    /// Starts from owned blocks go on without the writer, also with addresses in cool-down.
     @Test func withoutTheWriterWhatRestsIsGivenOut() throws {
         let (world, networks) = try Self.world(2, "10.9.0.0/24")
         let attached = try world.attach(1, "first", to: networks[1])
@@ -160,8 +160,8 @@ import Testing
         #expect(Set(world.nodes.map(\.core.catalogue)).count == 1)
     }
 
-    /// The daemon dies between its own write and the catalogue's decision, or right after: the addresses are given back all the same,
-    /// and meanwhile to nobody.
+    /// A daemon that dies between its own write and the catalogue's decision, or right after it, still gives the addresses back,
+    /// and hands out none of them meanwhile.
     @Test(arguments: [0, 50, 100, 150, 200, 300, 400, 500, 700, 1000, 1500] as [Int64])
     func aCrashWhileGivingUpLosesAndDoublesNothing(after microseconds: Int64) throws {
         let (world, networks) = try Self.world(3, "10.9.0.0/29")
@@ -193,7 +193,7 @@ import Testing
         #expect(seen.count == 5, "all but the gateway")
     }
 
-    /// A disk that was full for a while has kept the row of a lease that was released, and the address was given up since.
+    /// A disk that was full for a while still has the row of a released lease whose address was given up since.
     @Test func anOldLeaseGivesNobodyAnAddressThatWasGivenUp() throws {
         let (world, networks) = try Self.world(2, "10.9.0.0/24")
         _ = try world.attach(1, "first", to: networks[1])

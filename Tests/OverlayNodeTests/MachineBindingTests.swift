@@ -1,5 +1,5 @@
-import OverlayNode
 import OverlayModel
+import OverlayNode
 import Testing
 
 /// A state directory that was copied to another host is noticed (rule R6).

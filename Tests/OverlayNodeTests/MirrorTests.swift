@@ -1,12 +1,12 @@
 import OverlayCatalogue
 import OverlayDNS
 import OverlayDriver
-import OverlayNode
 import OverlayModel
+import OverlayNode
 import OverlaySimulation
 import Testing
 
-/// Networks of one engine on all others, and names out of the engine's API.
+/// Mirroring of networks to all engines, and names from the engine's API.
 @Suite struct MirrorTests {
     private func world(_ count: Int = 3, seed: UInt64 = 1) throws -> World {
         let world = try World(count: count, seed: seed)
@@ -93,21 +93,21 @@ import Testing
         world.run(for: .seconds(1))
         for index in 0...2 { #expect(names(world, index).isEmpty) }
         #expect(networks(world, 0).isEmpty)
-        // And may be made again, by its name, anywhere.
+        // A network of that name can be made again on any host.
         _ = try #require(create(world, 2))
         world.run(for: .seconds(1))
         for index in 0...2 { #expect(names(world, index) == ["front"]) }
         #expect(world.violations.isEmpty)
     }
 
-    /// Made again before the others have let the old one go.
+    /// The network is made again before the other engines have removed the old one.
     @Test(arguments: 1...20) func itsNameIsFreeAtOnce(seed: UInt64) throws {
         let world = try world(seed: seed)
         for round in 0..<5 {
             let made = try #require(create(world, round % 3), "round \(round)")
             world.run(for: .milliseconds(Int64(seed) * 7))
             #expect(remove(world, round % 3, made) == .removed)
-            // Where it still is under its name, Docker says so.
+            // Docker refuses it on a host that still has the old one of that name.
             world.run(atMost: .seconds(2)) { names(world, (round + 1) % 3).isEmpty }
         }
         world.run(for: .seconds(3))
@@ -115,7 +115,7 @@ import Testing
         #expect(networks(world, 0).isEmpty)
     }
 
-    /// With its subnet, as a Compose file names it: `docker compose down && docker compose up`.
+    /// The network is made again with its subnet, as a Compose file names it: `docker compose down && docker compose up`.
     @Test(arguments: 1...20) func soAreItsAddresses(seed: UInt64) throws {
         let world = try world(seed: seed)
         var wanted = Self.front
@@ -138,7 +138,7 @@ import Testing
         #expect(world.violations.isEmpty)
     }
 
-    /// The writer was away, and by the time that it is back somebody is on it.
+    /// While the writer was away, a container came onto the network that was to be removed.
     @Test func aRemovalThatWaitedIsLookedAtAgain() throws {
         let world = try world()
         _ = try #require(create(world, 1))
@@ -160,7 +160,7 @@ import Testing
         #expect((0...2).allSatisfy { names(world, $0).isEmpty } && networks(world, 0).isEmpty)
     }
 
-    /// Of a host that cannot be asked it is not known whether anybody is on it there.
+    /// A host that cannot be reached may have containers on the network.
     @Test func whoCannotBeReachedKeepsIt() throws {
         let world = try world()
         _ = try #require(create(world, 0))
@@ -190,13 +190,13 @@ import Testing
         world.run(for: .seconds(70))
         #expect(names(world, 1).isEmpty && names(world, 0) == ["front"] && names(world, 2) == ["front"])
         #expect(networks(world, 1).map(\.nodes) == [["host1", "host3"]])
-        // Nor does it come with a restart.
+        // The network does not come back with a restart.
         world.crash(1)
         try world.restart(1)
         world.startEngine(1)
         world.run(for: .seconds(3))
         #expect(names(world, 1).isEmpty)
-        // Whoever wants it has it again.
+        // A user who creates it again has it again.
         let answer = world.control(1, .createNetwork(EngineNetwork(name: "front")))
         guard case .done = answer else { throw World.Failed("\(answer)") }
         #expect(names(world, 1) == ["front"])
@@ -206,7 +206,7 @@ import Testing
         for index in 0...2 { #expect(names(world, index).isEmpty) }
     }
 
-    /// By two hosts at one moment: one network in the end, as nobody is on the other.
+    /// Two hosts make it at the same moment. It ends as one network, as no container is on the other one.
     @Test(arguments: 1...30) func oneNameIsOneNetwork(seed: UInt64) throws {
         let world = try world(seed: seed)
         world.dockerCreate(0, Self.front)
@@ -221,14 +221,14 @@ import Testing
         #expect(Set((0...2).map { world.dockerNetworks($0).map(\.subnets) }).count == 1)
     }
 
-    /// With containers on both at once, it is told; when those of one are gone, it is one network.
+    /// A conflict with containers on both networks is reported. It ends as one network when the containers of one are gone.
     @Test func aConflictIsSeen() throws {
         let world = try world()
         world.stopEngine(1)
         world.run(for: .milliseconds(50))
         _ = try #require(create(world, 0))
         world.run(for: .seconds(1))
-        // Before its daemon has heard of anything, this engine has one of the name, and a container on it.
+        // This engine has a network of the name, with a container, before its daemon has heard of the other one.
         let plugin = try world.createNetwork(1, "other", subnet: IPPrefix("10.77.0.0/24"))
         let own = EngineNetwork(
             id: plugin.network, name: "front", subnets: [.init(subnet: plugin.prefix)])
@@ -238,7 +238,7 @@ import Testing
         world.run(for: .seconds(2))
         #expect(
             problems(world, 1).contains { $0.contains("network front") && $0.contains("10.32.0.0/24") }, "\(problems(world, 1))")
-        // It is there for a container that only starts anew.
+        // The network stays for a container that only starts anew.
         world.detach(1, attached)
         world.run(for: .seconds(5))
         let restarted = try world.attach(1, "there", to: plugin)
@@ -251,7 +251,7 @@ import Testing
             world.dockerNetworks(1).map { $0.subnets.first?.subnet } == world.dockerNetworks(0).map { $0.subnets.first?.subnet })
     }
 
-    /// Connected, and without answers for a while.
+    /// The engine is connected, but does not answer for a while.
     @Test func whatIsNotAnsweredIsAskedAgain() throws {
         let world = try world()
         world.stopEngine(1)
@@ -267,7 +267,7 @@ import Testing
         #expect(names(world, 1) == ["front"])
     }
 
-    /// Who removed it here, and makes one of that name again, has the cluster's again.
+    /// A user who removed the network here, and creates one of that name again, gets the cluster's again.
     @Test func aDeclinedNetworkComesBackByItsName() throws {
         let world = try world()
         let made = try #require(create(world, 0))
@@ -295,7 +295,7 @@ import Testing
         #expect(networks(world, 0).map(\.nodes) == [["host1", "host2", "host3"]])
     }
 
-    /// It was killed after the plugin's answer, and before it wrote its own state.
+    /// The engine was killed after the plugin's answer, before it wrote its own state.
     @Test func aNetworkThatNoEngineKnowsIsGivenUp() throws {
         let world = try world()
         _ = try world.createNetwork(1, "lost")
@@ -334,7 +334,7 @@ import Testing
             throw World.Failed("made")
         }
         #expect(reason.contains("--engine none"))
-        // What the other one made is joined by name all the same.
+        // The other engine's network is joined by its name.
         let joined = try world.createNetwork(1, "front")
         #expect(joined.prefix == world.dockerNetworks(0).first?.subnets.first?.subnet)
         world.stopEngine(0)
@@ -342,7 +342,7 @@ import Testing
         #expect(problems(world, 0).contains { $0.contains("the engine closed the connection") })
     }
 
-    /// A host that leaves and joins keeps its engine's networks; nobody knows them any more.
+    /// A host that leaves and joins keeps its engine's networks, which no node knows any more.
     @Test func whatIsLeftOfAnEarlierLifeGivesWay() throws {
         let world = try world()
         _ = try #require(create(world, 0))
@@ -359,7 +359,7 @@ import Testing
         #expect(networks(world, 0).map(\.nodes) == [["host1", "host2", "host3"]] && problems(world, 1).isEmpty)
     }
 
-    /// As long as containers are on the old one, its engine keeps it.
+    /// The engine keeps the old network while containers are on it.
     @Test func whatIsLeftWithContainersGivesWayAfterThem() throws {
         let world = try world()
         let made = try #require(create(world, 0))
@@ -397,7 +397,7 @@ import Testing
         #expect(world.run(atMost: .milliseconds(10)) { table(world, 2)["web"] == [other.address] })
         world.expectConvergence(within: .seconds(1))
         #expect(world.violations.isEmpty, "\(world.violations)")
-        // Without its daemon a container is there still; without its host it is not.
+        // A container's name is answered while its daemon is down, but not while its host is unreachable.
         world.crash(1)
         world.run(for: .seconds(20))
         #expect(table(world, 2)["web"] == [other.address])

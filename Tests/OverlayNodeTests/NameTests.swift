@@ -1,12 +1,12 @@
 import OverlayCatalogue
 import OverlayDNS
 import OverlayDriver
-import OverlayNode
 import OverlayModel
+import OverlayNode
 import OverlaySimulation
 import Testing
 
-/// What a node makes of containers' names, and which of them a sandbox sees.
+/// Names of containers, and the networks that a sandbox sees.
 @Suite struct NameTests {
     private static let sandbox = "/run/docker/netns/1"
 
@@ -51,14 +51,14 @@ import Testing
         for index in 0...1 {
             #expect(table(world, index) == Dictionary(uniqueKeysWithValues: expected.map { ($0, [attached.address]) }))
         }
-        // They survive the daemon, which asks nobody for them.
+        // The names survive a restart of the daemon, without a question to the engine.
         world.crash(0)
         try world.restart(0)
         world.run(for: .seconds(2))
         for index in 0...1 { #expect(table(world, index).count == expected.count) }
         world.startEngine(0)
         world.run(for: .milliseconds(20))
-        // Renamed: what it was is gone.
+        // The old name is gone after a rename.
         var renamed = shop(attached)
         renamed.name = "till"
         tell(world, 0, renamed)
@@ -69,7 +69,7 @@ import Testing
         for index in 0...1 { #expect(table(world, index).isEmpty) }
     }
 
-    /// What the engine says of endpoints that are none of this network's says nothing.
+    /// Endpoints that are not on this network are ignored.
     @Test func aStrangeAttachmentChangesNothing() throws {
         let world = try world()
         let network = try world.createNetwork(0, "net")
@@ -95,7 +95,7 @@ import Testing
         #expect(scope() == SandboxScope(networks: [try id("a-inner"), try id("front")], forwards: true))
         world.detach(0, two)
         #expect(scope()?.forwards == false)
-        // On a network of Docker's own, too, it may ask.
+        // A container that is on one of Docker's own networks, too, may ask Docker's resolver.
         tell(world, 0, shop(one, elsewhere: true))
         #expect(scope() == SandboxScope(networks: [try id("a-inner")], forwards: true))
         world.crash(0)

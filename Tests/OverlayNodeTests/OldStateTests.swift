@@ -1,13 +1,13 @@
 import OverlayCatalogue
 import OverlayDatapath
 import OverlayDriver
-import OverlayNode
 import OverlayMembership
 import OverlayModel
+import OverlayNode
 import OverlaySimulation
 import Testing
 
-/// A node whose state was put back to what it once was hands out nothing until that is safe (rule R4).
+/// A node with an old copy of its state hands out nothing until that is safe (rule R4).
 @Suite struct OldStateTests {
     private static func world(_ count: Int = 3, seed: UInt64 = 1) throws -> (World, [World.Created]) {
         let world = try World(count: count, seed: seed)
@@ -27,7 +27,7 @@ import Testing
         return report.problems
     }
 
-    /// A backup of a running daemon, one from before a start, one from before two.
+    /// Backup of a running daemon, one from before a start, and one from before two.
     @Test(arguments: 0...2, [1, 2] as [UInt64])
     func whatWasHandedOutSinceTheCopyIsNotHandedOutAgain(starts: Int, seed: UInt64) throws {
         let (world, networks) = try Self.world(seed: seed)
@@ -48,26 +48,26 @@ import Testing
         let error = #expect(throws: DriverError.self) { try world.attach(1, "at once", to: networks[1]) }
         #expect(error?.message.contains("older than what its peers have seen") == true, "\(error?.message ?? "")")
         world.run(for: .seconds(3))
-        #expect(!world.nodes[1].core.isStateOld)
+        #expect(!world.nodes[1].core.isRolledBack)
         #expect(world.nodes[1].core.member.epoch == 3 || world.nodes[1].core.member.epoch == 2)
         #expect(Set(world.nodes.map(\.core.catalogue)).count == 1)
-        #expect(Self.problems(world, 1).contains { $0.contains("set aside") && $0.contains("of network net") })
-        // The container that the copy knows is as it was.
+        #expect(Self.problems(world, 1).contains { $0.contains("in quarantine") && $0.contains("of network net") })
+        // The container that the copy knows is unchanged.
         #expect(world.kernel(0)?.neighbours[kept.address] == kept.mac)
         let old = Set(since.map(\.address)).union([kept.address])
         for number in 0..<20 {
             let new = try world.attach(1, "new \(number)", to: networks[1])
             #expect(!old.contains(new.address), "\(new.address) is given twice")
         }
-        // By name neither; but when the engine gives it back, it is free.
+        // The address is refused by `--ip`, too; it is free when the engine has released it.
         #expect(throws: DriverError.self) { try world.attach(1, "by name", to: networks[1], address: since[2].address) }
         _ = world.call(1, .releaseAddress(networks[1].pool, since[2].address))
         #expect(try world.attach(1, "by name", to: networks[1], address: since[2].address).address == since[2].address)
         #expect(throws: DriverError.self) { try world.attach(1, "next", to: networks[1], address: since[3].address) }
     }
 
-    /// What a node writes before it hears others, such as the end of containers that its machine took with it, does not make up for what is
-    /// missing.
+    /// Writes from before the node hears its peers, such as the end of containers that went with the machine, do not hide that
+    /// later writes are missing.
     @Test(arguments: 1...2) func ownChangesDoNotHideThatOthersAreMissing(starts: Int) throws {
         let (world, networks) = try Self.world()
         _ = try world.attach(1, "ended", to: networks[1])
@@ -89,11 +89,11 @@ import Testing
             world.run(for: .milliseconds(100))
         }
         #expect(world.nodes[1].core.localRecords.isEmpty)
-        #expect(!world.nodes[1].core.isStateOld)
+        #expect(!world.nodes[1].core.isRolledBack)
         world.run(for: .seconds(3))
-        #expect(!world.nodes[1].core.isStateOld && world.nodes[1].core.member.epoch > 2)
+        #expect(!world.nodes[1].core.isRolledBack && world.nodes[1].core.member.epoch > 2)
         for number in 0..<20 { #expect(try world.attach(1, "new \(number)", to: networks[1]).address != since.address) }
-        // And a start from what it has now is one from a good state.
+        // A start from the present state is a start from a good one.
         let epoch = world.nodes[1].core.member.epoch
         world.crash(1)
         try world.restart(1)
@@ -101,7 +101,8 @@ import Testing
         #expect(world.nodes[1].core.member.epoch == epoch)
     }
 
-    /// The one that started with it knows nothing either, and the writer is a little late: no address is handed out meanwhile.
+    /// A peer that started at the same time does not know the node either, and the writer is late. No address is handed out
+    /// meanwhile.
     @Test(arguments: [0, 50, 400] as [Int64], [1, 2, 3] as [UInt64])
     func whoStartedWithItDoesNotAssureIt(lateness: Int64, seed: UInt64) throws {
         let (world, networks) = try Self.world(seed: seed)
@@ -122,7 +123,7 @@ import Testing
         #expect(!since.contains(later.address))
     }
 
-    /// With a machine's snapshot containers are back that had ended, and whose addresses others have by now: they are cut off.
+    /// A machine's snapshot brings back containers that had ended and whose addresses others have by now. They are cut off.
     @Test func aContainerOfASnapshotWhoseAddressIsSomebodyElsesIsCutOff() throws {
         let (world, networks) = try Self.world()
         let kept = try world.attach(1, "kept", to: networks[1])
@@ -138,20 +139,20 @@ import Testing
         world.nodes[1].kernel = kernel
         try world.restart(1)
         world.run(for: .seconds(3))
-        #expect(!world.nodes[1].core.isStateOld)
+        #expect(!world.nodes[1].core.isRolledBack)
         #expect(world.nodes[1].core.localRecords.map(\.endpoint) == [kept.endpoint])
         #expect(world.kernel(1)?.ports.count == 1)
         for host in [1, 2] { #expect(world.kernel(host)?.neighbours[heir.address] == heir.mac) }
         #expect(world.kernel(0)?.neighbours[kept.address] == kept.mac)
         #expect(world.difference() == nil)
-        // What its engine says in the end changes nothing for whoever has the address.
+        // The engine's release does not change who has the address.
         world.detach(1, ended)
         world.run(for: .seconds(1))
         #expect(world.kernel(1)?.neighbours[heir.address] == heir.mac)
         #expect(world.difference() == nil)
     }
 
-    /// Who forgets the cluster while it still waits for word of its earlier life has nothing to wait for any more.
+    /// A node that leaves the cluster stops waiting for peers to echo its state.
     @Test func aNodeThatLeavesRightAfterItsStartComesToRest() throws {
         let (world, _) = try Self.world()
         world.run(for: .seconds(1))
@@ -172,7 +173,7 @@ import Testing
         #expect(world.nodes[1].core.catalogue.cluster != nil)
     }
 
-    /// Nobody hears of the new epoch before the disk has it: what the disk has from before would pass for the new membership's.
+    /// Other nodes hear of the new epoch only when the disk has it. Otherwise old rows would count as the new membership's.
     @Test func aNodeIsNotAdmittedAnewBeforeItHasForgotten() throws {
         let (world, _) = try Self.world()
         world.run(for: .seconds(2))
@@ -195,7 +196,7 @@ import Testing
         #expect(world.nodes[0].core.catalogue.members[World.id(1)] == nil)
     }
 
-    /// What is set aside stays so over restarts, and does not go back to the cluster when nobody uses it.
+    /// Addresses in quarantine stay there over restarts, and do not go back to the cluster as idle ones do.
     @Test func whatIsSetAsideStaysSo() throws {
         let (world, networks) = try Self.world()
         world.run(for: .seconds(1))
@@ -217,7 +218,7 @@ import Testing
         #expect(throws: DriverError.self) { try world.attach(0, "want", to: networks[0], address: lost.address) }
     }
 
-    /// Without the writer there is no new epoch. Containers that run, and releases, go on; and a start in between loses nothing of it.
+    /// Without the writer there is no new epoch. Running containers and releases go on, and the recovery survives a restart.
     @Test func withoutTheWriterItWaits() throws {
         let (world, networks) = try Self.world()
         let kept = try world.attach(2, "kept", to: networks[2])
@@ -230,28 +231,28 @@ import Testing
         world.run(for: .seconds(10))
         try Self.restore(world, 2, copy)
         world.run(for: .seconds(5))
-        #expect(world.nodes[2].core.isStateOld)
+        #expect(world.nodes[2].core.isRolledBack)
         #expect(Self.problems(world, 2).contains { $0.contains("old copy") })
         #expect(throws: DriverError.self) { try world.attach(2, "now", to: networks[2]) }
         #expect(world.kernel(2)?.neighbours[witness.address] == witness.mac)
         #expect(world.kernel(1)?.neighbours[kept.address] == kept.mac)
         world.crash(2)
         try world.restart(2)
-        // Alone with what it stored.
-        #expect(world.nodes[2].core.isStateOld)
+        // The node is alone with its stored state.
+        #expect(world.nodes[2].core.isRolledBack)
         world.run(for: .milliseconds(1))
         world.detach(2, kept)
         world.run(for: .seconds(1))
         #expect(world.kernel(1)?.neighbours[kept.address] == nil)
         world.heal()
         world.run(for: .seconds(5))
-        #expect(!world.nodes[2].core.isStateOld)
+        #expect(!world.nodes[2].core.isRolledBack)
         for number in 0..<20 { #expect(try world.attach(2, "new \(number)", to: networks[2]).address != lost.address) }
         world.run(for: .seconds(1))
         #expect(world.difference() == nil)
     }
 
-    /// A start from a good state waits for a word of others, and not for long where nobody is there.
+    /// A start from a good state waits for an echo of its peers, and not for long where there is none.
     @Test func aGoodStateIsNotTakenForAnOldOne() throws {
         let (world, networks) = try Self.world()
         for number in 0..<5 { _ = try world.attach(1, "c\(number)", to: networks[1]) }
@@ -268,11 +269,11 @@ import Testing
         world.run(for: .milliseconds(1))
         _ = try world.attach(1, "alone", to: networks[1])
         #expect(world.now - alone < .milliseconds(1100))
-        #expect(!world.nodes[1].core.isStateOld && world.nodes[1].core.member.epoch == 2)
+        #expect(!world.nodes[1].core.isRolledBack && world.nodes[1].core.member.epoch == 2)
         #expect(world.nodes[1].rows[.quarantine, default: [:]].isEmpty)
     }
 
-    /// What a member makes up costs a new epoch at most; and nothing that is beyond all reason is believed.
+    /// A lie of a member costs a new epoch at most, and an implausible one is not believed.
     @Test func whatNobodyCanHaveSeenIsNotBelieved() throws {
         let (world, networks) = try Self.world()
         let own = world.nodes[1].core.identity
@@ -282,19 +283,19 @@ import Testing
             StateMark(life: 0, run: 0, writes: Limits.counter - 1),
         ] {
             world.handle(1, .membership(.echo(World.id(0), mark, isAhead: true)))
-            #expect(!world.nodes[1].core.isStateOld)
+            #expect(!world.nodes[1].core.isRolledBack)
         }
         world.handle(1, .membership(.echo(World.id(0), StateMark(life: 0, run: 0, writes: 1 << 30), isAhead: true)))
-        #expect(world.nodes[1].core.isStateOld)
+        #expect(world.nodes[1].core.isRolledBack)
         world.run(for: .seconds(2))
-        #expect(!world.nodes[1].core.isStateOld)
+        #expect(!world.nodes[1].core.isRolledBack)
         _ = try world.attach(1, "after", to: networks[1])
     }
 
-    // MARK: Lost
+    // MARK: Lost state
 
-    /// Without its state a host is another node; the one that it was has its name and its tunnel address until it is removed, and then its
-    /// containers have nothing left to reach anybody by.
+    /// A host without its state is another node. The old node keeps its name and tunnel address until it is removed; after that its
+    /// containers reach no other host.
     @Test func aHostThatLostItsStateJoinsAnew() throws {
         let (world, networks) = try Self.world()
         let witness = try world.attach(0, "witness", to: networks[0])
@@ -305,7 +306,7 @@ import Testing
         world.loseState(1)
         try world.restart(1)
         world.run(for: .seconds(1))
-        // What the kernel has of a cluster that nothing is known of goes with the first look.
+        // Devices of an unknown cluster go with the first observation of the kernel.
         #expect(world.nodes[1].kernel.state.networks.isEmpty)
         guard case .token(let token) = world.control(0, .joinToken(newSecret: nil)),
             case .refused(let reason) = world.control(1, .join(token: token.token, host: "192.0.2.1", port: 7946))
@@ -323,7 +324,7 @@ import Testing
         world.run(for: .seconds(2))
         #expect(world.nodes[1].kernel.state.networks.isEmpty)
         #expect(world.kernel(0)?.neighbours == [witness.address: witness.mac])
-        // Its address is anybody's now; nothing of it is left in a kernel.
+        // The address is free, and no kernel has a row of it.
         let again = try world.createNetwork(1, "net", subnet: networks[0].prefix)
         let second = try world.attach(1, "new", to: again, address: orphan.address)
         world.run(for: .seconds(1))

@@ -1,9 +1,9 @@
-import OverlayNode
 import OverlayModel
+import OverlayNode
 import OverlaySimulation
 import Testing
 
-/// What `node ls` and `node ls --watch` tell of others.
+/// States of other nodes in `node ls` and `node ls --watch`.
 @Suite struct PeerTests {
     private func changes(_ world: World, after sequence: UInt64?) -> NodeChanges? {
         guard case .nodeChanges(let changes) = world.control(0, .nodeChanges(after: sequence)) else { return nil }
@@ -28,7 +28,7 @@ import Testing
         let row = try #require(report(world, of: "host3"))
         #expect(row.state == "unreachable" && row.since >= 5 && row.reason.contains("UDP or TCP"))
         try world.restart(2)
-        // A connection that was being tried fails later than the host is back; the reason that it gives does not stay.
+        // A connection attempt fails after the host is back. Its reason does not stay.
         world.run(for: .seconds(5))
         #expect(try #require(changes(world, after: dead.last)).changes.map(\.state) == ["alive"])
         #expect(try #require(report(world, of: "host3")).reason.isEmpty)
@@ -57,7 +57,7 @@ import Testing
             return
         }
         #expect(news.changes.first?.state == "suspect")
-        // A number of an earlier life of the daemon is no reason to wait.
+        // A number of an earlier run of the daemon does not make the call wait.
         #expect(changes(world, after: 1_000_000)?.changes.isEmpty == false)
     }
 

@@ -1,8 +1,8 @@
 import OverlayCatalogue
 import OverlayDatapath
 import OverlayDriver
-import OverlayNode
 import OverlayModel
+import OverlayNode
 import OverlaySimulation
 import Testing
 
@@ -26,7 +26,7 @@ import Testing
             #expect(refusal(world, 0, force: force)?.contains("this node writes the catalogue already") == true)
             #expect(refusal(world, 1, force: force)?.hasPrefix("node host1 writes the catalogue and answers; ") == true)
         }
-        // Just started, it does not know who answers.
+        // A node that has just started does not know whether the writer answers.
         world.crash(1)
         world.split([1], [0, 2])
         try world.restart(1)
@@ -55,7 +55,7 @@ import Testing
         #expect(refusal(world, 3, force: true) == nil)
         world.run(for: .seconds(1))
         #expect(try status(world, 4).writer == "host4" && status(world, 1).writer == "host1")
-        // The greater generation counts, with fewer nodes too: that is what --force says.
+        // The greater term counts, also with fewer nodes, as `--force` says.
         world.heal()
         world.run(for: .seconds(10))
         for host in 0..<5 { #expect(try status(world, host).writer == "host4") }
@@ -80,7 +80,7 @@ import Testing
 
     @Test func everythingWorksAgain() throws {
         let world = try World(count: 4)
-        // The last one joins later.
+        // The last host joins later.
         world.split([3], [0, 1, 2])
         world.heal()
         #expect(world.makeCluster())
@@ -97,16 +97,16 @@ import Testing
         }
         guard case .nodes(let rows) = world.control(1, .nodes) else { throw World.Failed("no nodes") }
         #expect(rows.map(\.isWriter) == [false, false, true, false])
-        // The old one comes back, and is one like the others.
+        // The old writer comes back as a replica.
         try world.restart(0)
         world.run(for: .seconds(10))
         #expect(world.difference() == nil)
-        #expect(world.logs.contains { $0.contains("host1 warning: catalogue generation 2 is written by host3") })
-        #expect(world.logs.contains { $0.contains("host1") && $0.contains("this node follows it") })
+        let logged = world.logs.filter { $0.contains("host1 warning: the catalogue has a new writer; this node follows it") }
+        #expect(logged.contains { $0.contains("term=2") && $0.contains("writer=host3") }, "\(logged)")
         let other = try world.createNetwork(0, "other")
         _ = try world.attach(0, "d0", to: other)
         #expect(try status(world, 0).problems == [])
-        // And can be removed, which the new one cannot.
+        // The old writer can be removed, but not the new one.
         world.detach(0, attached[0])
         guard case .refused(let reason) = world.control(1, .removeNode("host3", force: true)) else { throw World.Failed("removed") }
         #expect(reason.contains("swift-overlay promote"))
@@ -120,7 +120,8 @@ import Testing
         #expect(world.nodes[0].core.catalogue.term.number == 2)
     }
 
-    /// What the old writer granted after the fork is nobody's: no address of it is handed out any more, and who has one is told.
+    /// Grants of the old writer from after the fork are void: none of their addresses is handed out, and containers that have one
+    /// are named.
     @Test func addressesThatWereLostAreNamed() throws {
         let world = try World(count: 3)
         #expect(world.makeCluster())
@@ -130,7 +131,7 @@ import Testing
         world.run(for: .seconds(1))
         world.split([0], [1, 2])
         world.run(for: .seconds(10))
-        // The old writer grants itself more.
+        // The old writer grants itself more blocks.
         let granted = try (0..<8).map { try world.attach(0, "late \($0)", to: networks[0]) }
         #expect(refusal(world, 1, force: true) == nil)
         world.run(for: .seconds(1))
@@ -147,14 +148,14 @@ import Testing
             world.detach(0, stray)
         }
         #expect(try status(world, 0).problems == [])
-        // None of them comes back but by a block of the new generation.
+        // Addresses come from blocks of the new term only.
         let again = try (0..<4).map { try world.attach(0, "again \($0)", to: networks[0]) }
         #expect(Set(again.map(\.address)).isDisjoint(with: others.map(\.address)))
         let blocks = try #require(world.nodes[0].core.catalogue.subnet(networks[0].pool)).blocks(of: World.id(0))
         for attached in again { #expect(blocks.contains { $0.contains(attached.address) }) }
     }
 
-    /// A network that only the old writer's side knew: nothing of the new generation is taken for it.
+    /// A network that only the old writer's side knew is named, and no network of the new term is taken for it.
     @Test func networksThatWereLostAreNamed() throws {
         let world = try World(count: 3)
         #expect(world.makeCluster())

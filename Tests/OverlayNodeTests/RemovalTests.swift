@@ -1,13 +1,13 @@
 import OverlayCatalogue
 import OverlayDriver
-import OverlayNode
 import OverlayMembership
 import OverlayModel
+import OverlayNode
 import Testing
 
 @testable import OverlaySimulation
 
-/// Rule R5, its second half: the addresses of a node that was removed are nobody's for ten minutes.
+/// Quarantine of a removed node's addresses: they are not handed out for ten minutes (rule R5).
 @Suite struct RemovalTests {
     private struct Scene {
         var world: World
@@ -15,7 +15,7 @@ import Testing
         var taken: World.Attached
     }
 
-    /// Three hosts on one small network; the third is cut off, with one container.
+    /// Three hosts on one small network, the third of which is cut off, with one container.
     private static func scene() throws -> Scene {
         let world = try World(count: 3)
         #expect(world.makeCluster())
@@ -43,7 +43,7 @@ import Testing
         guard case .done = Self.remove(world) else { throw World.Failed("not removed") }
         world.run(for: .seconds(590))
         let refused = Self.refusal(scene, "early")
-        #expect(refused.contains("rests for ten minutes") && refused.contains("node rm --now host3"), "\(refused)")
+        #expect(refused.contains("in quarantine for ten minutes") && refused.contains("node rm --now host3"), "\(refused)")
         guard case .networks(let reports) = world.control(1, .networks) else { throw World.Failed("no networks") }
         let blocks = reports.flatMap { $0.subnets.flatMap(\.blocks) }
         #expect(
@@ -56,7 +56,7 @@ import Testing
         #expect(endpoint.address == scene.taken.address)
     }
 
-    /// Who takes what is left of a network is told what the rest of it waits for.
+    /// A host that uses up the free addresses of a network is told about those in quarantine.
     @Test func theyAreNoneOfThoseThatAreLeft() throws {
         let scene = try Self.scene()
         let world = scene.world
@@ -69,7 +69,7 @@ import Testing
             }
         }
         #expect(!given.contains(scene.taken.address))
-        #expect(refused.contains("host3 (removed; its addresses rest)"), "\(refused)")
+        #expect(refused.contains("host3 (removed; its addresses are in quarantine)"), "\(refused)")
         world.run(for: .seconds(620))
         let more = try world.attach(0, "more", to: scene.networks[0])
         #expect(!given.contains(more.address))
@@ -84,7 +84,7 @@ import Testing
         _ = try scene.world.attach(1, "next", to: scene.networks[1], address: scene.taken.address)
     }
 
-    /// A host that lost its state has its name again: what is freed is what it had before.
+    /// A host that lost its state joins under its old name. `--now` frees the addresses of its earlier life.
     @Test func theyAreFreedByANameThatAnotherHasByThen() throws {
         let scene = try Self.scene()
         let world = scene.world
@@ -105,7 +105,7 @@ import Testing
         _ = try world.attach(1, "next", to: scene.networks[1], address: scene.taken.address)
     }
 
-    /// Who writes the catalogue by then has heard of the removal, or has been told with the catalogue; no clock is older than its process.
+    /// The writer counts the time from when its process first knew of the removal, by an entry or a snapshot.
     @Test func aWriterThatStartedAnewCountsFromItsStart() throws {
         let scene = try Self.scene()
         let world = scene.world
@@ -114,7 +114,7 @@ import Testing
         world.crash(0)
         try world.restart(0)
         world.run(for: .seconds(500))
-        #expect(Self.refusal(scene, "early").contains("rests for ten minutes"))
+        #expect(Self.refusal(scene, "early").contains("in quarantine for ten minutes"))
         world.run(for: .seconds(120))
         _ = try world.attach(1, "late", to: scene.networks[1], address: scene.taken.address)
     }
@@ -129,7 +129,7 @@ import Testing
         _ = try world.attach(0, "next", to: networks[0], address: taken.address)
     }
 
-    /// Whatever else happens: nothing may, for days.
+    /// The quarantine ends on a cluster where nothing else happens for days.
     @Test func aWriterThatStartedAnewChangesTheKey() throws {
         let world = try World(count: 2, seed: 1, parameters: MembershipParameters(), rules: .all, hasMembership: false)
         #expect(world.makeCluster())

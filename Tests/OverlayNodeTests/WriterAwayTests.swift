@@ -1,11 +1,11 @@
 import OverlayCatalogue
 import OverlayDriver
-import OverlayNode
 import OverlayModel
+import OverlayNode
 import OverlaySimulation
 import Testing
 
-/// What is refused and said while the catalogue's writer is not there for a node.
+/// Refusals and messages of a node that the catalogue's writer does not answer.
 @Suite struct WriterAwayTests {
     enum Cut: CaseIterable {
         case toWriter, fromWriter, both
@@ -30,7 +30,7 @@ import Testing
             RequestPool(addressSpace: "swift-overlay", pool: nil, subPool: nil, networkName: name, family: .v4))
     }
 
-    // MARK: A way that is cut
+    // MARK: A path that is cut
 
     /// Others reach the writer, and this node does not.
     @Test(arguments: [3, 4, 10], Cut.allCases)
@@ -44,7 +44,7 @@ import Testing
         #expect(text.contains("(answers other nodes, but not this one); running containers, names and starts"), "\(text)")
         #expect(text.contains("see to the way to 192.0.2.1:7946, UDP and TCP"), "\(text)")
         for other in 2..<count { #expect(try Self.problem(world, other) == nil) }
-        // Whoever calls hears it at once, and in the same words.
+        // Later calls are refused at once, with the same text.
         let before = world.now
         let error = try #require(throws: DriverError.self) { try world.createNetwork(1, "net") }
         #expect(error.message == text && world.now - before < .milliseconds(10))
@@ -59,7 +59,7 @@ import Testing
         #expect(world.nodes[1].core.catalogue == world.nodes[0].core.catalogue)
     }
 
-    /// Packets that are lost, or do not pass by UDP alone, are no reason to refuse anything.
+    /// Lost packets, or blocked UDP alone, do not make a node refuse calls.
     @Test(arguments: 1...3 as ClosedRange<UInt64>, [true, false])
     func lossIsNoAbsence(seed: UInt64, isBlocked: Bool) throws {
         let world = try World(count: 5, seed: seed)
@@ -82,7 +82,7 @@ import Testing
     func anOpenCallIsRefusedWhenTheWriterIsFoundAway(others: Bool) throws {
         let world = try World(count: 4)
         try #require(world.makeCluster())
-        // Where others reach the writer, and where nobody does.
+        // Other nodes reach the writer, or no node does.
         if others { world.split([0], [1]) } else { world.split([0], [1, 2, 3]) }
         var answers: [(after: Interval, DriverResponse)] = []
         let start = world.now
@@ -97,7 +97,7 @@ import Testing
             #expect(error.message.hasPrefix("catalogue writer host1 unreachable since "), "\(error.message)")
         }
         #expect(try Self.problem(world, 1) != nil, "said as soon as calls are refused")
-        // What they proposed is given up by then.
+        // Their proposals have been given up by then.
         world.run(for: .seconds(8))
         world.heal()
         world.run(for: .seconds(5))
@@ -106,7 +106,7 @@ import Testing
         #expect(world.violations == [])
     }
 
-    /// A network that was removed, and is wanted again before the writer knows.
+    /// A network was removed, and is created again before the writer knows of the removal.
     @Test(arguments: [true, false])
     func aSubnetThatIsBeingGivenUpIsNotWaitedFor(isFoundLater: Bool) throws {
         let world = try World(count: 3)
@@ -125,7 +125,7 @@ import Testing
         _ = try world.createNetwork(1, "net")
     }
 
-    // MARK: A writer that is there and decides nothing
+    // MARK: A writer that is reachable and decides nothing
 
     @Test func aWriterThatDidNotAnswerIsAProblemToo() throws {
         let world = try World(count: 3)
@@ -194,7 +194,7 @@ import Testing
         return reason
     }
 
-    /// What it tells to run is what works.
+    /// The command that a refusal names works.
     @Test func whyANodeIsNotRemovedSaysWhatToRun() throws {
         let world = try World(count: 4)
         try #require(world.makeCluster())
@@ -229,7 +229,7 @@ import Testing
 
     // MARK: The log
 
-    /// Every retry fails alike; it is said when it begins and when it ends.
+    /// Retries fail alike, so only the first failure and the recovery are logged.
     @Test func whatTheDiskRefusesIsLoggedOnce() throws {
         let world = try World(count: 2)
         try #require(world.makeCluster())

@@ -1,5 +1,6 @@
 import Foundation
 import OverlayDriver
+import OverlayTestSupport
 import ServiceLifecycle
 import Synchronization
 import Testing
@@ -12,21 +13,16 @@ import Testing
         #expect(answer.status == 200)
     }
 
-    private func mode(_ path: String) -> mode_t? {
-        var status = stat()
-        return lstat(path, &status) == 0 ? status.st_mode : nil
-    }
-
     @Test func `The socket has mode 0660 and goes with the server`() async throws {
         try await withSocketDirectory { directory in
             let path = directory + "/sub/dir/p.sock"
             try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0, handle: activated()) }) {
-                #expect(mode(path) == S_IFSOCK | 0o660)
-                #expect(mode(directory + "/sub").map { $0 & 0o777 } == 0o755)
-                #expect(mode(path + ".lock").map { $0 & 0o777 } == 0o600)
+                #expect(fileMode(path) == S_IFSOCK | 0o660)
+                #expect(fileMode(directory + "/sub").map { $0 & 0o777 } == 0o755)
+                #expect(fileMode(path + ".lock").map { $0 & 0o777 } == 0o600)
                 try await expectAnswer(path)
             }
-            #expect(mode(path) == nil)
+            #expect(fileMode(path) == nil)
             // The lock file stays, but the lock does not.
             try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0, handle: activated()) }) {
                 try await expectAnswer(path)
@@ -44,7 +40,7 @@ import Testing
             #expect(
                 error?.description == "socket \(path): process \(getpid()) serves it and goes on serving it; stop that daemon first"
             )
-            #expect(mode(path) == S_IFSOCK | 0o660)
+            #expect(fileMode(path) == S_IFSOCK | 0o660)
             #expect(try await kept.call("/Plugin.Activate").status == 200)
             try await expectAnswer(path)
         }
@@ -62,13 +58,13 @@ import Testing
                 $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(stale, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
             }
             close(stale)
-            #expect(bound == 0 && mode(path) != nil)
+            #expect(bound == 0 && fileMode(path) != nil)
             #expect(throws: RawError.self) { try RawConnection(path: path) }
             try Data("99999\n".utf8).write(to: URL(fileURLWithPath: path + ".lock"))
 
             try await running({ PluginServer(socketPath: path, logger: quiet, ready: $0, handle: activated()) }) {
                 try await expectAnswer(path)
-                #expect(mode(path) == S_IFSOCK | 0o660)
+                #expect(fileMode(path) == S_IFSOCK | 0o660)
             }
         }
     }
@@ -178,8 +174,7 @@ final class Box<Value: Sendable>: Sendable {
                 #expect(answer?.headers["content-type"] == "text/plain")
                 #expect(try await connection.call("/none").status == 404)
                 #expect(try await connection.call("/v1", body: [UInt8](repeating: 0, count: 2 << 20)).status == 413)
-                var status = stat()
-                #expect(lstat(path, &status) == 0 && status.st_mode == S_IFSOCK | 0o660)
+                #expect(fileMode(path) == S_IFSOCK | 0o660)
             }
         }
     }

@@ -97,7 +97,7 @@ import Testing
         #expect(Set(rows.values) == Set((493..<500 as Range<UInt32>).map(\.wireBytes)))
     }
 
-    /// What was submitted before it is written without it. What shares the transaction and comes behind it is refused with it: the disk
+    /// Writes submitted before it are kept without it. What shares the transaction and comes behind it is refused with it: the disk
     /// never has the later without the earlier.
     @Test(.enabled(if: tmpfsIsUsable)) func aSubmissionThatDoesNotFitTakesNoEarlierOneAlong() async throws {
         let scratch = try Scratch()

@@ -43,7 +43,8 @@ let package = Package(
         product(
             "OverlayNode",
             [
-                "OverlayModel", "OverlayDriver", "OverlayIPAM", "OverlayCatalogue", "OverlayReplication", "OverlayDatapath", "OverlayDNS",
+                "OverlayModel", "OverlayDriver", "OverlayIPAM", "OverlayCatalogue", "OverlayReplication", "OverlayMembership",
+                "OverlayDatapath", "OverlayDNS",
             ]),
         product("OverlayCrypto", ["OverlayModel", .product(name: "Crypto", package: "swift-crypto")]),
         // Decoders of the plugin server, without the server around them.

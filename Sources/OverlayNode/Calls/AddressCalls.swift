@@ -4,26 +4,28 @@ import OverlayIPAM
 import OverlayModel
 import OverlayReplication
 
-/// The IPAM calls.
+/// IPAM calls, about pools and addresses: each checks, then tells the parts. Owns nothing.
 enum AddressCalls {
+    /// Throws where the node is in no cluster.
     static func checkCluster(_ node: Node) throws(DriverError) {
         guard node.catalogue.cluster != nil else { throw Node.noCluster }
     }
 
     // MARK: Pools
 
+    /// RequestPool: finds the subnet, or proposes it.
     static func requestPool(_ node: inout Node, _ call: RequestPool, _ id: RequestID) throws(DriverError) -> Step {
-        try AddressCalls.checkCluster(node)
+        try Self.checkCluster(node)
         guard call.addressSpace == DriverRequest.addressSpace || call.addressSpace.isEmpty else {
             throw DriverError(.invalid, "address space \(call.addressSpace) is not ours")
         }
-        if let subnet = AddressCalls.existingSubnet(node, for: call) {
-            if let response = AddressCalls.opened(node, subnet) {
+        if let subnet = Self.existingSubnet(node, for: call) {
+            if let response = Self.opened(node, subnet) {
                 node.addresses.requested(subnet)
                 return .reply(.driver(response))
             }
             guard !node.isWriterAway else { throw DriverError(.unavailable, node.writerText) }
-            // It is being given up: first that, then anew, or the late end of the one would undo the other.
+            // The subnet is being given up. That must be decided first, or its late end would undo the new use.
             node.requests.wait(id, for: .closing(subnet))
             if node.outbox.timers[.close] == nil { CatalogueFollower.proposeClosing(&node) }
             return .wait
@@ -35,38 +37,42 @@ enum AddressCalls {
                     only: Mirroring.networkBeingMade(node, with: call.pool))))
     }
 
-    /// The subnet that a call means, when this host uses it already: the call is a repetition, or follows a release.
+    /// Subnet that a call means, if this host uses it already: the call is a repetition, or follows a release.
     private static func existingSubnet(_ node: Node, for call: RequestPool) -> SubnetID? {
         let network = call.networkName.map { node.catalogue.network(named: $0) } ?? nil
         guard call.networkName == nil || network != nil else { return nil }
         let candidates =
-            network.map { $0.subnets } ?? node.catalogue.networks.values.flatMap { call.pool == nil || $0.isRemoved ? [] : $0.subnets }
+            network.map { $0.subnets }
+            ?? node.catalogue.networks.values.flatMap { call.pool == nil || $0.isRemoved ? [] : $0.subnets }
         let mine = candidates.filter { $0.users.contains(node.identity.id) && $0.prefix.family == call.family }
         let found = call.pool.map { pool in mine.first { $0.prefix == pool } } ?? mine.first
         guard let found, call.subPool == nil || call.subPool == found.range else { return nil }
         return found.id
     }
 
-    /// The answer to RequestPool.
+    /// Answer to RequestPool; nil where the subnet does not exist or is being given up.
     static func opened(_ node: Node, _ id: SubnetID) -> DriverResponse? {
         guard let subnet = node.catalogue.subnet(id), !node.closings.contains(id) else { return nil }
         return .pool(id, subnet.prefix, gateway: IPPrefix(subnet.gateway, length: subnet.prefix.length))
     }
 
+    /// ReleasePool: gives the subnet up, unless a network or another request needs it.
     static func releasePool(_ node: inout Node, _ id: SubnetID) -> Step {
         guard node.addresses.released(id) else { return .reply(.driver(.done)) }
 
-        // Engines release the pool first and delete the network after: the pool goes with the network. A release without a network is
-        // that of a create that failed.
+        // Engines release the pool before they delete its network, so a pool with a network goes with that. A release without a
+        // network follows a create that failed.
         guard !node.inventory.isBound(id) else { return .reply(.driver(.done)) }
         return .after(CatalogueFollower.close(&node, [id]), .driver(.done), undo: nil)
     }
 
     // MARK: Addresses
 
+    /// RequestAddress: the gateway's, an auxiliary one, or an endpoint's.
     static func requestAddress(_ node: inout Node, _ call: RequestAddress, _ id: RequestID) throws(DriverError) -> Step {
-        try AddressCalls.checkCluster(node)
-        guard let subnet = node.catalogue.subnet(call.pool), subnet.users.contains(node.identity.id), !node.closings.contains(call.pool),
+        try Self.checkCluster(node)
+        guard let subnet = node.catalogue.subnet(call.pool), subnet.users.contains(node.identity.id),
+            !node.closings.contains(call.pool),
             let network = node.catalogue.network(holding: call.pool)
         else { throw DriverError(.notFound, "the pool \(call.pool) does not exist; remove the network and create it again") }
         if let address = call.address, !subnet.prefix.contains(address) {
@@ -74,7 +80,9 @@ enum AddressCalls {
         }
         switch call.purpose {
         case .gateway:
-            guard let address = call.address, address != subnet.gateway else { return Self.address(node, subnet.gateway, in: subnet) }
+            guard let address = call.address, address != subnet.gateway else {
+                return Self.address(node, subnet.gateway, in: subnet)
+            }
             return .propose(.setGateway(subnet.id, address))
         case .auxiliary:
             guard let address = call.address else {
@@ -82,18 +90,23 @@ enum AddressCalls {
             }
             guard !subnet.auxiliary.contains(address) else { return Self.address(node, address, in: subnet) }
             return .propose(.reserve(subnet.id, address))
-        case .endpoint(let mac): return try AddressCalls.requestAddress(&node, call.address, mac: mac, subnet, network, id)
+        case .endpoint(let mac): return try Self.requestAddress(&node, call.address, mac: mac, subnet, network, id)
         }
     }
 
-    private static func address(_ node: Node, _ address: IPAddress, in subnet: Subnet, after awaited: Set<EffectID> = [], undo: Undo? = nil) -> Step {
+    /// Answer with an address, when these effects have ended.
+    private static func address(
+        _ node: Node, _ address: IPAddress, in subnet: Subnet, after awaited: Set<EffectID> = [], undo: Undo? = nil
+    ) -> Step {
         guard let prefix = IPPrefix(address, length: subnet.prefix.length) else {
             return .reply(.driver(.failed(DriverError(.invalid, "\(address) is not of the family of \(subnet.prefix)"))))
         }
         return .after(awaited, .driver(.address(prefix)), undo: undo)
     }
 
-    private static func requestAddress(_ node: inout Node, 
+    /// Hands out an address to a MAC: its lease, a free address, or the wanted one. Claims or waits where this host owns none.
+    private static func requestAddress(
+        _ node: inout Node,
         _ wanted: IPAddress?, mac: MACAddress, _ subnet: Subnet, _ network: Network, _ id: RequestID
     ) throws(DriverError) -> Step {
         guard !mac.isMulticast, mac != .zero else { throw DriverError(.invalid, "\(mac) is not the MAC of an interface") }
@@ -105,15 +118,15 @@ enum AddressCalls {
         guard let held = node.addresses.lease(of: mac, in: subnet.id) else {
             throw DriverError(.notFound, "the pool \(subnet.id) does not exist")
         }
-        // The same MAC again is the same request again, unless an endpoint has it: then it is somebody else's.
+        // A MAC that comes again is the same request again, unless an endpoint has it.
         if case .foreign(let lease) = held {
-            // An address that is not of this host's blocks is somebody else's by now (rule R7), whatever a row of old says.
-            try AddressCalls.checkLeaseUnused(node, lease, in: network)
+            // The lease is void: its address is in no block of this host, so another node owns it (rule R7).
+            try Self.checkLeaseUnused(node, lease, in: network)
             if let row = node.addresses.release(lease.address, of: subnet.id, now: node.outbox.now) { node.outbox.store([row]) }
         }
         if case .own(let lease) = held, wanted == nil || wanted == lease.address {
-            try AddressCalls.checkLeaseUnused(node, lease, in: network)
-            return AddressCalls.address(node, lease.address, in: subnet, after: node.outbox.unfinished(.lease(subnet.id, lease.address)))
+            try Self.checkLeaseUnused(node, lease, in: network)
+            return Self.address(node, lease.address, in: subnet, after: node.outbox.unfinished(.lease(subnet.id, lease.address)))
         }
         let isEarly = node.isWriterAway || node.requests[id]?.scarcity != nil
         let taken: Lease?
@@ -122,13 +135,16 @@ enum AddressCalls {
         } catch {
             switch error {
             case .noFreeAddress:
-                if let scarcity = node.requests[id]?.scarcity { return try AddressExchange.waitForAddresses(&node, id, subnet.id, scarcity) }
+                if let scarcity = node.requests[id]?.scarcity {
+                    return try AddressExchange.waitForAddresses(&node, id, subnet.id, scarcity)
+                }
                 return .propose(.claimBlock(subnet.id, count: 16))
-            case .notOwned: return try AddressCalls.claim(&node, wanted ?? subnet.gateway, subnet, network, id)
+            case .notOwned: return try Self.claim(&node, wanted ?? subnet.gateway, subnet, network, id)
             case .inUse(let lease):
                 throw DriverError(
                     .conflict,
-                    "address \(lease.address) of network \(network.title) is in use by \(AddressCalls.holder(node, of: lease)) on node \(node.identity.name)"
+                    "address \(lease.address) of network \(network.title) is in use by \(Self.holder(node, of: lease)) on node "
+                        + "\(node.identity.name)"
                 )
             }
         }
@@ -136,9 +152,10 @@ enum AddressCalls {
         let stored = node.outbox.store(
             [.put(.lease, key: lease.storeKey, value: lease.wireBytes)], for: [.lease(subnet.id, lease.address)])
         AddressExchange.prefetchBlock(&node, of: subnet.id)
-        return AddressCalls.address(node, lease.address, in: subnet, after: [stored], undo: .lease(subnet.id, lease.address))
+        return Self.address(node, lease.address, in: subnet, after: [stored], undo: .lease(subnet.id, lease.address))
     }
 
+    /// Throws if an endpoint has the lease's address.
     private static func checkLeaseUnused(_ node: Node, _ lease: Lease, in network: Network) throws(DriverError) {
         guard let endpoint = node.inventory.endpoint(with: lease.address, on: network.id)
         else { return }
@@ -147,13 +164,17 @@ enum AddressCalls {
             "MAC \(lease.mac) on network \(network.title) is in use by endpoint \(endpoint.id.short) on node \(node.identity.name)")
     }
 
+    /// Holder of a lease, in words.
     static func holder(_ node: Node, of lease: Lease) -> String {
-        let endpoint = node.catalogue.network(holding: lease.subnet).flatMap { node.inventory.endpoint(with: lease.address, on: $0.id) }
+        let endpoint = node.catalogue.network(holding: lease.subnet).flatMap {
+            node.inventory.endpoint(with: lease.address, on: $0.id)
+        }
         return endpoint.map { "endpoint \($0.id.short)" } ?? "a container that is being started"
     }
 
-    /// `--ip` with an address that is not of this host's blocks.
-    private static func claim(_ node: inout Node, _ wanted: IPAddress, _ subnet: Subnet, _ network: Network, _ id: RequestID) throws(DriverError)
+    /// Gets an address that `--ip` names and that is in no block of this host: from the catalogue, or from the node that owns it.
+    private static func claim(_ node: inout Node, _ wanted: IPAddress, _ subnet: Subnet, _ network: Network, _ id: RequestID)
+        throws(DriverError)
         -> Step
     {
         if wanted == subnet.gateway {
@@ -168,17 +189,18 @@ enum AddressCalls {
         if let (owner, record) = node.replication.endpoints(on: network.id).first(where: { $0.record.addresses.contains(wanted) }) {
             throw DriverError(
                 .conflict,
-                "address \(wanted) of network \(network.title) is in use by endpoint \(record.endpoint.short) on node \(node.name(of: owner))"
+                "address \(wanted) of network \(network.title) is in use by endpoint \(record.endpoint.short) on node "
+                    + "\(node.name(of: owner))"
             )
         }
         if let owner = subnet.block(holding: wanted)?.owner {
-            // Of this host, and on its way back.
+            // This host's addresses that are not free are in quarantine, or being given back.
             guard owner != node.identity.id else {
                 if node.addresses.isQuarantined(wanted, of: subnet.id) {
                     throw DriverError(
                         .conflict,
-                        "address \(wanted) of network \(network.title) may be in use by a container that this node does not know of: "
-                            + "its state was an old copy once; take another one, or remove the container that has it")
+                        "address \(wanted) of network \(network.title) may be in use by a container that this node does not know "
+                            + "of: its state was an old copy once; take another one, or remove the container that has it")
                 }
                 throw DriverError(
                     .unavailable, "address \(wanted) of network \(network.title) is being given back; try again in a moment")
@@ -188,16 +210,19 @@ enum AddressCalls {
         return .propose(.claimAddress(subnet.id, wanted))
     }
 
+    /// ReleaseAddress: frees an address, and ends an endpoint that still has it.
     static func releaseAddress(_ node: inout Node, _ id: SubnetID, _ address: IPAddress) -> Step {
         guard node.addresses.isLeased(address, of: id) else {
             let rows = node.addresses.endQuarantine(of: address, in: id)
             return .after(rows.isEmpty ? [] : [node.outbox.store(rows)], .driver(.done), undo: nil)
         }
         var awaited: Set<EffectID> = []
-        // An engine that was killed may never have deleted the endpoint: without its address there is none.
+        // An engine that was killed may never delete the endpoint. It has ended if its address is released.
         if let network = node.catalogue.network(holding: id) {
             for endpoint in node.inventory.endpoints(with: address, on: network.id) {
-                node.outbox.log(.warning, "address of an endpoint was released; the endpoint is taken as gone", ["endpoint": endpoint.id.short])
+                node.outbox.log(
+                    .warning, "address of an endpoint was released; the endpoint is taken as gone",
+                    [LogKey.endpoint: endpoint.id.short])
                 awaited.formUnion(NetworkCalls.removeEndpoint(&node, endpoint))
             }
         }

@@ -4,17 +4,18 @@ import OverlayDriver
 import OverlayModel
 import OverlayReplication
 
-/// The life of the cluster: init, join, leave.
+/// Calls of the command line; among them init, join and leave, which begin and end a membership. Owns nothing.
 enum ClusterCalls {
+    /// Runs a round of a call of the command line.
     static func performControl(_ node: inout Node, _ call: ControlRequest, _ id: RequestID) throws(DriverError) -> Step {
         switch call {
-        case .initialise(let call): return try ClusterCalls.initialise(&node, call)
-        case .join(let token, let host, let port): return try ClusterCalls.contact(&node, token, host, port, id)
-        case .leave(let force): return try ClusterCalls.leaveCluster(&node, force: force, id)
+        case .initialise(let call): return try Self.initialise(&node, call)
+        case .join(let token, let host, let port): return try Self.contact(&node, token, host, port, id)
+        case .leave(let force): return try Self.leaveCluster(&node, force: force, id)
         case .joinToken(let newSecret):
             try AddressCalls.checkCluster(node)
             if let newSecret, node.catalogue.cluster?.joinSecret != newSecret { return .propose(.setJoinSecret(newSecret)) }
-            guard let report = ClusterCalls.joinToken(node) else { throw Node.noCluster }
+            guard let report = Self.joinToken(node) else { throw Node.noCluster }
             return .reply(.control(.token(report)))
         case .removeNode(let name, let force, let now): return try RemovalCalls.removeNode(&node, name, force: force, isAtOnce: now)
         case .promote(let force): return try PromotionCalls.promote(&node, force: force, id)
@@ -47,11 +48,11 @@ enum ClusterCalls {
         }
     }
 
-    /// A control call's proposal was accepted.
+    /// Goes on with a call whose proposal was accepted.
     static func decided(_ node: inout Node, _ call: ControlRequest, _ id: RequestID) {
         switch call {
         case .leave:
-            // The removal itself has made this node forget the cluster.
+            // Applying the removal has made this node forget the cluster.
             node.finish(id, .control(.done("Node left the cluster.")))
         case .removeNode(let name, _, _): node.finish(id, .control(.done(name)))
         default: node.perform(id)
@@ -60,6 +61,7 @@ enum ClusterCalls {
 
     // MARK: init
 
+    /// Makes a cluster with this node as its writer.
     private static func initialise(_ node: inout Node, _ call: Initialise) throws(DriverError) -> Step {
         guard node.catalogue.cluster == nil else {
             throw DriverError(
@@ -76,18 +78,22 @@ enum ClusterCalls {
             dataPathPort: call.dataPathPort, rootKey: call.rootKey, rootPublicKey: call.rootPublicKey, gossipKey: call.gossipKey,
             joinSecret: call.joinSecret)
         let member = node.member
-        let stored = takeCluster(&node) { $0.initialise(cluster, member: member, into: &$1) }
-        guard let report = ClusterCalls.joinToken(node) else { throw Node.noCluster }
+        let stored = enterCluster(&node) { $0.initialise(cluster, member: member, into: &$1) }
+        guard let report = Self.joinToken(node) else { throw Node.noCluster }
         return .after([stored], .control(.token(report)), undo: .cluster)
     }
 
-    /// Becomes a member, in one transaction: all of it is on the disk, or nothing.
-    private static func takeCluster(_ node: inout Node, _ body: (inout CatalogueNode, inout [CatalogueNode.Effect]) -> Void) -> EffectID {
+    /// Enters a cluster. All rows are written in one transaction, so that after a crash all or none of them are there.
+    ///
+    /// - Returns: The transaction.
+    private static func enterCluster(_ node: inout Node, _ body: (inout CatalogueNode, inout [CatalogueNode.Effect]) -> Void)
+        -> EffectID
+    {
         var out: [CatalogueNode.Effect] = []
         node.withReplication { $0.leaveAll(into: &$1) }
         node.life.joined()
         node.replication.setLife(node.life.spoken.life)
-        // What peers heard of an earlier life here was of another cluster, or is void since the node was removed.
+        // No peer of this cluster has heard of an earlier life: that was in another cluster, or ended with the node's removal.
         node.outbox.assure()
         body(&node.catalogueNode, &out)
         var writes: [StoreWrite] = [node.life.row]
@@ -105,20 +111,25 @@ enum ClusterCalls {
         node.outbox.store([node.life.row])
     }
 
+    /// Join command and its token; nil outside a cluster.
     static func joinToken(_ node: Node) -> JoinTokenReport? {
         guard let cluster = node.catalogue.cluster else { return nil }
         let pin = Array(node.signing.hash(cluster.rootPublicKey).prefix(JoinToken.pinBytes))
         let token = JoinToken(pin: pin, secret: cluster.joinSecret.secret).description
         let host = node.identity.address.family == .v6 ? "[\(node.identity.address)]" : "\(node.identity.address)"
         let target =
-            node.identity.port == 7946 ? (node.identity.address.family == .v6 ? "\(node.identity.address)" : host) : "\(host):\(node.identity.port)"
+            node.identity.port == 7946
+            ? (node.identity.address.family == .v6 ? "\(node.identity.address)" : host) : "\(host):\(node.identity.port)"
         return JoinTokenReport(
             token: token, command: "swift-overlay join --token \(token) \(target)", expires: cluster.joinSecret.expires)
     }
 
     // MARK: join
 
-    private static func contact(_ node: inout Node, _ text: String, _ host: String, _ port: UInt16, _ id: RequestID) throws(DriverError) -> Step {
+    /// Begins a join: a new epoch first, durably, and then the other node is asked.
+    private static func contact(_ node: inout Node, _ text: String, _ host: String, _ port: UInt16, _ id: RequestID)
+        throws(DriverError) -> Step
+    {
         guard node.catalogue.cluster == nil else {
             throw DriverError(
                 .conflict, "this node is in cluster \(node.clusterName) already; `swift-overlay leave` takes it out")
@@ -128,11 +139,12 @@ enum ClusterCalls {
         }
         node.life.beginEpoch()
         let contact = JoinContact(host: host, port: port, pin: token.pin, secret: token.secret, member: node.member)
-        // Durable before anybody hears of it, and with it that an earlier membership is forgotten: after a crash its blocks would be
-        // handed out of, in the name of the new one.
-        return .after([ClusterCalls.storeEpoch(&node)], .contact(contact), undo: nil)
+        // Durable before others hear of the epoch, together with the end of an earlier membership: else, after a crash, addresses
+        // of its blocks would be handed out in the name of the new one.
+        return .after([Self.storeEpoch(&node)], .contact(contact), undo: nil)
     }
 
+    /// Handles the answer to a join: enters the cluster, or fails the call.
     static func joined(_ node: inout Node, _ id: RequestID, _ answer: JoinAnswer) {
         switch answer {
         case .refused(let reason): node.fail(id, DriverError(.unavailable, reason))
@@ -141,42 +153,49 @@ enum ClusterCalls {
             guard snapshot.members[node.identity.id]?.epoch == node.life.epoch else {
                 return node.fail(id, DriverError(.invalid, "the answer does not admit this node"))
             }
-            let stored = takeCluster(&node) { [life = node.life] in $0.join(snapshot, epoch: life.epoch, into: &$1) }
+            let stored = enterCluster(&node) { [life = node.life] in $0.join(snapshot, epoch: life.epoch, into: &$1) }
             let done = "This node joined cluster \(node.clusterName) as \(node.identity.name)."
             node.requests.wait(id, for: .effects([stored], .control(.done(done)), undo: .cluster))
         }
     }
 
-    /// The other side: somebody proved to know the secret.
+    /// Admits a node that has proved to know the join secret.
     static func admit(_ node: inout Node, _ member: Member) throws(DriverError) -> Step {
         try AddressCalls.checkCluster(node)
         let pool = node.catalogue.cluster?.addressPool
-        if let pool, node.catalogue.members[member.id] == member.limited(to: pool) { return .reply(.admission(.admitted(node.catalogue))) }
+        if let pool, node.catalogue.members[member.id] == member.limited(to: pool) {
+            return .reply(.admission(.admitted(node.catalogue)))
+        }
         return .propose(.admit(member))
     }
 
     // MARK: leave
 
+    /// Leaves the cluster: by its catalogue, or without it where the writer is away and the user insists.
     private static func leaveCluster(_ node: inout Node, force: Bool, _ id: RequestID) throws(DriverError) -> Step {
         try AddressCalls.checkCluster(node)
         guard force || node.inventory.endpointCount == 0 else {
             throw DriverError(
                 .conflict,
-                "\(node.inventory.endpointCount) container interface(s) of this host are on overlay networks; disconnect them, or use --force")
+                "\(node.inventory.endpointCount) container interface(s) of this host are on overlay networks; disconnect them, "
+                    + "or use --force"
+            )
         }
         if node.isWriterAway, force {
-            node.outbox.log(.warning, "left without telling the cluster; remove this node there with `swift-overlay node rm --force`")
-            ClusterCalls.forgetCluster(&node)
+            node.outbox.log(
+                .warning, "left without telling the cluster; remove this node there with `swift-overlay node rm --force`")
+            Self.forgetCluster(&node)
             return .reply(
                 .control(
                     .done(
-                        "Node left the cluster, which could not be told; remove it there with `swift-overlay node rm --force \(node.identity.name)`."
+                        "Node left the cluster, which could not be told; remove it there with `swift-overlay node rm --force "
+                            + "\(node.identity.name)`."
                     )))
         }
         return .propose(.remove(node.identity.id, now: true))
     }
 
-    /// Takes everything of the cluster away from this host.
+    /// Removes everything of the cluster from this host.
     static func forgetCluster(_ node: inout Node) {
         for endpoint in node.inventory.allEndpoints { _ = NetworkCalls.removeEndpoint(&node, endpoint) }
         var operations: [KernelOperation] = []
@@ -198,8 +217,8 @@ enum ClusterCalls {
             .delete(.node, key: NodeRow.rollback),
         ])
         node.withCatalogue { $0.leave(into: &$1) }
-        CatalogueFollower.tellPeers(&node)
-        // There is no earlier life to hear of any more.
+        CatalogueFollower.setPeers(&node)
+        // Outside a cluster there is no peer to wait for.
         RollbackRecovery.assure(&node)
     }
 }

@@ -5,14 +5,17 @@ import OverlayIPAM
 import OverlayModel
 import OverlayReplication
 
-/// The network and endpoint calls.
+/// Calls about networks and endpoints: each checks, then tells the parts. Owns nothing.
 enum NetworkCalls {
     // MARK: Networks
 
+    /// CreateNetwork: binds the engine's network to the cluster's that has its subnets.
     static func createNetwork(_ node: inout Node, _ call: CreateNetwork) throws(DriverError) -> Step {
         try AddressCalls.checkCluster(node)
-        if node.inventory.network(call.network) != nil { return .after(node.outbox.unfinished(.network(call.network)), .driver(.done), undo: nil) }
-        let subnets = try NetworkCalls.subnets(node, of: call)
+        if node.inventory.network(call.network) != nil {
+            return .after(node.outbox.unfinished(.network(call.network)), .driver(.done), undo: nil)
+        }
+        let subnets = try Self.subnets(node, of: call)
         guard let first = subnets.first, let network = node.catalogue.network(holding: first) else {
             throw DriverError(.invalid, "network \(call.network.short) has no subnet; swift-overlay needs an IPv4 or IPv6 one")
         }
@@ -21,7 +24,7 @@ enum NetworkCalls {
                 .conflict,
                 "network \(network.title) is on this engine already, as \(other.id.short); remove that one first, or use it")
         }
-        let settings = try NetworkCalls.settings(node, of: call)
+        let settings = try Self.settings(node, of: call)
         let foreign = subnets.filter { node.catalogue.networkOfSubnet[$0] != network.id }
         guard network.settings == settings, foreign.isEmpty else {
             return .propose(.configure(network.id, adopting: foreign, settings))
@@ -30,11 +33,12 @@ enum NetworkCalls {
         let row = node.inventory.put(local)
         for subnet in subnets { node.addresses.bound(subnet) }
         let stored = node.outbox.store([row] + [node.inventory.want(network.id)].compactMap { $0 }, for: [.network(local.id)])
-        // The first container should not wait for the writer.
+        // Blocks are asked for now, so that the first container need not wait for the writer.
         for subnet in subnets { AddressExchange.prefetchBlock(&node, of: subnet) }
         return .after([stored], .driver(.done), undo: .network(local.id))
     }
 
+    /// Subnets of this host that a call names by their prefixes.
     private static func subnets(_ node: Node, of call: CreateNetwork) throws(DriverError) -> [SubnetID] {
         var subnets: [SubnetID] = []
         for data in call.v4 + call.v6 {
@@ -45,8 +49,8 @@ enum NetworkCalls {
             guard data.addressSpace == DriverRequest.addressSpace, let found else {
                 throw DriverError(
                     .invalid,
-                    "subnet \(prefix) of network \(call.network.short) was not given out by swift-overlay: the engine's own IPAM works per "
-                        + "host and would give the same addresses on several. Create the network with "
+                    "subnet \(prefix) of network \(call.network.short) was not given out by swift-overlay: the engine's own IPAM "
+                        + "works per host and would give the same addresses on several. Create the network with "
                         + "`docker network create -d swift-overlay --ipam-driver swift-overlay …`")
             }
             subnets.append(found.id)
@@ -54,11 +58,13 @@ enum NetworkCalls {
         return subnets
     }
 
+    /// Settings that a call asks for. Throws where they are not possible on this host.
     private static func settings(_ node: Node, of call: CreateNetwork) throws(DriverError) -> NetworkSettings {
         let generic = call.options[OptionName.generic]?.object ?? [:]
         var settings = NetworkSettings()
         settings.isInternal = call.options[OptionName.isInternal]?.bool ?? false
-        // The mere presence of the key counts, as with the built-in overlay. Fail closed: never clear where encryption was asked for.
+        // The presence of the key counts, as with the built-in overlay. A network that should be encrypted is never made without
+        // it.
         if generic[OptionName.encrypted] != nil {
             throw DriverError(.invalid, "encrypted networks are not available in this version of swift-overlay")
         }
@@ -86,22 +92,27 @@ enum NetworkCalls {
         return settings
     }
 
+    /// DeleteNetwork: ends the network here, and in the cluster where nobody else is on it.
     static func deleteNetwork(_ node: inout Node, _ id: EngineNetworkID) -> Step {
-        guard let network = node.inventory.network(id) else { return .after(node.outbox.unfinished(.network(id)), .driver(.done), undo: nil) }
+        guard let network = node.inventory.network(id) else {
+            return .after(node.outbox.unfinished(.network(id)), .driver(.done), undo: nil)
+        }
         var awaited: Set<EffectID> = []
-        // Engines refuse to remove a network with endpoints; what is left here is of an engine that was killed.
-        for endpoint in node.inventory.endpoints(of: id) { awaited.formUnion(NetworkCalls.removeEndpoint(&node, endpoint)) }
+        // Engines refuse to remove a network with endpoints, so those that are left are of an engine that was killed.
+        for endpoint in node.inventory.endpoints(of: id) { awaited.formUnion(Self.removeEndpoint(&node, endpoint)) }
         let end = Mirroring.networkEnd(node, of: network)
         node.mirror.hide(id)
         var writes = [node.inventory.remove(id)].compactMap { $0 }
         if end == .declined { writes.append(node.inventory.decline(network.network)) }
         node.mirror.setConflict(nil, of: id)
-        awaited.formUnion(CatalogueFollower.close(&node, network.subnets, isRemoval: end == .removed, with: writes, for: [.network(id)]))
+        awaited.formUnion(
+            CatalogueFollower.close(&node, network.subnets, isRemoval: end == .removed, with: writes, for: [.network(id)]))
         return .after(awaited, .driver(.done), undo: nil)
     }
 
     // MARK: Endpoints
 
+    /// CreateEndpoint: checks the addresses, and announces the endpoint.
     static func createEndpoint(_ node: inout Node, _ call: CreateEndpoint) throws(DriverError) -> Step {
         guard let local = node.inventory.network(call.network), let network = node.catalogue.networks[local.network] else {
             throw DriverError(
@@ -115,7 +126,7 @@ enum NetworkCalls {
             return .after(
                 node.outbox.unfinished(.endpoint(known.id)), .driver(.endpoint(mac: call.mac == nil ? known.mac : nil)), undo: nil)
         }
-        // Its address may have been handed out before it was known.
+        // The address may have been handed out before the state was found to be an old copy.
         try RollbackRecovery.checkState(node)
         guard call.v4 != nil || call.v6 != nil else {
             throw DriverError(.invalid, "endpoint \(call.endpoint.short) of network \(network.title) has no address")
@@ -124,39 +135,46 @@ enum NetworkCalls {
         guard !mac.isMulticast, mac != .zero else {
             throw DriverError(.invalid, "\(mac) is not the MAC of an interface")
         }
-        for prefix in [call.v4, call.v6].compactMap({ $0 }) { try NetworkCalls.check(node, prefix, mac: call.mac, for: call, on: network) }
-        try NetworkCalls.checkUnused(node, mac, for: call, on: network)
+        for prefix in [call.v4, call.v6].compactMap({ $0 }) { try Self.check(node, prefix, mac: call.mac, for: call, on: network) }
+        try Self.checkUnused(node, mac, for: call, on: network)
         var endpoint = LocalEndpoint(
             id: call.endpoint, engineNetwork: call.network, network: network.id, mac: mac, v4: call.v4, v6: call.v6)
         endpoint.givenName = call.options[OptionName.endpointName]?.string.flatMap { EndpointNames.isName($0) ? $0 : nil }
         let row = node.inventory.put(endpoint)
-        // Others are told now: by the Join that follows, which takes the kernel a while, their rows are there. Leave or DeleteEndpoint takes
-        // it back.
+        // Announced now, so that other hosts have their rows when the Join that follows is done. Leave or DeleteEndpoint withdraws
+        // it.
         KernelFollower.announce(&node, endpoint)
         let stored = node.outbox.store([row], for: [.endpoint(endpoint.id)])
         return .after([stored], .driver(.endpoint(mac: call.mac == nil ? mac : nil)), undo: .endpoint(endpoint.id))
     }
 
-    /// Was this address handed out here, to this endpoint?
-    private static func check(_ node: Node, 
+    /// Throws unless this host leased the address to the endpoint's MAC, and no other endpoint has it.
+    private static func check(
+        _ node: Node,
         _ prefix: IPPrefix, mac: MACAddress?, for call: CreateEndpoint, on network: Network
     ) throws(DriverError) {
-        let lease = network.subnets.lazy.compactMap { [addresses = node.addresses] in addresses[$0.id]?.lease(at: prefix.address) }.first
+        let lease = network.subnets.lazy.compactMap { [addresses = node.addresses] in addresses[$0.id]?.lease(at: prefix.address) }
+            .first
         guard let lease, mac == nil || lease.mac == mac else {
             throw DriverError(
                 .invalid,
-                "address \(prefix.address) of endpoint \(call.endpoint.short) was not given out by swift-overlay on this node for network "
+                "address \(prefix.address) of endpoint \(call.endpoint.short) was not given out by swift-overlay on this node "
+                    + "for network "
                     + network.title)
         }
         if let other = node.inventory.endpoint(with: prefix.address, on: network.id) {
             throw DriverError(
                 .conflict,
-                "address \(prefix.address) of network \(network.title) is in use by endpoint \(other.id.short) on node \(node.identity.name)"
+                "address \(prefix.address) of network \(network.title) is in use by endpoint \(other.id.short) on node "
+                    + "\(node.identity.name)"
             )
         }
     }
 
-    private static func checkUnused(_ node: Node, _ mac: MACAddress, for call: CreateEndpoint, on network: Network) throws(DriverError) {
+    /// Throws if an endpoint of any host has the MAC on this network.
+    private static func checkUnused(_ node: Node, _ mac: MACAddress, for call: CreateEndpoint, on network: Network)
+        throws(DriverError)
+    {
         let holder: String
         if let other = node.inventory.endpoint(with: mac, on: network.id) {
             holder = "endpoint \(other.id.short) on node \(node.identity.name)"
@@ -169,6 +187,7 @@ enum NetworkCalls {
             .conflict, "MAC \(mac) of endpoint \(call.endpoint.short) is in use on network \(network.title) by \(holder)")
     }
 
+    /// Join: makes the endpoint's veth pair, and with the first one the network's devices.
     static func join(_ node: inout Node, _ call: Join) throws(DriverError) -> Step {
         guard var endpoint = node.inventory.endpoint(call.endpoint), endpoint.engineNetwork == call.network else {
             throw DriverError(
@@ -188,14 +207,15 @@ enum NetworkCalls {
         let stored = node.outbox.store([node.inventory.put(endpoint)], for: [.endpoint(endpoint.id)])
         let raised = KernelFollower.raise(&node, network)
         KernelFollower.announce(&node, endpoint)
-        let applied = node.outbox.apply(raised + node.forwarding.addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])
+        let applied = node.outbox.apply(
+            raised + node.forwarding.addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])
         node.inventory.setPortEffect(applied, of: endpoint.id)
-        // Where the namespace is there already, its questions are answered before its process can ask any.
+        // Names are served before the answer where the namespace exists already, so that the first question is answered.
         let served = NameFollower.followSandbox(&node, endpoint.sandbox)
         return .after(Set([stored, applied, served].compactMap { $0 }), .driver(response), undo: .join(endpoint.id))
     }
 
-    /// Takes back a Join that the kernel or the disk refused. The engine sends no Leave then.
+    /// Undoes a Join that the kernel or the disk refused. The engine sends no Leave then.
     static func undoJoin(_ node: inout Node, _ id: EndpointID) {
         guard var endpoint = node.inventory.endpoint(id) else { return }
         node.outbox.apply(KernelFollower.removePort(&node, of: endpoint))
@@ -207,7 +227,7 @@ enum NetworkCalls {
         KernelFollower.lowerIfUnused(&node, endpoint.network)
     }
 
-    /// The interface is still in the container: the pair goes with DeleteEndpoint.
+    /// Leave: withdraws the endpoint. Its interface is still in the container, so the veth pair goes with DeleteEndpoint.
     static func leave(_ node: inout Node, _ id: EndpointID) -> Step {
         guard var endpoint = node.inventory.endpoint(id), endpoint.isJoined else { return .reply(.driver(.done)) }
         endpoint.isJoined = false
@@ -218,12 +238,17 @@ enum NetworkCalls {
         return .reply(.driver(.done))
     }
 
+    /// DeleteEndpoint: ends the endpoint.
     static func deleteEndpoint(_ node: inout Node, _ id: EndpointID) -> Step {
-        guard let endpoint = node.inventory.endpoint(id) else { return .after(node.outbox.unfinished(.endpoint(id)), .driver(.done), undo: nil) }
-        return .after(NetworkCalls.removeEndpoint(&node, endpoint), .driver(.done), undo: nil)
+        guard let endpoint = node.inventory.endpoint(id) else {
+            return .after(node.outbox.unfinished(.endpoint(id)), .driver(.done), undo: nil)
+        }
+        return .after(Self.removeEndpoint(&node, endpoint), .driver(.done), undo: nil)
     }
 
-    /// Ends an endpoint, whatever state it is in. Its address stays with whoever asked for it until that is released.
+    /// Ends an endpoint in any state. Its address stays leased until the engine releases it.
+    ///
+    /// - Returns: The effects to wait for.
     static func removeEndpoint(_ node: inout Node, _ endpoint: LocalEndpoint) -> Set<EffectID> {
         let row = node.inventory.remove(endpoint.id)
         KernelFollower.withdraw(&node, endpoint)
@@ -231,7 +256,10 @@ enum NetworkCalls {
         NameFollower.followSandbox(&node, endpoint.sandbox)
         Mirroring.mirrorLater(&node, for: endpoint.engineNetwork)
         var awaited: Set<EffectID> = [node.outbox.store([row].compactMap { $0 }, for: [.endpoint(endpoint.id)])]
-        if let applied = node.outbox.apply(KernelFollower.removePort(&node, of: endpoint) + KernelFollower.lowering(&node, endpoint.network), for: [.endpoint(endpoint.id)]) {
+        if let applied = node.outbox.apply(
+            KernelFollower.removePort(&node, of: endpoint) + KernelFollower.lower(&node, endpoint.network),
+            for: [.endpoint(endpoint.id)])
+        {
             awaited.insert(applied)
         }
         return awaited

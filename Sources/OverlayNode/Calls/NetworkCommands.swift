@@ -1,27 +1,28 @@
 import OverlayCatalogue
 import OverlayDriver
 import OverlayModel
-import OverlayReplication
 
-/// `swift-overlay network create` and `rm`: what `docker network` does, for scripts, with what only the cluster knows.
+/// Commands `swift-overlay network create` and `rm`: they call this host's engine, and check what only the cluster knows. Owns
+/// nothing.
 enum NetworkCommands {
+    /// Creates a network on this host's engine; one that other hosts have comes here as it is.
     static func createByCommand(_ node: inout Node, _ wanted: EngineNetwork, _ id: RequestID) throws(DriverError) -> Step {
         try AddressCalls.checkCluster(node)
         guard (1...Limits.networkNameBytes).contains(wanted.name.utf8.count) else {
             throw DriverError(.invalid, "a network name has 1 to \(Limits.networkNameBytes) bytes")
         }
-        try NetworkCommands.checkLink(node)
+        try Self.checkLink(node)
         var request = wanted
         if let network = node.catalogue.network(named: wanted.name) {
             guard node.inventory.network(of: network.id) == nil else {
                 throw DriverError(.conflict, "network \(network.title) is on this host already")
             }
-            // One that is elsewhere comes here as it is.
+            // A network of other hosts comes here with its own options.
             guard wanted == EngineNetwork(name: wanted.name) else {
                 throw DriverError(
                     .conflict,
-                    "the cluster has network \(network.title); `swift-overlay network create \(wanted.name)`, without options, brings it to "
-                        + "this host")
+                    "the cluster has network \(network.title); `swift-overlay network create \(wanted.name)`, without options, "
+                        + "brings it to this host")
             }
             Mirroring.wantNetwork(&node, network)
             guard let known = Mirroring.mirrorRequest(node, of: network) else {
@@ -34,13 +35,14 @@ enum NetworkCommands {
             node.mirror.wait(id, for: effect)
             return .wait
         }
-        // By this name another host that makes it now finds the same one.
+        // Another host that makes a network of this name at the same time finds the same one by it.
         request.ipamOptions[OptionName.net] = wanted.ipamOptions[OptionName.net] ?? wanted.name
         guard let effect = EngineNews.callEngine(&node, .createNetwork(request)) else { throw Self.busy }
         node.mirror.wait(id, for: effect)
         return .wait
     }
 
+    /// Removes a network from this host's engine.
     static func removeByCommand(_ node: inout Node, _ name: String, _ id: RequestID) throws(DriverError) -> Step {
         try AddressCalls.checkCluster(node)
         guard !name.isEmpty else { throw DriverError(.invalid, "a network has a name, or the beginning of an id") }
@@ -50,9 +52,9 @@ enum NetworkCommands {
             throw DriverError(.notFound, found.isEmpty ? "no such network: \(name)" : "\(name) names \(found.count) networks")
         }
         if let local = node.inventory.network(of: network.id) {
-            try NetworkCommands.checkLink(node)
-            // Before it goes: afterwards nothing is heard of it here.
-            let elsewhere = Mirroring.keepers(node, of: network).map { node.name(of: $0) }.sorted()
+            try Self.checkLink(node)
+            // Asked before the network goes, as this node hears nothing of it afterwards.
+            let elsewhere = Mirroring.possibleUsers(node, of: network).map { node.name(of: $0) }.sorted()
             guard let effect = EngineNews.callEngine(&node, .removeNetwork(local.id)) else { throw Self.busy }
             node.mirror.wait(id, for: effect)
             let done =
@@ -62,11 +64,12 @@ enum NetworkCommands {
             return .wait
         }
         guard !network.isRemoved else { return .reply(.control(.done(name))) }
-        // Whether anybody is on it, those know that have it.
+        // Only nodes that use the network know whether containers are on it.
         let users = network.users.map { node.name(of: $0) }.sorted().joined(separator: ", ")
         throw DriverError(.conflict, "network \(network.title) is not on this host; remove it on \(users)")
     }
 
+    /// Throws while the engine's API is away.
     private static func checkLink(_ node: Node) throws(DriverError) {
         switch node.mirror.state {
         case .connected: return
@@ -76,9 +79,9 @@ enum NetworkCommands {
         }
     }
 
-    private static let busy = DriverError(.unavailable, "the engine is at that already; try again in a moment")
+    private static let busy = DriverError(.unavailable, "the engine is busy with the same request; try again in a moment")
 
-    /// The engine has answered what the command line waits for.
+    /// Answers a command with what the engine answered.
     static func finishCommand(_ node: inout Node, _ request: RequestID, _ answer: EngineAPIAnswer) {
         switch answer {
         case .created(let id): node.finish(request, .control(.done(id.text)))

@@ -2,22 +2,26 @@ import OverlayCatalogue
 import OverlayDriver
 import OverlayModel
 
-/// A node that was removed while it was away would never hear of it: members open none of its packets. Whoever gets one of them answers
-/// with a notice, signed by itself; the removed node knows the signer as a member, and that the catalogue went on from where its own is.
+/// Removal of nodes: the command, the quarantine of their addresses, and removal notices. Owns nothing.
+///
+/// A node that was removed while it was away would never hear of it, as members open none of its packets. A member that gets one
+/// answers with a signed notice. The removed node knows the signer as a member, and sees that the catalogue went on from its own
+/// position.
 enum RemovalCalls {
     // MARK: node rm
 
+    /// Removes a member, or ends the quarantine of one that was removed before.
     static func removeNode(_ node: inout Node, _ name: String, force: Bool, isAtOnce: Bool) throws(DriverError) -> Step {
         try AddressCalls.checkCluster(node)
         let found = node.catalogue.members.values.filter { Self.names(name, $0.id, $0.name) }
         let gone = node.catalogue.departed.filter { Self.names(name, $0.key, $0.value) }.keys.sorted()
-        // A host may have joined anew under its name: it is not meant where nothing but addresses can be.
+        // A host may have joined anew under the same name. `--now` without `--force` means the removed one's addresses.
         if !gone.isEmpty, found.isEmpty || (isAtOnce && !force) {
             guard isAtOnce else {
                 throw DriverError(
                     .conflict,
-                    "node \(name) is removed already; its addresses rest for ten minutes, unless `swift-overlay node rm --now \(name)` "
-                        + "frees them")
+                    "node \(name) is removed already; its addresses are in quarantine for ten minutes, unless "
+                        + "`swift-overlay node rm --now \(name)` frees them")
             }
             return .propose(.endQuarantine(gone))
         }
@@ -25,16 +29,17 @@ enum RemovalCalls {
             throw DriverError(.notFound, found.isEmpty ? "no such node: \(name)" : "\(name) names \(found.count) nodes")
         }
         guard member.id != node.identity.id else { throw DriverError(.invalid, "this is \(name): use `swift-overlay leave`") }
-        guard force || RemovalCalls.isLongAway(node, member.id) else { throw DriverError(.conflict, RemovalCalls.whyNotRemoved(node, member)) }
+        guard force || Self.isAwayForLong(node, member.id) else { throw DriverError(.conflict, Self.refusalToRemove(node, member)) }
         return .propose(.remove(member.id, now: isAtOnce))
     }
 
-    private static func isLongAway(_ node: Node, _ peer: NodeID) -> Bool {
+    /// True if a peer has been away for long enough to be removed without `--force`.
+    private static func isAwayForLong(_ node: Node, _ peer: NodeID) -> Bool {
         node.peers[peer].map { !$0.state.isReachable && node.now - $0.since >= PromotionCalls.absence } ?? false
     }
 
-    /// Why a node is not removed without `--force`, and what to run instead.
-    private static func whyNotRemoved(_ node: Node, _ member: Member) -> String {
+    /// Reason why a node is not removed without `--force`, and what to run instead.
+    private static func refusalToRemove(_ node: Node, _ member: Member) -> String {
         let peer = node.peers[member.id] ?? PeerStatus(state: .unknown, since: node.now)
         let name = member.name
         let absence = "\(peer.state.word) for \((node.now - peer.since).wholeSeconds) s"
@@ -51,28 +56,33 @@ enum RemovalCalls {
                 + "networks; or, to cut it off as it is, \(force) here"
         }
         return
-            "node \(name) has been \(absence), not for \(PromotionCalls.absence.wholeSeconds): wait, or run \(force) if it never comes back"
+            "node \(name) has been \(absence), not for \(PromotionCalls.absence.wholeSeconds): wait, or run \(force) if it never "
+            + "comes back"
     }
 
+    /// True if the text is the node's name or the beginning of its id.
     private static func names(_ text: String, _ id: NodeID, _ name: String) -> Bool {
         name == text || !text.isEmpty && id.description.hasPrefix(text)
     }
 
-    // MARK: The rest of addresses
+    // MARK: Quarantine
 
+    /// Follows which removed nodes have addresses in quarantine.
     static func followQuarantines(_ node: inout Node) {
         node.writerDuties.followQuarantines(isWriter: node.isWriter, departed: node.catalogue.departed.keys, into: &node.outbox)
     }
 
+    /// Proposes the end of quarantines that have lasted for long enough; the writer only.
     static func endQuarantines(_ node: inout Node) {
         let ended = node.writerDuties.takeEnded(isWriter: node.isWriter, into: &node.outbox)
         if node.isWriter { node.propose(.endQuarantine(ended), for: .quarantine, deadline: node.now + Proposals.budget) }
     }
 
-    // MARK: Who was removed while it was away
+    // MARK: Notices
 
-    /// A packet came in the name of a node that is no member. That it is from there is not proven, nor need it be.
-    static func answerStranger(_ node: inout Node, _ stranger: NodeID, from source: SocketEndpoint) {
+    /// Sends a removal notice to the source of a packet in the name of a node that is no member. The notice tells nothing secret,
+    /// so the sender need not be proven.
+    static func sendNotice(_ node: inout Node, to stranger: NodeID, at source: SocketEndpoint) {
         guard let cluster = node.catalogue.cluster, node.catalogue.members[stranger] == nil, node.isReady else { return }
         guard node.notices.maySend(at: node.outbox.now) else { return }
         var notice = RemovalNotice(of: stranger, position: node.catalogue.position, signer: node.identity.id)
@@ -80,18 +90,18 @@ enum RemovalCalls {
         node.outbox.append(.notify(source, notice.wireBytes))
     }
 
-    /// Somebody says that this node was removed.
-    static func noticed(_ node: inout Node, _ bytes: [UInt8]) {
+    /// Handles a removal notice: leaves the cluster if a member signed it and its catalogue is newer than this node's.
+    static func receiveNotice(_ node: inout Node, _ bytes: [UInt8]) {
         guard let cluster = node.catalogue.cluster, node.catalogue.members[node.identity.id] != nil,
             let notice = try? RemovalNotice(wire: bytes), notice.node == node.identity.id, notice.signer != node.identity.id,
-            // What is said of a time when this node was no member yet says nothing.
+            // A notice of an older position may be from before this node joined.
             notice.position > node.catalogue.position, let signer = node.catalogue.members[notice.signer]
         else { return }
         guard node.notices.mayCheck(at: node.outbox.now) else { return }
         guard node.signing.verify(notice.signature, of: notice.signed(in: cluster.id), by: signer.publicKey) else { return }
         node.outbox.log(
             .warning, "this node was removed from the cluster while it was away; its overlay links go down, and it must join again",
-            ["told by": signer.name])
+            [LogKey.signer: signer.name])
         ClusterCalls.forgetCluster(&node)
     }
 }

@@ -5,8 +5,9 @@ import OverlayIPAM
 import OverlayModel
 import OverlayReplication
 
-/// What the node tells people about itself.
+/// Reports for the command line, read from all parts. Owns nothing.
 enum Reports {
+    /// Rows of `swift-overlay node ls`.
     static func nodeReports(_ node: Node) -> [NodeReport] {
         node.catalogue.members.values.sorted { ($0.name, $0.id) < ($1.name, $1.id) }.map { member in
             let isSelf = member.id == node.identity.id
@@ -25,19 +26,22 @@ enum Reports {
         }
     }
 
+    /// Rows of `swift-overlay network ls`, with everything that `network inspect` shows.
     static func networkReports(_ node: Node) -> [NetworkReport] {
         node.catalogue.networks.values.sorted { ($0.title, $0.id) < ($1.title, $1.id) }.map { network in
             let local = node.inventory.network(of: network.id)
             let mine = node.inventory.endpoints(on: network.id).filter(\.isJoined)
-                .map { Reports.report(node, KernelFollower.record(node, of: $0), on: node.identity.name) }
-            let others = node.replication.endpoints(on: network.id).map { Reports.report(node, $0.record, on: node.name(of: $0.owner)) }
+                .map { Self.report(node, KernelFollower.record(node, of: $0), on: node.identity.name) }
+            let others = node.replication.endpoints(on: network.id).map {
+                Self.report(node, $0.record, on: node.name(of: $0.owner))
+            }
             return NetworkReport(
                 id: network.id.description, name: network.name ?? "", vni: network.vni.value,
                 mtu: node.forwarding.base(of: network.vni)?.mtu ?? network.settings?.mtu,
                 isInternal: network.settings?.isInternal ?? false, isEncrypted: network.settings?.isEncrypted ?? false,
                 isRemoved: network.isRemoved, labels: network.description?.labels.map ?? [:],
                 engineID: local?.id.text, nodes: network.users.map { node.name(of: $0) }.sorted(),
-                subnets: network.subnets.map { Reports.report(node, $0, mine + others) }, endpoints: mine + others)
+                subnets: network.subnets.map { Self.report(node, $0, mine + others) }, endpoints: mine + others)
         }
     }
 
@@ -51,37 +55,43 @@ enum Reports {
         return SubnetReport(
             pool: "\(subnet.id)", subnet: "\(subnet.prefix)", range: subnet.range.map { "\($0)" }, gateway: "\(subnet.gateway)",
             auxiliary: subnet.auxiliary.sorted().map { "\($0)" },
-            blocks: subnet.blocks.map { Reports.report(node, $0, of: subnet, used: used[$0.range] ?? 0) }, leases: leases.count)
+            blocks: subnet.blocks.map { Self.report(node, $0, of: subnet, used: used[$0.range] ?? 0) }, leases: leases.count)
     }
 
     private static func report(_ node: Node, _ block: Block, of subnet: Subnet, used: UInt64) -> BlockReport {
-        let isResting = node.catalogue.members[block.owner] == nil
+        let isQuarantined = node.catalogue.members[block.owner] == nil
         let reserved = subnet.auxiliary.union([subnet.gateway, subnet.prefix.first, subnet.prefix.last])
             .count { block.range.contains($0) && subnet.isReserved($0) }
         let count = UInt64(clamping: block.range.count) - UInt64(reserved)
         return BlockReport(
-            range: "\(block.range)", owner: node.name(of: block.owner), used: used, free: isResting || used > count ? 0 : count - used,
-            isQuarantined: isResting, isResting: isResting)
+            range: "\(block.range)", owner: node.name(of: block.owner), used: used,
+            free: isQuarantined || used > count ? 0 : count - used,
+            isQuarantined: isQuarantined, isResting: isQuarantined)
     }
 
+    /// Report of `swift-overlay status`.
     static func statusReport(_ node: Node) -> StatusReport {
         let writer = node.catalogueNode.writer
         let others = node.catalogue.members.keys.filter { $0 != node.identity.id }
         return StatusReport(
             version: Node.version, node: node.identity.id.description, name: node.identity.name,
             cluster: node.catalogue.cluster?.id.description, address: "\(node.identity.address):\(node.identity.port)",
-            dataPathAddress: "\(node.identity.vtep)", dataPathPort: node.catalogue.cluster?.dataPathPort, writer: writer.map { node.name(of: $0) },
+            dataPathAddress: "\(node.identity.vtep)", dataPathPort: node.catalogue.cluster?.dataPathPort,
+            writer: writer.map { node.name(of: $0) },
             writerState: writer.map {
                 $0 == node.identity.id ? PeerState.alive.word : node.peers.state(of: $0).word
             },
-            term: node.catalogue.cluster?.termNumber, generation: node.catalogue.cluster?.termNumber, catalogueIndex: node.catalogue.index, members: node.catalogue.members.count,
+            term: node.catalogue.cluster?.termNumber, generation: node.catalogue.cluster?.termNumber,
+            catalogueIndex: node.catalogue.index, members: node.catalogue.members.count,
             reachable: others.count { node.peers.isReached($0) }
                 + (node.catalogue.cluster == nil ? 0 : 1),
-            engine: node.mirror.report, sandboxes: node.sandboxes.scopes.count, networks: Reports.networkReports(node), endpoints: node.inventory.endpointCount,
+            engine: node.mirror.report, sandboxes: node.sandboxes.scopes.count, networks: Self.networkReports(node),
+            endpoints: node.inventory.endpointCount,
             leases: node.addresses.leaseCount,
-            problems: Reports.problems(node))
+            problems: Self.problems(node))
     }
 
+    /// Sentences about what is wrong now.
     private static func problems(_ node: Node) -> [String] {
         var problems: [String] = []
         if node.catalogue.cluster == nil { problems.append(Node.noCluster.message) }
@@ -95,12 +105,13 @@ enum Reports {
         }
         if let rollback = node.life.rollback {
             problems.append(
-                "the state of this node is an old copy (\(rollback.why)); it hands out no address until the catalogue has given it a new epoch"
+                "the state of this node is an old copy (\(rollback.why)); it hands out no address until the catalogue has given "
+                    + "it a new epoch"
             )
         }
         if !node.addresses.quarantined.isEmpty {
             problems.append(
-                "addresses set aside, as containers that an old copy of the state did not know may have them: "
+                "addresses in quarantine, as containers that an old copy of the state did not know may have them: "
                     + node.quarantineText.joined(separator: "; "))
         }
         problems += EngineNews.linkProblems(node)

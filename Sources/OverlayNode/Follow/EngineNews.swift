@@ -1,60 +1,67 @@
 import OverlayCatalogue
 import OverlayDriver
 import OverlayModel
-import OverlayReplication
 
-/// What the engine's API tells.
+/// Follow-up of the engine's API: its events and answers, for the parts that they concern. Owns nothing.
 enum EngineNews {
-    /// - Returns: nil where the same call is on its way, or there is no link.
+    /// Calls the engine's API.
+    ///
+    /// - Returns: The effect; nil where the same call is on its way, or there is no link.
     @discardableResult
-    static func callEngine(_ node: inout Node, _ call: EngineAPICall) -> EffectID? { node.mirror.ask(call, known: node.inventory.networkIDs, into: &node.outbox) }
+    static func callEngine(_ node: inout Node, _ call: EngineAPICall) -> EffectID? {
+        node.mirror.ask(call, known: node.inventory.networkIDs, into: &node.outbox)
+    }
 
-    // MARK: What comes
+    // MARK: Events and answers
 
-    static func heardNews(_ node: inout Node, _ news: EngineAPINews) {
+    /// Handles an event of the engine.
+    static func handle(_ node: inout Node, _ news: EngineAPINews) {
         switch news {
         case .connected(let version):
             node.mirror.connected(version, into: &node.outbox)
-            EngineNews.callEngine(&node, .networks)
-            EngineNews.callEngine(&node, .containers)
+            Self.callEngine(&node, .networks)
+            Self.callEngine(&node, .containers)
         case .disconnected(let reason): node.mirror.disconnected(reason, into: &node.outbox)
-        case .network(let id, let action, let container): EngineNews.heardNetwork(&node, id, action, container)
+        case .network(let id, let action, let container): Self.handleNetwork(&node, id, action, container)
         case .elsewhere(let id):
-            if node.mirror.isInspected(id) { EngineNews.callEngine(&node, .container(id)) }
-        case .container(let id, .rename): EngineNews.callEngine(&node, .container(id))
+            if node.mirror.isInspected(id) { Self.callEngine(&node, .container(id)) }
+        case .container(let id, .rename): Self.callEngine(&node, .container(id))
         case .container(let id, .start):
-            // One that was being started when the link came up: its networks were told of before.
+            // A container that was being started when the link came up: its networks were reported before that.
             let isAnyUnknown = node.inventory.allEndpoints.contains { $0.isJoined && !node.mirror.isInspected($0.id) }
-            if isAnyUnknown, !node.mirror.isAsking(.container(id)) { EngineNews.callEngine(&node, .container(id)) }
-        // What a container has comes with its networks, and goes with them.
+            if isAnyUnknown, !node.mirror.isAsking(.container(id)) { Self.callEngine(&node, .container(id)) }
+        // The endpoints of a container come and go with events of their networks.
         case .container: break
         }
     }
 
-    private static func heardNetwork(_ node: inout Node, _ id: EngineNetworkID, _ action: EngineAPINews.NetworkAction, _ container: ContainerID?) {
+    private static func handleNetwork(
+        _ node: inout Node, _ id: EngineNetworkID, _ action: EngineAPINews.NetworkAction, _ container: ContainerID?
+    ) {
         switch action {
-        case .create: EngineNews.callEngine(&node, .network(id))
+        case .create: Self.callEngine(&node, .network(id))
         case .connect:
-            // The network tells at once, the container when it has started.
-            EngineNews.callEngine(&node, .network(id))
-            if let container { EngineNews.callEngine(&node, .container(container)) }
+            // The network's inspection has the name at once, the container's only when it has started.
+            Self.callEngine(&node, .network(id))
+            if let container { Self.callEngine(&node, .container(container)) }
         case .disconnect: break
-        case .destroy: Mirroring.isGone(&node, id)
+        case .destroy: Mirroring.networkIsGone(&node, id)
         }
     }
 
-    static func answered(_ node: inout Node, _ id: EffectID, _ answer: EngineAPIAnswer) {
+    /// Handles an answer of the engine.
+    static func handleAnswer(_ node: inout Node, _ id: EffectID, _ answer: EngineAPIAnswer) {
         guard let (call, isToBeAsked) = node.mirror.answered(id) else { return }
         switch answer {
-        case .networks(let all): EngineNews.learnAll(&node, all)
+        case .networks(let all): Self.learnNetworks(&node, all)
         case .containers(let all):
             for container in all {
                 NameFollower.learnContainer(&node, container, isWhole: false)
                 let isOurs = container.attachments.contains { $0.endpoint.map { node.inventory.endpoint($0) != nil } ?? false }
-                if isOurs { EngineNews.callEngine(&node, .container(container.id)) }
+                if isOurs { Self.callEngine(&node, .container(container.id)) }
             }
         case .network(let network):
-            EngineNews.learnNetwork(&node, network)
+            Self.learnNetwork(&node, network)
             for (endpoint, name) in network.endpoints { NameFollower.learnName(&node, name, of: endpoint) }
             Mirroring.mirrorSoon(&node)
         case .container(let container): NameFollower.learnContainer(&node, container, isWhole: true)
@@ -62,18 +69,19 @@ enum EngineNews {
         case .created, .removed, .notFound: break
         }
         Mirroring.engineCallEnded(&node, id, call, answer)
-        if isToBeAsked { EngineNews.callEngine(&node, call) }
+        if isToBeAsked { Self.callEngine(&node, call) }
     }
 
+    /// Repeats questions that the engine did not answer.
     static func askAgain(_ node: inout Node) {
-        for call in node.mirror.takeUnanswered() { EngineNews.callEngine(&node, call) }
+        for call in node.mirror.takeUnanswered() { Self.callEngine(&node, call) }
     }
 
-    /// All that there are.
-    private static func learnAll(_ node: inout Node, _ all: [EngineNetwork]) {
+    /// Learns from the list of all networks of this driver, and ends those that the engine does not have any more.
+    private static func learnNetworks(_ node: inout Node, _ all: [EngineNetwork]) {
         node.mirror.beginList()
         for network in all {
-            EngineNews.learnNetwork(&node, network)
+            Self.learnNetwork(&node, network)
             if let id = network.id, node.inventory.network(id) == nil { node.mirror.setStale(id, network.name) }
         }
         node.mirror.endList(known: node.inventory.networkIDs)
@@ -89,6 +97,7 @@ enum EngineNews {
         Mirroring.mirrorSoon(&node)
     }
 
+    /// Learns a network's name.
     private static func learnNetwork(_ node: inout Node, _ network: EngineNetwork) {
         guard let id = network.id, let local = node.inventory.network(id) else { return }
         node.mirror.show(network, as: id)
@@ -99,12 +108,13 @@ enum EngineNews {
 
     // MARK: Reports
 
+    /// Sentences about what is wrong between this node and its engine.
     static func linkProblems(_ node: Node) -> [String] {
         var problems: [String] = []
         if case .away(let reason, let since) = node.mirror.state {
             problems.append(
-                "the engine's API is away since \((node.now - since).wholeSeconds) s (\(reason)): new containers have no names, and networks of "
-                    + "other hosts are not made here")
+                "the engine's API is away since \((node.now - since).wholeSeconds) s (\(reason)): new containers have no names, "
+                    + "and networks of other hosts are not made here")
         }
         for (id, failure) in node.mirror.failures.sorted(by: { $0.key < $1.key }) {
             problems.append("network \(node.catalogue.networks[id]?.title ?? id.short): \(failure.reason)")
@@ -112,13 +122,14 @@ enum EngineNews {
         for local in node.inventory.allNetworks where node.catalogue.networks[local.network]?.isRemoved == true {
             guard node.inventory.hasEndpoints(of: local.id) else { continue }
             problems.append(
-                "network \(local.name ?? "") (\(local.id.short)) was removed on another host, and containers are on it here; remove them"
+                "network \(local.name ?? "") (\(local.id.short)) was removed on another host, and containers are on it here; "
+                    + "remove them"
             )
         }
         for (id, reason) in node.mirror.conflicts.sorted(by: { $0.key < $1.key }) {
             problems.append(
-                "network \(node.inventory.network(id)?.name ?? "") (\(id.short)) of this engine is on this host alone: \(reason); remove its containers "
-                    + "here, and the cluster's takes its place")
+                "network \(node.inventory.network(id)?.name ?? "") (\(id.short)) of this engine is on this host alone: "
+                    + "\(reason); remove its containers here, and the cluster's takes its place")
         }
         for (path, reason) in node.sandboxes.failures.sorted(by: { $0.key < $1.key }) {
             problems.append("names are not answered in the container at \(path): \(reason)")

@@ -1,64 +1,78 @@
 import OverlayCatalogue
 import OverlayDatapath
-public import OverlayModel
+import OverlayModel
 import OverlayReplication
 
-/// What the kernel should hold, from what is known of local and remote endpoints.
+/// Follow-up for the kernel: brings its desired state in line with local and remote endpoints. Owns nothing.
 enum KernelFollower {
     // MARK: Local endpoints
 
-    /// The network's devices and its remote rows, where they are not up yet.
+    /// Puts a network up.
+    ///
+    /// - Returns: The operations for its devices and its remote rows; none where it is up already.
     static func raise(_ node: inout Node, _ network: Network) -> [KernelOperation] {
         guard !node.forwarding.isUp(network.vni) else { return [] }
-        let base = KernelFollower.base(node, of: network)
-        let operations = node.forwarding.raise(network, base, KernelFollower.remotes(node, on: network.id))
+        let base = Self.base(node, of: network)
+        let operations = node.forwarding.raise(network, base, Self.remotes(node, on: network.id))
         if let attachment = Attachment(vtep: node.identity.vtep, mtu: base.mtu) {
             node.withReplication { [now = node.now] in $0.attach(attachment, to: network.id, now: now, into: &$1) }
         }
         return operations
     }
 
+    /// Devices of a network.
     private static func base(_ node: Node, of network: Network) -> NetworkState.Base {
         NetworkState.Base(
             vni: network.vni, local: node.identity.vtep, port: node.catalogue.cluster?.dataPathPort ?? 4789,
             mtu: network.settings?.mtu ?? node.identity.fittingMTU)
     }
 
+    /// Endpoints of an owner on a network, behind its VTEP.
     private static func remote(_ node: Node, _ owner: NodeID, _ vtep: IPAddress, on network: NetworkID) -> Forwarding.Remote {
         Forwarding.Remote(vtep: vtep, records: node.replication.endpoints(of: owner, on: network))
     }
 
+    /// Endpoints of all owners that are attached to a network.
     private static func remotes(_ node: Node, on network: NetworkID) -> [Forwarding.Remote] {
-        node.replication.attachments(on: network).map { KernelFollower.remote(node, $0.owner, $0.attachment.vtep, on: network) }
+        node.replication.attachments(on: network).map { Self.remote(node, $0.owner, $0.attachment.vtep, on: network) }
     }
 
+    /// Removes the veth pair of an endpoint.
+    ///
+    /// - Returns: The operations for that.
     static func removePort(_ node: inout Node, of endpoint: LocalEndpoint) -> [KernelOperation] {
-        guard let vni = KernelFollower.vni(node, of: endpoint.network) else { return [] }
+        guard let vni = Self.vni(node, of: endpoint.network) else { return [] }
         return node.forwarding.removePort(of: endpoint, on: vni)
     }
 
     private static func vni(_ node: Node, of network: NetworkID) -> VNI? { node.catalogue.networks[network]?.vni }
 
-    /// A network without a local port has nothing in the kernel.
-    static func lowering(_ node: inout Node, _ id: NetworkID) -> [KernelOperation] {
-        guard let vni = KernelFollower.vni(node, of: id), node.forwarding.isUnused(vni) else { return [] }
+    /// Takes a network down if it has no local port.
+    ///
+    /// - Returns: The operations for that; none where it is in use.
+    static func lower(_ node: inout Node, _ id: NetworkID) -> [KernelOperation] {
+        guard let vni = Self.vni(node, of: id), node.forwarding.isUnused(vni) else { return [] }
         node.withReplication { [now = node.now] in $0.detach(from: id, now: now, into: &$1) }
         return node.forwarding.lower(vni)
     }
 
-    static func lowerIfUnused(_ node: inout Node, _ id: NetworkID) { node.outbox.apply(KernelFollower.lowering(&node, id)) }
+    /// Takes a network down, in the kernel too, if it has no local port.
+    static func lowerIfUnused(_ node: inout Node, _ id: NetworkID) { node.outbox.apply(Self.lower(&node, id)) }
 
+    /// Record of an endpoint as other nodes get it.
     static func record(_ node: Node, of endpoint: LocalEndpoint) -> EndpointRecord {
         EndpointRecord(
             endpoint: endpoint.id, mac: endpoint.mac, v4: endpoint.v4?.address, v6: endpoint.v6?.address, names: endpoint.names)
     }
 
+    /// Announces an endpoint to the subscribers of its network, and to the own name table.
     static func announce(_ node: inout Node, _ endpoint: LocalEndpoint) {
-        let record = KernelFollower.record(node, of: endpoint)
+        let record = Self.record(node, of: endpoint)
         node.names.setOwn(NameFollower.named(node, record), on: endpoint.network)
         node.withReplication { [now = node.now] in $0.put(record, on: endpoint.network, now: now, into: &$1) }
     }
 
+    /// Withdraws an endpoint that was announced.
     static func withdraw(_ node: inout Node, _ endpoint: LocalEndpoint) {
         node.names.dropOwn(endpoint.id, on: endpoint.network)
         node.withReplication { [now = node.now] in $0.remove(endpoint.id, from: endpoint.network, now: now, into: &$1) }
@@ -66,9 +80,10 @@ enum KernelFollower {
 
     // MARK: Remote endpoints
 
+    /// Carries out effects of the replication core.
     static func runReplication(_ node: inout Node, _ replicationEffects: [Replication.Effect]) {
         var operations: [KernelOperation] = []
-        // Where the tunnels of those ended that are attached elsewhere now, or nowhere: rows of what is gone with it point there.
+        // Former VTEPs of owners that are attached elsewhere now, or nowhere. Rows of endpoints that went with them point there.
         var former: [NetworkID: [NodeID: IPAddress]] = [:]
         for case .detached(let owner, let id, let attachment) in replicationEffects {
             former[id, default: [:]][owner] = attachment.vtep
@@ -81,15 +96,16 @@ enum KernelFollower {
             case .attached(let owner, let id, let attachment, let old):
                 guard let network = node.catalogue.networks[id] else { continue }
                 if let old, old.vtep != attachment.vtep {
-                    operations += node.forwarding.leave(KernelFollower.remote(node, owner, old.vtep, on: id), on: network)
-                    KernelFollower.repairSoon(&node)
+                    operations += node.forwarding.leave(Self.remote(node, owner, old.vtep, on: id), on: network)
+                    Self.repairSoon(&node)
                 }
-                operations += node.forwarding.follow(KernelFollower.remote(node, owner, attachment.vtep, on: id), on: network)
+                operations += node.forwarding.follow(Self.remote(node, owner, attachment.vtep, on: id), on: network)
             case .detached(let owner, let id, let attachment):
                 guard let network = node.catalogue.networks[id] else { continue }
-                operations += node.forwarding.leave(KernelFollower.remote(node, owner, attachment.vtep, on: id), on: network)
+                operations += node.forwarding.leave(Self.remote(node, owner, attachment.vtep, on: id), on: network)
             case .changed(let owner, let id, let record, let old):
-                guard let network = node.catalogue.networks[id], let vtep = node.replication.attachment(of: owner, on: id)?.vtep else {
+                guard let network = node.catalogue.networks[id], let vtep = node.replication.attachment(of: owner, on: id)?.vtep
+                else {
                     continue
                 }
                 if let old, old != record {
@@ -101,17 +117,21 @@ enum KernelFollower {
                 guard let vtep = former[id]?[owner] ?? node.replication.attachment(of: owner, on: id)?.vtep else { continue }
                 operations += node.forwarding.forget(record, at: vtep, on: network)
             case .synchronised:
-                // Rows of its endpoints that were kept for want of knowledge may go now.
-                KernelFollower.repairSoon(&node)
+                // Rows were spared while this owner's log was not complete. They may go now.
+                Self.repairSoon(&node)
             case .rejected(let peer, let owner, let id, let reason):
-                // There is one writer of the own log: what is beyond it, an earlier process of the same life wrote, or a later life.
+                // Only this node writes its own log, so changes beyond it are from before the state was put back.
                 if owner == node.identity.id, reason == .ownLogAhead {
-                    RollbackRecovery.stateIsOld(&node, "node \(node.name(of: peer)) holds more of this node's records than there are")
+                    RollbackRecovery.detect(
+                        &node, "node \(node.name(of: peer)) holds more of this node's records than this node has")
                 }
                 guard node.peers.logsRejection(of: peer, now: node.outbox.now, every: Forwarding.repairPeriod) else { continue }
                 node.outbox.log(
                     .warning, "a record was not believed",
-                    ["from": node.name(of: peer), "owner": node.name(of: owner), "network": id.short, "reason": "\(reason)"])
+                    [
+                        LogKey.from: node.name(of: peer), LogKey.owner: node.name(of: owner), LogKey.network: id.short,
+                        LogKey.reason: "\(reason)",
+                    ])
             }
         }
         node.outbox.apply(operations)
@@ -119,30 +139,37 @@ enum KernelFollower {
 
     // MARK: Repair
 
+    /// Reads and repairs the kernel soon.
     static func repairSoon(_ node: inout Node) { node.forwarding.repairSoon(into: &node.outbox) }
 
+    /// Handles the start: tells the shell the members, and reads the kernel.
     static func start(_ node: inout Node) {
-        CatalogueFollower.tellPeers(&node)
-        // Who has nobody to ask has nobody to collide with.
-        if node.catalogue.members.count > 1 { node.outbox.timers[.assure] = node.now + RollbackRecovery.assurancePause } else { node.outbox.assure() }
+        CatalogueFollower.setPeers(&node)
+        // A node without peers has nobody to wait for, and no other node has addresses.
+        if node.catalogue.members.count > 1 {
+            node.outbox.timers[.assure] = node.now + RollbackRecovery.assurancePause
+        } else {
+            node.outbox.assure()
+        }
         if node.life.isRolledBack { RollbackRecovery.proposeNewEpoch(&node) }
         CatalogueFollower.followTerm(&node)
         RollbackRecovery.checkOwnLife(&node)
         node.forwarding.repair(into: &node.outbox)
     }
 
+    /// Handles an observation of the kernel. The first one makes the node ready; each drops dead endpoints and repairs the rest.
     static func observed(_ node: inout Node, _ id: EffectID, _ state: ObservedState) {
         guard let isFirst = node.forwarding.observed(id) else { return }
-        KernelFollower.dropDeadEndpoints(&node, state, since: id)
+        Self.dropDeadEndpoints(&node, state, since: id)
         if isFirst {
             for endpoint in node.inventory.allEndpoints {
                 guard let network = node.catalogue.networks[endpoint.network] else { continue }
                 if endpoint.hasPort {
-                    _ = KernelFollower.raise(&node, network)
+                    _ = Self.raise(&node, network)
                     _ = node.forwarding.addPort(of: endpoint, on: network.vni)
                 }
-                // Before anybody subscribes: the first thing others hear in this life is everything.
-                if endpoint.isAnnounced { KernelFollower.announce(&node, endpoint) }
+                // Announced before subscriptions, so that the first digest others get in this life is complete.
+                if endpoint.isAnnounced { Self.announce(&node, endpoint) }
             }
             for path in node.inventory.sandboxes { NameFollower.followSandbox(&node, path) }
             CatalogueFollower.followSubnets(&node)
@@ -152,44 +179,48 @@ enum KernelFollower {
                 AddressExchange.prefetchBlock(&node, of: id)
             }
         } else {
-            KernelFollower.rebuild(&node)
+            Self.rebuild(&node)
         }
-        node.forwarding.repair(state, sparing: node.unknownVTEPs, into: &node.outbox)
+        node.forwarding.repair(state, sparing: node.unsynchronisedVTEPs, into: &node.outbox)
         RollbackRecovery.finishRollback(&node)
         CatalogueFollower.proposeOwnChange(&node)
         CatalogueFollower.closeOrphans(&node)
-        KernelFollower.dropUnjoinedEndpoints(&node)
+        Self.dropUnjoinedEndpoints(&node)
         AddressExchange.giveBackIdleBlocks(&node)
         NameFollower.checkNames(&node)
         Mirroring.mirrorSoon(&node)
     }
 
-    /// An endpoint whose pair is gone has lost its container: the kernel destroys both ends together.
+    /// Ends endpoints whose veth pair is gone. The kernel destroys both ends together, so the container is gone, too.
     private static func dropDeadEndpoints(_ node: inout Node, _ state: ObservedState, since observation: EffectID) {
         for endpoint in node.inventory.allEndpoints where endpoint.hasPort {
-            if let made = endpoint.portEffect, made > observation || !node.outbox.unfinished(.endpoint(endpoint.id)).isEmpty { continue }
-            let vni = KernelFollower.vni(node, of: endpoint.network)
+            if let made = endpoint.portEffect, made > observation || !node.outbox.unfinished(.endpoint(endpoint.id)).isEmpty {
+                continue
+            }
+            let vni = Self.vni(node, of: endpoint.network)
             if let vni, state.networks[vni]?.ports[KernelName.port(endpoint.id)] != nil { continue }
-            // A damaged network is mended first; the next look tells what of its ports is left.
+            // A damaged network is repaired first. The next observation shows which of its ports are left.
             if let vni, state.broken.contains(vni) { continue }
-            node.outbox.log(.warning, "the interface of an endpoint is gone; the endpoint is taken as gone", ["endpoint": endpoint.id.short])
+            node.outbox.log(
+                .warning, "the interface of an endpoint is gone; the endpoint is taken as gone",
+                [LogKey.endpoint: endpoint.id.short])
             _ = NetworkCalls.removeEndpoint(&node, endpoint)
         }
     }
 
-    /// An endpoint that no Join came for is what an engine that was killed left behind.
+    /// Ends endpoints that were not joined for long: an engine that was killed left them behind.
     private static func dropUnjoinedEndpoints(_ node: inout Node) {
         for endpoint in node.inventory.orphans(at: node.outbox.now) {
-            node.outbox.log(.warning, "an endpoint that was never joined is taken as gone", ["endpoint": endpoint.id.short])
+            node.outbox.log(.warning, "an endpoint that was never joined is taken as gone", [LogKey.endpoint: endpoint.id.short])
             _ = NetworkCalls.removeEndpoint(&node, endpoint)
         }
     }
 
-    /// Rows follow from the records that are known.
+    /// Computes the desired state of all networks anew, from the records that are known.
     private static func rebuild(_ node: inout Node) {
         for network in node.catalogue.networks.values where node.forwarding.isUp(network.vni) {
             let endpoints = node.inventory.endpoints(on: network.id).filter(\.hasPort)
-            node.forwarding.rebuild(network, KernelFollower.base(node, of: network), KernelFollower.remotes(node, on: network.id), endpoints)
+            node.forwarding.rebuild(network, Self.base(node, of: network), Self.remotes(node, on: network.id), endpoints)
         }
     }
 

@@ -17,7 +17,8 @@ struct Addresses: Sendable {
     /// Subnets for which a block is proposed in advance.
     private var claiming: Set<SubnetID> = []
     private var prefetchPaused: [SubnetID: Instant] = [:]
-    /// Number of RequestPools that no CreateNetwork or ReleasePool has followed: several creates may mean one subnet at the same time.
+    /// Number of RequestPools that no CreateNetwork or ReleasePool has followed: several creates may mean one subnet at the same
+    /// time.
     private var poolRequests: [SubnetID: Int] = [:]
     /// Times since which subnets of this host have had no network.
     private var unbound: [SubnetID: Instant] = [:]
@@ -81,15 +82,15 @@ struct Addresses: Sendable {
 
     // MARK: Leases
 
-    /// What a MAC has in a pool.
+    /// Lease of a MAC in a pool.
     enum Held: Sendable {
         case nothing
         case own(Lease)
-        /// A lease of an address that is not of this host's blocks (any more).
+        /// A lease of an address that is in no block of this host (any more).
         case foreign(Lease)
     }
 
-    /// What a MAC has; nil where there is no such pool.
+    /// Lease of a MAC; nil where there is no such pool.
     func lease(of mac: MACAddress, in subnet: SubnetID) -> Held? {
         guard pools[subnet] != nil else { return nil }
         guard let lease = pools[subnet]?.lease(of: mac) else { return .nothing }
@@ -134,7 +135,7 @@ struct Addresses: Sendable {
 
     /// Subnets that no network has come for in a long time: the engine died in between, or had lost patience.
     mutating func orphans(_ candidates: Set<SubnetID>, at now: Instant) -> [SubnetID] {
-        // Of those with addresses in quarantine it is not known whether the engine has a network.
+        // A subnet with addresses in quarantine may have a network that this node does not know of.
         let orphans = candidates.subtracting(quarantined.keys)
         unbound = unbound.filter { orphans.contains($0.key) }
         for id in orphans where unbound[id] == nil { unbound[id] = now }
@@ -161,7 +162,7 @@ struct Addresses: Sendable {
         if isRefused { prefetchPaused[subnet] = now + Self.prefetchPause }
     }
 
-    /// Blocks that nobody has used for long.
+    /// Blocks that have been idle for ``idleAge``.
     func idleBlocks(at now: Instant) -> [Handover] {
         let time = Instant(nanoseconds: now.nanoseconds - Self.idleAge.nanoseconds)
         return pools.sorted { $0.key < $1.key }.flatMap { id, pool in
@@ -169,19 +170,22 @@ struct Addresses: Sendable {
         }
     }
 
-    /// Takes addresses out of the free ones, and back.
+    /// Takes addresses out of the free ones.
     mutating func handOver(_ handover: Handover) { pools[handover.subnet]?.handOver(handover.range) }
+    /// Makes addresses of a handover free again, where this host still owns them.
     mutating func endHandover(_ handover: Handover) { pools[handover.subnet]?.endHandover(handover.range) }
 
     // MARK: Quarantine
 
-    /// After a rollback: addresses of this node's blocks that no known container has are nobody's to hand out.
+    /// Puts addresses of this node's blocks that no known container has into quarantine, after a rollback.
     ///
     /// - Parameters:
     ///   - used: Addresses of known containers.
     ///   - blocks: This node's blocks.
     /// - Returns: The rows of leases that stay, and of the quarantine.
-    mutating func quarantine(_ subnet: SubnetID, except used: Set<IPAddress>, of blocks: [AddressRange], now: Instant) -> [StoreWrite] {
+    mutating func quarantine(_ subnet: SubnetID, except used: Set<IPAddress>, of blocks: [AddressRange], now: Instant)
+        -> [StoreWrite]
+    {
         for lease in (pools[subnet]?.leases ?? [:]).values where !used.contains(lease.address) {
             pools[subnet]?.release(lease.address, now: now)
         }
@@ -203,7 +207,7 @@ struct Addresses: Sendable {
         quarantined[subnet]?.contains { $0.contains(address) } ?? false
     }
 
-    /// An address leaves quarantine: whoever gives it back knows that nobody has it.
+    /// Takes an address out of quarantine, as the engine has released it.
     ///
     /// - Returns: The rows that change; none where it was in none.
     mutating func endQuarantine(of address: IPAddress, in subnet: SubnetID) -> [StoreWrite] {

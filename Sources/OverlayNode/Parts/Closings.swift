@@ -44,7 +44,7 @@ struct Closings: Sendable {
     /// - Returns: True if subnets waited for this write.
     mutating func stored(_ effect: EffectID) -> Bool { storing.remove(effect) != nil }
 
-    /// The catalogue knows.
+    /// Ends a closing that the catalogue has decided.
     mutating func end(_ subnet: SubnetID) -> StoreWrite {
         subnets.remove(subnet)
         removals.remove(subnet)
@@ -52,11 +52,13 @@ struct Closings: Sendable {
         return .delete(.closing, key: subnet.wireBytes)
     }
 
-    /// These are no removals of a network any more.
+    /// Makes removals mere closings.
+    ///
+    /// - Returns: The rows that change.
     mutating func keep(_ subnets: some Sequence<SubnetID>) -> [StoreWrite] {
         subnets.filter { removals.remove($0) != nil }.map { .put(.closing, key: $0.wireBytes, value: []) }
     }
 
-    /// After a rollback: what an earlier life gave up was given up long ago perhaps, and taken again since.
+    /// Ends the closings of an earlier life, after a rollback: they may be over, and the subnets in use again since.
     mutating func endInherited() -> [StoreWrite] { inherited.sorted().map { end($0) } }
 }

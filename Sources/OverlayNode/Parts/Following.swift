@@ -1,6 +1,6 @@
 import OverlayModel
 
-/// What this node follows of the catalogue, and when it last did.
+/// Networks that this node follows, and the time when it last followed the catalogue's members.
 struct Following: Sendable {
     /// Pause for each member between changes of the members that are followed: each costs as much as there are members, so where a
     /// thousand join, a few of them are followed at a time.

@@ -3,13 +3,13 @@ import OverlayDatapath
 import OverlayModel
 import OverlayReplication
 
-/// What this host's kernel should hold, when it is read, and when it is repaired.
+/// Desired state of this host's kernel, and the times at which the kernel is read and repaired.
 struct Forwarding: Sendable {
     /// Pause between looks at the kernel, and before one that something asks for.
     static let repairPeriod = Interval.seconds(60)
     static let repairDelay = Interval.milliseconds(200)
 
-    /// All that an owner has on a network, behind its tunnel.
+    /// Endpoints of an owner on a network, behind its VTEP.
     struct Remote: Sendable {
         var vtep: IPAddress
         var records: [EndpointRecord]
@@ -22,8 +22,8 @@ struct Forwarding: Sendable {
     private var failures = 0
     /// The observation under way.
     private var observing: EffectID?
-    /// False until the first observation of the kernel after the start. Until then no call is answered, and nothing is told to others: an
-    /// empty log would make them drop the rows of containers that run.
+    /// False until the first observation of the kernel after the start. Until then no call is answered, and nothing is told to
+    /// others: an empty log would make them drop the rows of containers that run.
     private(set) var isReady = false
 
     // MARK: Networks

@@ -1,7 +1,7 @@
 import OverlayModel
 
-/// Addresses that this host gives up (rule R2): they leave the free ones here first, durably; then that is proposed; and they come back
-/// only when the catalogue has refused it.
+/// Addresses that this host gives up (rule R2): they leave the free ones here first, durably; then that is proposed; and they come
+/// back only when the catalogue has refused it.
 struct Handovers: Sendable {
     /// Ranges that are given up for one host that waits for addresses.
     static let perPressure = 64

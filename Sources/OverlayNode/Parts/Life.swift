@@ -1,11 +1,11 @@
 import OverlayModel
 
-/// Identity lives of this node, and the detection of a state that is an old copy: its directory was restored from a backup, or its machine
-/// from a snapshot (rule R4).
+/// Identity lives of this node, and the detection of a state that is an old copy: its directory was restored from a backup, or its
+/// machine from a snapshot (rule R4).
 ///
 /// Such a node does not know what it has handed out since, so it hands out nothing until the catalogue has given it a new epoch.
 struct Life: Sendable {
-    /// Greatest differences to what is known here that are believed: nobody has seen more, a member made it up.
+    /// Greatest differences to this node's own numbers that are believed. A member that tells more has made it up.
     static let plausibleBoots: UInt32 = 1 << 16
     static let plausibleEpochs: UInt32 = 1 << 8
     static let plausibleWrites: UInt64 = 1 << 40
@@ -39,7 +39,7 @@ struct Life: Sendable {
         var finishing: EffectID?
     }
 
-    /// What the end of a write means for a rollback.
+    /// Meaning of the end of a write for a rollback.
     enum StoreEnd {
         case other
         /// The new life is durable.
@@ -92,7 +92,7 @@ struct Life: Sendable {
         let seenEpoch = max(epoch, admitted, seen.epoch)
         if let rollback {
             let isCovered = seenBoot < rollback.boot && seenEpoch < rollback.epoch && seen.writes <= writes
-            // As often as somebody says so, but not at every word.
+            // Peers may repeat it often, so the new life is raised at most once per pause.
             guard !isCovered, rollback.since.map({ now - $0 >= Self.retry }) ?? true else { return false }
         }
         rollback = Rollback(epoch: seenEpoch + 1, boot: min(seenBoot, Self.lastBoot - 1) + 1, why: why, since: now)
@@ -128,7 +128,7 @@ struct Life: Sendable {
             }
             rollback?.isStored = true
             boot = max(boot, new.boot)
-            // In a lower one nobody would listen.
+            // Peers would not listen to a lower one.
             spokenEpoch = max(spokenEpoch, new.epoch)
             outbox.append(.raiseBoot(boot))
             return .begun

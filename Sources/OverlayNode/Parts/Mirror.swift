@@ -1,8 +1,8 @@
 import OverlayDriver
 import OverlayModel
 
-/// The engine's own API as this node knows it, and the way of networks between it and the cluster. Nothing that the engine waits for ever
-/// waits for this.
+/// The engine's own API as this node knows it, and the way of networks between it and the cluster. Nothing that the engine waits
+/// for ever waits for this.
 struct Mirror: Sendable {
     static let retryPause = Interval.seconds(1)
     /// Time from CreateNetwork to a network that no engine exceeds.
@@ -35,7 +35,7 @@ struct Mirror: Sendable {
     private(set) var networks: [EngineNetworkID: EngineNetwork] = [:]
     /// Calls that are on their way.
     private var calls: [EffectID: EngineAPICall] = [:]
-    /// Those of them to be made again when the answer is there, as something has changed since.
+    /// Calls to be made again after their answer, as something has changed since they were made.
     private var again: Set<EngineAPICall> = []
     /// Questions that were not answered.
     private var unanswered: Set<EngineAPICall> = []
@@ -45,12 +45,13 @@ struct Mirror: Sendable {
     private var waiting: [EffectID: RequestID] = [:]
     /// Networks that were known when all were asked for: only one of those can be missing.
     private var asked: Set<EngineNetworkID> = []
-    /// Times since which the engine has not told of a network, though it was asked for all: it is making it, or was killed when it did.
+    /// Times since which the engine has not told of a network, though it was asked for all: it is making it, or was killed when it
+    /// did.
     private var missing: [EngineNetworkID: Instant] = [:]
     /// Times until which a container that was on a network may come back to it.
     private var keptUntil: [EngineNetworkID: Instant] = [:]
     private(set) var failures: [NetworkID: Failure] = [:]
-    /// Networks of this driver, by name, that this node knows nothing of: of an earlier life in a cluster.
+    /// Networks of this driver, by name, that this node does not know: they are of a cluster that it has left.
     private var stale: [String: EngineNetworkID] = [:]
     /// Containers of endpoints that were inspected.
     private var inspected: [EndpointID: ContainerID] = [:]
@@ -83,7 +84,7 @@ struct Mirror: Sendable {
     mutating func ask(_ call: EngineAPICall, known: Set<EngineNetworkID>, into outbox: inout Outbox) -> EffectID? {
         guard isConnected else { return nil }
         guard !calls.values.contains(call) else {
-            // What is being answered may be from before.
+            // The answer under way may be older than what caused this call.
             again.insert(call)
             return nil
         }
@@ -104,7 +105,8 @@ struct Mirror: Sendable {
         return (call, again.remove(call) != nil)
     }
 
-    /// A question was not answered, and is asked again later. What was to be done is seen to elsewhere.
+    /// Records that a call was not answered. A question is asked again later; failed actions are retried by the comparison of
+    /// networks.
     mutating func notAnswered(_ call: EngineAPICall, _ reason: String, into outbox: inout Outbox) {
         guard isConnected else { return }
         switch call {
@@ -131,7 +133,7 @@ struct Mirror: Sendable {
         outbox.log(.info, "the engine answers", [LogKey.api: version])
         state = .connected(apiVersion: version, since: outbox.now)
         isComplete = false
-        // What was asked of the engine before is lost with its process.
+        // Calls of the earlier connection get no answer any more.
         again = []
         unanswered = []
         outbox.timers.clear(.askEngine)
@@ -168,7 +170,7 @@ struct Mirror: Sendable {
     /// - Parameter known: This host's networks.
     mutating func endList(known: Set<EngineNetworkID>) {
         isComplete = true
-        // What a call has just made is on no list yet.
+        // A network that was made during the call may not be on the list.
         missing = missing.filter { known.contains($0.key) && networks[$0.key] == nil }
     }
 
@@ -187,7 +189,7 @@ struct Mirror: Sendable {
         if !missing.isEmpty { askLater(.networks, in: Self.creationTime, into: &outbox) }
     }
 
-    /// The engine has a network no more.
+    /// The engine has no such network any more.
     mutating func dropped(_ id: EngineNetworkID, now: Instant) {
         networks[id] = nil
         conflicts[id] = nil

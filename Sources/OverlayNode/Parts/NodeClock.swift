@@ -1,6 +1,7 @@
 import OverlayModel
 
-/// Clock of a node: running time, in which stalls of the process do not exist, and the time at which the node wants to be called next.
+/// Clock of a node: running time, in which stalls of the process do not exist, and the time at which the node wants to be called
+/// next.
 struct NodeClock: Sendable {
     private var clock = RunningClock()
     /// The next deadline in running time.

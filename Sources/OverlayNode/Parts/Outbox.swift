@@ -38,10 +38,16 @@ struct Outbox: Sendable {
 
     mutating func deliver(_ effect: NodeEffect) { delivered.append(effect) }
 
-    /// Returns the effects of the event, and forgets them.
+    /// Returns the effects of the event in the order in which they are to be carried out, and forgets them.
+    ///
+    /// Answers to the engine come first, so that it goes on while the rest is done; then names, before a sandbox that asks for them is
+    /// served; then everything else, as it came.
     mutating func takeDelivered() -> [NodeEffect] {
         defer { delivered = [] }
-        return delivered
+        guard delivered.contains(where: { $0.phase != .rest }) else { return delivered }
+        let names = delivered.filter { $0.phase == .names }
+        return delivered.filter { $0.phase == .answer } + names + (names.isEmpty ? [] : [.publishNames])
+            + delivered.filter { $0.phase == .rest }
     }
 
     // MARK: Effects
@@ -160,4 +166,19 @@ struct Outbox: Sendable {
     }
 
     mutating func raiseWrites(to seen: UInt64) { journal.raise(to: seen) }
+}
+
+/// Phases in which the effects of one event are carried out.
+private enum Phase {
+    case answer, names, rest
+}
+
+extension NodeEffect {
+    fileprivate var phase: Phase {
+        switch self {
+        case .respond: .answer
+        case .names, .subnets: .names
+        default: .rest
+        }
+    }
 }

@@ -45,7 +45,8 @@ struct Peers: Sendable {
         positions = [:]
     }
 
-    /// True if a rejected record of a peer is to be logged: it is tried again several times a second, and once in a while is enough.
+    /// True if a rejected record of a peer is to be logged: it is tried again several times a second, and once in a while is
+    /// enough.
     mutating func logsRejection(of node: NodeID, now: Instant, every pause: Interval) -> Bool {
         if let last = rejectionLogged[node], now - last < pause { return false }
         rejectionLogged[node] = now

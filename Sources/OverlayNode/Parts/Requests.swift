@@ -1,4 +1,3 @@
-import OverlayDriver
 import OverlayModel
 
 /// Calls that are open, and what each of them waits for.
@@ -14,14 +13,14 @@ struct Requests: Sendable {
         let deadline: Instant
         fileprivate(set) var wait = Wait.none
         fileprivate(set) var rounds = 0
-        /// Set where no block is to be had.
+        /// Set if the call's claim of a block was refused.
         fileprivate(set) var scarcity: Scarcity?
 
-        /// What the call takes back if it fails now.
+        /// Part of the call that is undone if it fails now.
         var undo: Undo? { if case .effects(_, _, let undo) = wait { undo } else { nil } }
     }
 
-    /// What a call waits for.
+    /// Reason why a call waits.
     enum Wait: Sendable {
         /// The outcome of a proposal, or of a conversation with another node.
         case none

@@ -1,11 +1,10 @@
 import OverlayModel
 
-/// What was given to the store, in order, and what of it the store refused.
+/// Ledger of the rows that were given to the store, in order, and of those that the store refused.
 ///
-/// The core goes by what it knows, and a disk that was full for a moment must not make a start later on know less: rows that were refused
-/// go in front of the next ones, in one transaction with them. Until they are through there is one transaction at a time, so that nothing
-/// newer can be written before them, and nothing older over it. Proposals of the writer are the exception: what was refused of these has
-/// never been.
+/// The node goes on with what it knows, so rows that a full disk refused must be written later: they go in front of the next rows,
+/// in one transaction with them. Until that is done there is one transaction at a time, so that no newer row is written before
+/// them, and no older one after it. Rows of the writer's proposals are the exception: a proposal that was refused is void.
 struct StoreLedger: Sendable {
     struct Submission: Sendable {
         var id: EffectID
@@ -15,29 +14,33 @@ struct StoreLedger: Sendable {
 
     private var underWay: [Submission] = []
     private var waiting: [Submission] = []
-    /// What the store lacks.
+    /// Rows that the store lacks.
     private var missing: [StoreWrite] = []
-    /// Which submission has what is missing in front of its own rows.
+    /// Submission that has the missing rows in front of its own.
     private var carrier: EffectID?
 
-    /// Does the store have all that it was given, or has it under way?
+    /// True if the store has all that it was given, or has it under way.
     var isWhole: Bool { missing.isEmpty }
     var isIdle: Bool { underWay.isEmpty && waiting.isEmpty }
 
-    /// - Returns: What to give to the store now.
+    /// Adds a submission.
+    ///
+    /// - Returns: The submissions to give to the store now.
     mutating func submit(_ submission: Submission) -> [Submission] {
         waiting.append(submission)
         return next()
     }
 
-    /// The store has taken a submission, or has not. They end in the order in which they were given.
+    /// Takes note of the end of a submission. Submissions end in the order in which they were given.
+    ///
+    /// - Returns: The submissions to give to the store now.
     mutating func ended(_ id: EffectID, isStored: Bool) -> [Submission] {
         guard let index = underWay.firstIndex(where: { $0.id == id }) else { return [] }
         let submission = underWay.remove(at: index)
         if isStored, carrier == id {
             missing = []
         } else if isStored ? !isWhole : !submission.isProposal {
-            // What was taken after something was refused is repeated behind it: the order counts.
+            // Rows that were taken after a refusal are repeated behind the refused ones, as the order counts.
             for row in submission.rows { add(row) }
         }
         if carrier == id { carrier = nil }
@@ -59,7 +62,7 @@ struct StoreLedger: Sendable {
         return [whole]
     }
 
-    /// Of each row only the last word is kept.
+    /// Adds a missing row in the place of earlier writes of the same row.
     private mutating func add(_ row: StoreWrite) {
         switch row {
         case .put(let space, let key, _), .delete(let space, let key): missing.removeAll { $0.isOf(space, key) }
@@ -81,7 +84,7 @@ extension StoreWrite {
         }
     }
 
-    /// Of the one row that it is about.
+    /// Key of the one row in a space that it writes; nil for other spaces and for several rows.
     fileprivate func key(in space: StoreSpace) -> [UInt8]? {
         switch self {
         case .put(space, let key, _), .delete(space, let key): key

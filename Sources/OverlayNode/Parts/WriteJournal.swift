@@ -10,7 +10,8 @@ struct WriteJournal: Sendable {
     private(set) var count: UInt64
     /// The number that peers are told with probes.
     private(set) var announced: UInt64
-    /// True once peers have said what they heard of this node, or there is none to say so. Until then nothing is handed out or given up.
+    /// True once peers have said what they heard of this node, or there is none to say so. Until then nothing is handed out or
+    /// given up.
     private(set) var isAssured = false
     /// Numbers of the transactions under way.
     private var pending: [EffectID: UInt64] = [:]

@@ -1,7 +1,7 @@
 import OverlayModel
 
-/// Chores of the catalogue writer: the next gossip key, and the end of quarantines. Every node keeps count, as each may be the writer
-/// next; only the writer acts.
+/// Chores of the catalogue writer: the next gossip key, and the end of quarantines. Every node keeps count, as each may be the
+/// writer next; only the writer acts.
 struct WriterDuties: Sendable {
     /// Life of a gossip key, and the pause after a rotation that came to nothing.
     static let rotationPeriod = Interval.seconds(12 * 3600)
@@ -25,7 +25,8 @@ struct WriterDuties: Sendable {
         setTimer(isWriter: isWriter, into: &outbox)
     }
 
-    /// Returns the nodes whose addresses have been in quarantine for long enough. Should the proposal come to nothing, they come again.
+    /// Returns the nodes whose addresses have been in quarantine for long enough. Should the proposal come to nothing, they come
+    /// again.
     mutating func takeEnded(isWriter: Bool, into outbox: inout Outbox) -> [NodeID] {
         let ended = quarantineEnds.filter { $0.value <= outbox.now }.keys.sorted()
         for node in ended { quarantineEnds[node] = outbox.now + Self.quarantineRetry }

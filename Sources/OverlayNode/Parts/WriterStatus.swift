@@ -23,8 +23,8 @@ struct WriterStatus: Sendable {
         return term != loggedTerm
     }
 
-    /// Time since when a writer is away; nil while it is not. A writer that others reach and this node does not is as good as away: what
-    /// it decides does not come here.
+    /// Time since when a writer is away; nil while it is not. A writer that others reach and this node does not is as good as away:
+    /// what it decides does not come here.
     static func awaySince(_ writer: PeerStatus, now: Instant) -> Instant? {
         guard writer.state.isReachable else { return writer.since }
         return writer.silentSince.flatMap { now - $0 >= silencePatience ? $0 : nil }

@@ -1,14 +1,15 @@
 import OverlayModel
 
-/// What nodes say to one another of addresses. None of it decides anything: that is the catalogue's. A lost one is said again.
+/// Message between nodes about addresses. It decides nothing, as only the catalogue does; a lost one is sent again.
 enum AddressMessage: Hashable, Sendable {
-    /// The sender's container waits, and nobody has a free block: whoever has free addresses may give them back.
+    /// A container of the sender waits, and the subnet has no free block. Receivers with free addresses may give some back.
     case pressure(SubnetID)
-    /// The sender, in this epoch, wants this address of the receiver's for `--ip`.
+    /// The sender, in this epoch, wants an address that the receiver owns, as `--ip` names it.
     case want(SubnetID, IPAddress, epoch: UInt32)
-    /// The answer to a ``want(_:_:epoch:)`` of an address that somebody has; for people.
+    /// Answer to ``want(_:_:epoch:)`` for an address in use, with its holder in words.
     case inUse(SubnetID, IPAddress, by: String)
 
+    /// Greatest length of the holder's text, in bytes.
     static let holderBytes = 256
 }
 

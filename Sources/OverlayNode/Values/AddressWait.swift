@@ -3,7 +3,7 @@ import OverlayModel
 
 /// Wait of a call for an address that other hosts may give up.
 struct AddressWait: Sendable {
-    /// Pause before they are asked again.
+    /// Pause before the others are asked again.
     static let askAgain = Interval.milliseconds(200)
 
     var subnet: SubnetID
@@ -11,17 +11,17 @@ struct AddressWait: Sendable {
     var wanted: IPAddress?
     var asked: Instant
     var until: Instant
-    /// What the call fails with in the end.
+    /// Error of the call if the wait comes to nothing.
     var error: DriverError
 
     /// Time at which the wait is looked at next.
     var next: Instant { min(until, asked + Self.askAgain) }
 }
 
-/// What a call for any address was told when it asked for a block.
+/// Refusal that a call for any address got when it asked for a block.
 struct Scarcity: Sendable {
     var error: DriverError
-    /// How long others may be asked; nil where nobody who could decide is there.
+    /// Time until which others may be asked for addresses; nil where the writer, who decides, is away.
     var until: Instant?
     var asked: Instant?
 }

@@ -18,7 +18,7 @@ enum Reply: Sendable {
     case contact(JoinContact)
 }
 
-/// What a call that failed half-way takes back.
+/// Part of a call that is undone if the call fails.
 enum Undo: Sendable {
     case lease(SubnetID, IPAddress)
     case network(EngineNetworkID)
@@ -31,9 +31,9 @@ enum Undo: Sendable {
 /// Result of a round of a call.
 enum Step: Sendable {
     case reply(Reply)
-    /// The reply, when these effects have ended.
+    /// The reply is given when these effects have ended.
     case after(Set<EffectID>, Reply, undo: Undo?)
     case propose(Command)
-    /// The answer comes with an event.
+    /// The call goes on with a later event.
     case wait
 }

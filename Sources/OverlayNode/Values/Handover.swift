@@ -11,8 +11,8 @@ struct Handover: Hashable, Sendable {
     var subnet: SubnetID
     var range: AddressRange
 
-    /// Key of its row in the store. The recipient is not kept: after a restart the addresses are given back to the cluster, which is
-    /// always right.
+    /// Key of its row in the store. The recipient is not kept: after a restart the addresses are given back to the cluster, which
+    /// is always right.
     var storeKey: [UInt8] { subnet.wireBytes + range.wireBytes }
 }
 

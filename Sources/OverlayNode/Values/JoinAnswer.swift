@@ -4,11 +4,11 @@ public import OverlayModel
 /// Answer to a node that wants to join.
 public enum JoinAnswer: Hashable, Sendable {
     case admitted(Catalogue)
-    /// Refused, or not reached: why, for the user.
+    /// The node refused, or was not reached; the reason is for the user.
     case refused(String)
 }
 
-/// The plaintext of a join's answer.
+/// Plaintext of the answer on the wire.
 extension JoinAnswer: Wire {
     public init(from reader: inout ByteReader) throws(DecodeError) {
         switch try reader.byte() {

@@ -1,14 +1,13 @@
 public import OverlayCatalogue
-public import OverlayModel
 
-/// Node to ask for admission, and what to show it.
+/// Node to ask for admission, with the proof and the member to send it.
 public struct JoinContact: Hashable, Sendable {
     /// A name or an address, as the user typed it.
     public var host: String
     public var port: UInt16
-    /// Of the cluster's key, 20 bytes.
+    /// First 20 bytes of the hash of the cluster's root key, by which the answer is recognised.
     public var pin: [UInt8]
-    /// 16 bytes. Never logged.
+    /// Join secret, 16 bytes. Never logged.
     public var secret: [UInt8]
     public var member: Member
 }

@@ -1,9 +1,10 @@
-/// What `swift-overlay join` needs: the cluster's key, to know it by, and a secret, to be let in. `SOVT1-` pin `-` secret, in base 32.
+/// Join token: a pin of the cluster's root key, by which a joining host recognises the cluster, and a secret that lets it in.
+/// Written as `SOVT1-` pin `-` secret, both in base 32.
 public struct JoinToken: Hashable, Sendable, LosslessStringConvertible {
     static let pinBytes = 20
     /// The first 160 bits of SHA-256 of the root key's public half.
     public var pin: [UInt8]
-    /// 16 bytes. Never logged.
+    /// Join secret, 16 bytes. Never logged.
     public var secret: [UInt8]
 
     public init(pin: [UInt8], secret: [UInt8]) {
@@ -23,7 +24,7 @@ public struct JoinToken: Hashable, Sendable, LosslessStringConvertible {
 
     private static let digits = Array("abcdefghijklmnopqrstuvwxyz234567".utf8)
 
-    /// RFC 4648 §6, lower case, without padding.
+    /// Base 32 (RFC 4648 §6), in lower case, without padding.
     private static func encode(_ bytes: [UInt8]) -> String {
         var text: [UInt8] = []
         var buffer: UInt32 = 0

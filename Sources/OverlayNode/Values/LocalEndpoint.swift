@@ -1,6 +1,6 @@
 import OverlayModel
 
-/// An endpoint of this host's engine.
+/// Endpoint of this host's engine, as the store keeps it.
 struct LocalEndpoint: Hashable, Sendable, Wire {
     var id: EndpointID
     var engineNetwork: EngineNetworkID
@@ -8,19 +8,19 @@ struct LocalEndpoint: Hashable, Sendable, Wire {
     var mac: MACAddress
     var v4: IPPrefix?
     var v6: IPPrefix?
-    /// Between Join and Leave: others are told of it.
+    /// True between Join and Leave.
     var isJoined = false
-    /// Between Join and DeleteEndpoint: it has a veth pair.
+    /// True between Join and DeleteEndpoint: the endpoint has a veth pair.
     var hasPort = false
     /// Path of the container's network namespace; empty before Join.
     var sandbox = ""
-    /// The driver-opt `name`.
+    /// Value of the driver option `name`.
     var givenName: String?
-    /// What the engine has told of the container's names.
+    /// Names and ports of the container, as the engine's API told them.
     var learned = EndpointNames.none
-    /// Is the container on networks of other drivers, too?
+    /// True if the container is on networks of other drivers, too.
     var isElsewhere = false
-    /// The batch that made the port; an observation from before it says nothing of the port. Of this life only.
+    /// Batch that made the port in this life. An earlier observation says nothing about the port.
     var portEffect: EffectID?
 
     init(
@@ -38,7 +38,7 @@ struct LocalEndpoint: Hashable, Sendable, Wire {
     var names: EndpointNames {
         EndpointNames(names: [givenName].compactMap { $0 } + learned.names, ports: learned.ports)
     }
-    /// From CreateEndpoint to Leave.
+    /// True from CreateEndpoint to Leave: other nodes are told of the endpoint.
     var isAnnounced: Bool { isJoined || !hasPort }
 
     init(from reader: inout ByteReader) throws(DecodeError) {

@@ -1,11 +1,12 @@
 import OverlayModel
 
-/// A network of this host's engine.
+/// Network of this host's engine, as the store keeps it.
 struct LocalNetwork: Hashable, Sendable, Wire {
     var id: EngineNetworkID
     var network: NetworkID
     var subnets: [SubnetID]
-    /// What the engine calls it; nil until it has told. From then on, its end is a user's doing.
+    /// The engine's name for the network; nil until the engine's API has told it. A network with a name ends by a user's command
+    /// only.
     var name: String?
 
     init(id: EngineNetworkID, network: NetworkID, subnets: [SubnetID]) {

@@ -1,19 +1,20 @@
 public import OverlayModel
 
-/// Ties a state to the host that it was made on (rule R6): two hosts with one state would be one node to all others.
+/// Binding of a state to the host that it was made on (rule R6). Two hosts with one state would be one node to all others.
 public enum MachineBinding: Hashable, Sendable {
-    /// The host has no id to tell it from others.
+    /// The host has no machine id.
     case unknown
-    /// It is the host that the state was made on.
+    /// This host is the one that the state was made on.
     case same
-    /// It is the first start, or the new id was accepted: to be written before the state is used.
+    /// First start, or the new machine id was accepted. The row must be written before the state is used.
     case new(StoreWrite)
-    /// The state is another host's.
+    /// The state was made on another host.
     case copied
 
     /// - Parameters:
-    ///   - machine: The id of this host; what is no id counts as none.
-    ///   - isAccepted: Whether the operator says that the id was changed on purpose.
+    ///   - machine: Machine id of this host; a malformed one counts as none.
+    ///   - rows: The store's content.
+    ///   - isAccepted: True if the operator says that the id was changed on purpose.
     public init(machine: String?, rows: StoredRows, isAccepted: Bool) {
         guard let machine = machine.flatMap(Self.normal) else {
             self = .unknown
@@ -30,7 +31,8 @@ public enum MachineBinding: Hashable, Sendable {
         }
     }
 
-    /// 32 hexadecimal digits, and not all of them 0 (machine-id(5)); a host that was never booted may have `uninitialized` there.
+    /// Machine id as 32 lower-case hexadecimal digits, not all of them 0 (machine-id(5)); nil for anything else, such as
+    /// `uninitialized`.
     private static func normal(_ text: String) -> String? {
         let digits = text.lowercased().utf8.filter { $0 != 10 && $0 != 13 && $0 != 32 && $0 != 45 }
         guard digits.count == 32, digits.allSatisfy({ (48...57).contains($0) || (97...102).contains($0) }),

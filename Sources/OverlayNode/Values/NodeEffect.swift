@@ -4,37 +4,39 @@ public import OverlayDatapath
 public import OverlayDriver
 public import OverlayModel
 
-/// Everything a node does to the outside.
+/// Effect that a node asks of the shells. The effects of one event are carried out in their order.
 public enum NodeEffect: Sendable {
     case respond(RequestID, DriverResponse)
     case answer(RequestID, ControlResponse)
     case send(NodeID, [UInt8], MessagePath)
-    /// One transaction. Effects of a kind are carried out in their order.
+    /// Rows to write in one transaction.
     case store(EffectID, [StoreWrite])
-    /// One ordered batch.
+    /// Operations for the kernel, as one ordered batch.
     case apply(EffectID, [KernelOperation])
     case observe(EffectID)
     /// The members, and the keys of packets between them, the newest first; none outside a cluster.
     case peers([Member], keys: [GossipKey])
-    /// A call of the engine's own API, which is never in the way of anything.
+    /// Call of the engine's own API, for which nothing else waits.
     case engineCall(EffectID, EngineAPICall)
-    /// The names of a network; nil: it is of no concern here any more.
+    /// Name table of a network; nil where this host does not take part in it any more.
     case names(NetworkID, NetworkNames?)
     /// All subnets of the cluster.
     case subnets([IPPrefix])
-    /// Questions of the sandbox at a path are to be answered from now on, with what is in its scope.
+    /// All changes of names and subnets were told: questions are answered by them from now on.
+    case publishNames
+    /// Questions of the sandbox at this path are to be answered from now on, by its scope.
     case serve(EffectID, String, SandboxScope)
-    /// No more.
+    /// Questions of the sandbox at this path are not to be answered any more.
     case unserve(String)
-    /// 32 random bytes are wanted, of a quality that a core does not have; they come with ``NodeEvent/keyMade(_:)``.
+    /// Request for 32 random bytes of cryptographic quality, which a core cannot draw. They come with ``NodeEvent/keyMade(_:)``.
     case makeKey
-    /// One datagram, not sealed, to who is no member any more.
+    /// Removal notice: one datagram, in clear, to a node that is no member any more.
     case notify(SocketEndpoint, [UInt8])
     /// Peers have seen starts of this daemon up to below this one. Counters that must never be used twice go on from it.
     case raiseBoot(UInt32)
-    /// Ask the node at an address for admission of `Member`.
+    /// Request for this node's admission, to be sent to a member.
     case contact(RequestID, JoinContact)
-    /// The answer to ``NodeEvent/joinRequest(_:_:)``.
+    /// Answer to ``NodeEvent/joinRequest(_:_:)``.
     case admit(RequestID, JoinAnswer)
     case log(LogLevel, String, [String: String])
 }

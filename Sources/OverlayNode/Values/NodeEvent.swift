@@ -1,50 +1,50 @@
 public import OverlayCatalogue
-public import OverlayDNS
 public import OverlayDatapath
 public import OverlayDriver
 public import OverlayMembership
 public import OverlayModel
 
-/// Everything that can happen to a node.
+/// Event that a shell tells a node.
 public enum NodeEvent: Sendable {
-    /// The first event of a life.
+    /// First event after the daemon's start.
     case start
     case driver(RequestID, DriverRequest)
     case control(RequestID, ControlRequest)
-    /// A message of an authenticated member.
+    /// Message of an authenticated member.
     case message(from: NodeID, [UInt8], MessagePath)
-    /// Result of a stream to a member: nil when it was opened.
+    /// Result of opening a stream to a member: nil on success.
     case stream(NodeID, StreamFailure?)
-    /// An authentic packet of a member from a life of it that is over.
+    /// Authentic packet of a member, from an earlier life of it.
     case earlierLife(of: NodeID)
-    /// Finding of a membership that is not this node's own: simulations without membership say by it who is there.
+    /// Finding of a membership outside the node. Simulations without membership set peers' states by it.
     case membership(Membership.Effect)
-    /// A packet in the name of a node that is no member; who really sent it is not known.
+    /// Packet in the name of a node that is no member. Its real sender is not known.
     case stranger(NodeID, SocketEndpoint)
-    /// What came with a notice, of anybody.
+    /// Body of a removal notice, from an unproven sender.
     case notice([UInt8])
-    /// Somebody who knows the join secret asks to be a member.
+    /// Request for admission from a host that knows the join secret.
     case joinRequest(RequestID, Member)
-    /// The answer to ``NodeEffect/contact(_:_:)``.
+    /// Answer to ``NodeEffect/contact(_:_:)``.
     case joinAnswer(RequestID, JoinAnswer)
     case applied(EffectID, KernelOutcome)
     case stored(EffectID, StoreOutcome)
     case observed(EffectID, ObservedState)
-    /// 32 random bytes.
+    /// Answer to ``NodeEffect/makeKey``: 32 random bytes.
     case keyMade([UInt8])
-    /// What the engine's API tells unasked, and answers.
+    /// Event of the engine's API.
     case engineNews(EngineAPINews)
+    /// Answer to ``NodeEffect/engineCall(_:_:)``.
     case engineAnswer(EffectID, EngineAPIAnswer)
-    /// Questions of a sandbox are answered, or it is not there yet: nothing more is to be waited for.
+    /// End of ``NodeEffect/serve(_:_:_:)``: questions of the sandbox are answered, or its namespace does not exist yet.
     case served(EffectID)
-    /// How it is with the questions of a sandbox: why they are not answered here, or nil.
+    /// State of a sandbox, by path: the reason why its questions are not answered here, or nil.
     case sandbox(String, failure: String?)
-    /// A sandbox is there no more.
+    /// The namespace of a sandbox, by path, is gone.
     case sandboxGone(String)
-    /// The kernel could not be read: why.
+    /// The kernel could not be read, for this reason.
     case notObserved(EffectID, String)
-    /// Something else changed our namespaces.
+    /// Another program changed a namespace of ours.
     case foreignChange
-    /// ``Node/nextDeadline`` has come.
+    /// The time ``Node/nextDeadline`` has come.
     case tick
 }

@@ -1,24 +1,26 @@
 public import OverlayModel
 
-/// What a node knows of itself before it knows anything of a cluster.
+/// Identity, addresses and keys of a node, as its store and its host give them at the start.
 public struct NodeIdentity: Hashable, Sendable {
     public var id: NodeID
     /// Host name.
     public var name: String
-    /// Ed25519, 32 bytes.
+    /// Ed25519 public key, 32 bytes.
     public var publicKey: [UInt8]
-    /// X25519, 32 bytes.
+    /// X25519 public key, 32 bytes.
     public var agreementKey: [UInt8]
-    /// The identity life, from the store.
+    /// Number of the identity life, from the store.
     public var epoch: UInt32
-    /// Starts of this daemon; stored before use.
+    /// Number of starts of this daemon; stored before it is used.
     public var boot: UInt32
+    /// Address and port at which other nodes reach the daemon.
     public var address: IPAddress
     public var port: UInt16
+    /// Tunnel address.
     public var vtep: IPAddress
     /// MTU of the link that ``vtep`` is on.
     public var underlayMTU: UInt32
-    /// Subnets this host has routes for.
+    /// Subnets that this host has routes for. Subnets of new networks avoid them.
     public var routes: [IPPrefix]
 
     public var endpoint: SocketEndpoint { SocketEndpoint(address: address, port: port) }

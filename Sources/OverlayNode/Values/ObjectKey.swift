@@ -1,6 +1,6 @@
 import OverlayModel
 
-/// Object that an effect changes: a call that finds it done already waits for the effect, too.
+/// Object that an effect changes. A later call that finds the change done waits for the effect, too.
 enum ObjectKey: Hashable, Sendable {
     case lease(SubnetID, IPAddress)
     case network(EngineNetworkID)

@@ -1,15 +1,16 @@
 import OverlayModel
 
-/// What a proposal is for.
+/// Purpose of a proposal, by which its outcome is handled.
 enum Purpose: Sendable {
     case request(RequestID)
     case claim(SubnetID)
     case close(SubnetID)
     case handOver(Handover)
-    /// This host's own entry.
+    /// This node's own entry has changed.
     case own
-    /// What engines call a network.
+    /// Description of a network of this engine.
     case description(EngineNetworkID)
+    /// The next gossip key.
     case rotation
     /// Addresses of removed nodes leave quarantine.
     case quarantine

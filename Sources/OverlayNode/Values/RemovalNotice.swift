@@ -1,6 +1,6 @@
 import OverlayModel
 
-/// That the catalogue, at a position, has no such member.
+/// Statement that the catalogue, at a position, has no such member.
 struct RemovalNotice: Hashable, Sendable {
     var node: NodeID
     var position: CataloguePosition
@@ -13,7 +13,7 @@ struct RemovalNotice: Hashable, Sendable {
         self.signer = signer
     }
 
-    /// What the signature is of.
+    /// Bytes that the signature covers.
     func signed(in cluster: ClusterID) -> [UInt8] {
         var writer = ByteWriter()
         writer.value(cluster)

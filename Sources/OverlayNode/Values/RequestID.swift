@@ -1,4 +1,4 @@
-/// Name of a call from outside. The shell makes it up, and gets exactly one answer for it.
+/// Number of a call from outside. The shell chooses it, and gets exactly one answer for it.
 public struct RequestID: Hashable, Sendable {
     public let value: UInt64
     public init(_ value: UInt64) { self.value = value }

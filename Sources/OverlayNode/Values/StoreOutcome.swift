@@ -1,6 +1,6 @@
 /// Result of a transaction.
 public enum StoreOutcome: Hashable, Sendable {
     case stored
-    /// What the store said, and what the user can do.
+    /// The store's error, and advice for the user.
     case failed(String)
 }

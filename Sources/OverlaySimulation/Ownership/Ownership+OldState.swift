@@ -150,7 +150,7 @@ extension Ownership {
     /// True if the node, which knows by now that its state was old, lets the container keep its address.
     func isKept(_ container: Container) -> Bool {
         let engine = world.nodes[container.node].core
-        return !engine.isStateOld && engine.localRecords.contains { $0.endpoint == container.endpoint }
+        return !engine.isRolledBack && engine.localRecords.contains { $0.endpoint == container.endpoint }
     }
 }
 

@@ -387,7 +387,7 @@ extension Scenario {
         workload.heal()
         // A node that has just started must be told first.
         world.run(for: .seconds(1))
-        if !world.run(atMost: .seconds(10), step: .milliseconds(10), until: { !world.nodes.contains(where: \.core.isStateOld) }) {
+        if !world.run(atMost: .seconds(10), step: .milliseconds(10), until: { !world.nodes.contains(where: \.core.isRolledBack) }) {
             world.violate("P", "a node has an old copy of its state 10 s after the heal")
         }
         workload.settle()

@@ -8,7 +8,7 @@ import OverlayModel
     let seeds: [[UInt8]] = [
         // A question, found, answered; another, refused, found elsewhere; time.
         [0, 1, 7, 1, 2, 0, 40, 5, 0, 0, 0, 0, 0, 2, 7, 2, 4, 9, 3, 0, 2, 7, 2, 2, 0, 41, 3, 1, 9, 40],
-        // Of a connection: answered, failed, too late.
+        // Answers on a connection: given, failed, too late.
         [1, 1, 7, 1, 2, 1, 40, 7, 0, 0, 0, 1, 2, 8, 1, 8, 1, 2, 1, 3, 8, 2, 9, 200],
         // Two with one id, and lies: another id, another type, another port.
         [0, 1, 7, 1, 0, 2, 7, 2, 2, 0, 40, 5, 0, 40, 1, 1, 5, 0, 40, 26, 32, 5, 1, 41, 0, 0, 5, 1, 40, 0, 0],

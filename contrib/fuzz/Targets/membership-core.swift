@@ -114,7 +114,8 @@ private struct Subject {
         let reachable = members.filter { node.members[$0]?.status.state.isReachable == true }
         require(node.ring == (reachable + [id]).sorted(), "the ring has all that are reachable")
         require(node.away == members.subtracting(reachable).sorted(), "who is away is tried")
-        require(node.nextRetry == node.retries.values.map(\.at).min(), "the next try is the first")
+        let retried = node.timers.keys.filter { $0.kind == .retry }.map(\.peer)
+        require(Set(retried) == Set(node.retries.keys), "every next try has its timer, and no other has one")
         require(members.isSuperset(of: node.inquiries.keys), "members alone are asked")
         require(members.isSuperset(of: node.suspicions.keys), "members alone are suspected")
         require(members.isSuperset(of: node.outbox.keys), "members alone are told")

@@ -50,8 +50,8 @@ private func keys(_ count: Int) -> [NodeID: [UInt8]] {
 private struct Subject {
     var node = Replication(node: id, life: 1, signing: Signing(node: id), relayThreshold: 2)
     private(set) var now = Instant(nanoseconds: 0)
-    private var records: [LogKey: [EndpointID: EndpointRecord]] = [:]
-    private var attachments: [LogKey: Attachment] = [:]
+    private var records: [OverlayReplication.LogKey: [EndpointID: EndpointRecord]] = [:]
+    private var attachments: [OverlayReplication.LogKey: Attachment] = [:]
 
     init() {
         // The last peer's key is not known.
@@ -137,17 +137,17 @@ private struct Subject {
             require(bytes.count <= Budget.message, "\(bytes.count) bytes fit a datagram")
             require((try? ReplicationMessage(wire: bytes)) != nil, "what a node says can be read")
         case .attached(let owner, let network, let attachment, let old):
-            let key = LogKey(network: network, owner: owner)
+            let key = OverlayReplication.LogKey(network: network, owner: owner)
             require(attachments.updateValue(attachment, forKey: key) == old, "the attachment before is the one told")
         case .detached(let owner, let network, let attachment):
-            let key = LogKey(network: network, owner: owner)
+            let key = OverlayReplication.LogKey(network: network, owner: owner)
             require(attachments.removeValue(forKey: key) == attachment, "what is detached was attached")
         case .changed(let owner, let network, let record, let old):
-            let key = LogKey(network: network, owner: owner)
+            let key = OverlayReplication.LogKey(network: network, owner: owner)
             let told = records[key, default: [:]].updateValue(record, forKey: record.endpoint)
             require(told == old, "the record before is the one told")
         case .gone(let owner, let network, let record):
-            let key = LogKey(network: network, owner: owner)
+            let key = OverlayReplication.LogKey(network: network, owner: owner)
             require(records[key]?.removeValue(forKey: record.endpoint) == record, "what is gone was there")
         case .synchronised, .rejected: break
         }
@@ -157,7 +157,7 @@ private struct Subject {
     mutating func finish() {
         for network in networks {
             for peer in peers {
-                let key = LogKey(network: network, owner: peer)
+                let key = OverlayReplication.LogKey(network: network, owner: peer)
                 require(node.attachment(of: peer, on: network) == attachments[key], "the attachment was told")
                 let told = (records[key] ?? [:]).values.sorted { $0.endpoint < $1.endpoint }
                 require(node.endpoints(of: peer, on: network) == told, "the endpoints were told")
@@ -343,7 +343,7 @@ private func scenarios() -> [[UInt8]] {
 
 /// Single messages, signed by the harness.
 private func messages() -> [[UInt8]] {
-    let key = LogKey(network: networks[0], owner: peers[0])
+    let key = OverlayReplication.LogKey(network: networks[0], owner: peers[0])
     let position = LogPosition(life: 2, sequence: 1)
     let zeros = [UInt8](repeating: 0, count: Budget.signature)
     func batch(_ changes: [LogChange], after: UInt64 = 1) -> ReplicationMessage {
@@ -362,7 +362,7 @@ private func messages() -> [[UInt8]] {
         batch([.detach], after: 7),
         part([record(1)], at: LogPosition(life: 2, sequence: 9), total: 3), .acknowledge(key.network, position, view: 1),
         .acknowledge(key.network, LogPosition(life: 1, sequence: 1), view: 2), .pull(key, have: .none, part: nil),
-        .pull(LogKey(network: key.network, owner: id), have: .none, part: nil),
+        .pull(OverlayReplication.LogKey(network: key.network, owner: id), have: .none, part: nil),
         .pull(key, have: position, part: PartRequest(position: position, first: 0, count: 16)),
         .compare([NetworkView(network: key.network, hash: 1)]),
         .vector(key.network, [VectorEntry(owner: peers[1], position: position)], isAnswer: false),

@@ -83,18 +83,18 @@ refused docker 2 run --rm --network net busybox:local true
 prints "is older than what its peers have seen"
 reaches 2 c2 "$(address_of 3 c3 net)"
 must "$LAB_DIR/heal"
-goes_on() { problem 2 "addresses set aside" && ! problem 2 "the state of this node is an old copy"; }
+goes_on() { problem 2 "addresses in quarantine" && ! problem 2 "the state of this node is an old copy"; }
 eventually 15 goes_on
 for n in 1 2 3; do works 2 "after$n"; done
 no_address_twice net
 # A container with an address from the lost time has to be reconnected. Its address is free then, and no other is.
-set_aside() { problem 2 "addresses set aside" | sed 's/.*: \([0-9]*\) of network net.*/\1/'; }
-before=$(set_aside)
+in_quarantine() { problem 2 "addresses in quarantine" | sed 's/.*: \([0-9]*\) of network net.*/\1/'; }
+before=$(in_quarantine)
 old=$(address_of 2 since1 net)
 refused docker 2 run --rm --network net --ip "$old" busybox:local true
 prints "a container that this node does not know of"
 must docker 2 network disconnect net since1
-same "addresses set aside" "$((before - 1))" "$(set_aside)"
+same "addresses in quarantine" "$((before - 1))" "$(in_quarantine)"
 start 2 heir --network net --ip "$old"
 reaches 2 heir "$a1"
 must docker 2 network connect net since1
@@ -129,7 +129,7 @@ prints "swift-overlay node rm --force host3"
 must overlay 1 node rm --force host3
 # A container that does not know of the removal may still use its address.
 refused docker 2 run --rm --network net --ip "$a3" busybox:local true
-prints "rests for ten minutes"
+prints "in quarantine for ten minutes"
 must overlay 3 join --token "$token" "$(host_addr 1)"
 refused docker 3 run --rm --network net busybox:local true
 prints "remove the network and create it again"
