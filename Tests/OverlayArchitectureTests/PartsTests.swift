@@ -55,7 +55,7 @@ enum Parts {
         let declared = Set(files.values.flatMap(TypeScanner.declared))
         let unknown = Set(Self.allowed.keys).subtracting(declared).sorted()
         #expect(unknown.isEmpty, "no such types: \(unknown)")
-        // What no file names any more needs no entry.
+        // A type that no other file names needs no entry.
         let withoutEntries = Set(
             Parts.violations(in: files, module: Self.module, allowed: [:]).map { $0.split(separator: " ")[2] }.map(String.init))
         let unneeded = Set(Self.allowed.keys).subtracting(withoutEntries).sorted()
