@@ -5,7 +5,7 @@ import Testing
 
 @testable import OverlayNode
 
-/// What the disk of a node refuses is made up for, and is there at the next start.
+/// Rows that the disk of a node refuses are made up for, and are there at the next start.
 @Suite struct FullDiskTests {
     /// An entry that a replica's disk refused leaves no gap below the later ones.
     @Test(arguments: 1...4 as ClosedRange<UInt64>)
@@ -31,7 +31,7 @@ import Testing
         #expect(world.violations == [])
     }
 
-    /// What was removed while the disk was full stays removed.
+    /// Objects that were removed while the disk was full stay removed.
     @Test func whatAFullDiskRefusedToForgetIsForgottenAfterAll() throws {
         let world = try World(count: 2)
         try #require(world.makeCluster())

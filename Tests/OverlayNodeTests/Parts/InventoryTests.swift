@@ -80,6 +80,14 @@ import Testing
         #expect(inventory.network(of: Part.other) == nil && inventory.remove(Part.engineNetwork(1)) == nil)
     }
 
+    @Test func ofTwoNetworksThatAreOneTheOtherStaysWhenOneGoes() throws {
+        var inventory = try Self.inventory()
+        for digit in 1...2 { _ = inventory.put(Self.network(digit)) }
+        #expect(inventory.network(of: Part.network)?.id == Part.engineNetwork(1))
+        _ = inventory.remove(Part.engineNetwork(1))
+        #expect(inventory.network(of: Part.network)?.id == Part.engineNetwork(2))
+    }
+
     @Test func aNameIsWrittenWhereItChanges() throws {
         var inventory = try Self.inventory()
         #expect(inventory.setName("net", of: Part.engineNetwork(1)) == nil)

@@ -5,7 +5,7 @@ import OverlayModel
 
 @testable import OverlayNode
 
-/// What the tests of parts need: names for ids, an outbox, and the effects in it.
+/// Fixtures for the tests of parts: names for ids, an outbox, and the effects in it.
 enum Part {
     static let network = NetworkID(bits: 1)
     static let other = NetworkID(bits: 2)

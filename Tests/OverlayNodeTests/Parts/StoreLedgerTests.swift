@@ -3,7 +3,7 @@ import Testing
 
 @testable import OverlayNode
 
-/// What a disk refuses is made up for, in order, and nothing newer is taken for written before.
+/// Rows that a disk refuses are made up for, in order, and nothing newer is taken for written before.
 @Suite struct StoreLedgerTests {
     private static func put(_ key: UInt8, _ value: UInt8) -> StoreWrite { .put(.lease, key: [key], value: [value]) }
 
