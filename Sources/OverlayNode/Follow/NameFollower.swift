@@ -91,12 +91,12 @@ enum NameFollower {
     @discardableResult
     static func followSandbox(_ node: inout Node, _ path: String) -> EffectID? {
         guard !path.isEmpty else { return nil }
-        let joined = node.inventory.endpoints(in: path).filter(\.isJoined)
-        let networks = Set(joined.map(\.network)).compactMap { node.catalogue.networks[$0] }.sorted {
+        let joined = node.inventory.joined(in: path)
+        let networks = joined.networks.compactMap { node.catalogue.networks[$0] }.sorted {
             ($0.zone, $0.id) < ($1.zone, $1.id)
         }
         guard !networks.isEmpty else { return node.sandboxes.set(nil, of: path, into: &node.outbox) }
-        let forwards = joined.contains(where: \.isElsewhere) || networks.contains { $0.settings?.isInternal != true }
+        let forwards = joined.isElsewhere || networks.contains { $0.settings?.isInternal != true }
         return node.sandboxes.set(SandboxScope(networks: networks.map(\.id), forwards: forwards), of: path, into: &node.outbox)
     }
 

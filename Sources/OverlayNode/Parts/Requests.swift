@@ -38,24 +38,30 @@ struct Requests: Sendable {
     }
 
     private var open: [RequestID: Open] = [:]
+    private var deadlines = Deadlines<RequestID>()
     /// Calls that wait for addresses. They are looked at every turn, and there are seldom any.
     private var addressWaiters: Set<RequestID> = []
+    /// Calls that wait for an effect.
+    private var effectWaiters: [EffectID: Set<RequestID>] = [:]
 
     subscript(id: RequestID) -> Open? { open[id] }
     var isFull: Bool { open.count > Self.limit }
 
     /// Time at which a call, or its wait for addresses, is to be looked at next.
     var nextDeadline: Instant? {
-        open.values.lazy.map { request in
-            if case .addresses(let wait) = request.wait { min(request.deadline, wait.next) } else { request.deadline }
-        }.min()
+        guard let next = deadlines.next, !addressWaiters.isEmpty else { return deadlines.next }
+        return addressWaits.lazy.map(\.wait.next).min().map { min($0, next) } ?? next
     }
 
-    mutating func add(_ id: RequestID, _ call: Call, now: Instant) { open[id] = Open(call: call, deadline: now + Self.budget) }
+    mutating func add(_ id: RequestID, _ call: Call, now: Instant) {
+        open[id] = Open(call: call, deadline: now + Self.budget)
+        deadlines.set(id, at: now + Self.budget)
+    }
 
     /// - Returns: False where it is not open, or was answered already.
     mutating func remove(_ id: RequestID) -> Bool {
-        addressWaiters.remove(id)
+        wait(id, for: .none)
+        deadlines.clear(id)
         return open.removeValue(forKey: id) != nil
     }
 
@@ -71,17 +77,36 @@ struct Requests: Sendable {
     mutating func resetRounds(_ id: RequestID) { open[id]?.rounds = 0 }
 
     mutating func wait(_ id: RequestID, for wait: Wait) {
-        guard open[id] != nil else { return }
+        guard let old = open[id]?.wait else { return }
+        switch old {
+        case .effects(let awaited, _, _):
+            for effect in awaited { removeWaiter(id, of: effect) }
+        case .addresses: addressWaiters.remove(id)
+        default: break
+        }
+        switch wait {
+        case .effects(let awaited, _, _):
+            for effect in awaited { effectWaiters[effect, default: []].insert(id) }
+        case .addresses: addressWaiters.insert(id)
+        default: break
+        }
         open[id]?.wait = wait
-        if case .addresses = wait { addressWaiters.insert(id) } else { addressWaiters.remove(id) }
+    }
+
+    private mutating func removeWaiter(_ id: RequestID, of effect: EffectID) {
+        effectWaiters[effect]?.remove(id)
+        if effectWaiters[effect]?.isEmpty == true { effectWaiters[effect] = nil }
     }
 
     mutating func setScarcity(_ scarcity: Scarcity, of id: RequestID) { open[id]?.scarcity = scarcity }
 
     // MARK: Waits
 
-    /// Calls that are past their deadline.
-    func due(at now: Instant) -> [RequestID] { open.compactMap { $0.value.deadline <= now ? $0.key : nil } }
+    /// Calls that are past their deadline, in the order in which they came.
+    func due(at now: Instant) -> [RequestID] {
+        guard let next = deadlines.next, next <= now else { return [] }
+        return open.keys.filter { id in deadlines[id].map { $0 <= now } ?? false }.sorted { $0.value < $1.value }
+    }
 
     /// Calls whose wait is like this, in the order in which they came.
     func waiting(where isMeant: (Wait) -> Bool) -> [RequestID] {
@@ -104,12 +129,9 @@ struct Requests: Sendable {
         }
     }
 
-    /// Calls that wait for an effect that has ended.
+    /// Calls that wait for an effect that has ended, in the order in which they came.
     func waiting(for effect: EffectID) -> [(id: RequestID, undo: Undo?)] {
-        open.compactMap { id, request in
-            guard case .effects(let awaited, _, let undo) = request.wait, awaited.contains(effect) else { return nil }
-            return (id, undo)
-        }
+        (effectWaiters[effect] ?? []).sorted { $0.value < $1.value }.map { ($0, open[$0]?.undo) }
     }
 
     /// An effect that a call waits for was successful.
@@ -118,6 +140,7 @@ struct Requests: Sendable {
     mutating func ended(_ effect: EffectID, for id: RequestID) -> Reply? {
         guard case .effects(var awaited, let reply, let undo) = open[id]?.wait else { return nil }
         awaited.remove(effect)
+        removeWaiter(id, of: effect)
         open[id]?.wait = .effects(awaited, reply, undo: undo)
         return awaited.isEmpty ? reply : nil
     }
