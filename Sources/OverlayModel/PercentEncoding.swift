@@ -1,6 +1,8 @@
 /// Text with everything but letters, digits and the given punctuation escaped (RFC 3986 §2.1).
 ///
-/// - Parameter punctuation: ASCII characters that stay as they are.
+/// - Parameters:
+///   - text: Text to encode, as UTF-8.
+///   - punctuation: ASCII characters that stay as they are.
 public func percentEncoded(_ text: String, keeping punctuation: String = "") -> String {
     text.utf8.map { byte in
         switch byte {
