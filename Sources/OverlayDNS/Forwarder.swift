@@ -13,6 +13,8 @@ public struct Forwarder: Sendable {
     static let silence = Interval.seconds(2)
     /// Number of times that a question is tried to be sent: a socket tells with the next datagram that the last one was refused.
     private static let attempts = 2
+    /// Messages on a relay that are not its answer before the relay ends: a container can pose as the resolver, and talk without end.
+    static let mostWrongAnswers = 8
     /// Most questions that may wait, whatever is asked for: half of all ids, so that a free one is found soon.
     private static let mostQuestions = 32_768
 
@@ -57,6 +59,8 @@ public struct Forwarder: Sendable {
         var question: ForwardedQuestion
         var connection: UInt64
         var deadline: Instant
+        /// Messages that were not its answer.
+        var wrongAnswers = 0
     }
 
     private let limit: Int
@@ -188,9 +192,12 @@ public struct Forwarder: Sendable {
     }
 
     private mutating func receive(_ message: [UInt8], on number: UInt64, _ outbox: inout DNSOutbox) {
-        guard let relay = relays[number], ForwardedQuestion.answerID(message) == relay.question.id,
-            relay.question.isRepeated(in: message)
-        else { return }
+        guard let relay = relays[number] else { return }
+        guard ForwardedQuestion.answerID(message) == relay.question.id, relay.question.isRepeated(in: message) else {
+            relays[number]?.wrongAnswers += 1
+            if relay.wrongAnswers + 1 >= Self.mostWrongAnswers { end(number, .ended, &outbox) }
+            return
+        }
         relays[number] = nil
         outbox.append(.closeRelay(number))
         outbox.append(.answer(message, to: .connection(relay.connection)))

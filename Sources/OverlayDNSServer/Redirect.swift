@@ -42,7 +42,7 @@ final class Redirect: Sendable {
                 guard code == 0 else { throw Self.failure(-code) }
                 left -= 1
                 guard length >= 20 else { break }
-                position += Int(length + 3 & ~3)
+                position += (Int(length) + 3) & ~3
             }
         }
     }

@@ -221,7 +221,11 @@ final class Resolver: Sendable {
             guard client >= 0 else { return }
             var buffer = [UInt8](repeating: 0, count: 4096)
             let count = recv(client, &buffer, buffer.count, 0)
-            if count > 14 {
+            // Messages of no length, without end.
+            if buffer.dropFirst(15).starts(with: Array("rubbish".utf8)) {
+                let zeros = [UInt8](repeating: 0, count: 65_536)
+                while send(client, zeros, zeros.count, Int32(MSG_NOSIGNAL)) > 0 {}
+            } else if count > 14 {
                 let bytes = answer(Array(buffer[2..<count]))
                 let message = [UInt8(bytes.count >> 8), UInt8(bytes.count & 0xFF)] + bytes
                 _ = send(client, message, message.count, Int32(MSG_NOSIGNAL))

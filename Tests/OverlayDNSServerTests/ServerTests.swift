@@ -55,6 +55,24 @@ import Testing
         await server.dns.stop()
     }
 
+    /// A container can pose as the resolver: talk without end ends its own question, and holds up nobody.
+    @Test func aResolverThatTalksRubbishEndsItsQuestion() async throws {
+        let container = try Container()
+        let server = try Server()
+        #expect(await server.serve(container) == .serving)
+        let client = try container.socket(Int32(SOCK_STREAM.rawValue))
+        let bytes = framed(question("rubbish.example", id: 1)) + framed(question("web-1", id: 2))
+        #expect(send(client.number, bytes, bytes.count, 0) == bytes.count)
+        var answers: [UInt8: String] = [:]
+        for _ in 1...2 {
+            let answer = container.receiveMessage(client.number)
+            try #require(answer.count > 12)
+            answers[answer[1]] = summary(answer)
+        }
+        #expect(answers == [1: "code 2, 0 answers", 2: "10.0.0.1"])
+        await server.dns.stop()
+    }
+
     /// A client that sends no more may still listen (RFC 7766 §6.2.3).
     @Test func whoHasSaidAllGetsAllAnswers() async throws {
         let container = try Container()

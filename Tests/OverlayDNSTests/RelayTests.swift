@@ -50,6 +50,18 @@ import Testing
         #expect((effects == [.findResolver(.tcp)]) == isSearched)
     }
 
+    /// A container can pose as the resolver: talk without end costs it the relay.
+    @Test func wrongAnswersWithoutEndEndTheRelay() throws {
+        var fixture = ForwarderFixture()
+        let relay = try fixture.relayed()
+        for _ in 1..<Forwarder.mostWrongAnswers { #expect(fixture.handle(.message([], relay: relay)).isEmpty) }
+        #expect(
+            fixture.handle(.message([], relay: relay)) == [
+                .closeRelay(relay), .answer(ForwarderFixture.failure(), to: .connection(7)),
+            ])
+        #expect(fixture.handle(.message([], relay: relay)).isEmpty && fixture.forwarder.count == 0)
+    }
+
     @Test func whoWaitedTooLongIsToldAFailure() throws {
         var fixture = ForwarderFixture()
         let relay = try fixture.relayed()
