@@ -87,7 +87,14 @@ public enum Daemon {
                 logger: logger, ready: { announce(identity, logger) }
             ) { request in await controller.perform(request) })
         if let link { parts.append(EngineLinkPart(link: link)) }
-        try await ServiceGroup.inOrder(parts, stoppedBy: signals, logger: logger).run()
+        // The link may never have had its turn; it is to be stopped all the same before it is released.
+        do {
+            try await ServiceGroup.inOrder(parts, stoppedBy: signals, logger: logger).run()
+        } catch {
+            await link?.stop()
+            throw error
+        }
+        await link?.stop()
     }
 
     private static func announce(_ node: NodeIdentity, _ logger: Logger) {

@@ -145,8 +145,11 @@ private func askNow(_ socketPath: String, _ method: String, _ target: String) th
         #expect(await host.isFree())
     }
 
-    @Test func `A daemon whose plugin socket is in use fails with the cause and leaves nothing open`() async throws {
+    /// Also where the link to an engine was made and never had its turn.
+    @Test(arguments: [nil, "unix:///run/nobody-listens-here.sock"])
+    func `A daemon whose plugin socket is in use fails with the cause and leaves nothing open`(engine: String?) async throws {
         let host = try ScratchHost()
+        host.configuration.engine = engine
         let lock = try LockFile(path: host.configuration.pluginSocket + ".lock")
         let error = await #expect(throws: SocketError.self) { try await host.daemon() }
         withExtendedLifetime(lock) {}
