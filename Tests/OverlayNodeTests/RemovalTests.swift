@@ -1,4 +1,5 @@
 import OverlayCatalogue
+import OverlayDatapath
 import OverlayDriver
 import OverlayMembership
 import OverlayModel
@@ -54,6 +55,37 @@ import Testing
         world.run(for: .seconds(20))
         let endpoint = try world.attach(1, "late", to: scene.networks[1], address: scene.taken.address)
         #expect(endpoint.address == scene.taken.address)
+    }
+
+    /// The writer that removed the node is replaced, and follows when it comes back: the new one ends the quarantine.
+    @Test func aPromotedWriterEndsIt() throws {
+        let scene = try Self.scene()
+        let world = scene.world
+        guard case .done = Self.remove(world) else { throw World.Failed("not removed") }
+        world.run(for: .seconds(60))
+        world.crash(0)
+        world.run(for: .seconds(70))
+        guard case .done = world.control(1, .promote(force: true)) else { throw World.Failed("not promoted") }
+        try world.restart(0)
+        world.run(for: .seconds(620))
+        let endpoint = try world.attach(1, "late", to: scene.networks[1], address: scene.taken.address)
+        #expect(endpoint.address == scene.taken.address)
+    }
+
+    /// A daemon that dies when it has stored its removal, and nothing after that, takes its containers off at the next start.
+    @Test func aRemovalThatWasCutOffIsFinishedAtTheStart() throws {
+        let scene = try Self.scene()
+        let world = scene.world
+        world.crash(2)
+        guard case .done = Self.remove(world) else { throw World.Failed("not removed") }
+        world.run(for: .seconds(1))
+        var rows = world.nodes[2].rows
+        for space in [StoreSpace.catalogueEntry, .catalogueSnapshot] { rows[space] = world.nodes[0].rows[space] }
+        world.rollBack(2, to: rows)
+        try world.restart(2)
+        world.run(for: .seconds(2))
+        #expect(world.nodes[2].core.catalogue.cluster == nil && world.nodes[2].core.localRecords.isEmpty)
+        #expect(world.nodes[2].kernel.state.networks.isEmpty)
     }
 
     /// A host that uses up the free addresses of a network is told about those in quarantine.

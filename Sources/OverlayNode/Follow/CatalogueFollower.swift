@@ -43,7 +43,10 @@ enum CatalogueFollower {
             NameFollower.rename(&node, network)
             Mirroring.mirrorSoon(&node)
         case .setJoinSecret: break
-        case .promote: PromotionCalls.logTerm(&node, since: entry.index)
+        case .promote:
+            // The chores are another node's now.
+            Self.followTerm(&node)
+            PromotionCalls.logTerm(&node, since: entry.index)
         case .setGateway(let subnet, _), .reserve(let subnet, _), .claimBlock(let subnet, _), .claimAddress(let subnet, _):
             Self.followSubnet(&node, subnet)
         case .giveBack(let subnet, _), .move(let subnet, _, _, _):

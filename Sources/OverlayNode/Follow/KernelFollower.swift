@@ -153,6 +153,10 @@ enum KernelFollower {
         }
         if node.life.isRolledBack { RollbackRecovery.proposeNewEpoch(&node) }
         CatalogueFollower.followTerm(&node)
+        // A daemon that died when it had stored its removal goes on with it.
+        if node.catalogue.cluster != nil, node.catalogue.members[node.identity.id] == nil {
+            node.outbox.timers.set(.follow, at: node.now)
+        }
         RollbackRecovery.checkOwnLife(&node)
         node.forwarding.repair(into: &node.outbox)
     }
