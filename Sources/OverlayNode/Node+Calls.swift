@@ -103,6 +103,7 @@ extension Node {
         case .endpoint(let id):
             guard let endpoint = inventory.endpoint(id), let row = inventory.remove(id) else { return }
             KernelFollower.withdraw(&self, endpoint)
+            mirror.forget(id)
             outbox.store([row])
         case .join(let id): NetworkCalls.undoJoin(&self, id)
         case .cluster: ClusterCalls.forgetCluster(&self)

@@ -14,6 +14,7 @@ import OverlayReplication
 /// the catalogue and starts over when that is decided. Each round reads the state afresh, so a repeated call finds what the first
 /// one made, and is answered when that is durable.
 public struct Node: Sendable {
+    /// Identity, addresses and keys of this node, as they were at the start.
     public let identity: NodeIdentity
     let signing: any RecordSigning
     /// Safety rules in force. Only tests leave one out; the daemon runs with all.
@@ -29,6 +30,7 @@ public struct Node: Sendable {
     var notices = RemovalNotices()
     var catalogueNode: CatalogueNode
     var replication: Replication
+    /// Membership core: who is reachable.
     public private(set) var membership: Membership
     private var clock = NodeClock()
     var mirror: Mirror
@@ -93,6 +95,7 @@ public struct Node: Sendable {
     public var spoken: Incarnation { life.spoken }
     /// True once the kernel was read after the start. Calls are answered from then on.
     public var isReady: Bool { forwarding.isReady }
+    /// What the cluster agrees on, as far as it is known here.
     public var catalogue: Catalogue { catalogueNode.catalogue }
     /// This node's entry as the catalogue should have it.
     public var member: Member {

@@ -65,6 +65,8 @@ struct Addresses: Sendable {
     /// Drops the pools of all other subnets.
     mutating func keepOnly(where isUsed: (SubnetID) -> Bool) {
         for id in pools.keys where !isUsed(id) { pools[id] = nil }
+        prefetchPaused = prefetchPaused.filter { isUsed($0.key) }
+        poolRequests = poolRequests.filter { isUsed($0.key) }
     }
 
     /// Drops a pool.
@@ -159,7 +161,8 @@ struct Addresses: Sendable {
 
     mutating func endPrefetch(of subnet: SubnetID, isRefused: Bool, now: Instant) {
         claiming.remove(subnet)
-        if isRefused { prefetchPaused[subnet] = now + Self.prefetchPause }
+        // The subnet may have been given up meanwhile.
+        if isRefused, pools[subnet] != nil { prefetchPaused[subnet] = now + Self.prefetchPause }
     }
 
     /// Blocks that have been idle for ``idleAge``.

@@ -133,7 +133,7 @@ struct Mirror: Sendable {
         outbox.log(.info, "the engine answers", [LogKey.api: version])
         state = .connected(apiVersion: version, since: outbox.now)
         isComplete = false
-        // Calls of the earlier connection get no answer any more.
+        // The shell answers the calls of the earlier connection; what they asked for is asked anew.
         again = []
         unanswered = []
         outbox.timers.clear(.askEngine)

@@ -33,16 +33,15 @@ struct Peers: Sendable {
 
     /// Forgets nodes that are no members any more.
     mutating func keepOnly(where isMember: (NodeID) -> Bool) {
-        for node in statuses.keys where !isMember(node) {
-            statuses[node] = nil
-            positions[node] = nil
-            rejectionLogged[node] = nil
-        }
+        statuses = statuses.filter { isMember($0.key) }
+        positions = positions.filter { isMember($0.key) }
+        rejectionLogged = rejectionLogged.filter { isMember($0.key) }
     }
 
     mutating func forgetAll() {
         statuses = [:]
         positions = [:]
+        rejectionLogged = [:]
     }
 
     /// True if a rejected record of a peer is to be logged: it is tried again several times a second, and once in a while is

@@ -41,6 +41,8 @@ struct Requests: Sendable {
     private var deadlines = Deadlines<RequestID>()
     /// Calls that wait for addresses. They are looked at every turn, and there are seldom any.
     private var addressWaiters: Set<RequestID> = []
+    /// Calls that wait for a subnet that is being given up.
+    private var closingWaiters: Set<RequestID> = []
     /// Calls that wait for an effect.
     private var effectWaiters: [EffectID: Set<RequestID>] = [:]
 
@@ -82,12 +84,14 @@ struct Requests: Sendable {
         case .effects(let awaited, _, _):
             for effect in awaited { removeWaiter(id, of: effect) }
         case .addresses: addressWaiters.remove(id)
+        case .closing: closingWaiters.remove(id)
         default: break
         }
         switch wait {
         case .effects(let awaited, _, _):
             for effect in awaited { effectWaiters[effect, default: []].insert(id) }
         case .addresses: addressWaiters.insert(id)
+        case .closing: closingWaiters.insert(id)
         default: break
         }
         open[id]?.wait = wait
@@ -116,10 +120,10 @@ struct Requests: Sendable {
     /// All calls, in the order in which they came.
     var all: [(key: RequestID, value: Open)] { open.sorted { $0.key.value < $1.key.value } }
 
-    var waitForClosing: [RequestID] { waiting { if case .closing = $0 { true } else { false } } }
+    var waitForClosing: [RequestID] { closingWaiters.sorted { $0.value < $1.value } }
 
     func waitForClosing(of subnet: SubnetID) -> [RequestID] {
-        waiting { if case .closing(subnet) = $0 { true } else { false } }
+        waitForClosing.filter { if case .closing(subnet) = open[$0]?.wait { true } else { false } }
     }
 
     /// Waits for addresses, in the order in which the calls came.

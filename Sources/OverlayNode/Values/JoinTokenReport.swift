@@ -1,5 +1,6 @@
 /// Join token, and the command that uses it.
 public struct JoinTokenReport: Codable, Hashable, Sendable {
+    /// Join token: `SOVT1-`, pin, `-`, secret. Never logged.
     public var token: String
     /// The whole command for another host.
     public var command: String

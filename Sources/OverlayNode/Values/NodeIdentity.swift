@@ -2,6 +2,7 @@ public import OverlayModel
 
 /// Identity, addresses and keys of a node, as its store and its host give them at the start.
 public struct NodeIdentity: Hashable, Sendable {
+    /// Id of the node, from its keys.
     public var id: NodeID
     /// Host name.
     public var name: String
@@ -15,6 +16,7 @@ public struct NodeIdentity: Hashable, Sendable {
     public var boot: UInt32
     /// Address and port at which other nodes reach the daemon.
     public var address: IPAddress
+    /// UDP and TCP port of the daemon.
     public var port: UInt16
     /// Tunnel address.
     public var vtep: IPAddress
@@ -23,6 +25,7 @@ public struct NodeIdentity: Hashable, Sendable {
     /// Subnets that this host has routes for. Subnets of new networks avoid them.
     public var routes: [IPPrefix]
 
+    /// Address and port at which other nodes reach the daemon.
     public var endpoint: SocketEndpoint { SocketEndpoint(address: address, port: port) }
 
     public init(

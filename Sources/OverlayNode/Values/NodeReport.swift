@@ -1,8 +1,12 @@
 /// Row of `swift-overlay node ls`.
 public struct NodeReport: Codable, Hashable, Sendable {
+    /// Id of the node: 32 hexadecimal digits.
     public var id: String
+    /// Host name.
     public var name: String
+    /// Address at which other nodes reach its daemon.
     public var address: String
+    /// Tunnel address.
     public var dataPathAddress: String
     /// State in one word (``PeerState/word``); this node itself is always alive.
     public var state: String
@@ -16,7 +20,9 @@ public struct NodeReport: Codable, Hashable, Sendable {
     public var since: Int64
     /// Round-trip time in microseconds.
     public var roundTrip: Int64?
+    /// True for the node that was asked.
     public var isSelf: Bool
+    /// True for the catalogue writer, as far as the node that was asked knows.
     public var isWriter: Bool
     /// Number of blocks of addresses that it owns.
     public var blocks: Int
