@@ -20,13 +20,7 @@ public struct NameTables: Sendable {
 
     /// True if an address lies in a subnet of ours.
     private func isOurs(_ address: IPAddress) -> Bool {
-        var low = 0
-        var high = subnets.count
-        while low < high {
-            let middle = (low + high) / 2
-            if subnets[middle].first <= address { low = middle + 1 } else { high = middle }
-        }
-        return low > 0 && subnets[low - 1].contains(address)
+        subnets.lastElement { $0.first > address }?.contains(address) ?? false
     }
 
     /// Treatment of a question.

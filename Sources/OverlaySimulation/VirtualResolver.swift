@@ -43,8 +43,9 @@ struct VirtualResolver {
 
     /// Address of a name.
     static func address(of name: String) -> IPAddress {
-        let sum = name.utf8.reduce(UInt32(7)) { $0 &* 31 &+ UInt32($1) }
-        return IPAddress(v4: 198, 51, UInt8(sum >> 8 & 0xFF), UInt8(sum & 0xFF))
+        var hash = FNV1a<UInt32>()
+        hash.combine(name.utf8)
+        return IPAddress(v4: 198, 51, UInt8(hash.value >> 8 & 0xFF), UInt8(hash.value & 0xFF))
     }
 
     /// Changes what it does. Where it comes back, it often has other ports.
