@@ -95,7 +95,7 @@ public struct Node: Sendable {
     public var spoken: Incarnation { life.spoken }
     /// True once the kernel was read after the start. Calls are answered from then on.
     public var isReady: Bool { forwarding.isReady }
-    /// What the cluster agrees on, as far as it is known here.
+    /// The agreement of the cluster, as far as it is known here.
     public var catalogue: Catalogue { catalogueNode.catalogue }
     /// This node's entry as the catalogue should have it.
     public var member: Member {
