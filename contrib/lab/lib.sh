@@ -251,6 +251,62 @@ form_cluster() {
     done
 }
 
+add_netns() {
+    [[ ! -e /run/netns/$1 ]] || die "a network namespace $1 is there already, and is not this lab's"
+    grep -qxF "$1" "$(state_dir)/netns" 2>/dev/null || echo "$1" >>"$(state_dir)/netns"
+    ip netns add "$1"
+}
+
+# Makes the network namespace of host I, with a link to the lab's bridge.
+add_host_netns() {
+    local host=$1 mtu switch=$LAB-switch
+    mtu=$(cat "$(state_dir)/mtu")
+    add_netns "$(host_netns "$host")"
+    # Created inside the lab's namespaces, so that the machine's own never sees it.
+    ip -n "$switch" link add "h$host" mtu "$mtu" type veth \
+        peer name eth0 mtu "$mtu" address "$(host_mac "$host")" netns "$(host_netns "$host")"
+    ip -n "$switch" link set "h$host" master br0 up
+    ip -n "$(host_netns "$host")" address add "$(host_addr "$host")/24" dev eth0
+    ip -n "$(host_netns "$host")" link set eth0 up
+}
+
+# Starts the first process of host I. Neither its engine nor its daemon runs yet.
+host_boot() {
+    local host=$1 dir data tree deadline=$((SECONDS + LAB_TIMEOUT))
+    dir=$(host_dir "$host") data=$(host_data "$host") tree=$(cat "$(state_dir)/tree")
+    mkdir -p "$dir"/{run/lab,run/lock,run/netns,sys,etc-docker} "$data"
+    mkdir -p /etc/docker
+    # A file for each host to bind its own over.
+    [[ -e /etc/machine-id ]] || : >/etc/machine-id
+    [[ -z $tree ]] || mkdir -p "$tree$data"
+    setsid nsenter --net="/run/netns/$(host_netns "$host")" \
+        unshare --mount --propagation private --uts --pid --fork \
+        "$LAB_DIR/host-init" "$dir" "$data" "host$host" "$tree" </dev/null >"$dir/init.log" 2>&1 &
+    until host_init "$host" >/dev/null && in_host "$host" test -d /run/lab &&
+        { [[ -z $tree ]] || [[ -e $dir/run/lab/tree ]]; }; do
+        ((SECONDS < deadline)) || { log_tail "$dir/init.log"; die "host $host does not start (log: $dir/init.log)"; }
+        sleep 0.05
+    done
+}
+
+# Switches host I off and on: of its processes, links, rules and /run nothing is left, and its disk is. Start the daemon and the
+# engine then.
+host_reboot() {
+    local host=$1 name tries
+    name=$(host_netns "$host")
+    host_kill "$host"
+    # Its link goes with the namespace, which ends when the last of its processes is gone.
+    ip netns delete "$name"
+    for ((tries = 0; tries < 200; tries++)); do
+        ip -n "$LAB-switch" link show "h$host" >/dev/null 2>&1 || break
+        sleep 0.05
+    done
+    ip -n "$LAB-switch" link delete "h$host" 2>/dev/null || :
+    rm -rf "$(host_dir "$host")/run"
+    add_host_netns "$host"
+    host_boot "$host"
+}
+
 # Kills the first process of host I, and with it, by the kernel, every process of the host.
 host_kill() {
     local pid tries
