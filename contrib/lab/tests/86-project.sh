@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A Compose file of ten services, brought up on three hosts in every order and at one moment, and down again: names, networks and
 # addresses are right each time, and nothing is left. The same file on a plain bridge of one engine is the control.
-# Usage: 86-project.sh      ROUNDS=20 makes it longer; of seven rounds, one is at one moment on all hosts.
+# Usage: 86-project.sh      ROUNDS=20 makes it longer; of seven rounds, one is at one moment on all hosts. COMPOSE=PROGRAM is another Compose.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
@@ -51,7 +51,7 @@ services:
   voice:
     <<: *service
     environment: {SELF: voice.ten_front}
-    expose: ["10000-19999/udp"]
+    expose: [TEN_THOUSAND]
     networks: {front: {aliases: [sip]}}
   mail:
     <<: *service
@@ -66,6 +66,8 @@ networks:
   front: {driver: swift-overlay, ipam: {driver: swift-overlay, config: [{subnet: 10.94.0.0/24}]}}
   back: {driver: swift-overlay, internal: true, ipam: {driver: swift-overlay, config: [{subnet: 10.93.0.0/24}]}}
 END_OF_FILE
+# One by one, as Compose 2 takes a range for a port.
+sed -i "s/TEN_THOUSAND/$(printf '"%s\\/udp",' {10000..19999})/" "$folder/ours.yml"
 sed 's/swift-overlay/bridge/; s/ipam: {driver: swift-overlay, /ipam: {/; s/, ipam: {driver: swift-overlay}//' \
     "$folder/ours.yml" >"$folder/plain.yml"
 
@@ -74,7 +76,7 @@ up=("" "db cache queue" "--scale worker=2 api web worker" "--scale worker=2 prox
 compose() {
     local host=$1 file=$2
     shift 2
-    docker-compose -H "unix://$(docker_sock "$host")" --project-directory "$folder" -f "$folder/$file.yml" -p ten "$@"
+    DOCKER_HOST=unix://$(docker_sock "$host") "${COMPOSE:-docker-compose}" --project-directory "$folder" -f "$folder/$file.yml" -p ten "$@"
 }
 # compose_up I, one_off I, compose_down I: the output goes to a file, as they run side by side; fails as Compose does.
 compose_up() {
@@ -82,7 +84,8 @@ compose_up() {
     compose "$1" ours up -d ${up[$1]} >"$folder/up$1" 2>&1
 }
 one_off() { compose "$1" ours run -d --no-deps "$2" sleep 1000000 >"$folder/run$1" 2>&1; }
-compose_down() { compose "$1" ours down >"$folder/down$1" 2>&1; }
+# Compose 2 takes one-off containers for orphans.
+compose_down() { compose "$1" ours down --remove-orphans >"$folder/down$1" 2>&1; }
 # on_hosts ORDER COMMAND: on each host of `1 2 3`, one after the other, or at once where the order is `1+2+3`. Prints what failed.
 on_hosts() {
     local order=$1 host jobs=() failed=0
@@ -176,7 +179,7 @@ must compose 1 plain up -d --scale worker=2
 must compose 1 plain run -d --no-deps api sleep 1000000
 mapfile -t at < <(sockets 1)
 checks plain "${at[@]}"
-must compose 1 plain down
+must compose 1 plain down --remove-orphans
 
 # The engine's own docker_gwbridge comes with the first container of a host.
 for host in 1 2 3; do must docker "$host" network create -d swift-overlay --ipam-driver swift-overlay "first$host"; done
