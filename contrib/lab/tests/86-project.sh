@@ -160,6 +160,13 @@ round_case() {
     fi
 }
 said() { OUT=$("$@" 2>&1); }
+# brought_up: at one moment, a host may be told that a network has just come from another, and does it again. Docker has no word
+# for it: on one engine, `up` of three parts of a project at one moment makes several networks of a name, and starts nothing.
+brought_up() {
+    said on_hosts "$order" compose_up && return
+    local first=$OUT
+    [[ $order == *+* && $first == *already* ]] && said on_hosts "$order" compose_up && OUT="at the second try: $(xargs <<<"$first")"
+}
 # checks ours|plain HOST=SOCKET=ROOT…: three verdicts of what `project.py` finds.
 checks() {
     local all kind
@@ -197,7 +204,7 @@ orders=("1 2 3" "3 2 1" "1+2+3" "2 1 3" "2 3 1" "3 1 2" "1 3 2")
 for ((round = 1; round <= rounds; round++)); do
     order=${orders[(round - 1) % ${#orders[@]}]}
     began=$SECONDS
-    round_case "up" said on_hosts "$order" compose_up
+    round_case "up" brought_up
     round_case "one-off run" said on_hosts "$order" one_of_each
     round_case "networks" within 10 networks_right
     checks ours "${at[@]}"
