@@ -78,7 +78,11 @@ extension Catalogue {
 
     mutating func describe(_ id: NetworkID, _ description: NetworkDescription) throws(Refusal) {
         guard let network = networks[id], !network.isRemoved else { throw Refusal(.notFound, "network \(id.short) is gone") }
-        guard network.description == nil else { return }
+        // A host whose network has the subnet, but another name, means another network. One that `--ipam-opt net=` named is itself.
+        if let known = network.description {
+            guard !network.names.contains(description.name), network.name == known.name else { return }
+            throw Refusal(.conflict, "its subnet is that of network \(known.name) of the cluster")
+        }
         if let other = networks.values.first(where: { $0.id != id && $0.names.contains(description.name) }) {
             throw Refusal(
                 .conflict,
@@ -155,13 +159,8 @@ extension Catalogue {
         guard network.subnets.count + adopting.count(where: { networkOfSubnet[$0] != id }) <= Limits.subnetsPerNetwork else {
             throw Refusal(.exhausted, "a network has at most \(Limits.subnetsPerNetwork) subnets")
         }
-        if let existing = network.settings {
-            guard existing == settings else {
-                throw Refusal(
-                    .conflict,
-                    "network \(network.title) has \(existing.text) on this cluster, and was now asked for with \(settings.text); "
-                        + "give the same options on every host")
-            }
+        if let existing = network.settings, existing != settings {
+            throw Refusal(.conflict, difference(of: network, to: settings))
         }
         for id in adopting where networkOfSubnet[id] != network.id {
             guard let subnet = subnet(id), let from = networkOfSubnet[id] else { continue }
@@ -308,9 +307,35 @@ extension Catalogue {
 }
 
 extension NetworkSettings {
-    /// Text for messages.
-    var text: String {
-        "mtu \(mtu.map(String.init) ?? "by default")" + (isEncrypted ? ", encrypted" : ", not encrypted")
-            + (isInternal ? ", internal" : ", not internal")
+    /// Options that differ from those asked for here, in words.
+    public func differences(to asked: NetworkSettings) -> [String] {
+        var all: [String] = []
+        func compare(_ option: String, _ there: Bool, _ here: Bool) {
+            guard there != here else { return }
+            all.append(there ? "\(option) is given there and not here" : "\(option) is given here and not there")
+        }
+        compare("--internal", isInternal, asked.isInternal)
+        compare("-o encrypted", isEncrypted, asked.isEncrypted)
+        if mtu != asked.mtu {
+            func text(_ mtu: UInt32?) -> String { mtu.map { "\($0)" } ?? "not given" }
+            all.append("-o com.docker.network.driver.mtu is \(text(mtu)) there and \(text(asked.mtu)) here")
+        }
+        return all
+    }
+}
+
+extension Catalogue {
+    /// Names of the hosts that have a network, without the one that asks.
+    public func hosts(of network: Network, except own: NodeID? = nil) -> String {
+        let hosts = network.users.filter { $0 != own }.map { name($0) }.sorted().joined(separator: ", ")
+        return hosts.isEmpty ? "the cluster" : hosts
+    }
+
+    /// Sentence about options of a network that differ from those asked for.
+    public func difference(of network: Network, to settings: NetworkSettings, except own: NodeID? = nil) -> String {
+        let options = network.settings?.differences(to: settings).joined(separator: "; ") ?? ""
+        return
+            "network \(network.title) is on \(hosts(of: network, except: own)) with other options: \(options); give the same options on "
+            + "every host, or remove the network there first"
     }
 }

@@ -81,9 +81,10 @@ final class AnswerLoop: Sendable {
             let pause = work.isWaiting ? Self.sweep : Self.rest
             guard let all = try? ready.wait(milliseconds: Int32(pause.nanoseconds / 1_000_000)) else { return }
             let now = Self.now()
+            // Commands first: whoever asks after a change was accepted is answered by what it changed.
+            if drain(&work, now) { return }
             let tables = tables.withLock { $0 }
             for (token, events) in all where token != ReadySet.wakeToken { work.handle(token, events, tables, now) }
-            if drain(&work, now) { return }
             if now - swept >= Self.sweep {
                 swept = now
                 work.expire(tables, now)

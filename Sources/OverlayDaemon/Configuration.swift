@@ -1,5 +1,6 @@
 public import Logging
 import OverlayLinux
+import OverlayModel
 
 /// Settings of a daemon: the options of `swift-overlay daemon`.
 public struct Configuration: Sendable {
@@ -9,12 +10,11 @@ public struct Configuration: Sendable {
     /// Address at which other nodes reach this one; nil takes that of the default route.
     public var advertiseAddress: String?
     public var listenHost = "0.0.0.0"
-    public var listenPort: UInt16 = 7946
-    /// True if the next port may be taken where ``listenPort`` is in use (by an engine in Swarm mode): so when the user gave none.
-    public var mayMovePort = true
+    /// TCP and UDP port for other nodes; nil takes the one of ``NodePort/listening(given:node:rows:)``.
+    public var listenPort: UInt16?
     /// Tunnel address; nil takes the advertised one.
     public var dataPathAddress: String?
-    public var dataPathPort: UInt16 = 4789
+    public var dataPathPort = DefaultPort.vxlan
     public var isGlobalScope = false
     /// Socket of the engine's own API; nil does without its names and networks.
     public var engine: String? = "unix:///var/run/docker.sock"
@@ -47,10 +47,7 @@ public struct Configuration: Sendable {
                 throw SettingError("--listen-addr takes ADDRESS[:PORT], not \(value)")
             }
             listenHost = host
-            if let port {
-                listenPort = port
-                mayMovePort = false
-            }
+            listenPort = port
         }
         if let value = settings["data-path-port"] {
             guard let port = UInt16(value), port >= 1024 else {

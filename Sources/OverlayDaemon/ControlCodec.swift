@@ -67,7 +67,7 @@ enum ControlCodec {
                     gossipKey: systemRandom(count: 32), joinSecret: Self.joinSecret(ttl: try ttl(body.tokenTTL))))
         case ("POST", "/join"):
             let body = try body(ControlBody.Join.self)
-            return .join(token: body.token, host: body.host, port: body.port ?? 7946)
+            return .join(token: body.token, host: body.host, port: body.port)
         case ("POST", "/leave"): return .leave(force: try body(ControlBody.Force.self).force ?? false)
         case ("POST", "/promote"): return .promote(force: try body(ControlBody.Force.self).force ?? false)
         case ("GET", "/join-token"): return .joinToken(newSecret: nil)

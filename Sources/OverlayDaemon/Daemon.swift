@@ -48,17 +48,15 @@ public enum Daemon {
         stoppedBy signals: [UnixSignal], _ logger: Logger
     ) async throws {
         // The port is part of the node's identity, so it is bound before there is a node.
-        let socket = try bind(configuration, logger)
+        let ports = try decoding(configuration) { () throws(DecodeError) in
+            try NodePort.listening(given: configuration.listenPort, node: state.key.id, rows: state.rows)
+        }
+        let socket = try bind(configuration.listenHost, ports, logger)
         let identity = try await describe(configuration, kernel, state, port: socket.port)
-        let node: Node
-        do {
-            node = try Node(
+        let node = try decoding(configuration) { () throws(DecodeError) in
+            try Node(
                 identity: identity, rows: state.rows, signing: state.key.signing, seed: systemRandom64(),
                 mirrors: !configuration.isGlobalScope)
-        } catch {
-            throw StartError(
-                "the state in \(configuration.stateDirectory) does not decode (\(error)); restore it from a backup, or remove it and let this node join anew"
-            )
         }
         let controller = NodeController(
             loop: loop, key: state.key, node: node, store: state.store, kernel: kernel,
@@ -95,6 +93,17 @@ public enum Daemon {
             throw error
         }
         await link?.stop()
+    }
+
+    /// Runs what decodes the stored state.
+    private static func decoding<T>(_ configuration: Configuration, _ body: () throws(DecodeError) -> T) throws(StartError) -> T {
+        do {
+            return try body()
+        } catch {
+            throw StartError(
+                "the state in \(configuration.stateDirectory) does not decode (\(error)); restore it from a backup, or remove it and let this node join anew"
+            )
+        }
     }
 
     private static func announce(_ node: NodeIdentity, _ logger: Logger) {
@@ -142,22 +151,31 @@ public enum Daemon {
         }
     }
 
-    static func bind(_ configuration: Configuration, _ logger: Logger) throws(StartError) -> GossipSocket {
-        do {
-            let socket = try GossipSocket(
-                host: configuration.listenHost, port: configuration.listenPort, mayMove: configuration.mayMovePort)
-            if socket.port != configuration.listenPort {
-                logger.notice(
-                    "port in use, perhaps by an engine in Swarm mode; using the next one",
-                    metadata: [LogKey.port: "\(socket.port)", LogKey.taken: "\(configuration.listenPort)"])
+    /// Binds the first of the ports that is free.
+    ///
+    /// - Parameter ports: At least one.
+    static func bind(_ host: String, _ ports: [UInt16], _ logger: Logger) throws(StartError) -> GossipSocket {
+        var failures: [String] = []
+        for port in ports {
+            do {
+                let socket = try GossipSocket(host: host, port: port)
+                if let known = ports.first, known != port {
+                    logger.notice(
+                        "port of this member in use, perhaps by an engine in Swarm mode; using the default one",
+                        metadata: [LogKey.port: "\(port)", LogKey.taken: "\(known)"])
+                } else if port == DefaultPort.nodesBefore {
+                    logger.notice(
+                        "this port keeps an engine in Swarm mode from working on this host; --listen-addr can name another",
+                        metadata: [LogKey.port: "\(port)"])
+                }
+                return socket
+            } catch {
+                let cause = (error as? IOError).map { SystemError.text(of: $0.errnoCode) } ?? "\(error)"
+                failures.append("\(host):\(port), UDP and TCP: \(cause)")
+                guard (error as? IOError)?.errnoCode == EADDRINUSE else { break }
             }
-            return socket
-        } catch {
-            let cause = (error as? IOError).map { SystemError.text(of: $0.errnoCode) } ?? "\(error)"
-            throw StartError(
-                "cannot listen on \(configuration.listenHost):\(configuration.listenPort), UDP and TCP: \(cause); give another "
-                    + "--listen-addr")
         }
+        throw StartError("cannot listen on \(failures.joined(separator: ", nor on ")); give another --listen-addr")
     }
 
     private static func describe(

@@ -10,7 +10,8 @@ import OverlayNode
 final class JoinConversation: @unchecked Sendable {
     private(set) var joiner: Joiner
     private let record: [UInt8]
-    private var isAsked = false
+    /// True once the other side has answered this host's first frame.
+    private(set) var isAsked = false
     private(set) var answer: JoinAnswer?
 
     init(joiner: Joiner, record: [UInt8]) {

@@ -209,20 +209,8 @@ actor NodeController: GossipDelegate {
     }
 
     private func contact(_ id: RequestID, _ contact: JoinContact) {
-        let conversation = JoinConversation(
-            joiner: Joiner(node: key, pin: contact.pin, secret: contact.secret), record: contact.member.wireBytes)
-        let target = "\(contact.host):\(contact.port)"
-        JoinClient.converse(host: contact.host, port: contact.port, first: conversation.joiner.hello, on: loop) { frame in
-            try conversation.next(frame)
-        }
-        .whenComplete { [weak self] result in
-            let outcome: JoinAnswer
-            switch result {
-            case .success: outcome = conversation.answer ?? .refused("\(target) gave an answer that does not decode")
-            case .failure(let error as JoinError): outcome = .refused(error.text(target))
-            case .failure(let error): outcome = .refused((error as? JoinClient.Failure ?? .noAnswer).text(target))
-            }
-            self?.assumeIsolated { $0.process(.joinAnswer(id, outcome)) }
+        JoinAttempts.ask(contact, as: key, on: loop).whenSuccess { [weak self] answer in
+            self?.assumeIsolated { $0.process(.joinAnswer(id, answer)) }
         }
     }
 

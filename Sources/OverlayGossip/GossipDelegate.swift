@@ -1,6 +1,6 @@
 public import OverlayModel
 
-/// Something that arrived on port 7946, or became of a connection there.
+/// Something that arrived on the node's port, or became of a connection there.
 public enum GossipEvent: Sendable {
     /// Message of an authenticated member, and the path it took.
     case received([UInt8], from: NodeID, by: MessagePath)

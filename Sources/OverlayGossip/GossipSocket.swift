@@ -17,17 +17,10 @@ public final class GossipSocket: Sendable {
 
     /// Binds both.
     ///
-    /// - Parameters:
-    ///   - host: Address or name of this host.
-    ///   - mayMove: True if the next port may be taken where `port` is in use, as an engine in Swarm mode holds 7946.
+    /// - Parameter host: Address or name of this host.
     /// - Throws: `IOError` with the errno of the call that failed, or an error of name resolution. Nothing stays open then.
-    public convenience init(host: String, port: UInt16, mayMove: Bool) throws {
-        let address = try SocketAddress.makeAddressResolvingHost(host, port: Int(port))
-        do {
-            try self.init(address, port)
-        } catch let error as IOError where error.errnoCode == EADDRINUSE && mayMove && port < .max {
-            try self.init(try SocketAddress.makeAddressResolvingHost(host, port: Int(port) + 1), port + 1)
-        }
+    public convenience init(host: String, port: UInt16) throws {
+        try self.init(try SocketAddress.makeAddressResolvingHost(host, port: Int(port)), port)
     }
 
     private init(_ address: SocketAddress, _ port: UInt16) throws {

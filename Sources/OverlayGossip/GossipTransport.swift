@@ -21,7 +21,7 @@ public struct PeerAddress: Hashable, Sendable {
     }
 }
 
-/// Port 7946: sealed datagrams and streams between members, and the joins of new ones.
+/// The node's port, UDP and TCP: sealed datagrams and streams between members, and the joins of new ones.
 ///
 /// Actor on the event loop of its channels: packets are opened and delivered where they arrive, without a hop. It knows no protocol. A
 /// message that fits a datagram goes as one, a larger one over a stream that is kept open to each peer.

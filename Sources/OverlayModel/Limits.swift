@@ -4,11 +4,11 @@ public enum Limits {
     public static let stringBytes = 1024
     /// Number of elements of a list in a message.
     public static let listCount = 65_536
-    /// Size of a sealed datagram on port 7946, in bytes. With its headers it fits an IPv6 path with an MTU of 1280.
+    /// Size of a sealed datagram between nodes, in bytes. With its headers it fits an IPv6 path with an MTU of 1280.
     public static let datagramBytes = 1200
     /// Number of bytes that sealing adds to a message.
     public static let sealBytes = 48
-    /// Size of a sealed frame of a stream on port 7946, in bytes.
+    /// Size of a sealed frame of a stream between nodes, in bytes.
     public static let frameBytes = 4 << 20
     /// Size of a request body on the plugin or control socket, in bytes.
     public static let requestBodyBytes = 1 << 20

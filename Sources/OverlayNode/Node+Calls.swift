@@ -54,7 +54,7 @@ extension Node {
             return .reply(.driver(.activated))
         case .createNetwork(let call): return try NetworkCalls.createNetwork(&self, call)
         case .deleteNetwork(let network): return NetworkCalls.deleteNetwork(&self, network)
-        case .createEndpoint(let call): return try NetworkCalls.createEndpoint(&self, call)
+        case .createEndpoint(let call): return try NetworkCalls.createEndpoint(&self, call, id)
         case .deleteEndpoint(_, let endpoint): return NetworkCalls.deleteEndpoint(&self, endpoint)
         case .join(let call): return try NetworkCalls.join(&self, call)
         case .leave(_, let endpoint): return NetworkCalls.leave(&self, endpoint)

@@ -88,10 +88,13 @@ extension Node {
         case .decided(.refused(let refusal)): fail(id, DriverError(refusal))
         case .decided(let result):
             switch request.call {
-            case .driver(.requestPool):
-                // A pool that was asked for without name and subnet can be found by the result alone.
-                if case .opened(let subnet) = result, let response = AddressCalls.opened(self, subnet) {
-                    addresses.requested(subnet)
+            case .driver(.requestPool(let call)):
+                // A pool that was asked for without name and subnet can be found by the result alone. One with a subnet may be
+                // another host's by now, which the next round sees.
+                if call.pool == nil || call.networkName != nil, case .opened(let subnet) = result,
+                    let response = AddressCalls.opened(self, subnet)
+                {
+                    addresses.requested(subnet, isNamed: call.networkName != nil, now: now)
                     return finish(id, .driver(response))
                 }
                 perform(id)

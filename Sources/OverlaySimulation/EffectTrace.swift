@@ -101,7 +101,7 @@ public struct EffectTrace: Sendable {
             write(bytes)
         case .raiseBoot(let boot): write("boot \(boot)")
         case .contact(let id, let contact):
-            write("contact \(id.value) \(contact.host) \(contact.port)")
+            write("contact \(id.value) \(contact.host) \(contact.ports)")
             write(contact.member.wireBytes)
         case .admit(let id, let answer):
             write("admit \(id.value)")

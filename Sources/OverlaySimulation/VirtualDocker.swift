@@ -142,7 +142,9 @@ final class VirtualDocker {
         ask(index, .requestPool(request)) { [unowned self] answer in
             guard case .pool(let pool, let prefix, let gateway) = answer else { return end(nil) }
             let data = IPAMData(addressSpace: "swift-overlay", pool: prefix, gateway: gateway)
-            ask(index, .createNetwork(CreateNetwork(network: id, options: [:], v4: [data], v6: []))) { [unowned self] answer in
+            var options: Options = [OptionName.generic: .object(wanted.options.mapValues { .string($0) })]
+            if wanted.isInternal { options[OptionName.isInternal] = .bool(true) }
+            ask(index, .createNetwork(CreateNetwork(network: id, options: options, v4: [data], v6: []))) { [unowned self] answer in
                 if case .failed = answer {
                     return ask(index, .releasePool(pool)) { _ in end(nil) }
                 }

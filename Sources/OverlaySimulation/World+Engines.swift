@@ -19,6 +19,12 @@ extension World: PluginCaller {
         public var network: EngineNetworkID
         public var pool: SubnetID
         public var prefix: IPPrefix
+
+        public init(network: EngineNetworkID, pool: SubnetID, prefix: IPPrefix) {
+            self.network = network
+            self.pool = pool
+            self.prefix = prefix
+        }
     }
 
     public func endPair(_ index: Int, of endpoint: EndpointID) { nodes[index].kernel.endPair(KernelName.port(endpoint)) }

@@ -98,7 +98,7 @@ public final class World {
         NodeIdentity(
             id: NodeID(bits: id(index).bits | UInt128(lostKeys) << 32), name: "host\(index + 1)",
             publicKey: lostKeys.wireBytes + publicKey(index).dropFirst(4), agreementKey: publicKey(index), epoch: epoch, boot: boot,
-            address: address(index), port: 7946, vtep: vtep, underlayMTU: underlayMTU, routes: routes(index))
+            address: address(index), port: DefaultPort.nodes, vtep: vtep, underlayMTU: underlayMTU, routes: routes(index))
     }
 
     /// Routes of the host: one at the end of the address pool, and two outside of it.
@@ -510,7 +510,7 @@ public final class World {
     public func makeCluster() -> Bool {
         run(for: .milliseconds(2))
         guard let token = initialise() else { return false }
-        let joins = nodes.indices.dropFirst().map { beginControl($0, .join(token: token, host: "192.0.2.1", port: 7946)) }
+        let joins = nodes.indices.dropFirst().map { beginControl($0, .join(token: token, host: "192.0.2.1", port: nil)) }
         let haveJoined = run(atMost: .seconds(30)) { joins.allSatisfy { answers[$0] != nil } }
         for join in joins {
             guard case .done? = calls.removeAnswer(join) else { return false }

@@ -3,6 +3,7 @@ import FoundationEssentials
 import Glibc
 import NIOHTTP1
 import OverlayDaemon
+import OverlayModel
 import OverlayNode
 
 struct InitCommand: AsyncParsableCommand {
@@ -48,7 +49,8 @@ struct JoinCommand: AsyncParsableCommand {
     var token: String?
     @Argument(
         help: ArgumentHelp(
-            "Any member of the cluster, by name or address; the port is 7946 unless given.", valueName: "host[:port]"))
+            "Any member of the cluster, by name or address. (default port: \(DefaultPort.nodes), else \(DefaultPort.nodesBefore))",
+            valueName: "host[:port]"))
     var host: String
 
     func run() async throws {

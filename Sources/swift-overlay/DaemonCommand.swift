@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import Logging
 import OverlayDaemon
+import OverlayModel
 
 struct DaemonCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -39,8 +40,11 @@ struct DaemonCommand: AsyncParsableCommand {
     var advertiseAddr: String?
     @Option(
         help: ArgumentHelp(
-            "Address and port on which to listen for other nodes, UDP and TCP. (default: 0.0.0.0:7946)",
-            discussion: "Where no port is given and 7946 is in use (by an engine in Swarm mode), the next one is taken.",
+            "Address and port on which to listen for other nodes, UDP and TCP. (default: 0.0.0.0:\(DefaultPort.nodes))",
+            discussion: """
+                A member of a cluster keeps the port by which the cluster knows it, such as \(DefaultPort.nodesBefore) of version 0.1, until \
+                another is given here.
+                """,
             valueName: "address:port"))
     var listenAddr: String?
     @Option(
@@ -48,7 +52,8 @@ struct DaemonCommand: AsyncParsableCommand {
     var dataPathAddr: String?
     @Option(
         help: ArgumentHelp(
-            "UDP port for VXLAN. Used by `init`; joining hosts take the cluster's. (default: 4789)", valueName: "port"))
+            "UDP port for VXLAN. Used by `init`; joining hosts take the cluster's. (default: \(DefaultPort.vxlan))",
+            valueName: "port"))
     var dataPathPort: Int?
     @Option(
         help: ArgumentHelp(

@@ -195,13 +195,14 @@ import Testing
         let id = try fixture.network(of: subnet.id).id
         #expect(fixture.propose(.configure(id, adopting: [], NetworkSettings(mtu: 1400)), by: 0) == .accepted)
         #expect(fixture.propose(.configure(id, adopting: [], NetworkSettings(mtu: 1400)), by: 1) == .accepted)
-        for other in [
-            NetworkSettings(), NetworkSettings(mtu: 1400, isEncrypted: true), NetworkSettings(mtu: 1400, isInternal: true),
+        for (other, words) in [
+            (NetworkSettings(), "mtu is 1400 there and not given here"),
+            (NetworkSettings(mtu: 1400, isEncrypted: true), "options: -o encrypted is given here and not there;"),
+            (NetworkSettings(mtu: 1400, isInternal: true), "options: --internal is given here and not there;"),
         ] {
             let refused = fixture.propose(.configure(id, adopting: [], other), by: 1)
-            #expect(
-                refused.refusal == .conflict && refused.message.contains("network web has mtu 1400, not encrypted, not internal"))
-            #expect(refused.message.contains("asked for with mtu \(other.mtu.map(String.init) ?? "by default")"))
+            #expect(refused.refusal == .conflict && refused.message.contains("network web is on host-0"), "\(refused.message)")
+            #expect(refused.message.contains(words), "\(refused.message)")
         }
         #expect(fixture.propose(.configure(NetworkID(bits: 1), adopting: [], NetworkSettings()), by: 0).refusal == .notFound)
     }

@@ -34,7 +34,7 @@ struct Fixture {
     static func member(_ index: Int, name: String? = nil, epoch: UInt32 = 1) -> Member {
         Member(
             id: node(index), name: name ?? "host-\(index)", address: IPAddress(family: .v4, bits: 0xC000_0201 + UInt128(index)),
-            port: 7946,
+            port: 7947,
             vtep: IPAddress(family: .v4, bits: 0xC633_6401 + UInt128(index)),
             publicKey: [UInt8](repeating: UInt8(truncatingIfNeeded: index), count: 32),
             agreementKey: [UInt8](repeating: UInt8(truncatingIfNeeded: index), count: 32), epoch: epoch)

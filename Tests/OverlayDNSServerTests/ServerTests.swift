@@ -139,13 +139,16 @@ import Testing
         await server.dns.stop()
     }
 
+    /// A question that is asked once a change of scope was accepted is answered by the new scope, however late the thread wakes.
     @Test func aScopeCanChange() async throws {
         let container = try Container()
         let server = try Server()
-        #expect(await server.serve(container, forwards: false) == .serving)
-        #expect(summary(try container.ask(question("example.com"))) == "code 5, 0 answers")
-        #expect(await server.serve(container) == .serving)
-        #expect(summary(try container.ask(question("example.com"))) == "192.0.2.9")
+        for _ in 0..<300 {
+            #expect(await server.serve(container, forwards: false) == .serving)
+            try #require(summary(try container.ask(question("example.com"))) == "code 5, 0 answers")
+            #expect(await server.serve(container) == .serving)
+            try #require(summary(try container.ask(question("example.com"))) == "192.0.2.9")
+        }
         await server.dns.stop()
     }
 

@@ -14,7 +14,7 @@ import Testing
         #expect(configuration.pluginSocket == "/run/docker/plugins/swift-overlay.sock")
         #expect(configuration.controlSocket == "/run/swift-overlay/control.sock")
         #expect(configuration.advertiseAddress == nil && configuration.dataPathAddress == nil)
-        #expect(configuration.listenHost == "0.0.0.0" && configuration.listenPort == 7946 && configuration.mayMovePort)
+        #expect(configuration.listenHost == "0.0.0.0" && configuration.listenPort == nil)
         #expect(configuration.dataPathPort == 4789)
         #expect(configuration.engine == "unix:///var/run/docker.sock")
         #expect(configuration.answersNames && configuration.dnsTTL == 2 && configuration.dnsRate == 200_000)
@@ -34,7 +34,7 @@ import Testing
         #expect(configuration.pluginSocket == "/p.sock")
         #expect(configuration.controlSocket == "/c.sock")
         #expect(configuration.advertiseAddress == "192.0.2.1")
-        #expect(configuration.listenHost == "192.0.2.2" && configuration.listenPort == 7000 && !configuration.mayMovePort)
+        #expect(configuration.listenHost == "192.0.2.2" && configuration.listenPort == 7000)
         #expect(configuration.dataPathAddress == "192.0.2.3")
         #expect(configuration.dataPathPort == 4790)
         #expect(configuration.engine == nil)
@@ -61,22 +61,22 @@ import Testing
         #expect(configuration.logLevel == .error)
     }
 
-    @Test func `A listen address without a port may move to the next port`() throws {
+    @Test func `A listen address without a port names none`() throws {
         for (text, host) in [
             ("192.0.2.2", "192.0.2.2"), ("::", "::"), ("[2001:db8::1]", "2001:db8::1"), ("eth.example", "eth.example"),
         ] {
             let configuration = try read(["listen-addr": text])
-            #expect(configuration.listenHost == host && configuration.listenPort == 7946 && configuration.mayMovePort)
+            #expect(configuration.listenHost == host && configuration.listenPort == nil)
         }
         let configuration = try read(["listen-addr": "[2001:db8::1]:9"])
-        #expect(configuration.listenHost == "2001:db8::1" && configuration.listenPort == 9 && !configuration.mayMovePort)
+        #expect(configuration.listenHost == "2001:db8::1" && configuration.listenPort == 9)
     }
 
     @Test(
         arguments: [
             ("listen-addr", "", "--listen-addr takes ADDRESS[:PORT], not "),
             ("listen-addr", "host:99999", "--listen-addr takes ADDRESS[:PORT], not host:99999"),
-            ("listen-addr", ":7946", "--listen-addr takes ADDRESS[:PORT], not :7946"),
+            ("listen-addr", ":7947", "--listen-addr takes ADDRESS[:PORT], not :7947"),
             ("listen-addr", "[::1", "--listen-addr takes ADDRESS[:PORT], not [::1"),
             ("listen-addr", "[::1]x", "--listen-addr takes ADDRESS[:PORT], not [::1]x"),
             ("data-path-port", "1023", "--data-path-port takes 1024 to 65535, not 1023"),

@@ -44,7 +44,7 @@ import Testing
     }
 
     @Test func `Join takes token, host and port`() throws {
-        guard case .join("T", "h", 7946) = try decode("POST", "/join", #"{"token":"T","host":"h"}"#) else { throw Unexpected() }
+        guard case .join("T", "h", nil) = try decode("POST", "/join", #"{"token":"T","host":"h"}"#) else { throw Unexpected() }
         guard case .join("T", "h", 9) = try decode("POST", "/join", #"{"token":"T","host":"h","port":9}"#) else {
             throw Unexpected()
         }
@@ -193,7 +193,7 @@ import Testing
     }
 
     private static let node = """
-        {"id":"aa","name":"host1","address":"192.0.2.1:7946","dataPathAddress":"192.0.2.1","state":"alive","reason":"","healthScore":2,
+        {"id":"aa","name":"host1","address":"192.0.2.1:7947","dataPathAddress":"192.0.2.1","state":"alive","reason":"","healthScore":2,
         "ailment":2,"since":5,"roundTrip":300,"isSelf":true,"isWriter":true,"blocks":1,"networks":2}
         """
     private static let network = """
@@ -202,7 +202,7 @@ import Testing
         "blocks":[{"range":"10.32.0.0/26","owner":"host1","used":1,"free":61,"isQuarantined":true,"isResting":true}]}],"endpoints":[]}
         """
     private static let status = """
-        {"version":"0.1","node":"aa","name":"host1","address":"192.0.2.1:7946","dataPathAddress":"192.0.2.1","term":4,"generation":4,
+        {"version":"0.1","node":"aa","name":"host1","address":"192.0.2.1:7947","dataPathAddress":"192.0.2.1","term":4,"generation":4,
         "catalogueIndex":9,"members":1,"reachable":1,"engine":{"state":"none"},"sandboxes":0,"networks":[],"endpoints":0,"leases":0,
         "problems":["disk is full"]}
         """

@@ -40,7 +40,6 @@ private final class ScratchHost {
         configuration.controlSocket = directory + "/c.sock"
         configuration.advertiseAddress = "127.0.0.1"
         configuration.listenHost = "127.0.0.1"
-        configuration.mayMovePort = false
         configuration.engine = nil
         configuration.machineID = { String(repeating: "a", count: 32) }
         configuration.listenPort = try freePort()
@@ -50,7 +49,7 @@ private final class ScratchHost {
 
     private func freePort() throws -> UInt16 {
         for _ in 0..<50 {
-            if let socket = try? GossipSocket(host: "127.0.0.1", port: .random(in: 20_000..<60_000), mayMove: false) {
+            if let socket = try? GossipSocket(host: "127.0.0.1", port: .random(in: 20_000..<60_000)) {
                 return socket.port
             }
         }
@@ -72,7 +71,7 @@ private final class ScratchHost {
     func isFree() async -> Bool {
         // Other threads release the last references to the store.
         await eventually { (try? StateStore(directory: self.configuration.stateDirectory)) != nil }
-            && (try? GossipSocket(host: "127.0.0.1", port: configuration.listenPort, mayMove: false)) != nil
+            && (try? GossipSocket(host: "127.0.0.1", port: configuration.listenPort ?? 0)) != nil
             && access(configuration.controlSocket, F_OK) != 0 && access(configuration.pluginSocket, F_OK) != 0
     }
 
@@ -159,7 +158,8 @@ private func askNow(_ socketPath: String, _ method: String, _ target: String) th
 
     @Test func `A daemon whose port is in use fails before anything is open`() async throws {
         let host = try ScratchHost()
-        let holder = try GossipSocket(host: "127.0.0.1", port: host.configuration.listenPort, mayMove: false)
+        let port = try #require(host.configuration.listenPort)
+        let holder = try GossipSocket(host: "127.0.0.1", port: port)
         let error = await #expect(throws: StartError.self) { try await host.daemon() }
         #expect(error?.description.contains("Address already in use") == true)
         holder.close()

@@ -31,7 +31,7 @@ private final class Scene {
     static func record(_ key: NodeKey, as id: NodeID? = nil) throws -> Member {
         let address = try #require(IPAddress("192.0.2.7"))
         return Member(
-            id: id ?? key.id, name: "newcomer", address: address, port: 7946, vtep: address, publicKey: key.publicBytes,
+            id: id ?? key.id, name: "newcomer", address: address, port: 7947, vtep: address, publicKey: key.publicBytes,
             agreementKey: key.agreementBytes, epoch: 1)
     }
 

@@ -79,7 +79,7 @@ import Testing
     }
 
     @Test func `Error texts name the host, the cause and the way out`() {
-        let target = "host1:7946"
+        let target = "host1:7947"
         #expect(
             JoinError.clock(3 * 86400, member: "first").text(target)
                 == "the clock of this host is 3 days ahead of that of first; set it (NTP), and try again")

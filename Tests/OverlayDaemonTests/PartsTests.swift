@@ -131,7 +131,7 @@ let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
     private func freeSocket() throws -> GossipSocket {
         for _ in 0..<50 {
-            if let socket = try? GossipSocket(host: "127.0.0.1", port: .random(in: 20_000..<60_000), mayMove: false) {
+            if let socket = try? GossipSocket(host: "127.0.0.1", port: .random(in: 20_000..<60_000)) {
                 return socket
             }
         }
@@ -163,12 +163,12 @@ let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         #expect(await eventually { diary.all.count == 3 })
         #expect(diary.all == ["open node", "ready", "open link"])
         #expect(access(directory + "/c.sock", F_OK) == 0 && access(directory + "/p.sock", F_OK) == 0)
-        #expect(throws: IOError.self) { try GossipSocket(host: "127.0.0.1", port: port, mayMove: false) }
+        #expect(throws: IOError.self) { try GossipSocket(host: "127.0.0.1", port: port) }
         await group.triggerGracefulShutdown()
         try await run.value
         #expect(diary.all.suffix(2) == ["close link", "close node"])
         #expect(access(directory + "/c.sock", F_OK) != 0 && access(directory + "/p.sock", F_OK) != 0)
-        #expect(throws: Never.self) { try GossipSocket(host: "127.0.0.1", port: port, mayMove: false) }
+        #expect(throws: Never.self) { try GossipSocket(host: "127.0.0.1", port: port) }
         remove(directory)
     }
 
@@ -186,19 +186,29 @@ let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
                 == "socket \(directory)/\(held): process \(getpid()) serves it and goes on serving it; stop that daemon first")
         #expect(diary.all == ["open node", "close node"])
         #expect(access(directory + "/c.sock", F_OK) != 0 && access(directory + "/p.sock", F_OK) != 0)
-        #expect(throws: Never.self) { try GossipSocket(host: "127.0.0.1", port: port, mayMove: false) }
+        #expect(throws: Never.self) { try GossipSocket(host: "127.0.0.1", port: port) }
         remove(directory)
     }
 
     @Test func `A port that is in use is told with the way out`() throws {
         let socket = try freeSocket()
-        var configuration = Configuration()
-        configuration.listenHost = "127.0.0.1"
-        configuration.listenPort = socket.port
-        configuration.mayMovePort = false
-        let error = #expect(throws: StartError.self) { try Daemon.bind(configuration, quiet) }
+        let error = #expect(throws: StartError.self) { try Daemon.bind("127.0.0.1", [socket.port], quiet) }
         #expect(
             error?.description
                 == "cannot listen on 127.0.0.1:\(socket.port), UDP and TCP: Address already in use; give another --listen-addr")
+    }
+
+    @Test func `Where the port of a member is in use the next one that it may have is bound`() throws {
+        let (held, other) = (try freeSocket(), try freeSocket())
+        let free = try freeSocket()
+        let port = free.port
+        free.close()
+        #expect(try Daemon.bind("127.0.0.1", [held.port, port], quiet).port == port)
+        #expect(try Daemon.bind("127.0.0.1", [port, held.port], quiet).port == port)
+        let error = #expect(throws: StartError.self) { try Daemon.bind("127.0.0.1", [held.port, other.port], quiet) }
+        #expect(
+            error?.description
+                == "cannot listen on 127.0.0.1:\(held.port), UDP and TCP: Address already in use, nor on "
+                + "127.0.0.1:\(other.port), UDP and TCP: Address already in use; give another --listen-addr")
     }
 }

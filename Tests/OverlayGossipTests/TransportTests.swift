@@ -66,7 +66,7 @@ import Testing
             }
             var socket: GossipSocket?
             for _ in 0..<50 where socket == nil {
-                socket = try? GossipSocket(host: "127.0.0.1", port: UInt16.random(in: 20_000..<60_000), mayMove: false)
+                socket = try? GossipSocket(host: "127.0.0.1", port: UInt16.random(in: 20_000..<60_000))
             }
             let bound = try #require(socket)
             port = bound.port
@@ -262,7 +262,7 @@ import Testing
     @Test func aMemberThatCannotBeSentToCostsNobodyElseAnything() async throws {
         let (first, second) = (try await End(), try await End())
         let nowhere = PeerAddress(
-            node: NodeID(bits: 3), address: IPAddress(v4: 255, 255, 255, 255), port: 7946, agreementKey: NodeKey().agreementBytes)
+            node: NodeID(bits: 3), address: IPAddress(v4: 255, 255, 255, 255), port: 7947, agreementKey: NodeKey().agreementBytes)
         for (end, other) in [(first, second), (second, first)] {
             await end.transport.setPeers([address(other), nowhere], keys: Self.keys)
         }
@@ -283,7 +283,7 @@ import Testing
     @Test func aStreamThatFailsAtOnceIsTriedAgain() async throws {
         let end = try await End()
         let nowhere = PeerAddress(
-            node: NodeID(bits: 3), address: IPAddress(v4: 255, 255, 255, 255), port: 7946, agreementKey: NodeKey().agreementBytes)
+            node: NodeID(bits: 3), address: IPAddress(v4: 255, 255, 255, 255), port: 7947, agreementKey: NodeKey().agreementBytes)
         await end.transport.setPeers([nowhere], keys: Self.keys)
         for attempt in 1...3 {
             await end.transport.send([1], to: nowhere.node, by: .stream)
@@ -293,30 +293,16 @@ import Testing
         await end.transport.close()
     }
 
-    @Test func aPortThatIsTakenIsLeftForTheNext() throws {
-        var pair: (first: GossipSocket, second: GossipSocket)?
-        // Other programs may hold the next port, too: some port is free with its neighbour.
-        for _ in 0..<50 where pair == nil {
-            let port = UInt16.random(in: 20_000..<60_000)
-            guard let first = try? GossipSocket(host: "127.0.0.1", port: port, mayMove: false) else { continue }
-            #expect(throws: IOError.self) { try GossipSocket(host: "127.0.0.1", port: port, mayMove: false) }
-            guard let second = try? GossipSocket(host: "127.0.0.1", port: port, mayMove: true) else { continue }
-            pair = (first, second)
-        }
-        let (first, second) = try #require(pair)
-        #expect(second.port == first.port + 1)
-    }
-
     /// UDP alone being in use is enough, and TCP is not left bound then.
     @Test func aSocketThatCannotBeBoundLeavesNothingOpen() async throws {
         let end = try await End()
         await end.transport.close()
         let blocker = try await DatagramBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .bind(host: "127.0.0.1", port: Int(end.port)).get()
-        let error = #expect(throws: IOError.self) { try GossipSocket(host: "127.0.0.1", port: end.port, mayMove: false) }
+        let error = #expect(throws: IOError.self) { try GossipSocket(host: "127.0.0.1", port: end.port) }
         #expect(error?.errnoCode == EADDRINUSE)
         try await blocker.close()
-        let socket = try GossipSocket(host: "127.0.0.1", port: end.port, mayMove: false)
+        let socket = try GossipSocket(host: "127.0.0.1", port: end.port)
         #expect(socket.port == end.port)
     }
 
@@ -325,7 +311,7 @@ import Testing
         let sender = try await End()
         let socket = try #require(
             (0..<50).lazy.compactMap { _ in
-                try? GossipSocket(host: "127.0.0.1", port: UInt16.random(in: 20_000..<60_000), mayMove: false)
+                try? GossipSocket(host: "127.0.0.1", port: UInt16.random(in: 20_000..<60_000))
             }.first)
         let key = NodeKey()
         let received = NIOLockedValueBox<[[UInt8]]>([])
@@ -355,11 +341,11 @@ import Testing
         await end.transport.close()
         let transport = GossipTransport(
             loop: MultiThreadedEventLoopGroup.singleton.next(),
-            socket: try GossipSocket(host: "127.0.0.1", port: end.port, mayMove: false),
+            socket: try GossipSocket(host: "127.0.0.1", port: end.port),
             cipher: PacketCipher(identity: NodeKey(), boot: 1, salt: [1, 2, 3, 4]), logger: Logger(label: "test"),
             delegate: Receiver { _ in })
         await transport.close()
-        #expect(throws: Never.self) { try GossipSocket(host: "127.0.0.1", port: end.port, mayMove: false) }
+        #expect(throws: Never.self) { try GossipSocket(host: "127.0.0.1", port: end.port) }
         withExtendedLifetime(transport) {}
     }
 }

@@ -142,7 +142,7 @@ import Testing
             Issue.record("no token")
             return
         }
-        guard case .done = world.control(3, .join(token: report.token, host: "\(World.address(1))", port: 7946)) else {
+        guard case .done = world.control(3, .join(token: report.token, host: "\(World.address(1))", port: 7947)) else {
             Issue.record("cannot join again")
             return
         }
@@ -388,7 +388,7 @@ import Testing
         #expect(world.nodes[0].core.catalogue.members.count == 1)
         #expect(world.nodes[0].core.catalogue.networks.isEmpty)
         guard case .token(let token) = world.control(0, .joinToken(newSecret: nil)),
-            case .done = world.control(1, .join(token: token.token, host: "192.0.2.1", port: 7946))
+            case .done = world.control(1, .join(token: token.token, host: "192.0.2.1", port: 7947))
         else {
             Issue.record("did not join again")
             return

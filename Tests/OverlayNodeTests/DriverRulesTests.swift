@@ -83,7 +83,7 @@ import Testing
         let mtu: Options = [OptionName.generic: .object([OptionName.mtu: .string("1400")])]
         let network = try world.createNetwork(0, "net", options: mtu)
         let error = #expect(throws: DriverError.self) { try world.createNetwork(1, "net") }
-        #expect(error?.message.contains("mtu 1400") == true)
+        #expect(error?.message.contains("mtu is 1400 there") == true)
         _ = try world.createNetwork(1, "net", options: mtu)
         _ = try world.attach(0, "c", to: network)
         #expect(world.kernel(0)?.base.mtu == 1400)

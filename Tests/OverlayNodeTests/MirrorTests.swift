@@ -352,7 +352,7 @@ import Testing
         world.run(for: .seconds(1))
         #expect(id(world, 1) == old)
         guard case .token(let report) = world.control(0, .joinToken(newSecret: nil)),
-            case .done = world.control(1, .join(token: report.token, host: "192.0.2.1", port: 7946))
+            case .done = world.control(1, .join(token: report.token, host: "192.0.2.1", port: 7947))
         else { throw World.Failed("join") }
         world.run(for: .seconds(5))
         #expect(id(world, 1) != nil && id(world, 1) != old)
@@ -369,7 +369,7 @@ import Testing
         guard case .done = world.control(1, .leave(force: true)) else { throw World.Failed("leave") }
         world.run(for: .seconds(1))
         guard case .token(let report) = world.control(0, .joinToken(newSecret: nil)),
-            case .done = world.control(1, .join(token: report.token, host: "192.0.2.1", port: 7946))
+            case .done = world.control(1, .join(token: report.token, host: "192.0.2.1", port: 7947))
         else { throw World.Failed("join") }
         world.run(for: .seconds(100))
         #expect(id(world, 1) == old && id(world, 0) == made)

@@ -167,7 +167,7 @@ import Testing
         world.handle(1, .membership(.status(World.id(0), PeerStatus(state: .unreachable, since: world.now))))
         _ = world.control(1, .leave(force: true))
         world.network.heal()
-        _ = world.control(1, .join(token: report.token, host: "\(World.address(0))", port: 7946))
+        _ = world.control(1, .join(token: report.token, host: "\(World.address(0))", port: 7947))
         world.run(for: .seconds(3))
         #expect(world.violations == [])
         #expect(world.nodes[1].core.catalogue.cluster != nil)
@@ -185,7 +185,7 @@ import Testing
         _ = world.beginControl(1, .leave(force: true))
         world.run(for: .milliseconds(5))
         #expect(world.nodes[1].core.catalogue.cluster == nil)
-        let join = ControlRequest.join(token: report.token, host: "\(World.address(0))", port: 7946)
+        let join = ControlRequest.join(token: report.token, host: "\(World.address(0))", port: 7947)
         _ = world.beginControl(1, join)
         world.run(for: .milliseconds(50))
         #expect(world.nodes[0].core.catalogue.members[World.id(1)] == nil)
@@ -309,14 +309,14 @@ import Testing
         // Devices of an unknown cluster go with the first observation of the kernel.
         #expect(world.nodes[1].kernel.state.networks.isEmpty)
         guard case .token(let token) = world.control(0, .joinToken(newSecret: nil)),
-            case .refused(let reason) = world.control(1, .join(token: token.token, host: "192.0.2.1", port: 7946))
+            case .refused(let reason) = world.control(1, .join(token: token.token, host: "192.0.2.1", port: 7947))
         else {
             Issue.record("joined beside what it was")
             return
         }
         #expect(reason.contains("node rm --force --now host2"), "\(reason)")
         guard case .done = world.control(0, .removeNode("host2", force: true, now: true)),
-            case .done = world.control(1, .join(token: token.token, host: "192.0.2.1", port: 7946))
+            case .done = world.control(1, .join(token: token.token, host: "192.0.2.1", port: 7947))
         else {
             Issue.record("not removed, or not joined")
             return

@@ -115,7 +115,7 @@ import Testing
         #expect(world.nodes[0].core.catalogue.cluster == nil)
         // Joins go to the new writer.
         guard case .token(let token) = world.control(1, .joinToken(newSecret: nil)),
-            case .done = world.control(0, .join(token: token.token, host: "192.0.2.2", port: 7946))
+            case .done = world.control(0, .join(token: token.token, host: "192.0.2.2", port: 7947))
         else { throw World.Failed("did not join again") }
         #expect(world.nodes[0].core.catalogue.term.number == 2)
     }

@@ -127,7 +127,7 @@ import Testing
         try world.restart(2)
         world.run(for: .seconds(1))
         guard case .token(let token) = world.control(0, .joinToken(newSecret: nil)) else { throw World.Failed("no token") }
-        let joined = world.control(2, .join(token: token.token, host: "\(World.address(0))", port: 7946))
+        let joined = world.control(2, .join(token: token.token, host: "\(World.address(0))", port: 7947))
         guard case .done = joined else { throw World.Failed("\(joined)") }
         world.run(for: .seconds(1))
         #expect(Self.refusal(scene, "early").contains("node rm --now host3"))

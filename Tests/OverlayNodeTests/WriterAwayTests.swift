@@ -42,7 +42,7 @@ import Testing
         let text = try #require(try Self.problem(world, 1))
         #expect(text.hasPrefix("catalogue writer host1 unreachable since "), "\(text)")
         #expect(text.contains("(answers other nodes, but not this one); running containers, names and starts"), "\(text)")
-        #expect(text.contains("see to the way to 192.0.2.1:7946, UDP and TCP"), "\(text)")
+        #expect(text.contains("see to the way to 192.0.2.1:7947, UDP and TCP"), "\(text)")
         for other in 2..<count { #expect(try Self.problem(world, other) == nil) }
         // Later calls are refused at once, with the same text.
         let before = world.now

@@ -15,7 +15,15 @@ public struct Output: Sendable {
 /// Runs words in a shell and gives back what they wrote, errors included.
 @discardableResult
 public func shell(_ words: String) -> Output {
-    guard let stream = popen("(\(words)\n) 2>&1", "r") else { return Output(status: -1, text: "popen: errno \(errno)") }
+    // Threads of the concurrency runtime block nearly all signals, and children inherit that: `timeout` would never end anything.
+    var none = sigset_t()
+    var blocked = sigset_t()
+    sigemptyset(&none)
+    pthread_sigmask(SIG_SETMASK, &none, &blocked)
+    let opened = popen("(\(words)\n) 2>&1", "r")
+    let code = errno
+    pthread_sigmask(SIG_SETMASK, &blocked, nil)
+    guard let stream = opened else { return Output(status: -1, text: "popen: errno \(code)") }
     var bytes: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 65_536)
     while true {

@@ -28,7 +28,7 @@ import time
 from netlink import AF_BRIDGE, NUD_PERMANENT, SIOCGIFNAME, dump, netlink_socket
 
 NETWORK = "mesh"
-PORT = 7946
+PORT = 7947
 # States that all nodes report for all nodes when nothing is wrong.
 WELL = {"alive"}
 

@@ -8,7 +8,7 @@ import time
 
 from hosts import PORT, WELL, machine, run, seconds, verdict
 
-# Targets per daemon: resident bytes, share of one core, bytes sent per second (IP packets on 7946 with their headers).
+# Targets per daemon: resident bytes, share of one core, bytes sent per second (IP packets on 7947 with their headers).
 IDLE = {"resident": 30e6, "core": 0.005, "sent": 600}
 
 

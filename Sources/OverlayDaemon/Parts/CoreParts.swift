@@ -4,7 +4,7 @@ import OverlayDocker
 import OverlayGossip
 import ServiceLifecycle
 
-/// Port 7946: the first to open and the last to close, because the node sends through it.
+/// The node's port: the first to open and the last to close, because the node sends through it.
 struct GossipPart: DaemonPart {
     let name = "gossip"
     let transport: GossipTransport

@@ -19,9 +19,10 @@ enum AddressCalls {
         guard call.addressSpace == DriverRequest.addressSpace || call.addressSpace.isEmpty else {
             throw DriverError(.invalid, "address space \(call.addressSpace) is not ours")
         }
+        try Admissions.checkSubnet(&node, of: call)
         if let subnet = Self.existingSubnet(node, for: call) {
             if let response = Self.opened(node, subnet) {
-                node.addresses.requested(subnet)
+                node.addresses.requested(subnet, isNamed: call.networkName != nil, now: node.now)
                 return .reply(.driver(response))
             }
             guard !node.isWriterAway else { throw DriverError(.unavailable, node.writerText) }
@@ -74,7 +75,10 @@ enum AddressCalls {
         guard let subnet = node.catalogue.subnet(call.pool), subnet.users.contains(node.identity.id),
             !node.closings.contains(call.pool),
             let network = node.catalogue.network(holding: call.pool)
-        else { throw DriverError(.notFound, "the pool \(call.pool) does not exist; remove the network and create it again") }
+        else {
+            throw Admissions.refusal(node, of: call.pool)
+                ?? DriverError(.notFound, "the pool \(call.pool) does not exist; remove the network and create it again")
+        }
         if let address = call.address, !subnet.prefix.contains(address) {
             throw DriverError(.invalid, "\(address) is not in subnet \(subnet.prefix) of network \(network.title)")
         }

@@ -117,17 +117,16 @@ enum ClusterCalls {
         let pin = Array(node.signing.hash(cluster.rootPublicKey).prefix(JoinToken.pinBytes))
         let token = JoinToken(pin: pin, secret: cluster.joinSecret.secret).description
         let host = node.identity.address.family == .v6 ? "[\(node.identity.address)]" : "\(node.identity.address)"
-        let target =
-            node.identity.port == 7946
-            ? (node.identity.address.family == .v6 ? "\(node.identity.address)" : host) : "\(host):\(node.identity.port)"
+        // The port is always told: hosts of another version may have another default.
         return JoinTokenReport(
-            token: token, command: "swift-overlay join --token \(token) \(target)", expires: cluster.joinSecret.expires)
+            token: token, command: "swift-overlay join --token \(token) \(host):\(node.identity.port)",
+            expires: cluster.joinSecret.expires)
     }
 
     // MARK: join
 
     /// Begins a join: a new epoch first, durably, and then the other node is asked.
-    private static func contact(_ node: inout Node, _ text: String, _ host: String, _ port: UInt16, _ id: RequestID)
+    private static func contact(_ node: inout Node, _ text: String, _ host: String, _ port: UInt16?, _ id: RequestID)
         throws(DriverError) -> Step
     {
         guard node.catalogue.cluster == nil else {
@@ -138,7 +137,8 @@ enum ClusterCalls {
             throw DriverError(.invalid, "the token is malformed; `swift-overlay join-token` on a member prints it")
         }
         node.life.beginEpoch()
-        let contact = JoinContact(host: host, port: port, pin: token.pin, secret: token.secret, member: node.member)
+        let contact = JoinContact(
+            host: host, ports: NodePort.joining(given: port), pin: token.pin, secret: token.secret, member: node.member)
         // Durable before others hear of the epoch, together with the end of an earlier membership: else, after a crash, addresses
         // of its blocks would be handed out in the name of the new one.
         return .after([Self.storeEpoch(&node)], .contact(contact), undo: nil)
@@ -154,9 +154,19 @@ enum ClusterCalls {
                 return node.fail(id, DriverError(.invalid, "the answer does not admit this node"))
             }
             let stored = enterCluster(&node) { [life = node.life] in $0.join(snapshot, epoch: life.epoch, into: &$1) }
-            let done = "This node joined cluster \(node.clusterName) as \(node.identity.name)."
+            let done = "This node joined cluster \(node.clusterName) as \(node.identity.name).\(Self.portHint(node, in: snapshot))"
             node.requests.wait(id, for: .effects([stored], .control(.done(done)), undo: .cluster))
         }
+    }
+
+    /// Sentence for a node that listens where nobody else of its cluster does, as firewalls may not know of its port; else nothing.
+    private static func portHint(_ node: Node, in cluster: Catalogue) -> String {
+        let own = node.identity.port
+        let others = Set(cluster.members.values.filter { $0.id != node.identity.id }.map(\.port)).sorted()
+        guard let other = others.first, !others.contains(own) else { return "" }
+        let theirs = others.prefix(3).map { "\($0)" }.joined(separator: ", ")
+        return " It listens on port \(own), and the others on \(theirs): open all of them between the hosts, TCP and UDP, or give "
+            + "this daemon another port (--listen-addr 0.0.0.0:\(other))."
     }
 
     /// Admits a node that has proved to know the join secret.

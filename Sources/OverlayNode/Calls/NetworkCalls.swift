@@ -25,14 +25,31 @@ enum NetworkCalls {
                 "network \(network.title) is on this engine already, as \(other.id.short); remove that one first, or use it")
         }
         let settings = try Self.settings(node, of: call)
+        if let known = network.settings {
+            // Whichever network its name will turn out to mean, options that differ are refused.
+            guard known == settings else {
+                throw DriverError(.conflict, node.catalogue.difference(of: network, to: settings, except: node.identity.id))
+            }
+            let hasIPv6 = network.subnets.contains { $0.prefix.family == .v6 }
+            guard hasIPv6 == !call.v6.isEmpty else {
+                throw DriverError(
+                    .conflict,
+                    "network \(network.title) is on \(node.catalogue.hosts(of: network, except: node.identity.id)) with other options: "
+                        + "--ipv6 is given \(hasIPv6 ? "there and not here" : "here and not there"); give the same options on every "
+                        + "host, or remove the network there first")
+            }
+        }
         let foreign = subnets.filter { node.catalogue.networkOfSubnet[$0] != network.id }
         guard network.settings == settings, foreign.isEmpty else {
             return .propose(.configure(network.id, adopting: foreign, settings))
         }
-        let local = LocalNetwork(id: call.network, network: network.id, subnets: subnets)
+        let admission = Admissions.first(node, of: network, named: subnets.allSatisfy { node.addresses.isNamed($0) })
+        let local = LocalNetwork(id: call.network, network: network.id, subnets: subnets, admission: admission)
         let row = node.inventory.put(local)
         for subnet in subnets { node.addresses.bound(subnet) }
-        let stored = node.outbox.store([row] + [node.inventory.want(network.id)].compactMap { $0 }, for: [.network(local.id)])
+        // A user who names the network wants it here.
+        let want = admission == .open ? node.inventory.want(network.id) : nil
+        let stored = node.outbox.store([row] + [want].compactMap { $0 }, for: [.network(local.id)])
         // Blocks are asked for now, so that the first container need not wait for the writer.
         for subnet in subnets { AddressExchange.prefetchBlock(&node, of: subnet) }
         return .after([stored], .driver(.done), undo: .network(local.id))
@@ -103,17 +120,20 @@ enum NetworkCalls {
         let end = Mirroring.networkEnd(node, of: network)
         node.mirror.hide(id)
         var writes = [node.inventory.remove(id)].compactMap { $0 }
+        Admissions.wake(&node, id)
         if end == .declined { writes.append(node.inventory.decline(network.network)) }
         node.mirror.setConflict(nil, of: id)
         awaited.formUnion(
-            CatalogueFollower.close(&node, network.subnets, isRemoval: end == .removed, with: writes, for: [.network(id)]))
+            CatalogueFollower.close(
+                &node, network.subnets.filter { !node.inventory.isBound($0) }, isRemoval: end == .removed, with: writes,
+                for: [.network(id)]))
         return .after(awaited, .driver(.done), undo: nil)
     }
 
     // MARK: Endpoints
 
     /// CreateEndpoint: checks the addresses, and announces the endpoint.
-    static func createEndpoint(_ node: inout Node, _ call: CreateEndpoint) throws(DriverError) -> Step {
+    static func createEndpoint(_ node: inout Node, _ call: CreateEndpoint, _ id: RequestID) throws(DriverError) -> Step {
         guard let local = node.inventory.network(call.network), let network = node.catalogue.networks[local.network] else {
             throw DriverError(
                 .notFound,
@@ -126,6 +146,7 @@ enum NetworkCalls {
             return .after(
                 node.outbox.unfinished(.endpoint(known.id)), .driver(.endpoint(mac: call.mac == nil ? known.mac : nil)), undo: nil)
         }
+        if let step = try Admissions.check(&node, local, network, id) { return step }
         // The address may have been handed out before the state was found to be an old copy.
         try RollbackRecovery.checkState(node)
         guard call.v4 != nil || call.v6 != nil else {

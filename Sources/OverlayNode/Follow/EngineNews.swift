@@ -131,6 +131,7 @@ enum EngineNews {
                 "network \(node.inventory.network(id)?.name ?? "") (\(id.short)) of this engine is on this host alone: "
                     + "\(reason); remove its containers here, and the cluster's takes its place")
         }
+        problems += Admissions.problems(node)
         for (path, reason) in node.sandboxes.failures.sorted(by: { $0.key < $1.key }) {
             problems.append("names are not answered in the container at \(path): \(reason)")
         }

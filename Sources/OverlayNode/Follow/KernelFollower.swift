@@ -23,7 +23,7 @@ enum KernelFollower {
     /// Devices of a network.
     private static func base(_ node: Node, of network: Network) -> NetworkState.Base {
         NetworkState.Base(
-            vni: network.vni, local: node.identity.vtep, port: node.catalogue.cluster?.dataPathPort ?? 4789,
+            vni: network.vni, local: node.identity.vtep, port: node.catalogue.cluster?.dataPathPort ?? DefaultPort.vxlan,
             mtu: network.settings?.mtu ?? node.identity.fittingMTU)
     }
 

@@ -20,7 +20,7 @@ enum Mirroring {
         // No user removed a network that the engine never named, as its create failed; nor one that this node removes; nor one of
         // an engine in Swarm mode.
         guard local.name != nil, !node.mirror.isRemoving(local.id), node.mirror.mirrors, node.mirror.conflicts[local.id] == nil,
-            let network = node.catalogue.networks[local.network], !network.isRemoved
+            local.admission == .open, let network = node.catalogue.networks[local.network], !network.isRemoved
         else { return .closed }
         return Self.isEmpty(node, network) ? .removed : .declined
     }
@@ -75,22 +75,21 @@ enum Mirroring {
         }
         for (id, shown) in node.mirror.networks.sorted(by: { $0.key < $1.key }) {
             guard let local = node.inventory.network(id), let network = node.catalogue.networks[local.network] else { continue }
-            // The network that has the same name may be gone.
-            if node.mirror.conflicts[id] != nil, node.catalogue.network(named: shown.name).map({ $0.id == network.id }) ?? true {
-                node.mirror.setConflict(nil, of: id)
-            }
+            guard Admissions.decide(&node, local, shown, network), let local = node.inventory.network(id) else { continue }
             if network.isRemoved || node.mirror.conflicts[id] != nil {
                 Self.remove(&node, id, network)
+            } else if local.admission == .different {
+                continue
             } else if network.description != nil {
                 node.mirror.clearFailure(of: network.id)
-            } else if network.settings != nil {
+            } else if network.settings != nil, Admissions.mayDescribe(&node, local, network) {
                 Self.describe(&node, id, shown, network)
             }
         }
         let gone = node.inventory.declined.filter { node.catalogue.networks[$0] == nil }.sorted()
         if !gone.isEmpty { node.outbox.store(gone.compactMap { node.inventory.want($0) }) }
         for network in node.catalogue.networks.values.sorted(by: { $0.id < $1.id })
-        where !present.contains(network.id) && !node.inventory.declined.contains(network.id) {
+        where node.inventory.network(of: network.id) == nil && !node.inventory.declined.contains(network.id) {
             Self.make(&node, network)
         }
         node.mirror.schedule(known: node.inventory.networkIDs, into: &node.outbox)
@@ -125,14 +124,8 @@ enum Mirroring {
     static func described(_ node: inout Node, _ id: EngineNetworkID, _ outcome: CatalogueNode.Outcome) {
         switch outcome {
         case .decided(.refused(let refusal)) where refusal.code == .conflict:
-            // The network may be gone by now.
-            guard let local = node.inventory.network(id) else { break }
-            node.outbox.log(
-                .warning, "a network has the name of another one",
-                [LogKey.network: local.name ?? "", LogKey.reason: refusal.message])
-            node.mirror.setConflict(refusal.message, of: id)
-            // A user who creates a network of this name here wants the cluster's network of that name.
-            if let name = local.name, let other = node.catalogue.network(named: name) { Self.wantNetwork(&node, other) }
+            // The comparison that follows sees why.
+            node.outbox.log(.warning, "the name of a network was refused", [LogKey.reason: refusal.message])
         case .decided:
             if let network = node.inventory.network(id)?.network { node.mirror.clearFailure(of: network) }
         case .timedOut, .writerFailed, .noCluster:
@@ -152,6 +145,10 @@ enum Mirroring {
             !node.isWriterAway, !node.isRolledBack, !Self.isPaused(node, network.id),
             !node.mirror.isMaking(network.id)
         else { return }
+        // A user makes a network of its subnet here at this moment, mostly this one.
+        guard !network.subnets.contains(where: { node.addresses.isExpected($0.id, at: node.now) }) else {
+            return node.outbox.timers.set(.mirror, noLaterThan: node.now + .milliseconds(100))
+        }
         guard let id = EngineNews.callEngine(&node, .createNetwork(request)) else { return }
         node.mirror.make(network.id, by: id)
     }

@@ -10,6 +10,8 @@ struct Addresses: Sendable {
     static let idleAge = Interval.seconds(600)
     /// Time after which a subnet that no network came for is given up.
     static let orphanAge = Interval.seconds(600)
+    /// Time from RequestPool to CreateNetwork that engines seldom exceed.
+    static let creationTime = Interval.seconds(10)
 
     private var pools: [SubnetID: AddressPool] = [:]
     /// Addresses of this host's blocks that may be in use by containers of which an old copy of the state knew nothing.
@@ -20,6 +22,10 @@ struct Addresses: Sendable {
     /// Number of RequestPools that no CreateNetwork or ReleasePool has followed: several creates may mean one subnet at the same
     /// time.
     private var poolRequests: [SubnetID: Int] = [:]
+    /// Number of those that named the network, and of those that did not. CreateNetwork does not tell.
+    private var namedRequests: [SubnetID: (named: Int, other: Int)] = [:]
+    /// Time of the last of them.
+    private var requestedAt: [SubnetID: Instant] = [:]
     /// Times since which subnets of this host have had no network.
     private var unbound: [SubnetID: Instant] = [:]
 
@@ -67,6 +73,8 @@ struct Addresses: Sendable {
         for id in pools.keys where !isUsed(id) { pools[id] = nil }
         prefetchPaused = prefetchPaused.filter { isUsed($0.key) }
         poolRequests = poolRequests.filter { isUsed($0.key) }
+        namedRequests = namedRequests.filter { isUsed($0.key) }
+        requestedAt = requestedAt.filter { isUsed($0.key) }
     }
 
     /// Drops a pool.
@@ -123,15 +131,39 @@ struct Addresses: Sendable {
 
     // MARK: RequestPool
 
-    mutating func requested(_ subnet: SubnetID) { poolRequests[subnet, default: 0] += 1 }
+    mutating func requested(_ subnet: SubnetID, isNamed: Bool, now: Instant) {
+        poolRequests[subnet, default: 0] += 1
+        var counts = namedRequests[subnet] ?? (0, 0)
+        if isNamed { counts.named += 1 } else { counts.other += 1 }
+        namedRequests[subnet] = counts
+        requestedAt[subnet] = now
+    }
 
     /// A network was made of the subnet. One request stays, so that a ReleasePool of another create finds the subnet in use.
-    mutating func bound(_ subnet: SubnetID) { poolRequests[subnet] = poolRequests[subnet].flatMap { $0 > 1 ? $0 - 1 : nil } }
+    mutating func bound(_ subnet: SubnetID) {
+        poolRequests[subnet] = poolRequests[subnet].flatMap { $0 > 1 ? $0 - 1 : nil }
+        requestedAt[subnet] = nil
+        guard var counts = namedRequests[subnet] else { return }
+        if counts.other > 0 { counts.other -= 1 } else { counts.named = max(0, counts.named - 1) }
+        namedRequests[subnet] = counts == (0, 0) ? nil : counts
+    }
+
+    /// True if each create that asked for the subnet named its network.
+    func isNamed(_ subnet: SubnetID) -> Bool { namedRequests[subnet].map { $0.other == 0 && $0.named > 0 } ?? false }
+
+    /// True if a create asked for the subnet a moment ago, and its CreateNetwork has not come yet.
+    func isExpected(_ subnet: SubnetID, at now: Instant) -> Bool {
+        requestedAt[subnet].map { now - $0 < Self.creationTime } ?? false
+    }
 
     /// - Returns: True if no other request for the subnet is open.
     mutating func released(_ subnet: SubnetID) -> Bool {
         let others = max(0, poolRequests[subnet, default: 0] - 1)
         poolRequests[subnet] = others == 0 ? nil : others
+        if others == 0 {
+            namedRequests[subnet] = nil
+            requestedAt[subnet] = nil
+        }
         return others == 0
     }
 

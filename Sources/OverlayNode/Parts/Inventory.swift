@@ -59,17 +59,19 @@ struct Inventory: Sendable {
 
     var networkIDs: Set<EngineNetworkID> { Set(networks.keys) }
 
-    /// The networks of the cluster that this engine has.
-    var present: Set<NetworkID> { Set(networks.values.map(\.network)) }
+    /// The networks of the cluster that this engine has. One that is of the cluster by its subnet alone does not count.
+    var present: Set<NetworkID> { Set(networks.values.lazy.filter { $0.admission != .foreign }.map(\.network)) }
 
     /// Subnets of the engine's networks.
-    var boundSubnets: Set<SubnetID> { Set(networks.values.flatMap(\.subnets)) }
+    var boundSubnets: Set<SubnetID> { Set(networks.values.lazy.filter { $0.admission != .foreign }.flatMap(\.subnets)) }
 
-    func isBound(_ subnet: SubnetID) -> Bool { networks.values.contains { $0.subnets.contains(subnet) } }
+    func isBound(_ subnet: SubnetID) -> Bool {
+        networks.values.contains { $0.admission != .foreign && $0.subnets.contains(subnet) }
+    }
 
     mutating func put(_ network: LocalNetwork) -> StoreWrite {
         if let old = networks.updateValue(network, forKey: network.id) { engineNetworks.remove(old.id, at: old.network) }
-        engineNetworks.insert(network.id, at: network.network)
+        if network.admission != .foreign { engineNetworks.insert(network.id, at: network.network) }
         return .put(.network, key: network.id.wireBytes, value: network.wireBytes)
     }
 
@@ -79,6 +81,15 @@ struct Inventory: Sendable {
     mutating func setName(_ name: String?, of id: EngineNetworkID) -> StoreWrite? {
         guard var network = networks[id], network.name != name else { return nil }
         network.name = name
+        return put(network)
+    }
+
+    /// Sets whether endpoints are let on a network.
+    ///
+    /// - Returns: nil where that is so already, or the network is not here.
+    mutating func setAdmission(_ admission: Admission, of id: EngineNetworkID) -> StoreWrite? {
+        guard var network = networks[id], network.admission != admission else { return nil }
+        network.admission = admission
         return put(network)
     }
 

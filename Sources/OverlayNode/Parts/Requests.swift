@@ -30,6 +30,8 @@ struct Requests: Sendable {
         case assurance
         /// A subnet that is being given up.
         case closing(SubnetID)
+        /// The decision whether endpoints are let on a network of the engine.
+        case admission(EngineNetworkID)
         case addresses(AddressWait)
         /// The next change of a node's state.
         case nodeChange

@@ -4,7 +4,8 @@ public import OverlayDriver
 /// Request of the command line to its daemon.
 public enum ControlRequest: Sendable {
     case initialise(Initialise)
-    case join(token: String, host: String, port: UInt16)
+    /// Joins the cluster of another host; without a port by those that it may have.
+    case join(token: String, host: String, port: UInt16?)
     case leave(force: Bool)
     /// `newSecret` rotates the token.
     case joinToken(newSecret: JoinSecret?)

@@ -8,11 +8,13 @@ struct LocalNetwork: Hashable, Sendable, Wire {
     /// The engine's name for the network; nil until the engine's API has told it. A network with a name ends by a user's command
     /// only.
     var name: String?
+    var admission: Admission
 
-    init(id: EngineNetworkID, network: NetworkID, subnets: [SubnetID]) {
+    init(id: EngineNetworkID, network: NetworkID, subnets: [SubnetID], admission: Admission = .open) {
         self.id = id
         self.network = network
         self.subnets = subnets
+        self.admission = admission
     }
 
     init(from reader: inout ByteReader) throws(DecodeError) {
@@ -20,6 +22,13 @@ struct LocalNetwork: Hashable, Sendable, Wire {
         network = try reader.value()
         subnets = try reader.list(limit: Limits.subnetsPerNetwork)
         name = try reader.optional()
+        // Rows of 0.1 end here; their networks let endpoints on.
+        guard reader.remaining > 0 else {
+            admission = .open
+            return
+        }
+        guard let admission = Admission(rawValue: try reader.byte()) else { throw .invalid("admission") }
+        self.admission = admission
     }
 
     func encode(to writer: inout ByteWriter) {
@@ -27,5 +36,6 @@ struct LocalNetwork: Hashable, Sendable, Wire {
         writer.value(network)
         writer.list(subnets)
         writer.optional(name)
+        if admission != .open { writer.byte(admission.rawValue) }
     }
 }

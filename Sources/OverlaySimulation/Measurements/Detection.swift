@@ -123,7 +123,7 @@ enum Detection {
         guard let token = world.initialise() else { throw World.Failed("no cluster") }
         let start = world.now
         for index in world.nodes.indices.dropFirst() {
-            _ = world.beginControl(index, .join(token: token, host: "192.0.2.1", port: 7946))
+            _ = world.beginControl(index, .join(token: token, host: "192.0.2.1", port: nil))
         }
         var sizes: Set<Int> = []
         let isDone = world.run(atMost: .seconds(120), step: .milliseconds(10)) {

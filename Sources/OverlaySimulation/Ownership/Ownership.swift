@@ -134,7 +134,7 @@ final class Ownership {
         case .refusal(let node, let refuses): world.nodes[node].failsStores = refuses
         case .remove(let node, let other, let now): control(other, .removeNode("host\(node + 1)", force: true, now: now))
         case .leave(let node): control(node, .leave(force: true))
-        case .join(let node): control(node, .join(token: token, host: "\(World.address(0))", port: 7946))
+        case .join(let node): control(node, .join(token: token, host: "\(World.address(0))", port: nil))
         }
     }
 

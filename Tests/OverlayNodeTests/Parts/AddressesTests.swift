@@ -129,8 +129,8 @@ import Testing
 
     @Test func aSubnetIsReleasedWithTheLastOfItsRequests() {
         var addresses = Addresses()
-        addresses.requested(Part.subnet)
-        addresses.requested(Part.subnet)
+        addresses.requested(Part.subnet, isNamed: true, now: Instant(nanoseconds: 0))
+        addresses.requested(Part.subnet, isNamed: true, now: Instant(nanoseconds: 0))
         #expect(addresses.released(Part.subnet) == false)
         #expect(addresses.released(Part.subnet) == true)
         // More releases than requests, as after a restart.
@@ -139,12 +139,12 @@ import Testing
 
     @Test func aNetworkTakesOneRequestAndNoneIsLeftOfTheLast() {
         var addresses = Addresses()
-        for _ in 0..<3 { addresses.requested(Part.subnet) }
+        for _ in 0..<3 { addresses.requested(Part.subnet, isNamed: true, now: Instant(nanoseconds: 0)) }
         addresses.bound(Part.subnet)
         #expect(!addresses.released(Part.subnet) && addresses.released(Part.subnet))
-        addresses.requested(Part.subnet)
+        addresses.requested(Part.subnet, isNamed: true, now: Instant(nanoseconds: 0))
         addresses.bound(Part.subnet)
-        addresses.requested(Part.subnet)
+        addresses.requested(Part.subnet, isNamed: true, now: Instant(nanoseconds: 0))
         #expect(addresses.released(Part.subnet) == true)
     }
 

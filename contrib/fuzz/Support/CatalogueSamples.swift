@@ -9,7 +9,7 @@ public enum CatalogueSamples {
 
     public static func member(_ id: NodeID, _ name: String, _ last: UInt8, routes: [String] = []) -> Member {
         Member(
-            id: id, name: name, address: IPAddress(v4: 192, 0, 2, last), port: 7946, vtep: IPAddress(v4: 198, 51, 100, last),
+            id: id, name: name, address: IPAddress(v4: 192, 0, 2, last), port: 7947, vtep: IPAddress(v4: 198, 51, 100, last),
             publicKey: [UInt8](repeating: last, count: 32), agreementKey: [UInt8](repeating: last, count: 32), epoch: 1,
             routes: routes.compactMap { IPPrefix($0) })
     }

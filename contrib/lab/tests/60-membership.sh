@@ -185,8 +185,8 @@ echo "# control traffic from host 2 to host 3 is lost, and only that way"
 pings_start
 watch_start 1 2 3
 wire_table 3
-must wire 3 add rule netdev swift_overlay_lab wire ether saddr "$(host_mac 2)" ip protocol '{ tcp, udp }' th dport 7946 counter drop
-must wire 3 add rule netdev swift_overlay_lab wire ether saddr "$(host_mac 2)" ip protocol tcp th sport 7946 counter drop
+must wire 3 add rule netdev swift_overlay_lab wire ether saddr "$(host_mac 2)" ip protocol '{ tcp, udp }' th dport 7947 counter drop
+must wire 3 add rule netdev swift_overlay_lab wire ether saddr "$(host_mac 2)" ip protocol tcp th sport 7947 counter drop
 launch 2 e2
 must docker 2 rm -f d2
 unset 'live[d2]'

@@ -1,0 +1,315 @@
+import OverlayCatalogue
+import OverlayDriver
+import OverlayModel
+import OverlaySimulation
+import Testing
+
+@testable import OverlayNode
+
+/// Networks of one name, of one subnet, and of other options: which of them are one, and which let no endpoint on.
+@Suite struct AdmissionTests {
+    private func world(_ count: Int = 3, seed: UInt64 = 1, engines: [Int]? = nil) throws -> World {
+        let world = try World(count: count, seed: seed)
+        try #require(world.makeCluster())
+        for index in engines ?? Array(0..<count) { world.startEngine(index) }
+        world.run(for: .milliseconds(100))
+        return world
+    }
+
+    private static func network(_ name: String, subnet: String? = "10.9.0.0/24", isInternal: Bool = false, mtu: String? = nil)
+        -> EngineNetwork
+    {
+        EngineNetwork(
+            name: name, options: mtu.map { [OptionName.mtu: $0] } ?? [:],
+            subnets: subnet.flatMap { IPPrefix($0) }.map { [.init(subnet: $0)] } ?? [], isInternal: isInternal)
+    }
+
+    /// Result of `docker network create`; nil if it was refused.
+    private func create(_ world: World, _ index: Int, _ network: EngineNetwork) -> EngineNetworkID? {
+        var made: EngineNetworkID?
+        var isDone = false
+        world.dockerCreate(index, network) {
+            made = $0
+            isDone = true
+        }
+        world.run(atMost: .seconds(10)) { isDone }
+        return made
+    }
+
+    private func remove(_ world: World, _ index: Int, _ name: String) {
+        guard let id = id(world, index, name) else { return }
+        var isDone = false
+        world.dockerRemove(index, id) { _ in isDone = true }
+        world.run(atMost: .seconds(10)) { isDone }
+    }
+
+    private func id(_ world: World, _ index: Int, _ name: String) -> EngineNetworkID? {
+        world.dockerNetworks(index).first { $0.name == name }?.id
+    }
+
+    private func networks(_ world: World, _ index: Int) -> [NetworkReport] {
+        guard case .networks(let reports) = world.control(index, .networks) else { return [] }
+        return reports
+    }
+
+    private func problems(_ world: World, _ index: Int) -> [String] {
+        guard case .status(let status) = world.control(index, .status) else { return [] }
+        return status.problems
+    }
+
+    private func refusal(_ body: () throws -> World.Attached) -> String {
+        do {
+            _ = try body()
+            return "granted"
+        } catch {
+            return "\(error)"
+        }
+    }
+
+    // MARK: Subnets
+
+    /// Two projects with one `subnet:` are made at one moment.
+    @Test(arguments: 1...20) func oneSubnetIsOfOneName(seed: UInt64) throws {
+        let world = try world(seed: seed)
+        world.dockerCreate(0, Self.network("anna"))
+        world.run(for: .microseconds(Int64(seed) * 200))
+        world.dockerCreate(1, Self.network("berta"))
+        world.run(for: .seconds(2))
+        let names = networks(world, 2).map(\.name)
+        try #require(names.count == 1, "\(names)")
+        let (winner, loser) = names[0] == "anna" ? (0, 1) : (1, 0)
+        let lost = winner == 0 ? "berta" : "anna"
+        let web = try world.dockerRun(winner, "db-\(winner)", on: try #require(id(world, winner, names[0])))
+        // Where it was refused already, there is nothing to be told of.
+        if let there = id(world, loser, lost) {
+            let reason = refusal { try world.dockerRun(loser, "db-\(loser)", on: there) }
+            #expect(reason.contains("10.9.0.0/24") && reason.contains("network \(names[0])"), "\(reason)")
+            #expect(reason.contains("docker network rm \(lost)") && reason.contains("net=\(names[0])"), "\(reason)")
+            #expect(problems(world, loser).contains { $0.contains("no container is let on network \(lost)") })
+            #expect(networks(world, 2)[0].endpoints.map(\.node) == ["host\(winner + 1)"])
+            // The refusal outlives the daemon.
+            world.crash(loser)
+            try world.restart(loser)
+            world.run(for: .milliseconds(100))
+            #expect(refusal { try world.dockerRun(loser, "again", on: there) }.contains("network \(names[0])"))
+            world.startEngine(loser)
+            world.run(for: .seconds(1))
+            // The cluster's network is on this engine beside it, and stays when it goes.
+            #expect(id(world, loser, names[0]) != nil)
+            remove(world, loser, lost)
+        }
+        world.run(for: .seconds(3))
+        for index in 0...2 {
+            #expect(world.dockerNetworks(index).map(\.name) == names)
+            #expect(problems(world, index).isEmpty, "\(problems(world, index))")
+        }
+        let other = try world.dockerRun(loser, "late", on: try #require(id(world, loser, names[0])))
+        #expect(other.address != web.address)
+        #expect(world.violations.isEmpty, "\(world.violations)")
+    }
+
+    /// One Compose file comes up on three hosts at one moment, and its containers start as soon as the network is made.
+    @Test(arguments: 1...20) func oneFileIsOneNetwork(seed: UInt64) throws {
+        let world = try world(seed: seed)
+        var attached: [World.Attached] = []
+        var refused: [String] = []
+        for index in 0..<3 {
+            world.dockerCreate(index, Self.network("shop")) { [unowned world] made in
+                guard let made else { return refused.append("create on \(index)") }
+                world.after(.milliseconds(1)) { world in
+                    do {
+                        attached.append(try world.dockerRun(index, "web\(index)", on: made))
+                    } catch {
+                        refused.append("\(error)")
+                    }
+                }
+            }
+            world.run(for: .microseconds(Int64(seed) * 37))
+        }
+        world.run(for: .seconds(5))
+        #expect(refused.isEmpty, "\(refused)")
+        #expect(Set(attached.map(\.address)).count == 3)
+        for index in 0...2 {
+            #expect(world.dockerNetworks(index).map(\.name) == ["shop"] && problems(world, index).isEmpty)
+            #expect(networks(world, index).map(\.name) == ["shop"] && networks(world, index).first?.endpoints.count == 3)
+        }
+        world.expectConvergence(within: .seconds(1))
+        #expect(world.violations.isEmpty, "\(world.violations)")
+    }
+
+    /// A network that is on this engine has another name, as no engine has a name twice.
+    @Test func theSubnetOfANetworkOfThisHostIsRefused() throws {
+        let world = try world()
+        _ = try #require(create(world, 0, Self.network("anna")))
+        world.run(for: .seconds(1))
+        for index in 0...2 {
+            let request = RequestPool(
+                addressSpace: "swift-overlay", pool: IPPrefix("10.9.0.0/24"), subPool: nil, networkName: nil,
+                family: .v4)
+            guard case .failed(let error) = world.call(index, .requestPool(request)) else { throw World.Failed("granted") }
+            #expect(error.message.contains("network anna, which is on this host already"), "\(error)")
+            #expect(create(world, index, Self.network("berta")) == nil)
+        }
+        #expect(networks(world, 0).map(\.name) == ["anna"])
+    }
+
+    /// The network was pruned here, and a project with the same subnet comes.
+    @Test func aSubnetAloneJoinsNobody() throws {
+        let world = try world()
+        let made = try #require(create(world, 0, Self.network("anna")))
+        world.run(for: .seconds(1))
+        let web = try world.dockerRun(0, "web", on: made)
+        world.run(for: .milliseconds(100))
+        remove(world, 1, "anna")
+        world.run(for: .seconds(4))
+        let berta = try #require(create(world, 1, Self.network("berta")))
+        #expect(refusal { try world.dockerRun(1, "db", on: berta) }.contains("network anna on host1"))
+        world.run(for: .milliseconds(100))
+        #expect(networks(world, 0).map(\.nodes) == [["host1", "host3"]])
+        #expect(world.dockerNetworks(1).map(\.name) == ["berta"], "it is not wanted here by that")
+        remove(world, 1, "berta")
+        // The same file again means the same network.
+        let again = try #require(create(world, 1, Self.network("anna")))
+        let db = try world.dockerRun(1, "db", on: again)
+        #expect(db.address != web.address && networks(world, 0).map(\.nodes) == [["host1", "host2", "host3"]])
+        #expect(problems(world, 1).isEmpty && world.violations.isEmpty)
+    }
+
+    /// Without a link to the engine nobody tells the name.
+    @Test func withoutALinkANameIsToBeGiven() throws {
+        let world = try world(2, engines: [0])
+        _ = try #require(create(world, 0, Self.network("anna")))
+        world.run(for: .seconds(1))
+        let subnet = try #require(IPPrefix("10.9.0.0/24"))
+        let nameless = RequestPool(addressSpace: "swift-overlay", pool: subnet, subPool: nil, networkName: nil, family: .v4)
+        guard case .failed(let error) = world.call(1, .requestPool(nameless)) else { throw World.Failed("granted") }
+        #expect(error.message.contains("--engine none") && error.message.contains("--ipam-opt net=anna"), "\(error)")
+        let joined = try world.createNetwork(1, "anna", subnet: subnet)
+        _ = try world.attach(1, "web", to: joined)
+        // One that nobody else has needs no name.
+        let alone = RequestPool(
+            addressSpace: "swift-overlay", pool: IPPrefix("10.8.0.0/24"), subPool: nil, networkName: nil, family: .v4)
+        guard case .pool(let pool, let prefix, _) = world.call(1, .requestPool(alone)) else { throw World.Failed("refused") }
+        let id = World.networkID(1, "alone")
+        let data = IPAMData(addressSpace: "swift-overlay", pool: prefix)
+        #expect(world.call(1, .createNetwork(CreateNetwork(network: id, options: [:], v4: [data], v6: []))) == .done)
+        _ = try world.attach(1, "own", to: World.Created(network: id, pool: pool, prefix: prefix))
+    }
+
+    /// The engine tells nothing for a while: an endpoint waits, and for no longer than three seconds.
+    @Test func theWaitForANameIsBounded() throws {
+        let world = try world()
+        _ = try #require(create(world, 0, Self.network("anna")))
+        world.run(for: .seconds(1))
+        remove(world, 1, "anna")
+        world.run(for: .seconds(4))
+        world.dockerCreate(0, Self.network("anna"))
+        world.run(for: .milliseconds(1))
+        let made = create(world, 1, Self.network("anna"))
+        guard let made else { return }
+        world.setMute(1, true)
+        let start = world.now
+        let reason = refusal { try world.dockerRun(1, "web", on: made) }
+        #expect(world.now - start < .seconds(4), "\(reason)")
+    }
+
+    // MARK: Options
+
+    /// The network was removed here, and is made again under its name with other options.
+    @Test(arguments: ["10.9.0.0/24", nil]) func otherOptionsLetNobodyOn(subnet: String?) throws {
+        let world = try world()
+        let made = try #require(create(world, 0, Self.network("sec", subnet: "10.9.0.0/24")))
+        world.run(for: .seconds(1))
+        _ = try world.dockerRun(0, "web", on: made)
+        world.run(for: .milliseconds(100))
+        remove(world, 1, "sec")
+        world.run(for: .seconds(4))
+        let strict = Self.network("sec", subnet: subnet, isInternal: true, mtu: "1300")
+        let own = create(world, 1, strict)
+        guard subnet == nil else {
+            #expect(own == nil, "a subnet says which network is meant, so it is refused at once")
+            #expect(networks(world, 0).map(\.nodes) == [["host1", "host3"]])
+            return
+        }
+        let strictID = try #require(own)
+        let reason = refusal { try world.dockerRun(1, "db", on: strictID) }
+        for part in [
+            "--internal is given here and not there", "mtu is not given there and 1300 here", "on host1", "docker network rm sec",
+        ] {
+            #expect(reason.contains(part), "\(reason)")
+        }
+        world.run(for: .seconds(70))
+        #expect(id(world, 1, "sec") == strictID && world.dockerNetworks(1).count == 1, "nothing less strict replaces it")
+        #expect(
+            problems(world, 1).contains {
+                $0.contains("either `docker network rm sec` here") && $0.contains("swift-overlay network create sec")
+            })
+        world.crash(1)
+        try world.restart(1)
+        world.run(for: .milliseconds(100))
+        #expect(refusal { try world.dockerRun(1, "early", on: strictID) }.contains("docker network rm sec"))
+        world.startEngine(1)
+        world.run(for: .seconds(2))
+        #expect(id(world, 1, "sec") == strictID)
+        // The way out here.
+        remove(world, 1, "sec")
+        world.run(for: .seconds(4))
+        guard case .done = world.control(1, .createNetwork(EngineNetwork(name: "sec"))) else { throw World.Failed("create") }
+        #expect(world.dockerNetworks(1).first?.isInternal == false && problems(world, 1).isEmpty, "\(problems(world, 1))")
+        #expect(world.violations.isEmpty)
+    }
+
+    /// The way out there: the cluster's network goes, and this one takes its place, on all hosts.
+    @Test func whatWasRefusedTakesThePlaceOfTheOther() throws {
+        let world = try world()
+        let made = try #require(create(world, 0, Self.network("sec", subnet: nil)))
+        world.run(for: .seconds(1))
+        let web = try world.dockerRun(0, "web", on: made)
+        world.run(for: .milliseconds(100))
+        for index in 1...2 { remove(world, index, "sec") }
+        world.run(for: .seconds(4))
+        let strict = try #require(create(world, 1, Self.network("sec", subnet: nil, isInternal: true)))
+        world.run(for: .seconds(1))
+        #expect(refusal { try world.dockerRun(1, "db", on: strict) } != "granted")
+        world.dockerStop(0, web)
+        remove(world, 0, "sec")
+        world.run(for: .seconds(5))
+        #expect(problems(world, 1).isEmpty, "\(problems(world, 1))")
+        _ = try world.dockerRun(1, "db", on: strict)
+        for index in 0...2 { #expect(world.dockerNetworks(index).map(\.isInternal) == [true]) }
+    }
+
+    @Test func optionsThatDifferAreNamedWithTheHost() throws {
+        let world = try world(2, engines: [])
+        _ = try world.createNetwork(0, "sec")
+        for (options, words) in [
+            ([OptionName.isInternal: .bool(true)], "--internal is given here and not there"),
+            ([OptionName.generic: .object([OptionName.mtu: .string("1300")])], "mtu is not given there and 1300 here"),
+        ] as [(Options, String)] {
+            let error = #expect(throws: DriverError.self) { try world.createNetwork(1, "sec", options: options) }
+            #expect(error?.message.contains("network sec is on host1 with other options: ") == true)
+            #expect(error?.message.contains(words) == true, "\(error?.message ?? "")")
+        }
+        _ = try world.createNetwork(1, "sec")
+    }
+
+    // MARK: Rows
+
+    /// A row of 0.1 says nothing of admission.
+    @Test func rowsOf01AreRead() throws {
+        let id = World.networkID(1, "old")
+        var writer = ByteWriter()
+        writer.value(id)
+        writer.value(NetworkID(bits: 7))
+        writer.list([SubnetID(3)])
+        writer.optional("old")
+        let network = try LocalNetwork(wire: writer.bytes)
+        #expect(network.admission == .open && network.name == "old" && network.wireBytes == writer.bytes)
+        var other = network
+        for admission in [Admission.undecided, .foreign, .different] {
+            other.admission = admission
+            #expect(try LocalNetwork(wire: other.wireBytes) == other)
+        }
+        #expect(throws: DecodeError.invalid("admission")) { try LocalNetwork(wire: writer.bytes + [9]) }
+    }
+}
