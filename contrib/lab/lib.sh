@@ -196,7 +196,8 @@ engine_start() {
     data=$(host_data "$host")
     tree=$(cat "$(state_dir)/tree")
     if [[ -n $tree ]]; then
-        command=(nsenter --target "$(cat "$(host_dir "$host")/run/lab/tree")" --mount -- /usr/sbin/dockerd)
+        # A folder for temporary files that the machine has, the tree need not have.
+        command=(nsenter --target "$(cat "$(host_dir "$host")/run/lab/tree")" --mount -- env -u TMPDIR /usr/sbin/dockerd)
     fi
     # A killed engine leaves its pidfile, and refuses to start while any process has that pid.
     rm -f "$(host_dir "$host")/run/docker.pid"

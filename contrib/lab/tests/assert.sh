@@ -36,6 +36,14 @@ refused() {
     [[ $code -ne 0 ]] || fail "should have been refused: $*"
 }
 
+# verdict PASS|FAIL|NOTE CASE WHAT IT DID: one line of a case. The cases after one that failed run, too; `all_passed` comes last.
+verdict() { printf '%s  %-56s %s\n' "$1" "$2" "$3" | tee -a "$(state_dir)/verdicts"; }
+all_passed() {
+    local failed
+    failed=$(grep -c '^FAIL' "$(state_dir)/verdicts") || :
+    [[ $failed == 0 ]] || fail "$failed of $(grep -c '^PASS\|^FAIL' "$(state_dir)/verdicts") cases"
+}
+
 # prints TEXT: the output of the last command contains it.
 prints() { [[ $OUT == *"$1"* ]] || fail "did not print '$1'"; }
 
