@@ -164,7 +164,7 @@ package.targets += [
         "OverlayNodeTests",
         [
             "OverlayNode", "OverlaySimulation", "OverlayModel", "OverlayDriver", "OverlayCatalogue", "OverlayDatapath",
-            "OverlayMembership",
+            "OverlayMembership", "OverlayReplication",
             "OverlayDNS",
         ]),
     tests("OverlaySimulationTests", ["OverlaySimulation", "OverlayDatapath", "OverlayModel"]),

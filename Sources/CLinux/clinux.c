@@ -2,7 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <link.h>
+#include <linux/filter.h>
+#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/magic.h>
 #include <netinet/in.h>
@@ -100,6 +103,28 @@ int overlay_packet_send(int fd, int link, const void *frame, size_t length) {
     memcpy(&to.sll_protocol, (const unsigned char *)frame + type_offset, sizeof to.sll_protocol);
     ssize_t sent = sendto(fd, frame, length, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof to);
     return sent < 0 ? -errno : (size_t)sent == length ? 0 : -EIO;
+}
+
+int overlay_packet_filter(int fd, const struct overlay_instruction *program, unsigned count) {
+    // The same layout, under the kernel's name.
+    _Static_assert(sizeof(struct overlay_instruction) == sizeof(struct sock_filter), "layout of a filter");
+    struct sock_fprog filter = {.len = (unsigned short)count, .filter = (struct sock_filter *)program};
+    if (count > USHRT_MAX) return -E2BIG;
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) != 0 ? -errno : 0;
+}
+
+int overlay_packet_hear(int fd, int link, int bytes) {
+    int on = 1;
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes) != 0) return -errno;
+    // Saves the filter a run for each frame to the container. The filter drops those too where the kernel lacks it (4.20).
+    setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof on);
+    struct sockaddr_ll device = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = link};
+    return bind(fd, (struct sockaddr *)&device, sizeof device) != 0 ? -errno : 0;
+}
+
+int overlay_packet_receive(int fd, void *buffer, size_t capacity) {
+    ssize_t count = recv(fd, buffer, capacity, MSG_DONTWAIT);
+    return count < 0 ? -errno : (int)count;
 }
 
 static int write_work(struct job *job) {

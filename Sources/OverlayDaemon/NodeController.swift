@@ -208,6 +208,21 @@ actor NodeController: GossipDelegate {
         }
     }
 
+    private func listen(_ endpoint: EndpointID, _ vni: VNI, _ hearing: Hearing?) {
+        kernel.submit { kernel in
+            do throws(KernelFailure) {
+                try kernel.listen(endpoint, on: vni, for: hearing) { endpoint, report in
+                    switch report {
+                    case .heard(let all): self.come(.heard(endpoint, all))
+                    case .deaf(let reason): self.come(.deaf(endpoint, reason))
+                    }
+                }
+            } catch {
+                self.come(.deaf(endpoint, "\(error)"))
+            }
+        }
+    }
+
     private func contact(_ id: RequestID, _ contact: JoinContact) {
         JoinAttempts.ask(contact, as: key, on: loop).whenSuccess { [weak self] answer in
             self?.assumeIsolated { $0.process(.joinAnswer(id, answer)) }
@@ -249,6 +264,7 @@ actor NodeController: GossipDelegate {
                     self.come(.notObserved(id, "\(error)"))
                 }
             }
+        case .listen(let endpoint, let vni, let hearing): listen(endpoint, vni, hearing)
         case .peers(let members, let keys):
             let addresses = members.map {
                 PeerAddress(node: $0.id, address: $0.address, port: $0.port, agreementKey: $0.agreementKey)

@@ -5,7 +5,10 @@ public import OverlayModel
 /// There are two ways, which agree: each change returns its own operations, and ``repair(_:keepingRowsTo:)`` compares the whole
 /// with what the kernel really holds.
 public struct Datapath: Sendable {
+    /// Rows of endpoints. Claims come on top of them (``wanted(_:)``).
     public private(set) var networks: [VNI: NetworkState] = [:]
+    /// Rows of what endpoints claim by using it.
+    private var claims: [VNI: ClaimedRows] = [:]
     /// Last MAC of each address, including addresses that are gone: what containers may still have in their neighbour caches.
     private var remembered: [VNI: [IPAddress: MACAddress]] = [:]
     /// Number of addresses remembered per network. When there are more, all are forgotten, which costs an announcement at most.
@@ -27,12 +30,14 @@ public struct Datapath: Sendable {
         state.gateways = gateways
         networks[base.vni] = state
         shadowed[base.vni] = nil
+        claims[base.vni] = nil
         return [.createNetwork(base)] + gateways.sorted().map { .addGateway(base.vni, $0) }
     }
 
     public mutating func lower(_ vni: VNI) -> [KernelOperation] {
         remembered[vni] = nil
         shadowed[vni] = nil
+        claims[vni] = nil
         return networks.removeValue(forKey: vni) == nil ? [] : [.deleteNetwork(vni)]
     }
 
@@ -80,9 +85,21 @@ public struct Datapath: Sendable {
 
     private mutating func setNeighbour(_ address: IPAddress, _ mac: MACAddress, on vni: VNI) -> [KernelOperation] {
         networks[vni]?.neighbours[address] = mac
-        if remembered[vni, default: [:]].count >= Self.rememberedAddresses { remembered[vni] = nil }
-        let old = remembered[vni, default: [:]].updateValue(mac, forKey: address) ?? mac
+        // The row is that of a claim, and stays so.
+        if claims[vni]?.neighbours[address] != nil { return [] }
+        let old = remember(mac, of: address, on: vni) ?? mac
         return [.setNeighbour(vni, address, mac)] + (old == mac ? [] : [.announce(vni, address, mac)])
+    }
+
+    private mutating func deleteNeighbour(_ address: IPAddress, on vni: VNI) -> [KernelOperation] {
+        networks[vni]?.neighbours[address] = nil
+        return claims[vni]?.neighbours[address] == nil ? [.deleteNeighbour(vni, address)] : []
+    }
+
+    /// Notes the MAC that containers may have of an address from now on, and returns the one before it.
+    private mutating func remember(_ mac: MACAddress, of address: IPAddress, on vni: VNI) -> MACAddress? {
+        if remembered[vni, default: [:]].count >= Self.rememberedAddresses { remembered[vni] = nil }
+        return remembered[vni, default: [:]].updateValue(mac, forKey: address)
     }
 
     private mutating func endShadow(of mac: MACAddress, at address: IPAddress, on vni: VNI) {
@@ -107,12 +124,15 @@ public struct Datapath: Sendable {
                 endShadow(of: heir, at: address, on: vni)
                 operations += setNeighbour(address, heir, on: vni)
             } else {
-                networks[vni]?.neighbours[address] = nil
-                operations.append(.deleteNeighbour(vni, address))
+                operations += deleteNeighbour(address, on: vni)
             }
         }
         networks[vni]?.forwarding[mac] = nil
-        operations.append(.deleteForwarding(vni, mac, destination))
+        if let claimed = claims[vni]?.forwarding[mac] {
+            operations.append(.setForwarding(vni, mac, claimed))
+        } else {
+            operations.append(.deleteForwarding(vni, mac, destination))
+        }
         return operations
     }
 
@@ -120,6 +140,46 @@ public struct Datapath: Sendable {
         guard let flood = networks[vni]?.flood, flood.contains(vtep) != isWanted else { return [] }
         if isWanted { networks[vni]?.flood.insert(vtep) } else { networks[vni]?.flood.remove(vtep) }
         return [isWanted ? .addFlood(vni, vtep) : .deleteFlood(vni, vtep)]
+    }
+
+    // MARK: Claims
+
+    /// True if there are rows of claims on a network.
+    public func hasClaims(on vni: VNI) -> Bool { claims[vni].map { !$0.isEmpty } ?? false }
+    /// True if an endpoint has the MAC.
+    public func hasEndpoint(_ mac: MACAddress, on vni: VNI) -> Bool { networks[vni]?.forwarding[mac] != nil }
+    /// True if an endpoint has the address.
+    public func hasEndpoint(_ address: IPAddress, on vni: VNI) -> Bool { networks[vni]?.neighbours[address] != nil }
+
+    /// Places a MAC that is claimed, or takes its place away. The row of an endpoint with the MAC comes first.
+    public mutating func claim(_ mac: MACAddress, _ destination: Destination?, on vni: VNI) -> [KernelOperation] {
+        guard let state = networks[vni] else { return [] }
+        let old = claims[vni]?.forwarding[mac]
+        guard old != destination else { return [] }
+        claims[vni, default: ClaimedRows()].forwarding[mac] = destination
+        guard state.forwarding[mac] == nil else { return [] }
+        if let destination { return [.setForwarding(vni, mac, destination)] }
+        return old.map { [.deleteForwarding(vni, mac, $0)] } ?? []
+    }
+
+    /// Gives a claimed address the MAC of its holder, or that of the endpoint that has it leased; nil ends the claim.
+    ///
+    /// A change is announced always: containers may have learned the address by asking, before anything was known here.
+    public mutating func claim(_ address: IPAddress, _ mac: MACAddress?, on vni: VNI) -> [KernelOperation] {
+        guard let state = networks[vni], claims[vni]?.neighbours[address] != mac else { return [] }
+        claims[vni, default: ClaimedRows()].neighbours[address] = mac
+        guard let mac = mac ?? state.neighbours[address] else { return [.deleteNeighbour(vni, address)] }
+        _ = remember(mac, of: address, on: vni)
+        return [.setNeighbour(vni, address, mac), .announce(vni, address, mac)]
+    }
+
+    /// State of a network that the kernel should hold, claims included; nil if it should not have the network.
+    public func wanted(_ vni: VNI) -> NetworkState? {
+        guard var state = networks[vni] else { return nil }
+        guard let claims = claims[vni] else { return state }
+        state.forwarding.merge(claims.forwarding) { endpoint, _ in endpoint }
+        state.neighbours.merge(claims.neighbours) { _, claim in claim }
+        return state
     }
 
     // MARK: Repair
@@ -136,7 +196,7 @@ public struct Datapath: Sendable {
         for vni in observed.broken.sorted() where networks[vni] == nil { operations.append(.deleteNetwork(vni)) }
         for vni in observed.networks.keys.sorted() where networks[vni] == nil { operations.append(.deleteNetwork(vni)) }
         for vni in networks.keys.sorted() {
-            guard let wanted = networks[vni] else { continue }
+            guard let wanted = wanted(vni) else { continue }
             operations += Self.difference(from: observed.networks[vni], to: wanted, keepingRowsTo: unknown[vni] ?? [])
         }
         return operations
@@ -201,12 +261,22 @@ extension Datapath {
     public mutating func adopt(_ vni: VNI, of other: Datapath) {
         networks[vni] = other.networks[vni]
         shadowed[vni] = other.shadowed[vni]
+        claims[vni] = other.claims[vni]
     }
 
     mutating func adopt(_ state: NetworkState) {
         networks[state.base.vni] = state
         shadowed[state.base.vni] = nil
+        claims[state.base.vni] = nil
     }
+}
+
+/// Rows of what endpoints of a network claim.
+private struct ClaimedRows: Hashable, Sendable {
+    var forwarding: [MACAddress: Destination] = [:]
+    var neighbours: [IPAddress: MACAddress] = [:]
+
+    var isEmpty: Bool { forwarding.isEmpty && neighbours.isEmpty }
 }
 
 extension NetworkState {

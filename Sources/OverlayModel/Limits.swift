@@ -36,6 +36,10 @@ public enum Limits {
     public static let nameBytesPerEndpoint = 448
     /// Number of exposed ports of an endpoint that other nodes learn.
     public static let portsPerEndpoint = 16
+    /// Number of addresses, and of MACs, that an endpoint may claim by using them.
+    public static let claimsPerEndpoint = 16
+    /// Number of endpoints of an owner on a network that claim something.
+    public static let claimantsPerLog = 1024
     /// Number of endpoints of an owner on a network.
     public static let endpointsPerLog = 65_536
 }

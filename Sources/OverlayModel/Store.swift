@@ -20,6 +20,8 @@ public enum StoreSpace: String, CaseIterable, Sendable {
     case quarantine = "setAside"
     /// Networks that this host's user removed while others went on using them. They are not created here again by themselves.
     case declined
+    /// Addresses and MACs that endpoints of this host claim by using them.
+    case claim
 }
 
 /// One change of the durable state. A batch of them is one transaction.

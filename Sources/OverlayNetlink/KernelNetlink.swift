@@ -16,6 +16,10 @@ public actor KernelNetlink {
     let host: RouteSocket
     var networks: [VNI: NetworkHandle] = [:]
     var directoryIsReady = false
+    /// Thread that hears at ports; nil while no port is listened at.
+    var ears: Ears?
+    /// Sockets at ports, with the index of the port.
+    var sockets: [EndpointID: (link: Int32, socket: HearingSocket)] = [:]
 
     /// Executor of the thread that the actor runs on.
     nonisolated public var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }

@@ -1,6 +1,6 @@
 import OverlayCatalogue
 public import OverlayModel
-import OverlayReplication
+public import OverlayReplication
 
 /// Values that are derived from several parts.
 extension Node {
@@ -48,6 +48,13 @@ extension Node {
                     vni: $0, endpoint: endpoint.id, mac: endpoint.mac, addresses: endpoint.addresses,
                     names: endpoint.names.names.map { $0.lowercased() })
             }
+        }
+    }
+
+    /// Claims of this host's endpoints, by network.
+    public var localClaims: [(vni: VNI, claims: EndpointClaims)] {
+        catalogue.networks.values.sorted { $0.id < $1.id }.flatMap { network in
+            claims.own(on: network.id).map { (network.vni, $0) }
         }
     }
 

@@ -38,6 +38,7 @@ public struct Node: Sendable {
     var names = Names()
     var sandboxes = Sandboxes()
     var following = Following()
+    var claims: Claims
 
     var outbox: Outbox
     var requests = Requests()
@@ -79,6 +80,7 @@ public struct Node: Sendable {
             handovers.ranges(of: lease.subnet).contains { $0.contains(lease.address) }
         }
         closings = try Closings(rows: rows)
+        claims = try Claims(of: identity.id, rows: rows) { [inventory] in inventory.endpoint($0)?.network }
         self.handovers = handovers
     }
 
@@ -182,6 +184,8 @@ public struct Node: Sendable {
             outbox.log(.warning, "a container's network namespace is gone", [LogKey.sandbox: path])
             KernelFollower.repairSoon(&self)
         case .foreignChange: KernelFollower.repairSoon(&self)
+        case .heard(let id, let all): ClaimFollower.heard(&self, id, all)
+        case .deaf(let id, let reason): ClaimFollower.deaf(&self, id, reason)
         case .tick: break
         }
     }

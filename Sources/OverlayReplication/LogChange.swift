@@ -42,6 +42,8 @@ enum LogChange: Hashable, Sendable, Wire {
     case gone(EndpointID)
     /// The owner no longer has the network, nor an endpoint on it.
     case detach
+    /// All that an endpoint claims from now on. It counts for an endpoint that the log has, and goes with it.
+    case claims(EndpointClaims)
 
     init(from reader: inout ByteReader) throws(DecodeError) {
         switch try reader.byte() {
@@ -49,6 +51,7 @@ enum LogChange: Hashable, Sendable, Wire {
         case 2: self = .gone(try reader.value())
         case 3: self = .attach(try reader.value())
         case 4: self = .detach
+        case 7: self = .claims(try reader.value())
         default: throw .invalid("log change")
         }
     }
@@ -65,6 +68,9 @@ enum LogChange: Hashable, Sendable, Wire {
             writer.byte(3)
             writer.value(attachment)
         case .detach: writer.byte(4)
+        case .claims(let claims):
+            writer.byte(7)
+            writer.value(claims)
         }
     }
 }
@@ -87,6 +93,7 @@ enum Budget {
 struct PendingChanges: Sendable {
     private(set) var changes: [LogChange] = []
     private var endpoints: [EndpointID: EndpointRecord?] = [:]
+    private var claims: [EndpointID: EndpointClaims] = [:]
     /// Attachment after the changes. The outer nil means that it is unchanged.
     private(set) var attachment: Attachment??
     private var isCleared = false
@@ -121,6 +128,7 @@ struct PendingChanges: Sendable {
             guard (attachment ?? contents.attachment) != nil || count(over: contents) > 0 else { return .same }
             attachment = .some(nil)
             endpoints = [:]
+            claims = [:]
             isCleared = true
             growth = 0
         case .endpoint(let new):
@@ -135,6 +143,12 @@ struct PendingChanges: Sendable {
             guard record(of: endpoint, over: contents) != nil else { return .same }
             growth -= 1
             endpoints[endpoint] = .some(nil)
+            claims[endpoint] = EndpointClaims(of: endpoint)
+        case .claims(let new):
+            let none = EndpointClaims(of: new.endpoint)
+            let old = claims[new.endpoint] ?? (isCleared ? none : contents.claims[new.endpoint] ?? none)
+            guard old != new, record(of: new.endpoint, over: contents) != nil else { return .same }
+            claims[new.endpoint] = new
         }
         changes.append(change)
         return .added

@@ -6,6 +6,8 @@ enum LogDifference: Hashable, Sendable {
     case detached(Attachment)
     case changed(EndpointRecord, was: EndpointRecord?)
     case gone(EndpointRecord)
+    /// The endpoint claims other things than before. Empty claims stand for none.
+    case claimed(EndpointClaims, was: EndpointClaims)
 }
 
 /// Live endpoints of a log, with the digest that its owner signs. Endpoints lie in up to 256 buckets by a byte of their id's hash,
@@ -47,13 +49,23 @@ struct LogContents: Sendable {
     private(set) var count = 0
     /// Buckets in order of their index, none empty.
     private var buckets: [Bucket] = []
+    /// Claims of those endpoints that have some.
+    private(set) var claims: [EndpointID: EndpointClaims] = [:]
+    /// Digest of the claims in order of their endpoints; empty where there are none.
+    private var claimsDigest: [UInt8] = []
 
     init() {}
 
-    /// - Parameter records: Records in order of their endpoints, each endpoint once.
-    init(_ records: [EndpointRecord], attachment: Attachment?, signing: any RecordSigning) {
+    /// - Parameters:
+    ///   - records: Records in order of their endpoints, each endpoint once.
+    ///   - claims: Claims of some of the endpoints, each endpoint once.
+    init(
+        _ records: [EndpointRecord], _ claims: [EndpointClaims] = [], attachment: Attachment?, signing: any RecordSigning
+    ) {
         self.attachment = attachment
         count = records.count
+        for one in claims { self.claims[one.endpoint] = one }
+        claimsDigest = Self.digest(of: self.claims, signing)
         var all = (0...UInt8.max).map { Bucket(index: $0) }
         for record in records {
             all[Int(Self.bucket(of: record.endpoint))].entries.append(Entry(record: record, wire: record.wireBytes))
@@ -79,12 +91,14 @@ struct LogContents: Sendable {
     mutating func apply(_ changes: [LogChange], signing: any RecordSigning) -> [LogDifference] {
         var differences: [LogDifference] = []
         var touched: Set<UInt8> = []
+        let oldClaims = claims
         for change in changes {
             switch change {
             case .attach(let new):
                 if attachment != new { differences.append(.attached(new, was: attachment)) }
                 attachment = new
             case .detach:
+                for endpoint in claims.keys.sorted() { differences += claim(EndpointClaims(of: endpoint)) }
                 differences += records.map { .gone($0) }
                 if let old = attachment { differences.append(.detached(old)) }
                 attachment = nil
@@ -100,10 +114,15 @@ struct LogContents: Sendable {
             case .gone(let endpoint):
                 let index = Self.bucket(of: endpoint)
                 guard let old = remove(endpoint, from: index) else { continue }
+                differences += claim(EndpointClaims(of: endpoint))
                 differences.append(.gone(old))
                 touched.insert(index)
+            case .claims(let new):
+                guard record(of: new.endpoint) != nil else { continue }
+                differences += claim(new)
             }
         }
+        if claims != oldClaims { claimsDigest = Self.digest(of: claims, signing) }
         for index in touched {
             let position = position(of: index)
             if buckets[position].entries.isEmpty {
@@ -113,6 +132,22 @@ struct LogContents: Sendable {
             }
         }
         return differences
+    }
+
+    /// Sets the claims of an endpoint. Those of more than ``Limits/claimantsPerLog`` endpoints are not kept.
+    private mutating func claim(_ new: EndpointClaims) -> [LogDifference] {
+        let old = claims[new.endpoint]
+        guard old != nil || claims.count < Limits.claimantsPerLog else { return [] }
+        claims[new.endpoint] = new.isEmpty ? nil : new
+        let was = old ?? EndpointClaims(of: new.endpoint)
+        return was == new ? [] : [.claimed(new, was: was)]
+    }
+
+    private static func digest(of claims: [EndpointID: EndpointClaims], _ signing: any RecordSigning) -> [UInt8] {
+        guard !claims.isEmpty else { return [] }
+        var writer = ByteWriter()
+        for endpoint in claims.keys.sorted() { writer.optional(claims[endpoint]) }
+        return signing.hash(writer.bytes)
     }
 
     private mutating func put(_ record: EndpointRecord, into index: UInt8) -> EndpointRecord? {
@@ -150,6 +185,12 @@ struct LogContents: Sendable {
             writer.byte(bucket.index)
             writer.raw(bucket.digest)
         }
+        // A log without claims has the digest that it always had.
+        if !claims.isEmpty {
+            writer.raw("claims".utf8)
+            writer.integer(UInt32(claims.count))
+            writer.raw(claimsDigest)
+        }
         return signing.hash(writer.bytes)
     }
 
@@ -170,7 +211,8 @@ struct LogContents: Sendable {
         buckets.flatMap { $0.entries.lazy.map { ($0.record, $0.wire.count) } }.sorted { $0.0.endpoint < $1.0.endpoint }
     }
 
-    /// Differences that lead from here to `new`: first removed endpoints, then the attachment, then changed endpoints.
+    /// Differences that lead from here to `new`: first claims and endpoints that are removed, then the attachment, then changed
+    /// endpoints and claims.
     func differences(to new: LogContents) -> [LogDifference] {
         var gone: [EndpointRecord] = []
         var changed: [(record: EndpointRecord, was: EndpointRecord?)] = []
@@ -183,17 +225,36 @@ struct LogContents: Sendable {
                 if old != entry.record { changed.append((entry.record, old)) }
             }
         }
-        var differences = gone.sorted { $0.endpoint < $1.endpoint }.map { LogDifference.gone($0) }
+        let claimed = claimsDifferences(to: new)
+        var differences = claimed.filter(\.isEnd).map { LogDifference.claimed($0.new, was: $0.old) }
+        differences += gone.sorted { $0.endpoint < $1.endpoint }.map { LogDifference.gone($0) }
         if let attachment = new.attachment {
             if attachment != self.attachment { differences.append(.attached(attachment, was: self.attachment)) }
         } else if let attachment {
             differences.append(.detached(attachment))
         }
-        return differences + changed.sorted { $0.record.endpoint < $1.record.endpoint }.map { .changed($0.record, was: $0.was) }
+        differences += changed.sorted { $0.record.endpoint < $1.record.endpoint }.map { .changed($0.record, was: $0.was) }
+        return differences + claimed.filter { !$0.isEnd }.map { .claimed($0.new, was: $0.old) }
+    }
+
+    private func claimsDifferences(to other: LogContents) -> [ClaimsDifference] {
+        guard claimsDigest != other.claimsDigest else { return [] }
+        return Set(claims.keys).union(other.claims.keys).sorted().compactMap { endpoint in
+            let none = EndpointClaims(of: endpoint)
+            let (old, new) = (claims[endpoint] ?? none, other.claims[endpoint] ?? none)
+            return old == new ? nil : ClaimsDifference(old: old, new: new)
+        }
     }
 
     private func has(_ bucket: Bucket) -> Bool {
         let slot = position(of: bucket.index)
         return slot < buckets.count && buckets[slot].index == bucket.index && buckets[slot].digest == bucket.digest
     }
+}
+
+private struct ClaimsDifference {
+    let old: EndpointClaims
+    let new: EndpointClaims
+
+    var isEnd: Bool { new.isEmpty }
 }

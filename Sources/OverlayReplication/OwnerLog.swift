@@ -167,22 +167,38 @@ struct OwnerLog: Sendable {
     mutating func forgetSnapshot() { prepared = nil }
 
     private func cut() -> [[UInt8]] {
-        var parts: [[EndpointRecord]] = [[]]
-        var bytes = 0
+        var parts = Parts()
         for (record, size) in contents.sizedRecords {
-            if bytes + size > Budget.part {
-                parts.append([])
-                bytes = 0
-            }
-            parts[parts.count - 1].append(record)
-            bytes += size
+            parts.make(room: size)
+            parts.all[parts.all.count - 1].records.append(record)
         }
-        return parts.enumerated().map { index, records in
+        for endpoint in contents.claims.keys.sorted() {
+            guard let claims = contents.claims[endpoint] else { continue }
+            parts.make(room: claims.wireBytes.count)
+            parts.all[parts.all.count - 1].claims.append(claims)
+        }
+        return parts.all.enumerated().map { index, part in
             ReplicationMessage.part(
                 SnapshotPart(
                     network: key.network, owner: key.owner, position: position, root: root, signature: signature,
-                    attachment: contents.attachment, total: UInt32(parts.count), index: UInt32(index), records: records)
+                    attachment: contents.attachment, total: UInt32(parts.all.count), index: UInt32(index), records: part.records,
+                    claims: part.claims)
             ).wireBytes
+        }
+    }
+
+    /// Parts of a snapshot while it is cut.
+    private struct Parts {
+        var all: [(records: [EndpointRecord], claims: [EndpointClaims])] = [([], [])]
+        private var bytes = 0
+
+        /// Begins another part where this one has too little room.
+        mutating func make(room size: Int) {
+            if bytes + size > Budget.part {
+                all.append(([], []))
+                bytes = 0
+            }
+            bytes += size
         }
     }
 }

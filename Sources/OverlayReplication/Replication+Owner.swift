@@ -22,6 +22,11 @@ extension Replication {
         record(.gone(endpoint), on: network, now: now, into: &effects)
     }
 
+    /// Records all that an endpoint claims. It goes with the endpoint.
+    public mutating func put(_ claims: EndpointClaims, on network: NetworkID, now: Instant, into effects: inout [Effect]) {
+        record(.claims(claims), on: network, now: now, into: &effects)
+    }
+
     mutating func open(_ network: NetworkID) {
         guard networks[network] == nil else { return }
         highest += 1

@@ -109,13 +109,9 @@ extension Replication {
         let views = (shared[start...] + shared[..<start]).prefix(limit).map {
             NetworkView(network: $0, hash: networks[$0]?.view ?? 0)
         }
-        for chunk in chunks(views, of: ReplicationMessage.viewLimit) {
+        for chunk in views.chunks(of: ReplicationMessage.viewLimit) {
             effects.append(.send(peer, ReplicationMessage.compare(chunk).wireBytes))
         }
-    }
-
-    private func chunks<T>(_ values: [T], of size: Int) -> [[T]] {
-        stride(from: 0, to: values.count, by: size).map { Array(values[$0..<min($0 + size, values.count)]) }
     }
 
     // MARK: Vectors
@@ -128,7 +124,7 @@ extension Replication {
             let entries =
                 [VectorEntry(owner: node, position: logs.own.position)]
                 + logs.order.map { VectorEntry(owner: $0, position: logs.remotes[$0]?.position ?? .none) }
-            for chunk in chunks(entries, of: ReplicationMessage.vectorLimit) {
+            for chunk in entries.chunks(of: ReplicationMessage.vectorLimit) {
                 effects.append(.send(peer, ReplicationMessage.vector(view.network, chunk, isAnswer: false).wireBytes))
                 left -= 1
             }
@@ -174,5 +170,11 @@ extension Replication {
         } else {
             self.acknowledged(position, of: network, by: peer, now: now, into: &effects)
         }
+    }
+}
+
+extension Array {
+    fileprivate func chunks(of size: Int) -> [[Element]] {
+        stride(from: 0, to: count, by: size).map { Array(self[$0..<Swift.min($0 + size, count)]) }
     }
 }

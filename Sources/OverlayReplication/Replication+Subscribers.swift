@@ -49,15 +49,7 @@ extension Replication {
     }
 
     func tell(_ differences: [LogDifference], of key: LogKey, into effects: inout [Effect]) {
-        for difference in differences {
-            switch difference {
-            case .attached(let attachment, let old):
-                effects.append(.attached(owner: key.owner, key.network, attachment, was: old))
-            case .detached(let attachment): effects.append(.detached(owner: key.owner, key.network, attachment))
-            case .changed(let record, let old): effects.append(.changed(owner: key.owner, key.network, record, was: old))
-            case .gone(let record): effects.append(.gone(owner: key.owner, key.network, record))
-            }
-        }
+        effects += differences.map { $0.effect(of: key) }
     }
 
     // MARK: Peers
@@ -97,6 +89,11 @@ extension Replication {
         log(of: owner, on: network)?.contents.records ?? []
     }
 
+    /// Record of an endpoint of an owner.
+    public func record(of endpoint: EndpointID, of owner: NodeID, on network: NetworkID) -> EndpointRecord? {
+        log(of: owner, on: network)?.contents.record(of: endpoint)
+    }
+
     /// Attachment of an owner to the network; nil if it has none, or it is not known.
     public func attachment(of owner: NodeID, on network: NetworkID) -> Attachment? {
         log(of: owner, on: network)?.contents.attachment
@@ -128,6 +125,19 @@ extension Replication {
             case .flush, .resend, .acknowledge, .pull: false
             case .check, .forget: true
             }
+        }
+    }
+}
+
+extension LogDifference {
+    /// The difference as it is told to the node.
+    fileprivate func effect(of key: LogKey) -> Replication.Effect {
+        switch self {
+        case .attached(let attachment, let old): .attached(owner: key.owner, key.network, attachment, was: old)
+        case .detached(let attachment): .detached(owner: key.owner, key.network, attachment)
+        case .changed(let record, let old): .changed(owner: key.owner, key.network, record, was: old)
+        case .gone(let record): .gone(owner: key.owner, key.network, record)
+        case .claimed(let claims, let old): .claimed(owner: key.owner, key.network, claims, was: old)
         }
     }
 }

@@ -14,6 +14,8 @@ public struct Replication: Sendable {
         /// An endpoint of another owner appeared, or changed from what it was.
         case changed(owner: NodeID, NetworkID, EndpointRecord, was: EndpointRecord?)
         case gone(owner: NodeID, NetworkID, EndpointRecord)
+        /// An endpoint of another owner claims other things than before. Empty claims stand for none.
+        case claimed(owner: NodeID, NetworkID, EndpointClaims, was: EndpointClaims)
         /// All of this owner's endpoints on the network are known, for the first time in this life.
         case synchronised(owner: NodeID, NetworkID)
         /// A peer's message about an owner's log was not believed, and changed nothing.

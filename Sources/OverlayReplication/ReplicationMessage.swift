@@ -73,6 +73,8 @@ struct SnapshotPart: Hashable, Sendable {
     var index: UInt32
     /// Records in order of their endpoints.
     var records: [EndpointRecord]
+    /// Claims in order of their endpoints. They come after all records, and make another kind of message.
+    var claims: [EndpointClaims] = []
 
     var key: LogKey { LogKey(network: network, owner: owner) }
 }
@@ -89,9 +91,7 @@ extension SnapshotPart: Wire {
         index = try reader.integer()
         // A record takes more than 16 bytes.
         records = try reader.list(limit: Budget.part / 16)
-        guard index < total, total <= Limits.endpointsPerLog, total == 1 || !records.isEmpty else {
-            throw .invalid("snapshot part")
-        }
+        guard index < total, total <= Limits.endpointsPerLog else { throw .invalid("snapshot part") }
     }
 
     func encode(to writer: inout ByteWriter) {
@@ -201,7 +201,16 @@ extension ReplicationMessage: Wire {
         case 1:
             let relay: RelayGroup? = try reader.optional()
             self = .batch(try reader.value(), relay: relay)
-        case 2: self = .part(try reader.value())
+        case 2:
+            let part: SnapshotPart = try reader.value()
+            guard part.total == 1 || !part.records.isEmpty else { throw .invalid("snapshot part") }
+            self = .part(part)
+        case 7:
+            var part: SnapshotPart = try reader.value()
+            // A claim takes more than 16 bytes.
+            part.claims = try reader.list(limit: Budget.part / 16)
+            guard !part.claims.isEmpty else { throw .invalid("claims") }
+            self = .part(part)
         case 3: self = .acknowledge(try reader.value(), try reader.value(), view: try reader.integer())
         case 4:
             let key = LogKey(network: try reader.value(), owner: try reader.value())
@@ -222,8 +231,9 @@ extension ReplicationMessage: Wire {
             writer.optional(relay)
             writer.value(batch)
         case .part(let part):
-            writer.byte(2)
+            writer.byte(part.claims.isEmpty ? 2 : 7)
             writer.value(part)
+            if !part.claims.isEmpty { writer.list(part.claims) }
         case .acknowledge(let network, let position, let view):
             writer.byte(3)
             writer.value(network)

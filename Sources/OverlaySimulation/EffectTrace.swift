@@ -80,6 +80,9 @@ public struct EffectTrace: Sendable {
             write("apply \(id.value)")
             for operation in operations { write(Self.bytes(of: operation)) }
         case .observe(let id): write("observe \(id.value)")
+        case .listen(let endpoint, let vni, let hearing):
+            write("listen \(vni)")
+            write(endpoint.wireBytes + (hearing.map { Self.bytes(of: $0) } ?? []))
         case .peers(let members, let keys):
             write("peers")
             write(members.flatMap(\.wireBytes) + keys.flatMap { Self.bytes(of: $0) })

@@ -95,10 +95,13 @@ struct Invariants {
             }
         }
         let told = announcedNames(by: up)
+        let claimed = ClaimedThings(of: nodes, among: up)
+        if let text = claimed.conflict() { return text }
         for index in up {
             if let text = nameDifference(index, among: up, told) { return text }
             for (vni, state) in nodes[index].kernel.state.networks.sorted(by: { $0.key < $1.key }) {
-                if let text = difference(index, vni, state, live[vni] ?? []) { return text }
+                if let text = difference(index, vni, state, live[vni] ?? [], claimed) { return text }
+                if let text = localDifference(index, vni, state, claimed) { return text }
             }
             for (vni, hosts) in live where hosts.contains(where: { $0.host == index }) {
                 if nodes[index].kernel.state.networks[vni] == nil { return "host\(index + 1) has no network \(vni) in its kernel" }
@@ -152,7 +155,8 @@ struct Invariants {
     }
 
     private func difference(
-        _ index: Int, _ vni: VNI, _ state: NetworkState, _ live: [(host: Int, records: [Node.LocalRecord])]
+        _ index: Int, _ vni: VNI, _ state: NetworkState, _ live: [(host: Int, records: [Node.LocalRecord])],
+        _ claimed: ClaimedThings
     ) -> String? {
         var forwarding: [MACAddress: IPAddress] = [:]
         var neighbours: [IPAddress: MACAddress] = [:]
@@ -164,6 +168,13 @@ struct Invariants {
                 for address in record.addresses { neighbours[address] = record.mac }
             }
         }
+        for (mac, places) in claimed.macs[vni] ?? [:] {
+            for place in places where place.host != index { forwarding[mac] = nodes[place.host].vtep }
+        }
+        let own = Set(live.filter { $0.host == index }.flatMap { $0.records.flatMap(\.addresses) })
+        for (address, places) in claimed.addresses[vni] ?? [:] where !own.contains(address) {
+            for place in places { neighbours[address] = place.mac }
+        }
         var seen: [MACAddress: IPAddress] = [:]
         for case (let mac, .vtep(let vtep)) in state.forwarding { seen[mac] = vtep }
         guard seen == forwarding else {
@@ -171,13 +182,37 @@ struct Invariants {
             let extra = seen.filter { forwarding[$0.key] != $0.value }.map { "\($0.key) at \($0.value)" }.sorted()
             return "host\(index + 1), VNI \(vni): rows missing \(missing.prefix(3)), too many \(extra.prefix(3))"
         }
-        let own = Set(live.filter { $0.host == index }.flatMap { $0.records.flatMap(\.addresses) })
         let known = state.neighbours.filter { !own.contains($0.key) }
         guard known == neighbours else {
-            return "host\(index + 1), VNI \(vni): \(known.count) neighbours, not \(neighbours.count)"
+            let wrong = Set(known.keys).union(neighbours.keys).filter { known[$0] != neighbours[$0] }.sorted()
+            return "host\(index + 1), VNI \(vni): \(known.count) neighbours, not \(neighbours.count): \(wrong.prefix(3))"
         }
         guard state.flood == flood else {
             return "host\(index + 1), VNI \(vni): floods to \(state.flood.sorted()), not \(flood.sorted())"
+        }
+        return nil
+    }
+
+    /// Compares the rows of what local endpoints claim.
+    private func localDifference(_ index: Int, _ vni: VNI, _ state: NetworkState, _ claimed: ClaimedThings) -> String? {
+        for (mac, places) in claimed.macs[vni] ?? [:] {
+            for place in places where place.host == index {
+                guard state.forwarding[mac] == .port(KernelName.port(place.endpoint)) else {
+                    return "host\(index + 1), VNI \(vni): claimed \(mac) is not at its port"
+                }
+            }
+        }
+        for (address, places) in claimed.addresses[vni] ?? [:] {
+            for place in places where place.host == index && state.neighbours[address] != place.mac {
+                return "host\(index + 1), VNI \(vni): claimed \(address) is not at \(place.mac)"
+            }
+        }
+        let ports = Set(state.ports.map(\.value.mac))
+        for case (let mac, .port(let name)) in state.forwarding where !ports.contains(mac) {
+            let places = claimed.macs[vni]?[mac] ?? []
+            guard places.contains(where: { $0.host == index && KernelName.port($0.endpoint) == name }) else {
+                return "host\(index + 1), VNI \(vni): nobody claims \(mac), which is at \(name)"
+            }
         }
         return nil
     }

@@ -1,3 +1,4 @@
+public import OverlayDatapath
 public import OverlayModel
 public import OverlayNode
 
@@ -22,6 +23,8 @@ public struct VirtualHost {
     public var failsStores = false
     public var underlayMTU: UInt32
     public var vtep: IPAddress
+    /// Frames that are listened for, by endpoint.
+    public var ears: [EndpointID: Hearing] = [:]
     /// Nodes that its transport accepts.
     var peers: Set<NodeID> = []
     /// Writes that are not synced yet. After a crash at most the first few are on the disk.
@@ -39,4 +42,15 @@ public struct VirtualHost {
     var trouble = Instant(nanoseconds: Int64.min / 2)
     var declared = 0
 
+    /// Ends the process, with all that it had in memory.
+    mutating func end(hostToo: Bool) {
+        unsynced = []
+        isUp = false
+        isHostUp = !hostToo
+        boot += 1
+        stalledUntil = nil
+        inbox = []
+        timer = nil
+        ears = [:]
+    }
 }

@@ -58,7 +58,7 @@ public struct VirtualKernel {
             }
             guard state.networks[vni] != nil else {
                 switch operation {
-                case .deleteGateway, .deletePort, .deleteForwarding, .deleteNeighbour, .deleteFlood: continue
+                case .deleteGateway, .deletePort, .deleteForwarding, .deleteNeighbour, .announce, .deleteFlood: continue
                 default: return .failed(index: index, KernelFailure(operation: "\(operation)", errno: 19, reason: "no network"))
                 }
             }

@@ -179,6 +179,7 @@ public final class World {
             schedule(.event(index, boot: boot, .applied(id, outcome)), in: .microseconds(100))
         case .observe(let id):
             schedule(.event(index, boot: boot, .observed(id, nodes[index].kernel.state)), in: .microseconds(100))
+        case .listen(let endpoint, _, let hearing): nodes[index].ears[endpoint] = hearing
         case .notify(let target, let bytes):
             guard let other = nodes.firstIndex(where: { $0.core.identity.endpoint == target }) else { return }
             for delay in network.datagram(.init(index, other), bytes: bytes.count, &random) {
@@ -329,13 +330,7 @@ public final class World {
         where !nodes[index].failsStores {
             nodes[index].rows.apply(writes)
         }
-        nodes[index].unsynced = []
-        nodes[index].isUp = false
-        nodes[index].isHostUp = !hostToo
-        nodes[index].boot += 1
-        nodes[index].stalledUntil = nil
-        nodes[index].inbox = []
-        nodes[index].timer = nil
+        nodes[index].end(hostToo: hostToo)
         network.forgetStreams(of: index)
         trouble(index, until: now)
         log("host\(index + 1) crashes")

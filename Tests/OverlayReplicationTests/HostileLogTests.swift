@@ -26,11 +26,19 @@ import Testing
 
     private static let changes: [LogChange] = [
         .endpoint(LogNetwork.record(1)), .gone(bare.endpoint), .attach(LogNetwork.attachment(1)), .detach,
+        .claims(LogNetwork.claims(1, count: 2)), .claims(EndpointClaims(of: bare.endpoint)),
     ]
+
+    private static var claimed: SnapshotPart {
+        var part = part([LogNetwork.record(1)])
+        part.claims = [LogNetwork.claims(1, count: 2)]
+        return part
+    }
 
     private static let messages: [ReplicationMessage] = [
         .batch(batch(changes), relay: nil), .batch(batch([.detach]), relay: RelayGroup(index: 2, of: 3)),
         .part(part([LogNetwork.record(1), LogNetwork.record(2)])), .part(part([])), .part(part([bare], total: 9, index: 8)),
+        .part(claimed),
         .acknowledge(key.network, position, view: 9), .pull(key, have: .none, part: nil),
         .pull(key, have: position, part: PartRequest(position: position, first: 3, count: 16)),
         .compare([NetworkView(network: key.network, hash: 1), NetworkView(network: NetworkID(bits: 1), hash: 2)]), .compare([]),
@@ -126,6 +134,15 @@ import Testing
             let batch = Self.batch(changes, life: Limits.counter - 1)
             sizes.append(ReplicationMessage.batch(batch, relay: RelayGroup(index: 65_534, of: 65_535)).wireBytes.count)
         }
+        // Claims too, of an endpoint that has as many as it may.
+        let claims = LogNetwork.claims(1, count: 40, version: Limits.counter - 1)
+        #expect(claims.addresses.count == Limits.claimsPerEndpoint && claims.macs.count == Limits.claimsPerEndpoint)
+        let change = LogChange.claims(claims).wireBytes
+        #expect(change.count <= Budget.batch && (try? LogChange(wire: change)) == .claims(claims))
+        var claimed = Self.part([], total: 65_536)
+        claimed.attachment = attachment
+        claimed.claims = Array(repeating: claims, count: Budget.part / claims.wireBytes.count)
+        sizes.append(ReplicationMessage.part(claimed).wireBytes.count)
         var part = Self.part(Array(repeating: large, count: Budget.part / large.wireBytes.count), total: 65_536)
         part.attachment = attachment
         sizes.append(ReplicationMessage.part(part).wireBytes.count)
@@ -140,6 +157,34 @@ import Testing
         // 42 bytes of seal (PacketFormat.overhead) and one of kind.
         #expect(sizes.allSatisfy { $0 <= 1200 - 42 - 1 }, "\(sizes)")
         #expect(Budget.message == 1151)
+    }
+
+    @Test func claimsThatNobodyCanHaveAreRefused() {
+        let good = LogNetwork.claims(1, count: 2)
+        #expect((try? EndpointClaims(wire: good.wireBytes)) == good)
+        func refused(_ address: EndpointClaims.Address) -> Bool {
+            (try? EndpointClaims.Address(wire: address.wireBytes)) == nil
+        }
+        let address = IPAddress(v4: 10, 0, 0, 1)
+        for mac in [MACAddress.zero, MACAddress(bits: 0x0100_5E00_0001)] {
+            #expect(refused(.init(address, at: mac, number: 1)))
+            #expect((try? EndpointClaims.Hardware(wire: EndpointClaims.Hardware(mac, number: 1).wireBytes)) == nil)
+        }
+        for other in [IPAddress(v4: 0, 0, 0, 0), IPAddress(v4: 224, 0, 0, 1), IPAddress(v4: 255, 255, 255, 255)] {
+            #expect(refused(.init(other, at: MACAddress(bits: 2), number: 1)))
+        }
+        #expect(refused(.init(address, at: MACAddress(bits: 2), number: Limits.counter)))
+        // Twice the same, or not in order.
+        var writer = ByteWriter()
+        writer.value(good.endpoint)
+        writer.list(good.addresses.reversed())
+        writer.list(good.macs)
+        #expect((try? EndpointClaims(wire: writer.bytes)) == nil)
+        writer = ByteWriter()
+        writer.value(good.endpoint)
+        writer.list(good.addresses)
+        writer.list([good.macs[0], good.macs[0]])
+        #expect((try? EndpointClaims(wire: writer.bytes)) == nil)
     }
 
     /// Numbers at the end of their range, from a hostile member.

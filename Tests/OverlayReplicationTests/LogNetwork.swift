@@ -11,6 +11,11 @@ typealias Attachment = OverlayReplication.Attachment
 struct LogNetwork {
     static let network = NetworkID(bits: 77)
 
+    struct Claimant: Hashable {
+        var owner: NodeID
+        var endpoint: EndpointID
+    }
+
     struct Sent {
         var from: Int
         var to: Int
@@ -22,6 +27,8 @@ struct LogNetwork {
     /// Endpoints of others that each node told of, by owner: the sum of its effects.
     private(set) var told: [[NodeID: [EndpointID: EndpointRecord]]]
     private(set) var attachments: [[NodeID: Attachment]]
+    /// Claims of others that each node told of.
+    private(set) var claimed: [[Claimant: EndpointClaims]]
     private(set) var rejected: [(at: Int, from: NodeID, owner: NodeID, reason: Rejection)] = []
     private(set) var sent: [Sent] = []
     private(set) var synchronised = 0
@@ -38,6 +45,7 @@ struct LogNetwork {
         wires = VirtualNetwork(seed: seed, delay: 50...200)
         told = Array(repeating: [:], count: count)
         attachments = Array(repeating: [:], count: count)
+        claimed = Array(repeating: [:], count: count)
         nodes = []
         nodes = (0..<count).map { make($0, life: 1, of: count) }
     }
@@ -74,6 +82,18 @@ struct LogNetwork {
         Attachment(vtep: IPAddress(v4: 192, 0, 2, UInt8(index + 1)), mtu: mtu)!
     }
 
+    /// Claims of an endpoint: as many addresses and MACs.
+    static func claims(_ number: Int, count: Int = 1, version: UInt64 = 1) -> EndpointClaims {
+        var claims = EndpointClaims(of: record(number).endpoint)
+        for index in 0..<count {
+            let mac = MACAddress(bits: 0x0255_0000_0000 + UInt64(number) << 8 + UInt64(index))
+            claims.insert(EndpointClaims.Hardware(mac, number: version))
+            let address = IPAddress(family: .v6, bits: UInt128(0xFD01) << 112 | UInt128(number) << 16 | UInt128(index))
+            claims.insert(EndpointClaims.Address(address, at: mac, number: version))
+        }
+        return claims
+    }
+
     // MARK: What nodes do
 
     mutating func subscribeAll() {
@@ -91,6 +111,10 @@ struct LogNetwork {
 
     mutating func remove(_ number: Int, by index: Int = 0) {
         act(index) { [now] in $0.remove(Self.record(number).endpoint, from: Self.network, now: now, into: &$1) }
+    }
+
+    mutating func claim(_ claims: EndpointClaims, by index: Int = 0) {
+        act(index) { [now] in $0.put(claims, on: Self.network, now: now, into: &$1) }
     }
 
     mutating func attach(_ index: Int, mtu: UInt32 = 1450) {
@@ -115,6 +139,7 @@ struct LogNetwork {
         nodes[index] = make(index, life: nodes[index].life + 1, of: nodes.count)
         told[index] = [:]
         attachments[index] = [:]
+        claimed[index] = [:]
     }
 
     /// Replaces the core of a node.
@@ -145,7 +170,7 @@ struct LogNetwork {
     private mutating func perform(_ effect: Replication.Effect, of index: Int) {
         switch effect {
         case .changed(_, let network, _, _), .gone(_, let network, _), .attached(_, let network, _, _),
-            .detached(_, let network, _):
+            .detached(_, let network, _), .claimed(_, let network, _, _):
             guard network == Self.network else { return }
             effectsOfOthers += 1
         case .send, .synchronised, .rejected: break
@@ -171,6 +196,10 @@ struct LogNetwork {
             if attachments[index].updateValue(attachment, forKey: owner) != old { Issue.record("another attachment was replaced") }
         case .detached(let owner, _, let attachment):
             if attachments[index].removeValue(forKey: owner) != attachment { Issue.record("another attachment was removed") }
+        case .claimed(let owner, _, let claims, let old):
+            let key = Claimant(owner: owner, endpoint: claims.endpoint)
+            if claimed[index][key] ?? EndpointClaims(of: claims.endpoint) != old { Issue.record("other claims were replaced") }
+            claimed[index][key] = claims.isEmpty ? nil : claims
         case .synchronised: synchronised += 1
         case .rejected(let from, let owner, _, let reason): rejected.append((index, from, owner, reason))
         }

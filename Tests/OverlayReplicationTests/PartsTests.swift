@@ -50,7 +50,7 @@ import Testing
             switch difference {
             case .changed(let record, let old): if live.updateValue(record, forKey: record.endpoint) != old { return [:] }
             case .gone(let record): if live.removeValue(forKey: record.endpoint) != record { return [:] }
-            case .attached, .detached: break
+            case .attached, .detached, .claimed: break
             }
         }
         return live

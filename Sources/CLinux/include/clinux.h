@@ -20,6 +20,19 @@ int overlay_share_mount(const char *path);
 int overlay_netns_socket(int ns, int domain, int type, int protocol);
 /// Sends an Ethernet frame with its header out of the device with index `link`, by the packet socket `fd`. Never waits.
 int overlay_packet_send(int fd, int link, const void *frame, size_t length);
+/// Instruction of a classic BPF program (linux/filter.h, `struct sock_filter`).
+struct overlay_instruction {
+    uint16_t code;
+    uint8_t yes, no;
+    uint32_t value;
+};
+/// Sets the filter of a packet socket, in place of the one before.
+int overlay_packet_filter(int fd, const struct overlay_instruction *program, unsigned count);
+/// Binds a packet socket to a device, from whose frames it hears those that come in and pass its filter. Its buffer takes about
+/// `bytes`.
+int overlay_packet_hear(int fd, int link, int bytes);
+/// Receives a frame, or its beginning. Never waits. Returns the number of bytes.
+int overlay_packet_receive(int fd, void *buffer, size_t capacity);
 /// Writes `text` to the file `path` as seen from the namespace of `ns` (/proc/sys/net shows the namespace of its reader).
 int overlay_netns_write(int ns, const char *path, const char *text);
 /// Reads at most `capacity` − 1 bytes of such a file and adds a zero byte.

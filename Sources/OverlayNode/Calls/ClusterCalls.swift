@@ -218,12 +218,13 @@ enum ClusterCalls {
         node.closings = Closings()
         node.mirror.forget()
         node.handovers = Handovers()
+        node.claims = Claims(of: node.identity.id)
         node.peers.forgetAll()
         node.life.forgetRollback(into: &node.outbox)
         node.writerStatus.answered()
         node.outbox.store([
             .clear(.network), .clear(.endpoint), .clear(.lease), .clear(.closing), .clear(.handover), .clear(.quarantine),
-            .clear(.declined),
+            .clear(.declined), .clear(.claim),
             .delete(.node, key: NodeRow.rollback),
         ])
         node.withCatalogue { $0.leave(into: &$1) }

@@ -231,6 +231,7 @@ enum NetworkCalls {
         let applied = node.outbox.apply(
             raised + node.forwarding.addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])
         node.inventory.setPortEffect(applied, of: endpoint.id)
+        ClaimFollower.listen(&node, endpoint.id)
         // Names are served before the answer where the namespace exists already, so that the first question is answered.
         let served = NameFollower.followSandbox(&node, endpoint.sandbox)
         return .after(Set([stored, applied, served].compactMap { $0 }), .driver(response), undo: .join(endpoint.id))
@@ -244,6 +245,7 @@ enum NetworkCalls {
         endpoint.hasPort = false
         let row = node.inventory.put(endpoint)
         NameFollower.followSandbox(&node, endpoint.sandbox)
+        ClaimFollower.listen(&node, id)
         node.outbox.store([row])
         KernelFollower.lowerIfUnused(&node, endpoint.network)
     }

@@ -31,9 +31,9 @@ enum Reports {
         node.catalogue.networks.values.sorted { ($0.title, $0.id) < ($1.title, $1.id) }.map { network in
             let local = node.inventory.network(of: network.id)
             let mine = node.inventory.endpoints(on: network.id).filter(\.isJoined)
-                .map { Self.report(node, KernelFollower.record(node, of: $0), on: node.identity.name) }
+                .map { Self.report(node, KernelFollower.record(node, of: $0), of: node.identity.id, on: network.id) }
             let others = node.replication.endpoints(on: network.id).map {
-                Self.report(node, $0.record, on: node.name(of: $0.owner))
+                Self.report(node, $0.record, of: $0.owner, on: network.id)
             }
             return NetworkReport(
                 id: network.id.description, name: network.name ?? "", vni: network.vni.value,
@@ -120,9 +120,11 @@ enum Reports {
         return problems
     }
 
-    private static func report(_ node: Node, _ record: EndpointRecord, on host: String) -> EndpointReport {
-        EndpointReport(
-            id: record.endpoint.text, node: host, names: record.names.names, addresses: record.addresses.map { "\($0)" },
-            mac: "\(record.mac)")
+    private static func report(_ node: Node, _ record: EndpointRecord, of owner: NodeID, on network: NetworkID) -> EndpointReport {
+        let claims = node.claims.claims(of: Claims.Holder(owner: owner, endpoint: record.endpoint), on: network)
+        return EndpointReport(
+            id: record.endpoint.text, node: node.name(of: owner), names: record.names.names,
+            addresses: record.addresses.map { "\($0)" }, mac: "\(record.mac)",
+            claims: claims.map { $0.addresses.map { "\($0.address)" } + $0.macs.map { "\($0.mac)" } } ?? [])
     }
 }

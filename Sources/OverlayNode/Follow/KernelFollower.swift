@@ -13,7 +13,8 @@ enum KernelFollower {
     static func raise(_ node: inout Node, _ network: Network) -> [KernelOperation] {
         guard !node.forwarding.isUp(network.vni) else { return [] }
         let base = Self.base(node, of: network)
-        let operations = node.forwarding.raise(network, base, Self.remotes(node, on: network.id))
+        var operations = node.forwarding.raise(network, base, Self.remotes(node, on: network.id))
+        operations += ClaimFollower.rows(&node, on: network)
         if let attachment = Attachment(vtep: node.identity.vtep, mtu: base.mtu) {
             node.withReplication { [now = node.now] in $0.attach(attachment, to: network.id, now: now, into: &$1) }
         }
@@ -70,11 +71,13 @@ enum KernelFollower {
         let record = Self.record(node, of: endpoint)
         node.names.setOwn(NameFollower.named(node, record), on: endpoint.network)
         node.withReplication { [now = node.now] in $0.put(record, on: endpoint.network, now: now, into: &$1) }
+        ClaimFollower.announce(&node, endpoint)
     }
 
     /// Withdraws an endpoint that was announced.
     static func withdraw(_ node: inout Node, _ endpoint: LocalEndpoint) {
         node.names.dropOwn(endpoint.id, on: endpoint.network)
+        ClaimFollower.withdraw(&node, endpoint)
         node.withReplication { [now = node.now] in $0.remove(endpoint.id, from: endpoint.network, now: now, into: &$1) }
     }
 
@@ -83,6 +86,7 @@ enum KernelFollower {
     /// Carries out effects of the replication core.
     static func runReplication(_ node: inout Node, _ replicationEffects: [Replication.Effect]) {
         var operations: [KernelOperation] = []
+        var claimed: [NetworkID: Set<Claims.Thing>] = [:]
         // Former VTEPs of owners that are attached elsewhere now, or nowhere. Rows of endpoints that went with them point there.
         var former: [NetworkID: [NodeID: IPAddress]] = [:]
         for case .detached(let owner, let id, let attachment) in replicationEffects {
@@ -100,10 +104,13 @@ enum KernelFollower {
                     Self.repairSoon(&node)
                 }
                 operations += node.forwarding.follow(Self.remote(node, owner, attachment.vtep, on: id), on: network)
+                claimed[id, default: []].formUnion(node.claims.things(of: owner, on: id))
             case .detached(let owner, let id, let attachment):
                 guard let network = node.catalogue.networks[id] else { continue }
                 operations += node.forwarding.leave(Self.remote(node, owner, attachment.vtep, on: id), on: network)
+                claimed[id, default: []].formUnion(node.claims.things(of: owner, on: id))
             case .changed(let owner, let id, let record, let old):
+                for one in [record, old].compactMap({ $0 }) { claimed[id, default: []].formUnion(ClaimFollower.things(of: one)) }
                 guard let network = node.catalogue.networks[id], let vtep = node.replication.attachment(of: owner, on: id)?.vtep
                 else {
                     continue
@@ -113,9 +120,12 @@ enum KernelFollower {
                 }
                 operations += node.forwarding.locate(record, at: vtep, on: network)
             case .gone(let owner, let id, let record):
+                claimed[id, default: []].formUnion(ClaimFollower.things(of: record))
                 guard let network = node.catalogue.networks[id] else { continue }
                 guard let vtep = former[id]?[owner] ?? node.replication.attachment(of: owner, on: id)?.vtep else { continue }
                 operations += node.forwarding.forget(record, at: vtep, on: network)
+            case .claimed(let owner, let id, let claims, _):
+                claimed[id, default: []].formUnion(ClaimFollower.follow(&node, claims, of: owner, on: id))
             case .synchronised:
                 // Rows were spared while this owner's log was not complete. They may go now.
                 Self.repairSoon(&node)
@@ -135,6 +145,7 @@ enum KernelFollower {
             }
         }
         node.outbox.apply(operations)
+        for (id, things) in claimed.sorted(by: { $0.key < $1.key }) { ClaimFollower.settle(&node, things, on: id) }
     }
 
     // MARK: Repair
@@ -175,6 +186,8 @@ enum KernelFollower {
                 // Announced before subscriptions, so that the first digest others get in this life is complete.
                 if endpoint.isAnnounced { Self.announce(&node, endpoint) }
             }
+            if !node.claims.orphans.isEmpty { node.outbox.store(node.claims.orphans) }
+            node.claims.forgetOrphans()
             for path in node.inventory.sandboxes { NameFollower.followSandbox(&node, path) }
             CatalogueFollower.followSubnets(&node)
             CatalogueFollower.proposeClosing(&node)
@@ -186,6 +199,7 @@ enum KernelFollower {
             Self.rebuild(&node)
         }
         node.forwarding.repair(state, sparing: node.unsynchronisedVTEPs, into: &node.outbox)
+        ClaimFollower.listenEverywhere(&node)
         RollbackRecovery.finishRollback(&node)
         CatalogueFollower.proposeOwnChange(&node)
         CatalogueFollower.closeOrphans(&node)
@@ -225,6 +239,7 @@ enum KernelFollower {
         for network in node.catalogue.networks.values where node.forwarding.isUp(network.vni) {
             let endpoints = node.inventory.endpoints(on: network.id).filter(\.hasPort)
             node.forwarding.rebuild(network, Self.base(node, of: network), Self.remotes(node, on: network.id), endpoints)
+            _ = ClaimFollower.rows(&node, on: network)
         }
     }
 

@@ -101,6 +101,20 @@ struct Forwarding: Sendable {
         datapath.forget(record.mac, .vtep(vtep), addresses: record.addresses, on: network.vni)
     }
 
+    // MARK: Claims
+
+    func hasClaims(on vni: VNI) -> Bool { datapath.hasClaims(on: vni) }
+    func hasEndpoint(_ mac: MACAddress, on vni: VNI) -> Bool { datapath.hasEndpoint(mac, on: vni) }
+    func hasEndpoint(_ address: IPAddress, on vni: VNI) -> Bool { datapath.hasEndpoint(address, on: vni) }
+
+    mutating func claim(_ mac: MACAddress, _ destination: Destination?, on vni: VNI) -> [KernelOperation] {
+        datapath.claim(mac, destination, on: vni)
+    }
+
+    mutating func claim(_ address: IPAddress, _ mac: MACAddress?, on vni: VNI) -> [KernelOperation] {
+        datapath.claim(address, mac, on: vni)
+    }
+
     // MARK: Repair
 
     func repairSoon(after delay: Interval = Self.repairDelay, into outbox: inout Outbox) {

@@ -72,4 +72,6 @@ public struct EndpointReport: Codable, Hashable, Sendable {
     public var addresses: [String]
     /// MAC, six bytes in hexadecimal with colons.
     public var mac: String
+    /// Addresses that it has by announcing them, and MACs besides its own from which it sends.
+    public var claims: [String]
 }

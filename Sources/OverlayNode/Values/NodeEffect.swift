@@ -14,6 +14,9 @@ public enum NodeEffect: Sendable {
     /// Operations for the kernel, as one ordered batch.
     case apply(EffectID, [KernelOperation])
     case observe(EffectID)
+    /// Frames to listen for at the port of an endpoint of this host, from now on; nil for none. The operations before it have made the
+    /// port.
+    case listen(EndpointID, VNI, Hearing?)
     /// The members, and the keys of packets between them, the newest first; none outside a cluster.
     case peers([Member], keys: [GossipKey])
     /// Call of the engine's own API, for which nothing else waits.

@@ -45,6 +45,10 @@ public enum NodeEvent: Sendable {
     case notObserved(EffectID, String)
     /// Another program changed a namespace of ours.
     case foreignChange
+    /// News heard at the port of an endpoint of this host.
+    case heard(EndpointID, [Heard])
+    /// The port of an endpoint of this host is not listened at any more, for this reason.
+    case deaf(EndpointID, String)
     /// The time ``Node/nextDeadline`` has come.
     case tick
 }

@@ -45,7 +45,7 @@ enum Storm {
         }
     }
 
-    private static func fault(_ workload: Workload, _ random: inout SeededGenerator) {
+    static func fault(_ workload: Workload, _ random: inout SeededGenerator) {
         let world = workload.world
         let host = random.below(world.nodes.count)
         let time = Interval.milliseconds(Int64(100 + random.below(random.chance(0.2) ? 20_000 : 3000)))

@@ -52,6 +52,7 @@ private struct Subject {
     private(set) var now = Instant(nanoseconds: 0)
     private var records: [OverlayReplication.LogKey: [EndpointID: EndpointRecord]] = [:]
     private var attachments: [OverlayReplication.LogKey: Attachment] = [:]
+    private var claims: [OverlayReplication.LogKey: [EndpointID: EndpointClaims]] = [:]
 
     init() {
         // The last peer's key is not known.
@@ -149,6 +150,10 @@ private struct Subject {
         case .gone(let owner, let network, let record):
             let key = OverlayReplication.LogKey(network: network, owner: owner)
             require(records[key]?.removeValue(forKey: record.endpoint) == record, "what is gone was there")
+        case .claimed(let owner, let network, let claims, let old):
+            let key = OverlayReplication.LogKey(network: network, owner: owner)
+            let told = self.claims[key, default: [:]].updateValue(claims, forKey: claims.endpoint)
+            require(told ?? EndpointClaims(of: claims.endpoint) == old, "the claims before are the ones told")
         case .synchronised, .rejected: break
         }
     }

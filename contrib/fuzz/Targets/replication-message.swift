@@ -24,7 +24,13 @@ import OverlayModel
             network: key.network, owner: key.owner, position: position, root: [UInt8](repeating: 8, count: Budget.digest),
             signature: signature, attachment: attachment, total: total, index: index, records: records)
     }
+    var claims = EndpointClaims(of: whole.endpoint)
+    claims.insert(EndpointClaims.Hardware(MACAddress(bits: 0x5E00_0133), number: 3))
+    claims.insert(EndpointClaims.Address(IPAddress(v4: 10, 0, 0, 200), at: whole.mac, number: 4))
+    var claimed = part([whole])
+    claimed.claims = [claims]
     let seeds: [ReplicationMessage] = [
+        .batch(batch([.claims(claims), .claims(EndpointClaims(of: bare.endpoint))]), relay: nil), .part(claimed),
         .batch(batch([.endpoint(whole), .gone(bare.endpoint), attachment.map { .attach($0) }, .detach]), relay: nil),
         .batch(batch([.detach]), relay: RelayGroup(index: 2, of: 3)),
         .part(part([bare, whole], attachment)), .part(part([])), .part(part([whole], total: 9, index: 8)),
