@@ -7,7 +7,7 @@ import Synchronization
 /// of names are a value that it takes a copy of.
 final class AnswerLoop: Sendable {
     enum Command: Sendable {
-        case add(String, SandboxSockets, SandboxScope)
+        case add(String, WatchedSockets, SandboxScope)
         case scope(String, SandboxScope)
         case remove(String)
     }
@@ -17,6 +17,10 @@ final class AnswerLoop: Sendable {
         var isStopped = false
         var isRunning = false
         var waiters: [CheckedContinuation<Void, Never>] = []
+        /// Reason why nothing is answered any more.
+        var failure: SystemError?
+        /// Told once of that reason.
+        var failed: (@Sendable (SystemError) -> Void)?
     }
 
     let limits: DNSServer.Limits
@@ -24,18 +28,31 @@ final class AnswerLoop: Sendable {
     private let tables = Mutex(NameTables())
     private let counts = Mutex(DNSCounters())
     private let executor = ThreadExecutor(name: "dns")
-    let ready: ReadySet
+    private let lastToken = Atomic(ReadySet.wakeToken)
+    let ready: Readiness
 
-    init(limits: DNSServer.Limits) throws(SystemError) {
+    init(limits: DNSServer.Limits, ready: Readiness) {
         self.limits = limits
-        ready = try ReadySet()
+        self.ready = ready
     }
+
+    /// Number by which the events of a descriptor are known; another one each time.
+    func newToken() -> UInt64 { lastToken.add(1, ordering: .relaxed).newValue }
+
+    /// Reason why nothing is answered any more; nil while all is well.
+    var failure: SystemError? { inbox.withLock { $0.failure } }
+
+    /// Sets what is told, on the answering thread, when nothing is answered any more.
+    func whenFailed(_ failed: @escaping @Sendable (SystemError) -> Void) { inbox.withLock { $0.failed = failed } }
 
     func publish(_ new: NameTables) { tables.withLock { $0 = new } }
     var counters: DNSCounters { counts.withLock { $0 } }
 
     func submit(_ command: Command) {
-        inbox.withLock { $0.commands.append(command) }
+        inbox.withLock { inbox in
+            // Sockets would wait here for ever.
+            if inbox.failure == nil { inbox.commands.append(command) }
+        }
         ready.wake()
     }
 
@@ -74,12 +91,27 @@ final class AnswerLoop: Sendable {
             }
             for waiter in waiters { waiter.resume() }
         }
-        guard let batch = try? DatagramBatch(count: limits.datagramsPerTurn, bytes: 1500) else { return }
+        do throws(SystemError) {
+            try answer()
+        } catch {
+            // The rules lead here still. Whoever set them takes them away now.
+            let failed = inbox.withLock { inbox in
+                inbox.failure = error
+                inbox.commands = []
+                return inbox.failed
+            }
+            failed?(error)
+        }
+    }
+
+    /// Answers until it is told to end.
+    private func answer() throws(SystemError) {
+        let batch = try DatagramBatch(count: limits.datagramsPerTurn, bytes: 1500)
         var work = Answering(loop: self, batch: batch, seed: systemRandom64())
         var swept = Self.now()
         while true {
             let pause = work.isWaiting ? Self.sweep : Self.rest
-            guard let all = try? ready.wait(milliseconds: Int32(pause.nanoseconds / 1_000_000)) else { return }
+            let all = try ready.wait(Int32(pause.nanoseconds / 1_000_000))
             let now = Self.now()
             // Commands first: whoever asks after a change was accepted is answered by what it changed.
             if drain(&work, now) { return }

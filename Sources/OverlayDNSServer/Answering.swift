@@ -26,7 +26,6 @@ struct Answering: ~Copyable {
     private var generator: SeededGenerator
     private var sources: [UInt64: Source] = [:]
     private var sandboxes: [String: Sandbox] = [:]
-    private var nextToken: UInt64 = 1
     private var outbox = DNSOutbox()
     private var current: Current?
     private var buffer = [UInt8](repeating: 0, count: SandboxSockets.answerBytes)
@@ -38,27 +37,19 @@ struct Answering: ~Copyable {
     }
 
     private mutating func token(for source: Source) -> UInt64 {
-        defer { nextToken += 1 }
-        sources[nextToken] = source
-        return nextToken
+        let token = loop.newToken()
+        sources[token] = source
+        return token
     }
 
     // MARK: Sandboxes
 
-    mutating func add(_ path: String, _ sockets: SandboxSockets, _ scope: SandboxScope, _ now: Instant) {
+    mutating func add(_ path: String, _ watched: WatchedSockets, _ scope: SandboxScope, _ now: Instant) {
         remove(path)
-        let sandbox = Sandbox(path, sockets, Responder(scope, limits: loop.limits.responder, at: now))
-        sandboxes[path] = sandbox
-        let all: [(Int32, Source)] = [
-            (sockets.datagrams.number, .datagrams(path)), (sockets.upstream.number, .upstream(path)),
-            (sockets.listener.number, .listener(path)),
-        ]
-        for (descriptor, source) in all {
-            let token = token(for: source)
-            sandbox.tokens.append(token)
-            if case .listener = source { sandbox.listenerToken = token }
-            try? loop.ready.watch(descriptor, token, .readable)
-        }
+        sandboxes[path] = Sandbox(path, watched, Responder(scope, limits: loop.limits.responder, at: now))
+        sources[watched.datagrams] = .datagrams(path)
+        sources[watched.upstream] = .upstream(path)
+        sources[watched.listener] = .listener(path)
     }
 
     mutating func setScope(_ path: String, _ scope: SandboxScope) { sandboxes[path]?.responder.scope = scope }
@@ -68,7 +59,7 @@ struct Answering: ~Copyable {
         guard let sandbox = sandboxes.removeValue(forKey: path) else { return }
         for stream in sandbox.streams.values { drop(stream.token) }
         for stream in sandbox.relays.values { drop(stream.token) }
-        for token in sandbox.tokens { drop(token) }
+        for token in [sandbox.watched.datagrams, sandbox.watched.upstream, sandbox.watched.listener] { drop(token) }
     }
 
     private mutating func drop(_ token: UInt64) { sources[token] = nil }
@@ -185,15 +176,19 @@ struct Answering: ~Copyable {
             guard sandbox.streams.count < loop.limits.connections else { continue }
             let number = sandbox.nextConnection()
             let token = token(for: .connection(sandbox.path, number))
-            guard (try? loop.ready.watch(descriptor.number, token, .readable)) != nil else { return drop(token) }
+            guard (try? loop.ready.watch(descriptor.number, token, .readable)) != nil else {
+                drop(token)
+                continue
+            }
             sandbox.streams[number] = Stream(descriptor, token: token, active: now)
         }
     }
 
     private func listen(_ sandbox: Sandbox, _ isListening: Bool) {
-        guard sandbox.isListening != isListening else { return }
+        guard sandbox.isListening != isListening,
+            (try? loop.ready.change(sandbox.sockets.listener.number, sandbox.watched.listener, isListening ? .readable : [])) != nil
+        else { return }
         sandbox.isListening = isListening
-        try? loop.ready.change(sandbox.sockets.listener.number, sandbox.listenerToken, isListening ? .readable : [])
     }
 
     private mutating func close(_ number: UInt64, of sandbox: Sandbox) {
@@ -221,10 +216,11 @@ struct Answering: ~Copyable {
         flush(stream, number, sandbox, now)
     }
 
-    private func change(_ stream: Stream, _ events: ReadySet.Events) {
-        guard events != stream.watched else { return }
+    /// - Returns: False if the kernel refuses: nothing more would be heard of the stream.
+    private func change(_ stream: Stream, _ events: ReadySet.Events) -> Bool {
+        guard events != stream.watched else { return true }
         stream.watched = events
-        try? loop.ready.change(stream.descriptor.number, stream.token, events)
+        return (try? loop.ready.change(stream.descriptor.number, stream.token, events)) != nil
     }
 
     private mutating func flush(_ stream: Stream, _ number: UInt64, _ sandbox: Sandbox, _ now: Instant) {
@@ -236,7 +232,7 @@ struct Answering: ~Copyable {
         // Buffered questions are answered on the next writable event, so wait for that, too.
         var wanted: ReadySet.Events = stream.hasOutput || stream.hasMessage ? .writable : []
         if !stream.isFull, !stream.isEnded { wanted.insert(.readable) }
-        change(stream, wanted)
+        if !change(stream, wanted) { close(number, of: sandbox) }
     }
 
     // MARK: Connections to Docker's resolver
@@ -265,7 +261,7 @@ struct Answering: ~Copyable {
         let end = Responder.Event.forwarding(.relayFailed(number, .ended))
         if events.contains(.writable) {
             guard stream.write() != nil else { return handle(end, in: sandbox, tables, now) }
-            if !stream.hasOutput { change(stream, .readable) }
+            if !stream.hasOutput, !change(stream, .readable) { return handle(end, in: sandbox, tables, now) }
         }
         guard !events.subtracting(.writable).isEmpty else { return }
         let isOpen = stream.read()

@@ -46,9 +46,17 @@ public final class DNSServer: Sendable {
     private let sandboxes: Sandboxes
 
     /// - Parameter changed: Called, on any thread, when the state of a sandbox becomes another than `serve` told.
-    public init(limits: Limits = .init(), changed: @escaping @Sendable (_ path: String, State) -> Void) throws(SystemError) {
-        loop = try AnswerLoop(limits: limits)
-        sandboxes = Sandboxes(loop: loop, changed: changed)
+    public convenience init(
+        limits: Limits = .init(), changed: @escaping @Sendable (_ path: String, State) -> Void
+    ) throws(SystemError) {
+        self.init(limits: limits, ready: Readiness(try ReadySet()), changed: changed)
+    }
+
+    init(limits: Limits, ready: Readiness, changed: @escaping @Sendable (_ path: String, State) -> Void) {
+        loop = AnswerLoop(limits: limits, ready: ready)
+        let sandboxes = Sandboxes(loop: loop, changed: changed)
+        self.sandboxes = sandboxes
+        loop.whenFailed { [weak sandboxes] reason in sandboxes?.submit { $0.fail(reason) } }
     }
 
     /// Starts to answer.

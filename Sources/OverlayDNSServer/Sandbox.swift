@@ -6,13 +6,10 @@ import OverlayModel
 /// Sockets of one sandbox with the core that decides what goes over them, on the answering thread.
 final class Sandbox {
     let path: String
-    let sockets: SandboxSockets
+    let watched: WatchedSockets
     var responder: Responder
-    /// Tokens of the sandbox's own sockets.
-    var tokens: [UInt64] = []
     /// False while there is no room for another connection in this process.
     var isListening = true
-    var listenerToken: UInt64 = 0
     /// Connections of clients.
     var streams: [UInt64: Stream] = [:]
     /// Connections to Docker's resolver, by the number that the core gave them.
@@ -21,9 +18,11 @@ final class Sandbox {
     /// Port that the socket which asks Docker's resolver is connected to.
     private var upstreamPort: UInt16?
 
-    init(_ path: String, _ sockets: SandboxSockets, _ responder: Responder) {
+    var sockets: SandboxSockets { watched.sockets }
+
+    init(_ path: String, _ watched: WatchedSockets, _ responder: Responder) {
         self.path = path
-        self.sockets = sockets
+        self.watched = watched
         self.responder = responder
     }
 

@@ -61,6 +61,14 @@ actor Sandboxes {
         for path in all.keys.sorted() { end(path) }
     }
 
+    /// Takes the rules away everywhere, as nobody answers any more: Docker does then.
+    func fail(_ reason: SystemError) {
+        for path in all.keys.sorted() where all[path]?.open != nil {
+            close(path)
+            changed(path, .failed("\(reason)"))
+        }
+    }
+
     /// Stops serving a sandbox. The rules go before the sockets that they lead to.
     private func close(_ path: String) {
         guard all[path]?.open != nil else { return }
@@ -76,12 +84,16 @@ actor Sandboxes {
             else { return .waiting }
             let namespace = try NetworkNamespace.open(path: path)
             let redirect = try Redirect(in: namespace)
+            if let failure = loop.failure { throw failure }
             let sockets = try SandboxSockets(in: namespace)
-            loop.submit(.add(path, sockets, scope))
+            loop.submit(.add(path, try WatchedSockets(sockets, in: loop), scope))
             do {
                 try redirect.begin(udp: sockets.udpPort, tcp: sockets.tcpPort)
                 all[path]?.open = (redirect, identity)
+                // It may have ended after the sockets were added.
+                if let failure = loop.failure { throw failure }
             } catch {
+                all[path]?.open = nil
                 loop.submit(.remove(path))
                 // ENOENT as well: the kernel means by it that it does not know nf_tables.
                 return .failed("\(error)")

@@ -1,11 +1,12 @@
 import Glibc
 import OverlayDNS
-import OverlayDNSServer
 import OverlayLinux
 import OverlayModel
 import OverlayTestSupport
 import Synchronization
 import Testing
+
+@testable import OverlayDNSServer
 
 let kernelIsUsable = Privilege.allows("kernel tests") {
     guard let capabilities = try? Capabilities.effective, capabilities.missing.isEmpty else {
@@ -245,10 +246,13 @@ final class Server: Sendable {
         let states = Mutex<[DNSServer.State]>([])
     }
 
-    init(_ limits: DNSServer.Limits = .init()) throws {
+    /// - Parameter ready: What stands for the epoll set; nil for a real one.
+    init(_ limits: DNSServer.Limits = .init(), ready: Readiness? = nil) throws {
         let told = Told()
         self.told = told
-        dns = try DNSServer(limits: limits) { _, state in told.states.withLock { $0.append(state) } }
+        dns = DNSServer(limits: limits, ready: try ready ?? Readiness(ReadySet())) { _, state in
+            told.states.withLock { $0.append(state) }
+        }
         var tables = NameTables()
         var names = NetworkNames(title: "test-net")
         for number in 1...100 as ClosedRange<UInt8> {
