@@ -30,7 +30,8 @@ struct EngineCodec: Sendable {
     static func eventsTarget(since: Int) -> String {
         "/events?since=\(since)&filters="
             + percentEncoded(
-                #"{"type":["network","container"],"event":["create","connect","disconnect","destroy","start","rename","die"]}"#)
+                #"{"type":["network","container"],"#
+                    + #""event":["create","connect","disconnect","destroy","prune","start","rename","die"]}"#)
     }
 
     /// True if a network with this driver is ours. The name of a managed plugin carries a tag, which users leave out.
@@ -78,6 +79,13 @@ struct EngineCodec: Sendable {
         case .createNetwork(let network):
             EngineRequest(method: .POST, target: "/networks/create", body: try Self.encode(NetworkToMake(network, driver: driver)))
         case .removeNetwork(let id): EngineRequest(method: .DELETE, target: "/networks/\(percentEncoded(id.text))")
+        case .configured: EngineRequest(target: "/containers/json?all=1", limit: 64 << 20)
+        case .interfaces(let id):
+            EngineRequest(target: "/containers/\(percentEncoded(id.text))/json", patience: .seconds(60), mayBlock: true)
+        case .connect(let network, let container, let interface):
+            EngineRequest(
+                method: .POST, target: "/networks/\(percentEncoded(network.text))/connect",
+                body: try Self.encode(InterfaceToMake(interface, of: container)), patience: .seconds(60), mayBlock: true)
         }
     }
 
@@ -102,7 +110,9 @@ struct EngineCodec: Sendable {
 
     private static func failure(_ call: EngineAPICall, status: Int, body: ByteBuffer) -> EngineAPIAnswer {
         switch call {
-        case .network where status == 404, .container where status == 404, .removeNetwork where status == 404: .notFound
+        case .network where status == 404, .container where status == 404, .removeNetwork where status == 404,
+            .interfaces where status == 404, .connect where status == 404:
+            .notFound
         default: message(body).map { .refused($0) } ?? .unavailable("the engine answered with status \(status)")
         }
     }
@@ -127,6 +137,12 @@ struct EngineCodec: Sendable {
         case .container: return .container(try Self.decode(ContainerShown.self, body).container())
         case .createNetwork: return .created(try identifier(try Self.decode(Created.self, body).Id, "network"))
         case .removeNetwork: return .removed
+        case .configured:
+            var containers: [ConfiguredContainer] = []
+            for shown in try Self.decode([ContainerConfigured].self, body) { containers.append(try shown.container()) }
+            return .configured(containers)
+        case .interfaces: return .interfaces(try Self.decode(ContainerConfigured.self, body).interfaces)
+        case .connect: return .connected
         }
     }
 
@@ -142,10 +158,12 @@ struct EngineCodec: Sendable {
         let attributes = event.Actor?.Attributes?.compactMapValues(\.value) ?? [:]
         let id = event.Actor?.ID ?? ""
         switch event.`Type` {
+        case "network" where event.Action == "prune": return .pruned
         case "network":
             guard let action = event.Action.flatMap({ EngineAPINews.NetworkAction(rawValue: $0) }) else { return nil }
             let container = attributes["container"].flatMap { ContainerID($0) }
             guard isOurs(attributes["type"] ?? "") else {
+                if action == .destroy { return .removedElsewhere }
                 return action == .connect || action == .disconnect ? container.map { .elsewhere($0) } : nil
             }
             return .network(try identifier(id, "network"), action, container: container)

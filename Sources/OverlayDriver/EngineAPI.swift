@@ -17,6 +17,12 @@ public enum EngineAPICall: Hashable, Sendable {
     case createNetwork(EngineNetwork)
     /// `DELETE /networks/{id}`
     case removeNetwork(EngineNetworkID)
+    /// `GET /containers/json?all=1`: networks in the configuration of all containers, running or not.
+    case configured
+    /// `GET /containers/{id}/json`: what the container's configuration says of its interfaces.
+    case interfaces(ContainerID)
+    /// `POST /networks/{id}/connect`. Of a container that does not run, it changes the configuration alone.
+    case connect(EngineNetworkID, ContainerID, EngineInterface)
 }
 
 /// Answer to an ``EngineAPICall``.
@@ -29,6 +35,10 @@ public enum EngineAPIAnswer: Hashable, Sendable {
     case container(EngineContainer)
     case created(EngineNetworkID)
     case removed
+    case configured([ConfiguredContainer])
+    /// Interfaces by name of the network.
+    case interfaces([String: EngineInterface])
+    case connected
     /// There is no such network or container.
     case notFound
     /// Error message of the engine.
@@ -45,6 +55,10 @@ public enum EngineAPINews: Hashable, Sendable {
     case disconnected(String)
     /// A network of ours was created or removed, or a container was connected to it or disconnected.
     case network(EngineNetworkID, NetworkAction, container: ContainerID?)
+    /// A network of another driver was removed.
+    case removedElsewhere
+    /// `docker network prune`, or the part of `docker system prune` that does the same, has ended. Its removals were told before.
+    case pruned
     /// A container was connected to, or disconnected from, a network of another driver.
     case elsewhere(ContainerID)
     case container(ContainerID, ContainerAction)
@@ -56,7 +70,7 @@ public enum EngineAPINews: Hashable, Sendable {
 
     /// Actions of container events that matter here.
     public enum ContainerAction: String, Sendable {
-        case start, rename, die, destroy
+        case create, start, rename, die, destroy
     }
 }
 
@@ -64,6 +78,52 @@ public enum EngineAPINews: Hashable, Sendable {
 public struct ContainerID: EngineIdentifier {
     public let text: String
     public init(unchecked text: String) { self.text = text }
+}
+
+/// Container with the networks that its configuration names.
+public struct ConfiguredContainer: Hashable, Sendable {
+    /// Name of a network in a configuration, and the id that it had when the container last ran; nil if it never did. Engines go by
+    /// the id then: a network that was made anew under its name is not found.
+    public struct Reference: Hashable, Sendable {
+        public var name: String
+        public var network: EngineNetworkID?
+
+        public init(name: String, network: EngineNetworkID?) {
+            self.name = name
+            self.network = network
+        }
+    }
+
+    public var id: ContainerID
+    public var references: [Reference]
+
+    public init(id: ContainerID, references: [Reference]) {
+        self.id = id
+        self.references = references
+    }
+}
+
+/// Interface as a container's configuration has it (`EndpointSettings`), without what the engine found out.
+public struct EngineInterface: Hashable, Sendable {
+    /// `--ip` and `--ip6`
+    public var v4: String?
+    public var v6: String?
+    public var linkLocal: [String]
+    public var links: [String]
+    public var aliases: [String]
+    public var driverOptions: [String: String]
+
+    public init(
+        v4: String? = nil, v6: String? = nil, linkLocal: [String] = [], links: [String] = [], aliases: [String] = [],
+        driverOptions: [String: String] = [:]
+    ) {
+        self.v4 = v4
+        self.v6 = v6
+        self.linkLocal = linkLocal
+        self.links = links
+        self.aliases = aliases
+        self.driverOptions = driverOptions
+    }
 }
 
 /// Network as the engine's API shows and accepts it.

@@ -279,6 +279,7 @@ public struct Node: Sendable {
         case .assure: RollbackRecovery.assure(&self)
         case .askEngine: EngineNews.askAgain(&self)
         case .mirror: Mirroring.compareNetworks(&self)
+        case .removal: NetworkRemovals.advance(&self)
         case .admission: Admissions.wakeAll(&self)
         case .newEpoch: RollbackRecovery.proposeNewEpoch(&self)
         }

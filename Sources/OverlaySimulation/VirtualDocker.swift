@@ -96,6 +96,22 @@ final class VirtualDocker {
             case .createNetwork(let network):
                 create(index, network) { answer($0.map { .created($0) } ?? .refused("refused")) }
             case .removeNetwork(let id): remove(index, id, then: answer)
+            case .configured:
+                answer(
+                    .configured(
+                        engine.configured.sorted { $0.key < $1.key }.map { id, networks in
+                            ConfiguredContainer(
+                                id: id,
+                                references: networks.sorted { $0.key < $1.key }.map { .init(name: $0.key, network: $0.value) })
+                        }))
+            case .interfaces(let id):
+                answer(engine.configured[id].map { .interfaces($0.mapValues { _ in EngineInterface() }) } ?? .notFound)
+            case .connect(let network, let container, _):
+                guard let name = engine.networks[network]?.name, engine.configured[container] != nil else {
+                    return answer(.notFound)
+                }
+                engines[index]?.configured[container]?[name] = .some(.some(network))
+                answer(.connected)
             }
         }
         world.schedule(.action(execute), in: Self.apiTime)
@@ -155,6 +171,7 @@ final class VirtualDocker {
                     network.subnets = [.init(subnet: prefix, range: asked?.range, gateway: gateway?.address)]
                     engines[index]?.networks[id] = network
                     engines[index]?.pools[id] = pool
+                    if asked != nil { engines[index]?.withSubnet.insert(id) }
                     tell(index, .network(id, .create, container: nil))
                     end(id)
                 }
@@ -180,6 +197,36 @@ final class VirtualDocker {
         }
         guard let pool = engine.pools[id] else { return delete() }
         ask(index, .releasePool(pool)) { [unowned self] _ in later(delete) }
+    }
+
+    /// `docker network prune`: removes what no container is on, one after another.
+    func prune(_ index: Int, then done: @escaping () -> Void = {}) {
+        guard let engine = engines[index], engine.isUp else { return done() }
+        var unused = networks(index).compactMap(\.id).filter { id in !engine.endpoints.values.contains { $0.network == id } }
+        func next() {
+            guard let id = unused.popLast() else {
+                if engines[index]?.isUp == true { tell(index, .pruned) }
+                return done()
+            }
+            remove(index, id) { _ in next() }
+        }
+        next()
+    }
+
+    /// Gives an engine a container that does not run, with the network in its configuration.
+    func configure(_ index: Int, _ container: ContainerID, on name: String, _ id: EngineNetworkID?) {
+        engines[index, default: VirtualEngine()].configured[container, default: [:]][name] = .some(id)
+        tell(index, .container(container, .create))
+    }
+
+    /// `docker rm`
+    func forget(_ index: Int, _ container: ContainerID) { engines[index]?.configured[container] = nil }
+
+    /// Network that the engine finds when it starts the container: by its id once the container has run, else by its name.
+    func network(_ index: Int, of container: ContainerID, named name: String) -> EngineNetworkID? {
+        guard let engine = engines[index], let known = engine.configured[container]?[name] else { return nil }
+        guard let id = known else { return engine.networks.first { $0.value.name == name }?.key }
+        return engine.networks[id] == nil ? nil : id
     }
 
     /// `docker run --network`. The node learns the container's name from the API.
@@ -239,6 +286,19 @@ extension World {
         try docker.run(index, name, on: id)
     }
     public func dockerStop(_ index: Int, _ attached: Attached) { docker.stop(index, attached) }
+    /// True if `docker run --ip` is possible on a network.
+    public func dockerTakesIP(_ index: Int, _ id: EngineNetworkID) -> Bool {
+        docker.engines[index]?.withSubnet.contains(id) == true
+    }
+    public func dockerPrune(_ index: Int, then done: @escaping () -> Void = {}) { docker.prune(index, then: done) }
+    public func dockerConfigure(_ index: Int, _ container: ContainerID, on name: String, _ id: EngineNetworkID? = nil) {
+        docker.configure(index, container, on: name, id)
+    }
+    public func dockerForget(_ index: Int, _ container: ContainerID) { docker.forget(index, container) }
+    /// Network that `docker start` finds; nil for "network … not found".
+    public func dockerFinds(_ index: Int, _ container: ContainerID, on name: String) -> EngineNetworkID? {
+        docker.network(index, of: container, named: name)
+    }
     public func adopt(_ index: Int, _ container: EngineContainer) { docker.adopt(index, container) }
     public func adopt(_ index: Int, _ network: EngineNetwork) { docker.adopt(index, network) }
 }

@@ -10,9 +10,13 @@ struct VirtualEngine {
     var networks: [EngineNetworkID: EngineNetwork] = [:]
     /// Pools of the networks that were created here, as the plugin named them.
     var pools: [EngineNetworkID: SubnetID] = [:]
+    /// Networks that were created with a subnet. Engines take `--ip` on those alone.
+    var withSubnet: Set<EngineNetworkID> = []
     /// Networks and container names of endpoints.
     var endpoints: [EndpointID: (network: EngineNetworkID, container: String)] = [:]
     var containers: [ContainerID: EngineContainer] = [:]
+    /// Networks in the configuration of containers that do not run, by name: the id is nil for one that never ran.
+    var configured: [ContainerID: [String: EngineNetworkID?]] = [:]
     /// Names of networks that are being created.
     var creating: Set<String> = []
     /// Networks that are being removed.

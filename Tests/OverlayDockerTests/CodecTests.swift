@@ -1,5 +1,6 @@
 import FoundationEssentials
 import NIOCore
+import NIOHTTP1
 import OverlayDriver
 import OverlayModel
 import Testing
@@ -114,7 +115,7 @@ import Testing
 
     @Test func `Hostile answers are unavailable and never more`() {
         let calls: [EngineAPICall] = [
-            .networks, .containers, .network(network), .container(container), .createNetwork(EngineNetwork(name: "x")),
+            .networks, .containers, .network(network), .container(container), .createNetwork(EngineNetwork(name: "x")), .configured,
         ]
         let bodies = [
             "", " ", "null", "7", "true", "\"\"", "{", "[", "[null]", "[7]", "[[]]", "{]", "\u{0}", "{\"Id\":",
@@ -202,6 +203,44 @@ import Testing
         #expect(other.object?["IPAM"]?.object?["Driver"] == .string("default"))
     }
 
+    /// As 20.10 lists a container that is stopped, and one that never ran.
+    @Test func `Configurations name networks of containers that do not run`() {
+        let body = """
+            [{"Id":"\(Sample.container)","Names":["/pc"],"State":"exited","NetworkSettings":{"Networks":{
+            "shop":{"IPAMConfig":null,"Aliases":null,"NetworkID":"\(Sample.network)","EndpointID":""},"odd":7}}},
+            {"Id":"\(Sample.other)","State":"created","NetworkSettings":{"Networks":{"shop":{"NetworkID":"","EndpointID":""}}}}]
+            """
+        #expect(
+            answer(.configured, body)
+                == .configured([
+                    ConfiguredContainer(id: container, references: [.init(name: "shop", network: network)]),
+                    ConfiguredContainer(
+                        id: ContainerID(unchecked: Sample.other), references: [.init(name: "shop", network: nil)]),
+                ]))
+    }
+
+    @Test func `A container is connected as its configuration has it`() throws {
+        let body = """
+            {"Id":"\(Sample.container)","NetworkSettings":{"Networks":{
+            "shop":{"IPAMConfig":{"IPv4Address":"10.5.0.9","IPv6Address":""},
+            "Links":["db:store"],"Aliases":["web",7,"pc"],"DriverOpts":{"name":"bee"},"NetworkID":"\(Sample.network)"},
+            "plain":{"IPAMConfig":null,"Links":null,"Aliases":null,"DriverOpts":null}}}}
+            """
+        let interface = EngineInterface(
+            v4: "10.5.0.9", links: ["db:store"], aliases: ["web", "pc"], driverOptions: ["name": "bee"])
+        #expect(answer(.interfaces(container), body) == .interfaces(["shop": interface, "plain": EngineInterface()]))
+        let request = try codec.request(.connect(network, container, interface))
+        #expect(request.method == .POST && request.target == "/networks/\(Sample.network)/connect" && request.mayBlock)
+        let sent = try JSONDecoder().decode(OptionValue.self, from: Data(try #require(request.body))).object
+        #expect(sent?["Container"] == .string(Sample.container))
+        let settings = sent?["EndpointConfig"]?.object
+        #expect(settings?["IPAMConfig"]?.object?["IPv4Address"] == .string("10.5.0.9"))
+        #expect(settings?["Aliases"] == .list([.string("web"), .string("pc")]))
+        #expect(settings?["Links"] == .list([.string("db:store")]))
+        #expect(answer(.connect(network, container, interface), "", 200) == .connected)
+        #expect(answer(.connect(network, container, interface), #"{"message":"no"}"#, 404) == .notFound)
+    }
+
     @Test func `Only inspections of containers may block`() throws {
         let inspection = try codec.request(.container(container))
         #expect(inspection.mayBlock && inspection.patience == .seconds(60))
@@ -232,7 +271,9 @@ import Testing
             #expect(
                 try news(text) == .network(network, try #require(EngineAPINews.NetworkAction(rawValue: action)), container: nil))
         }
-        for action in ["start", "die", "destroy"] {
+        #expect(try news(Sample.event("network", "prune", "", #""reclaimed":"0""#)) == .pruned)
+        #expect(try news(Sample.event("network", "destroy", Sample.bridge, #""name":"b","type":"bridge""#)) == .removedElsewhere)
+        for action in ["create", "start", "die", "destroy"] {
             let text = Sample.event("container", action, Sample.container, #""name":"web","exitCode":"0""#)
             #expect(try news(text) == .container(container, try #require(EngineAPINews.ContainerAction(rawValue: action))))
         }
@@ -240,7 +281,7 @@ import Testing
 
     @Test func `Events of no interest are not`() throws {
         for text in [
-            Sample.event("container", "create", Sample.container, #""name":"web""#), "{}", #"{"Type":null}"#,
+            Sample.event("container", "prune", "", ""), Sample.event("image", "prune", "", ""), "{}", #"{"Type":null}"#,
             Sample.event("network", "remove", Sample.network, #""type":"swift-overlay""#),
             Sample.event("network", "connect", Sample.network, ""), Sample.event("image", "pull", "x", ""),
             #"{"Type":"network","Action":"create","Actor":null}"#,

@@ -293,6 +293,24 @@ import Testing
         _ = try world.createNetwork(1, "sec")
     }
 
+    /// Engines take `--ip` only on networks that were created with a subnet, so our command gives one.
+    @Test func ourCommandGivesTheEngineASubnet() throws {
+        let world = try world()
+        guard case .done = world.control(1, .createNetwork(EngineNetwork(name: "auto"))) else { throw World.Failed("create") }
+        world.run(for: .seconds(1))
+        for index in 0...2 { #expect(world.dockerTakesIP(index, try #require(id(world, index, "auto")))) }
+        #expect(networks(world, 0).map(\.name) == ["auto"] && networks(world, 0).map(\.subnets.count) == [1])
+        guard case .refused(let reason) = world.control(0, .createNetwork(EngineNetwork(name: "auto"))) else {
+            throw World.Failed("twice")
+        }
+        #expect(reason.contains("on this host already"))
+        // Where the engine makes none, nothing is left.
+        world.setMute(1, true)
+        guard case .refused = world.control(1, .createNetwork(EngineNetwork(name: "none"))) else { throw World.Failed("made") }
+        world.run(for: .seconds(7))
+        #expect(networks(world, 0).map(\.name) == ["auto"])
+    }
+
     // MARK: Rows
 
     /// A row of 0.1 says nothing of admission.

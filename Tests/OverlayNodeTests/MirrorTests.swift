@@ -90,7 +90,7 @@ import Testing
         _ = try #require(create(world, 0))
         world.run(for: .seconds(1))
         #expect(remove(world, 1, try #require(id(world, 1))) == .removed)
-        world.run(for: .seconds(1))
+        world.run(for: .seconds(4))
         for index in 0...2 { #expect(names(world, index).isEmpty) }
         #expect(networks(world, 0).isEmpty)
         // A network of that name can be made again on any host.
@@ -108,7 +108,7 @@ import Testing
             world.run(for: .milliseconds(Int64(seed) * 7))
             #expect(remove(world, round % 3, made) == .removed)
             // Docker refuses it on a host that still has the old one of that name.
-            world.run(atMost: .seconds(2)) { names(world, (round + 1) % 3).isEmpty }
+            world.run(atMost: .seconds(5)) { names(world, (round + 1) % 3).isEmpty }
         }
         world.run(for: .seconds(3))
         for index in 0...2 { #expect(names(world, index).isEmpty) }
@@ -156,7 +156,7 @@ import Testing
         #expect(networks(world, 0).map(\.nodes) == [["host1", "host3"]] && networks(world, 0).map(\.isRemoved) == [false])
         world.dockerStop(2, attached)
         #expect(remove(world, 2, try #require(id(world, 2))) == .removed)
-        world.run(for: .seconds(1))
+        world.run(for: .seconds(4))
         #expect((0...2).allSatisfy { names(world, $0).isEmpty } && networks(world, 0).isEmpty)
     }
 

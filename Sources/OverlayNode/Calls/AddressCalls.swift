@@ -26,6 +26,7 @@ enum AddressCalls {
                 return .reply(.driver(response))
             }
             guard !node.isWriterAway else { throw DriverError(.unavailable, node.writerText) }
+            NetworkRemovals.hurry(&node, subnet)
             // The subnet is being given up. That must be decided first, or its late end would undo the new use.
             node.requests.wait(id, for: .closing(subnet))
             if node.outbox.timers[.close] == nil { CatalogueFollower.proposeClosing(&node) }

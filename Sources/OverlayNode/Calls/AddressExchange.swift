@@ -79,7 +79,7 @@ enum AddressExchange {
         }
     }
 
-    private static func send(_ node: inout Node, _ message: AddressMessage, to peer: NodeID) {
+    static func send(_ node: inout Node, _ message: AddressMessage, to peer: NodeID) {
         node.outbox.send(.addresses, message.wireBytes, to: peer)
     }
 
@@ -132,7 +132,7 @@ enum AddressExchange {
         case .pressure, .want:
             // Free addresses are not known yet. The peer asks again.
             guard node.outbox.journal.isAssured, !node.isRolledBack else { return }
-        case .inUse: break
+        case .inUse, .isNeeded, .needed: break
         }
         switch message {
         case .pressure(let id):
@@ -163,6 +163,8 @@ enum AddressExchange {
                         .conflict, "address \(address) of network \(network) is in use by \(holder) on node \(node.name(of: peer))")
                 )
             }
+        case .isNeeded(let network): NetworkRemovals.answer(&node, about: network, to: peer)
+        case .needed(let network, let isNeeded): NetworkRemovals.answered(&node, about: network, by: peer, isNeeded: isNeeded)
         }
     }
 

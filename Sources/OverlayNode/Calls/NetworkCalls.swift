@@ -119,14 +119,17 @@ enum NetworkCalls {
         for endpoint in node.inventory.endpoints(of: id) { awaited.formUnion(Self.removeEndpoint(&node, endpoint)) }
         let end = Mirroring.networkEnd(node, of: network)
         node.mirror.hide(id)
+        node.mirror.setFormer(id)
         var writes = [node.inventory.remove(id)].compactMap { $0 }
         Admissions.wake(&node, id)
-        if end == .declined { writes.append(node.inventory.decline(network.network)) }
+        // While it is not known whether the network goes from all engines, it counts as gone from this one.
+        if end != .closed { writes.append(node.inventory.decline(network.network, as: id)) }
+        let subnets = network.subnets.filter { !node.inventory.isBound($0) }
+        if end == .removed { NetworkRemovals.begin(&node, network, subnets) }
         node.mirror.setConflict(nil, of: id)
         awaited.formUnion(
-            CatalogueFollower.close(
-                &node, network.subnets.filter { !node.inventory.isBound($0) }, isRemoval: end == .removed, with: writes,
-                for: [.network(id)]))
+            CatalogueFollower.close(&node, subnets, with: writes, for: [.network(id)]))
+        NetworkRemovals.conclude(&node, network.network)
         return .after(awaited, .driver(.done), undo: nil)
     }
 

@@ -13,7 +13,8 @@ enum NetworkCommands {
         }
         try Self.checkLink(node)
         var request = wanted
-        if let network = node.catalogue.network(named: wanted.name) {
+        let own = Self.opened(node, for: wanted)
+        if let network = node.catalogue.network(named: wanted.name), network.id != own?.id {
             guard node.inventory.network(of: network.id) == nil else {
                 throw DriverError(.conflict, "network \(network.title) is on this host already")
             }
@@ -36,10 +37,29 @@ enum NetworkCommands {
             return .wait
         }
         // Another host that makes a network of this name at the same time finds the same one by it.
-        request.ipamOptions[OptionName.net] = wanted.ipamOptions[OptionName.net] ?? wanted.name
+        request.ipamOptions[OptionName.net] = Self.net(wanted)
+        // Engines take `--ip` only on networks whose subnet they were given, as the engines of other hosts will be.
+        if wanted.subnets.isEmpty {
+            for family in wanted.isIPv6 ? [IPAddress.Family.v4, .v6] : [.v4] {
+                guard let subnet = own?.subnets.first(where: { $0.prefix.family == family }) else {
+                    return .propose(.openSubnet(OpenSubnet(networkName: Self.net(wanted), family: family, prefix: nil, range: nil)))
+                }
+                request.subnets.append(EngineNetwork.Subnet(subnet: subnet.prefix))
+            }
+        }
         guard let effect = EngineNews.callEngine(&node, .createNetwork(request)) else { throw Self.busy }
         node.mirror.wait(id, for: effect)
         return .wait
+    }
+
+    private static func net(_ wanted: EngineNetwork) -> String { wanted.ipamOptions[OptionName.net] ?? wanted.name }
+
+    /// Network whose subnets a create by command has opened, and that no engine has yet.
+    private static func opened(_ node: Node, for wanted: EngineNetwork) -> Network? {
+        guard let network = node.catalogue.network(named: Self.net(wanted)), network.settings == nil, !network.isRemoved,
+            network.users == [node.identity.id], !network.subnets.contains(where: { node.inventory.isBound($0.id) })
+        else { return nil }
+        return network
     }
 
     /// Removes a network from this host's engine.
@@ -83,6 +103,12 @@ enum NetworkCommands {
 
     /// Answers a command with what the engine answered.
     static func finishCommand(_ node: inout Node, _ request: RequestID, _ answer: EngineAPIAnswer) {
+        if case .control(.createNetwork(let wanted)) = node.requests[request]?.call, wanted.subnets.isEmpty {
+            let isMade = if case .created = answer { true } else { false }
+            if !isMade, let network = Self.opened(node, for: wanted) {
+                _ = CatalogueFollower.close(&node, network.subnets.map(\.id))
+            }
+        }
         switch answer {
         case .created(let id): node.finish(request, .control(.done(id.text)))
         case .removed:
@@ -91,7 +117,7 @@ enum NetworkCommands {
         case .notFound: node.fail(request, DriverError(.notFound, "the engine knows no such network"))
         case .refused(let reason): node.fail(request, DriverError(.conflict, "the engine says: \(reason)"))
         case .unavailable(let reason): node.fail(request, DriverError(.unavailable, "the engine does not answer: \(reason)"))
-        case .networks, .containers, .network, .container:
+        case .networks, .containers, .network, .container, .configured, .interfaces, .connected:
             node.fail(request, DriverError(.system, "the engine's answer was of another kind"))
         }
     }

@@ -95,6 +95,7 @@ enum Reports {
     private static func problems(_ node: Node) -> [String] {
         var problems: [String] = []
         if node.catalogue.cluster == nil { problems.append(Node.noCluster.message) }
+        if let text = node.copyText, node.isWriterSilent { problems.append(text) }
         if node.isWriterSilent || node.catalogueNode.isBehind { problems.append(node.writerText) }
         if node.catalogue.term.number > 1 { problems += PromotionCalls.losses(node) }
         for (id, peer) in node.peers.statuses.sorted(by: { $0.key < $1.key })

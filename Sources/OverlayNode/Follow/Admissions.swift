@@ -99,6 +99,11 @@ enum Admissions {
             if local.admission == .different { Self.set(&node, .undecided, of: local) }
             return true
         }
+        // The other one is being removed from here, and a user who makes one of its name anew says what was meant.
+        if node.closings.holds[other.id] != nil || other.subnets.contains(where: { node.closings.isRemoval($0.id) }) {
+            NetworkRemovals.hurry(&node, other.id)
+            return false
+        }
         guard other.settings != nil else { return true }
         guard Self.differences(node, network, other).isEmpty else {
             if local.admission != .different {

@@ -218,7 +218,7 @@ enum CatalogueFollower {
             return
         }
         let proposed = node.proposals.closings
-        for id in node.closings.all.subtracting(proposed).sorted() {
+        for id in node.closings.all.subtracting(proposed).sorted() where !node.closings.isHeld(id) {
             Mirroring.confirmRemoval(&node, of: id)
             node.propose(
                 .closeSubnet(id, removing: node.closings.isRemoval(id)), for: .close(id), deadline: node.now + Proposals.budget)

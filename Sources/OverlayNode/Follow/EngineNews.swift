@@ -21,10 +21,16 @@ enum EngineNews {
             node.mirror.connected(version, into: &node.outbox)
             Self.callEngine(&node, .networks)
             Self.callEngine(&node, .containers)
+            Self.callEngine(&node, .configured)
         case .disconnected(let reason): node.mirror.disconnected(reason, into: &node.outbox)
         case .network(let id, let action, let container): Self.handleNetwork(&node, id, action, container)
         case .elsewhere(let id):
             if node.mirror.isInspected(id) { Self.callEngine(&node, .container(id)) }
+        case .removedElsewhere: NetworkRemovals.prolong(&node)
+        case .pruned: NetworkRemovals.pruned(&node)
+        case .container(_, .create):
+            // It may need a network that was removed from here.
+            if !node.inventory.declined.isEmpty { Self.callEngine(&node, .configured) }
         case .container(let id, .rename): Self.callEngine(&node, .container(id))
         case .container(let id, .start):
             // A container that was being started when the link came up: its networks were reported before that.
@@ -45,7 +51,9 @@ enum EngineNews {
             Self.callEngine(&node, .network(id))
             if let container { Self.callEngine(&node, .container(container)) }
         case .disconnect: break
-        case .destroy: Mirroring.networkIsGone(&node, id)
+        case .destroy:
+            NetworkRemovals.prolong(&node)
+            Mirroring.networkIsGone(&node, id)
         }
     }
 
@@ -65,8 +73,13 @@ enum EngineNews {
             for (endpoint, name) in network.endpoints { NameFollower.learnName(&node, name, of: endpoint) }
             Mirroring.mirrorSoon(&node)
         case .container(let container): NameFollower.learnContainer(&node, container, isWhole: true)
-        case .refused(let reason), .unavailable(let reason): node.mirror.notAnswered(call, reason, into: &node.outbox)
-        case .created, .removed, .notFound: break
+        case .configured(let all): NetworkRemovals.learn(&node, all)
+        case .interfaces(let interfaces):
+            if case .interfaces(let container) = call { NetworkRemovals.reconnect(&node, container, interfaces) }
+        case .refused(let reason), .unavailable(let reason):
+            if call == .configured { NetworkRemovals.learn(&node, nil) }
+            node.mirror.notAnswered(call, reason, into: &node.outbox)
+        case .created, .removed, .notFound, .connected: break
         }
         Mirroring.engineCallEnded(&node, id, call, answer)
         if isToBeAsked { Self.callEngine(&node, call) }
@@ -102,6 +115,8 @@ enum EngineNews {
         guard let id = network.id, let local = node.inventory.network(id) else { return }
         node.mirror.show(network, as: id)
         guard let row = node.inventory.setName(network.name, of: id) else { return }
+        // Containers that do not run may name it by the id that it had before.
+        if node.mirror.hasFormer { Self.callEngine(&node, .configured) }
         node.mirror.clearFailure(of: local.network)
         node.outbox.store([row])
     }

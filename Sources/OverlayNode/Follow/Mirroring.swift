@@ -22,11 +22,12 @@ enum Mirroring {
         guard local.name != nil, !node.mirror.isRemoving(local.id), node.mirror.mirrors, node.mirror.conflicts[local.id] == nil,
             local.admission == .open, let network = node.catalogue.networks[local.network], !network.isRemoved
         else { return .closed }
-        return Self.isEmpty(node, network) ? .removed : .declined
+        // A prune shows in the engine's events alone. Where they do not arrive, the network stays elsewhere.
+        return Self.isEmpty(node, network) && node.mirror.isConnected ? .removed : .declined
     }
 
     /// True if no container of any host is on the network, as far as is known.
-    private static func isEmpty(_ node: Node, _ network: Network) -> Bool {
+    static func isEmpty(_ node: Node, _ network: Network) -> Bool {
         !node.inventory.hasEndpoints(on: network.id) && Self.possibleUsers(node, of: network).isEmpty
     }
 
@@ -179,6 +180,7 @@ enum Mirroring {
     static func wantNetwork(_ node: inout Node, _ network: Network) {
         let writes = [node.inventory.want(network.id)].compactMap { $0 } + node.closings.keep(network.subnets.map(\.id))
         if !writes.isEmpty { node.outbox.store(writes) }
+        NetworkRemovals.end(&node, network.id)
     }
 
     // MARK: Removal

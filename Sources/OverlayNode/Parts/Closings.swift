@@ -13,6 +13,26 @@ struct Closings: Sendable {
     private var inherited: Set<SubnetID> = []
     /// Writes that are not durable yet.
     private var storing: Set<EffectID> = []
+    /// Networks that this engine removed, and nobody is on, while it is not known whether they go from all engines.
+    private(set) var holds: [NetworkID: Hold] = [:]
+
+    /// Removal of a network whose closings wait: a user removed the network, or pruned it; and containers of other hosts that do not
+    /// run may have it in their configuration.
+    struct Hold: Sendable {
+        var subnets: [SubnetID]
+        /// Time at which the removal counts as a user's, unless the engine tells of a prune before; nil once it does.
+        var until: Instant?
+        /// Hosts that have not said yet whether their containers need the network.
+        var asked: Set<NodeID>
+        /// Time at which hosts that have not answered count as some that need it.
+        var answersUntil: Instant
+        /// Hosts whose containers need the network, or may.
+        var needing: Set<NodeID> = []
+        /// True if the subnets may be taken back: nothing of them was being handed over.
+        var isWhole: Bool
+        /// True after a prune, while this engine's own containers are looked at.
+        var isPruned = false
+    }
 
     init() {}
 
@@ -30,6 +50,9 @@ struct Closings: Sendable {
     var all: Set<SubnetID> { subnets }
 
     func contains(_ subnet: SubnetID) -> Bool { subnets.contains(subnet) }
+    func isHeld(_ subnet: SubnetID) -> Bool { !holds.isEmpty && holds.values.contains { $0.subnets.contains(subnet) } }
+
+    mutating func hold(_ network: NetworkID, _ hold: Hold?) { holds[network] = hold }
     func isRemoval(_ subnet: SubnetID) -> Bool { removals.contains(subnet) }
 
     mutating func begin(_ subnet: SubnetID, isRemoval: Bool) -> StoreWrite {

@@ -9,6 +9,8 @@ struct Inventory: Sendable {
     private var endpoints: [EndpointID: LocalEndpoint] = [:]
     /// Networks that are not to be made here by themselves: a user of this host removed them, and others go on using them.
     private(set) var declined: Set<NetworkID> = []
+    /// Ids that those networks had here.
+    private(set) var declinedIDs: [NetworkID: EngineNetworkID] = [:]
     /// Times since which endpoints have been without a Join.
     private var unjoined: [EndpointID: Instant] = [:]
     // Indices.
@@ -37,7 +39,11 @@ struct Inventory: Sendable {
         generator = SeededGenerator(seed: seed)
         for bytes in (rows[.network] ?? [:]).values { _ = put(try LocalNetwork(wire: bytes)) }
         for bytes in (rows[.endpoint] ?? [:]).values { _ = put(try LocalEndpoint(wire: bytes)) }
-        for bytes in (rows[.declined] ?? [:]).keys { declined.insert(try NetworkID(wire: bytes)) }
+        for (key, value) in rows[.declined] ?? [:] {
+            let network = try NetworkID(wire: key)
+            declined.insert(network)
+            if !value.isEmpty { declinedIDs[network] = try EngineNetworkID(wire: value) }
+        }
     }
 
     /// The node left its cluster.
@@ -45,6 +51,7 @@ struct Inventory: Sendable {
         for id in networks.keys { _ = remove(id) }
         for id in endpoints.keys { _ = remove(id) }
         declined = []
+        declinedIDs = [:]
     }
 
     // MARK: Networks
@@ -100,14 +107,18 @@ struct Inventory: Sendable {
     }
 
     /// A user of this host does not want the network here; others go on using it.
-    mutating func decline(_ network: NetworkID) -> StoreWrite {
+    ///
+    /// - Parameter id: Id that it had here, by which containers may go on to name it.
+    mutating func decline(_ network: NetworkID, as id: EngineNetworkID? = nil) -> StoreWrite {
         declined.insert(network)
-        return .put(.declined, key: network.wireBytes, value: [])
+        if let id { declinedIDs[network] = id }
+        return .put(.declined, key: network.wireBytes, value: declinedIDs[network]?.wireBytes ?? [])
     }
 
     /// A user of this host wants the network here.
     mutating func want(_ network: NetworkID) -> StoreWrite? {
-        declined.remove(network) == nil ? nil : .delete(.declined, key: network.wireBytes)
+        declinedIDs[network] = nil
+        return declined.remove(network) == nil ? nil : .delete(.declined, key: network.wireBytes)
     }
 
     // MARK: Endpoints

@@ -55,6 +55,13 @@ struct Mirror: Sendable {
     private var stale: [String: EngineNetworkID] = [:]
     /// Containers of endpoints that were inspected.
     private var inspected: [EndpointID: ContainerID] = [:]
+    /// Ids of networks of ours that the engine removed, the last ones. Containers that do not run may name them still.
+    private var former: [EngineNetworkID] = []
+    private static let formerLimit = 256
+    /// Nodes that asked whether containers of this engine have a network in their configuration.
+    private var askers: [NetworkID: Set<NodeID>] = [:]
+    /// Containers whose configuration names networks by ids that they had before they were made anew, with their present ids by name.
+    private var outdated: [ContainerID: [String: EngineNetworkID]] = [:]
     /// Networks of this engine whose name another network of the cluster has, and what the catalogue said.
     private(set) var conflicts: [EngineNetworkID: String] = [:]
 
@@ -67,6 +74,8 @@ struct Mirror: Sendable {
         for (id, network) in networks { stale[network.name] = id }
         networks = [:]
         inspected = [:]
+        askers = [:]
+        outdated = [:]
         failures = [:]
         conflicts = [:]
         making = [:]
@@ -110,7 +119,7 @@ struct Mirror: Sendable {
     mutating func notAnswered(_ call: EngineAPICall, _ reason: String, into outbox: inout Outbox) {
         guard isConnected else { return }
         switch call {
-        case .createNetwork, .removeNetwork: return
+        case .createNetwork, .removeNetwork, .configured, .interfaces, .connect: return
         case .networks, .containers, .network, .container: break
         }
         outbox.log(.warning, "the engine did not answer, and is asked again", [LogKey.reason: reason])
@@ -152,6 +161,33 @@ struct Mirror: Sendable {
     func isInspected(_ container: ContainerID) -> Bool { inspected.values.contains(container) }
     mutating func inspected(_ endpoint: EndpointID, of container: ContainerID) { inspected[endpoint] = container }
     mutating func forget(_ endpoint: EndpointID) { inspected[endpoint] = nil }
+
+    // MARK: Configurations
+
+    mutating func ask(about network: NetworkID, for peer: NodeID) { askers[network, default: []].insert(peer) }
+
+    mutating func setFormer(_ id: EngineNetworkID) {
+        guard !former.contains(id) else { return }
+        if former.count >= Self.formerLimit { former.removeFirst() }
+        former.append(id)
+    }
+
+    var hasFormer: Bool { !former.isEmpty }
+    func isFormer(_ id: EngineNetworkID) -> Bool { former.contains(id) }
+
+    mutating func takeAskers() -> [NetworkID: Set<NodeID>] {
+        defer { askers = [:] }
+        return askers
+    }
+
+    /// Records that a container names a network by an id that it had before.
+    mutating func setOutdated(_ container: ContainerID, _ name: String, now id: EngineNetworkID) {
+        outdated[container, default: [:]][name] = id
+    }
+
+    mutating func takeOutdated(_ container: ContainerID) -> [String: EngineNetworkID] {
+        outdated.removeValue(forKey: container) ?? [:]
+    }
 
     // MARK: The engine's networks
 
@@ -208,6 +244,8 @@ struct Mirror: Sendable {
 
     mutating func wait(_ request: RequestID, for effect: EffectID) { waiting[effect] = request }
     mutating func takeWaiting(_ effect: EffectID) -> RequestID? { waiting.removeValue(forKey: effect) }
+    /// True if a command of `swift-overlay` is removing the network, which is no prune.
+    func isCommanded(_ id: EngineNetworkID) -> Bool { calls.contains { $0.value == .removeNetwork(id) && waiting[$0.key] != nil } }
 
     /// True if this node itself is removing the network; the command line's removals are a user's.
     func isRemoving(_ id: EngineNetworkID) -> Bool { calls.contains { $0.value == .removeNetwork(id) && waiting[$0.key] == nil } }

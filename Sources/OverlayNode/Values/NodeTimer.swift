@@ -20,6 +20,8 @@ enum NodeTimer: CaseIterable, Hashable, Sendable {
     case askEngine
     /// The engine's networks are compared with the cluster's.
     case mirror
+    /// Removals of networks are decided.
+    case removal
     /// Endpoints waited long enough for the name of their network.
     case admission
     /// A new epoch is proposed for a node with an old copy of its state.

@@ -13,6 +13,8 @@ final class NetworkScenario {
     /// Names of networks that users removed on a host and did not create there again.
     private var declined: [Int: Set<String>] = [:]
     private var serial = 0
+    /// Containers that do not run, with their networks.
+    private var kept: [(host: Int, name: String, container: ContainerID)] = []
 
     private init(seed: UInt64) throws {
         random = SeededGenerator(seed: seed ^ 0x2E75)
@@ -34,7 +36,9 @@ final class NetworkScenario {
     private func act() {
         switch random.below(100) {
         case 0..<20: create()
-        case 20..<38: remove()
+        case 20..<32: remove()
+        case 32..<35: prune()
+        case 35..<38: keep()
         case 38..<55: start()
         case 55..<66: stop()
         case 66..<84: world.run(for: .milliseconds(Int64(random.below(400))))
@@ -71,8 +75,30 @@ final class NetworkScenario {
         world.log("host\(host + 1): docker network rm \(name)")
         // The answer may be lost, so it does not matter.
         declined[host, default: []].insert(name)
+        // Who removes a network from an engine takes it from its containers that do not run, too.
+        for entry in kept where entry.host == host && entry.name == name { world.dockerForget(host, entry.container) }
+        kept.removeAll { $0.host == host && $0.name == name }
         world.dockerRemove(host, id)
         world.run(for: .milliseconds(Int64(random.below(60))))
+    }
+
+    private func prune() {
+        guard let (host, _) = pick() else { return }
+        world.log("host\(host + 1): docker network prune")
+        declined[host, default: []].formUnion(names)
+        world.dockerPrune(host)
+        world.run(for: .milliseconds(Int64(random.below(60))))
+    }
+
+    /// A container has run, and runs no more.
+    private func keep() {
+        guard let (host, name) = pick(), let id = world.dockerNetworks(host).first(where: { $0.name == name })?.id,
+            let container = ContainerID(World.networkID(host, "kept \(serial)").text)
+        else { return }
+        serial += 1
+        world.log("host\(host + 1): docker stop, of a container on \(name)")
+        world.dockerConfigure(host, container, on: name, id)
+        kept.append((host, name, container))
     }
 
     private func start() {
@@ -131,6 +157,10 @@ final class NetworkScenario {
     }
 
     private func check() {
+        for (host, name, container) in kept where world.dockerFinds(host, container, on: name) == nil {
+            world.violate(
+                "P", "a container of host\(host + 1) has network \(name) in its configuration, and its engine does not find it")
+        }
         for host in world.nodes.indices {
             guard case .networks(let reports) = world.control(host, .networks),
                 case .status(let status) = world.control(host, .status)

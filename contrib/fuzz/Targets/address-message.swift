@@ -8,6 +8,7 @@ import OverlayModel
     let address = IPAddress("10.0.0.9")!
     let seeds: [AddressMessage] = [
         .pressure(SubnetID(1)), .want(SubnetID(1), address, epoch: 2), .inUse(SubnetID(1), address, by: "endpoint 0123456789ab"),
+        .isNeeded(NetworkID(bits: 7)), .needed(NetworkID(bits: 7), true),
     ]
     return Target(seeds: seeds.map(\.wireBytes)) { roundTrip(AddressMessage.self, $0) }
 }

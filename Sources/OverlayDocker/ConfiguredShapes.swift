@@ -1,0 +1,77 @@
+import OverlayDriver
+import OverlayModel
+
+/// `ContainerSummary` and `ContainerInspectResponse`, with the networks that the configuration names.
+struct ContainerConfigured: Decodable {
+    struct NetworksShown: Decodable {
+        var Networks: [String: Lenient<InterfaceShown>]?
+    }
+
+    /// `EndpointSettings`
+    struct InterfaceShown: Decodable {
+        struct AddressesShown: Decodable {
+            var IPv4Address: String?
+            var IPv6Address: String?
+            var LinkLocalIPs: [Lenient<String>]?
+        }
+
+        var NetworkID: String?
+        var IPAMConfig: Lenient<AddressesShown>?
+        var Links: [Lenient<String>]?
+        var Aliases: [Lenient<String>]?
+        var DriverOpts: [String: Lenient<String>]?
+
+        var interface: EngineInterface {
+            let addresses = IPAMConfig?.value
+            return EngineInterface(
+                v4: Self.filled(addresses?.IPv4Address), v6: Self.filled(addresses?.IPv6Address),
+                linkLocal: (addresses?.LinkLocalIPs ?? []).compactMap(\.value), links: (Links ?? []).compactMap(\.value),
+                aliases: (Aliases ?? []).compactMap(\.value), driverOptions: (DriverOpts ?? [:]).compactMapValues(\.value))
+        }
+
+        private static func filled(_ text: String?) -> String? { text.flatMap { $0.isEmpty ? nil : $0 } }
+    }
+
+    var Id: String?
+    var NetworkSettings: NetworksShown?
+
+    private var shown: [(name: String, interface: InterfaceShown)] {
+        (NetworkSettings?.Networks ?? [:]).compactMap { name, shown in shown.value.map { (name, $0) } }.sorted { $0.name < $1.name }
+    }
+
+    func container() throws(EngineFailure) -> ConfiguredContainer {
+        ConfiguredContainer(
+            id: try identifier(Id, "container"),
+            references: shown.map { .init(name: $0.name, network: EngineNetworkID($0.interface.NetworkID ?? "")) })
+    }
+
+    var interfaces: [String: EngineInterface] { shown.reduce(into: [:]) { $0[$1.name] = $1.interface.interface } }
+}
+
+/// `NetworkConnectRequest`
+struct InterfaceToMake: Encodable {
+    struct SettingsToMake: Encodable {
+        var IPAMConfig: AddressesToMake?
+        var Links: [String]
+        var Aliases: [String]
+        var DriverOpts: [String: String]
+    }
+
+    struct AddressesToMake: Encodable {
+        var IPv4Address: String?
+        var IPv6Address: String?
+        var LinkLocalIPs: [String]
+    }
+
+    var Container: String
+    var EndpointConfig: SettingsToMake
+
+    init(_ interface: EngineInterface, of container: ContainerID) {
+        Container = container.text
+        let hasAddresses = interface.v4 != nil || interface.v6 != nil || !interface.linkLocal.isEmpty
+        EndpointConfig = SettingsToMake(
+            IPAMConfig: hasAddresses
+                ? AddressesToMake(IPv4Address: interface.v4, IPv6Address: interface.v6, LinkLocalIPs: interface.linkLocal) : nil,
+            Links: interface.links, Aliases: interface.aliases, DriverOpts: interface.driverOptions)
+    }
+}
