@@ -21,7 +21,8 @@ extension NetworkNames {
         }
         guard name.utf8.first == UInt8(ascii: "_"), let (port, transport, holders) = service(name) else { return nil }
         let asked = type == .srv || type == .any
-        let exposing = holders.filter { $0.ports.contains(ExposedPort(number: port, transport: transport)) }
+        let exposed: Set = [ExposedPort(number: port, transport: transport), .all(transport)]
+        let exposing = holders.filter { !exposed.isDisjoint(with: $0.ports) }
         guard !exposing.isEmpty else { return nil }
         return asked
             ? exposing.compactMap { fullName(of: $0).map { .service(priority: 0, weight: 0, port: port, target: $0) } } : []
@@ -39,7 +40,7 @@ extension NetworkNames {
     /// Port and holders of a name such as `_80._tcp.web` (RFC 2782, with a number for the service).
     private func service(_ name: String) -> (UInt16, ExposedPort.Transport, [NamedEndpoint])? {
         let labels = name.split(separator: ".", maxSplits: 2, omittingEmptySubsequences: false)
-        guard labels.count == 3, let port = UInt16(labels[0].dropFirst()), String(port) == labels[0].dropFirst(),
+        guard labels.count == 3, let port = UInt16(labels[0].dropFirst()), port > 0, String(port) == labels[0].dropFirst(),
             labels[1].first == "_", let transport = ExposedPort.Transport(name: labels[1].dropFirst()),
             let holders = holders(of: String(labels[2]))
         else { return nil }

@@ -78,11 +78,11 @@ public enum Daemon {
         if let names { parts.append(NamesPart(server: names)) }
         parts.append(NodePart(controller: controller, surroundings: .init(transport: transport, link: link, dns: names)))
         parts.append(
-            ControlPart(path: configuration.controlSocket, loop: loop, logger: logger) { request in await api.answer(request) })
+            ControlPart(path: configuration.controlSocket, logger: logger) { request in await api.answer(request) })
         parts.append(
             PluginPart(
-                path: configuration.pluginSocket, loop: loop, scope: configuration.isGlobalScope ? .global : .local,
-                logger: logger, ready: { announce(identity, logger) }
+                path: configuration.pluginSocket, scope: configuration.isGlobalScope ? .global : .local, logger: logger,
+                ready: { announce(identity, logger) }
             ) { request in await controller.perform(request) })
         if let link { parts.append(EngineLinkPart(link: link)) }
         // The link may never have had its turn; it is to be stopped all the same before it is released.

@@ -27,6 +27,8 @@ actor NodeController: GossipDelegate {
     private var controls: [RequestID: CheckedContinuation<ControlResponse, Never>] = [:]
     /// Open requests that wait for a change of a node's state, however long that takes.
     private var watches: Set<RequestID> = []
+    /// Number of requests that may wait so: each holds a connection of the control socket.
+    private static let watchLimit = 64
     /// True from the moment at which the daemon begins to stop: nothing waits any more.
     private var isStopping = false
     private let key: NodeKey
@@ -121,14 +123,26 @@ actor NodeController: GossipDelegate {
         let id = newRequest()
         if case .nodeChanges(after: .some) = request {
             guard !isStopping else { return Self.stopping }
+            guard watches.count < Self.watchLimit else {
+                return .refused("\(Self.watchLimit) clients watch the nodes already; end one of them")
+            }
             watches.insert(id)
         }
-        let response = await withCheckedContinuation { continuation in
-            controls[id] = continuation
-            process(.control(id, request))
+        // A watch ends with its client. Everything else is carried out.
+        let response = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                controls[id] = continuation
+                process(.control(id, request))
+            }
+        } onCancel: {
+            loop.execute { self.assumeIsolated { $0.endWatch(id) } }
         }
         watches.remove(id)
         return response
+    }
+
+    private func endWatch(_ id: RequestID) {
+        if watches.contains(id) { controls.removeValue(forKey: id)?.resume(returning: Self.stopping) }
     }
 
     private func newRequest() -> RequestID {

@@ -75,7 +75,9 @@ struct EngineCodec: Sendable {
         case .containers: EngineRequest(target: "/containers/json", limit: 64 << 20)
         case .network(let id): EngineRequest(target: "/networks/\(percentEncoded(id.text))")
         case .container(let id):
-            EngineRequest(target: "/containers/\(percentEncoded(id.text))/json", patience: .seconds(60), mayBlock: true)
+            // A container that publishes all ports has 11 MB.
+            EngineRequest(
+                target: "/containers/\(percentEncoded(id.text))/json", patience: .seconds(60), limit: 32 << 20, mayBlock: true)
         case .createNetwork(let network):
             EngineRequest(method: .POST, target: "/networks/create", body: try Self.encode(NetworkToMake(network, driver: driver)))
         case .removeNetwork(let id): EngineRequest(method: .DELETE, target: "/networks/\(percentEncoded(id.text))")

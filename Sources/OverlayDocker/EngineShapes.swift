@@ -161,7 +161,7 @@ struct ContainerShown: Decodable {
         var Domainname: String?
         var Labels: [String: Lenient<String>]?
         /// Ports; the values are empty objects.
-        var ExposedPorts: [String: Lenient<String>]?
+        var ExposedPorts: FieldNames?
     }
 
     var Id: String?
@@ -175,7 +175,7 @@ struct ContainerShown: Decodable {
         return EngineContainer(
             id: id, name: name.hasPrefix("/") ? String(name.dropFirst()) : name, hostname: hostname(of: id),
             labels: Config?.Labels?.compactMapValues(\.value) ?? [:],
-            ports: (Config?.ExposedPorts ?? [:]).keys.compactMap { Self.port($0) }.sorted(),
+            ports: (Config?.ExposedPorts?.names ?? []).compactMap { Self.port($0) }.sorted(),
             attachments: NetworkSettings?.attachments ?? [])
     }
 
@@ -195,4 +195,19 @@ struct ContainerShown: Decodable {
         else { return nil }
         return ExposedPort(number: number, transport: transport)
     }
+}
+
+/// Names of the fields of an object. The values are not looked at: there may be 65 535 of them.
+struct FieldNames: Decodable {
+    private struct Key: CodingKey {
+        var stringValue: String
+        var intValue: Int? { nil }
+
+        init(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { nil }
+    }
+
+    var names: [String]
+
+    init(from decoder: any Decoder) throws { names = try decoder.container(keyedBy: Key.self).allKeys.map(\.stringValue) }
 }

@@ -73,6 +73,9 @@ public enum OptionName {
     public static let mtu = "com.docker.network.driver.mtu"
     /// `-o encrypted`
     public static let encrypted = "encrypted"
+    /// Lists of the ports that a container publishes and exposes, in CreateEndpoint and Join.
+    public static let portMap = "com.docker.network.portmap"
+    public static let exposedPorts = "com.docker.network.endpoint.exposedports"
     /// Kind of address that a RequestAddress asks for.
     public static let requestAddressType = "RequestAddressType"
     /// Value of ``requestAddressType`` for a gateway, and key of the gateway in a pool's `Data`.

@@ -10,8 +10,10 @@ public enum Limits {
     public static let sealBytes = 48
     /// Size of a sealed frame of a stream between nodes, in bytes.
     public static let frameBytes = 4 << 20
-    /// Size of a request body on the plugin or control socket, in bytes.
+    /// Size of a request body on the plugin or control socket, in bytes; of one that lists ports, what is kept of it.
     public static let requestBodyBytes = 1 << 20
+    /// Size of a request body that lists a container's ports, in bytes: an engine sends up to 120 for each.
+    public static let portBodyBytes = 8 << 20
     /// Bound of counters of events (indices, sequences). Counted from 1 none comes near it, and the sum of two does not overflow.
     public static let counter: UInt64 = 1 << 62
     /// Number of members of a cluster.

@@ -18,6 +18,7 @@ public struct ExposedPort: Hashable, Comparable, Sendable {
         public static func < (lhs: Transport, rhs: Transport) -> Bool { lhs.rawValue < rhs.rawValue }
     }
 
+    /// Number from 1; 0 stands for all.
     public var number: UInt16
     public var transport: Transport
 
@@ -28,6 +29,22 @@ public struct ExposedPort: Hashable, Comparable, Sendable {
 
     public static func < (lhs: ExposedPort, rhs: ExposedPort) -> Bool {
         (lhs.number, lhs.transport) < (rhs.number, rhs.transport)
+    }
+
+    /// Stands for all ports of a transport.
+    public static func all(_ transport: Transport) -> ExposedPort { ExposedPort(number: 0, transport: transport) }
+
+    /// List of at most ``Limits/portsPerEndpoint`` ports that exposes all of these, in order. Where they are more, a transport with many
+    /// stands for all of its ports, those with the most first: a range of ten thousand for UDP must not hide the one for TCP.
+    static func summary(_ ports: [ExposedPort]) -> [ExposedPort] {
+        var summary = Set(ports)
+        while summary.count > Limits.portsPerEndpoint {
+            let counts = Dictionary(grouping: summary, by: \.transport).mapValues(\.count)
+            guard let most = counts.max(by: { ($0.value, $0.key) < ($1.value, $1.key) })?.key else { break }
+            summary = summary.filter { $0.transport != most }
+            summary.insert(.all(most))
+        }
+        return summary.sorted()
     }
 }
 
@@ -63,7 +80,7 @@ public struct EndpointNames: Hashable, Sendable {
             kept.append(name)
         }
         self.names = kept
-        self.ports = Array(Set(ports).sorted().prefix(Limits.portsPerEndpoint))
+        self.ports = ExposedPort.summary(ports)
     }
 
     /// True if the text can be a domain name: labels of 1 to 63 printable bytes (RFC 1035 §2.3.4), at most 253 bytes in all.

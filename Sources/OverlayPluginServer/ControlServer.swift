@@ -38,8 +38,9 @@ public struct ControlServer: Service {
     private let server: UnixHTTPServer
 
     /// - Parameters:
-    ///   - loop: Event loop that reads and writes the sockets; the handler runs elsewhere. nil takes one of the process's.
+    ///   - loop: Event loop that reads requests, on which the handler begins: best one of its own. nil takes one of the process's.
     ///   - ready: Called when clients can connect.
+    ///   - handle: Answers a request. Its task is cancelled when the client is gone.
     public init(
         socketPath: String,
         loop: (any EventLoop)? = nil,
@@ -50,6 +51,7 @@ public struct ControlServer: Service {
         server = UnixHTTPServer(
             socketPath: socketPath,
             loop: loop ?? MultiThreadedEventLoopGroup.singleton.any(),
+            answersOnLoop: true,
             logger: logger,
             ready: ready,
             respond: { call in
@@ -60,7 +62,8 @@ public struct ControlServer: Service {
             refuse: { error in
                 UnixHTTPServer.Answer(
                     status: error.code.status, body: PluginCodec.encode(failure: error.message), contentType: "application/json")
-            }
+            },
+            givesUp: true
         )
     }
 

@@ -7,6 +7,7 @@ import OverlayDriver
 enum JSONText {
     /// Number of levels of nested arrays and objects. Engines send four. The parser recurses, so this bounds its stack.
     static let depthLimit = 64
+    static let tooDeep = JSONFailure(text: "the body nests arrays and objects deeper than \(depthLimit) levels")
 
     /// Parses one value with nothing after it. Of two fields with the same name the later counts, as in Go.
     static func parse(_ bytes: [UInt8]) throws(JSONFailure) -> OptionValue {
@@ -103,9 +104,7 @@ private struct Parser {
     }
 
     private func checkDepth(_ depth: Int) throws(JSONFailure) {
-        guard depth <= JSONText.depthLimit else {
-            throw JSONFailure(text: "the body nests arrays and objects deeper than \(JSONText.depthLimit) levels")
-        }
+        guard depth <= JSONText.depthLimit else { throw JSONText.tooDeep }
     }
 
     /// Reads one byte that must come next, and space before it.

@@ -39,6 +39,22 @@ public enum PluginCodec {
         return try method(&reader)
     }
 
+    /// Methods whose bodies list the ports of a container: each port twice or three times, whatever their number. Nothing is done with the
+    /// lists here, as traffic from outside comes over docker_gwbridge, and the engine's API tells which ports are exposed.
+    private static let portMethods: Set = [
+        "/NetworkDriver.CreateEndpoint", "/NetworkDriver.Join", "/NetworkDriver.ProgramExternalConnectivity",
+    ]
+
+    private static let withoutPorts = JSONSelection.fields(
+        ["Options": .fields([OptionName.portMap: .nothing, OptionName.exposedPorts: .nothing], others: .everything)],
+        others: .everything)
+
+    /// Collector for the body of a call.
+    static func collector(for path: String) -> BodyCollector {
+        portMethods.contains(path)
+            ? BodyCollector(path, limit: Limits.portBodyBytes, selection: withoutPorts) : BodyCollector(path)
+    }
+
     private typealias Method = @Sendable (inout BodyReader) throws(ProtocolError) -> DriverRequest
 
     private static let methods: [String: Method] = [

@@ -15,7 +15,8 @@ public struct PluginServer: Service {
     private let server: UnixHTTPServer
 
     /// - Parameters:
-    ///   - loop: Event loop that reads, decodes and answers calls: best the one on which `handle` works. nil takes one of the process's.
+    ///   - loop: Event loop that reads, decodes and answers calls: best one of its own, so that a client that floods the socket is felt by
+    ///     nobody else. nil takes one of the process's.
     ///   - ready: Called when engines can connect.
     ///   - handle: Answers Activate and the calls that need state (all but `DriverRequest.constantResponse`). It is called for several
     ///     requests at a time, and has a time limit of its own, because engines wait without one.
@@ -38,7 +39,8 @@ public struct PluginServer: Service {
                 refuse: { error in
                     Self.log(error, to: logger)
                     return Self.answer(to: error)
-                }
+                },
+                collect: { PluginCodec.collector(for: $0) }
             ))
     }
 

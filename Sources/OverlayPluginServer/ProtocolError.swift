@@ -7,7 +7,7 @@ public struct ProtocolError: Error, Hashable, Sendable, CustomStringConvertible 
         case unknownMethod
         /// Verb other than POST.
         case wrongVerb
-        /// Body longer than `Limits.requestBodyBytes`.
+        /// Body longer than `Limits.requestBodyBytes`, or `Limits.portBodyBytes` where it lists ports.
         case tooLarge
 
         /// HTTP status. Engines retry none of these, and show the text of `Err` with each.

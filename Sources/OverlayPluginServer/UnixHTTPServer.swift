@@ -33,16 +33,21 @@ struct UnixHTTPServer: Sendable {
     /// Called when clients can connect.
     var ready: @Sendable () async -> Void = {}
     var respond: @Sendable (Call) async -> Answer
-    /// Answer to a call whose body is too long.
+    /// Answer to a call whose body is too long, or not what is expected at its path.
     var refuse: @Sendable (ProtocolError) -> Answer
+    /// Collector for the body of a call to a path.
+    var collect: @Sendable (String) -> BodyCollector = { BodyCollector($0) }
+    /// True if the work on a call is cancelled when its client is gone.
+    var givesUp = false
 
-    /// Number of clients at a time; more wait in the backlog of the socket. An engine keeps a handful.
-    var connectionLimit = 256
-    /// Time for the body of a request to arrive after its head. Idle connections have no limit: an engine whose connection is closed under
-    /// it repeats its call with an empty body.
-    var arrivalLimit: Duration = .seconds(30)
-    /// The same while the server shuts down.
+    /// Number of clients at a time, and time for a request to arrive after its first byte. An engine keeps a handful. With more, one gives
+    /// way (``ConnectionTable``). Idle connections have no limit: an engine whose connection is closed under it repeats its call with an
+    /// empty body.
+    var limits = Connections.Table.Limits()
+    /// Time for a request to arrive while the server shuts down.
     var arrivalLimitAtShutdown: Duration = .seconds(1)
+    /// Number of clients that may wait to be accepted: an engine that finds no place reports the call as failed.
+    static let backlog = 1024
 
     /// Owner and group may connect.
     static let mode: mode_t = 0o660
@@ -54,15 +59,19 @@ struct UnixHTTPServer: Sendable {
         let lock = try takeLock()
         defer { withExtendedLifetime(lock) {} }
         let failure = Failure()
-        let server = try HTTPServerBuilder.http1().buildServer(
+        let connections = Connections(loop: loop, limits: limits, arrivalAtShutdown: arrivalLimitAtShutdown)
+        let executor = answersOnLoop ? LoopExecutor(loop) : nil
+        let http = HTTP1Channel.Configuration(additionalChannelHandlers: [ConnectionWatchInstaller(connections)])
+        let server = try HTTPServerBuilder.http1(configuration: http).buildServer(
             configuration: ServerConfiguration(
                 address: .unixDomainSocket(path: socketPath),
-                availableConnectionsDelegate: MaximumAvailableConnections(connectionLimit, logger: logger)
+                backlog: Self.backlog,
+                availableConnectionsDelegate: Acceptance(connections: connections)
             ),
             eventLoopGroup: loop,
             logger: logger,
             responder: { request, writer, channel in
-                try await self.serve(request, on: channel, to: writer)
+                try await self.serve(request, on: channel, of: connections, by: executor, to: writer)
             },
             onServerRunning: { channel in
                 // The umask belongs to the whole process, so the mode is set after the bind. In between the file has mode 0755 (with the
@@ -77,7 +86,11 @@ struct UnixHTTPServer: Sendable {
             }
         )
         do {
-            try await withTaskExecutorPreference(answersOnLoop ? LoopExecutor(loop) : nil) { try await server.run() }
+            try await withGracefulShutdownHandler {
+                try await withTaskExecutorPreference(executor) { try await server.run() }
+            } onGracefulShutdown: {
+                connections.shutDown()
+            }
         } catch {
             throw SocketError(path: socketPath, cause: "cannot listen: \(error)")
         }
@@ -108,17 +121,28 @@ struct UnixHTTPServer: Sendable {
 
     // MARK: One request
 
+    /// Receives a call and answers it. Throws when the client goes away; the connection is closed then.
     @concurrent
-    private func serve(_ request: Request, on channel: any Channel, to writer: consuming ResponseWriter) async throws {
+    private func serve(
+        _ request: Request, on channel: any Channel, of connections: Connections, by executor: LoopExecutor?,
+        to writer: consuming ResponseWriter
+    ) async throws {
+        connections.began(on: channel)
+        let path = request.uri.path
+        var collector = collect(path)
+        // `request.body` can be iterated once.
+        for try await part in request.body {
+            collector.take(part.readableBytesUInt8Span)
+            connections.holds(collector.keptBytes, on: channel)
+        }
         let answer: Answer
-        if let body = try await receive(request, on: channel) {
+        do throws(ProtocolError) {
             var query: [String: String] = [:]
             for (key, value) in request.uri.queryParameters where query[String(key)] == nil { query[String(key)] = String(value) }
-            answer = await respond(Call(method: request.method.rawValue, path: request.uri.path, query: query, body: body))
-        } else {
-            answer = refuse(
-                ProtocolError(.tooLarge, "the body of \(excerpt(request.uri.path)) is longer than \(Limits.requestBodyBytes) bytes")
-            )
+            let call = Call(method: request.method.rawValue, path: path, query: query, body: try collector.finish())
+            answer = await work(on: call, from: channel, of: connections, by: executor)
+        } catch {
+            answer = refuse(error)
         }
         let response = Response(
             status: HTTPResponse.Status(code: answer.status),
@@ -126,48 +150,26 @@ struct UnixHTTPServer: Sendable {
             // The answer to HEAD has the length that a body would have.
             body: request.method == .head ? ResponseBody() : ResponseBody(byteBuffer: ByteBuffer(bytes: answer.body))
         )
+        connections.answering(on: channel)
         try await writer.write(response: response.head, body: response.body)
+        connections.answered(on: channel)
     }
 
-    /// Receives the whole body; nil if it is too long. Such a body is read to its end but not kept, because a client that still writes does
-    /// not read the answer. Throws when the client goes away; the connection is closed then.
-    private func receive(_ request: Request, on channel: any Channel) async throws -> [UInt8]? {
-        let arrival = Arrival()
-        let limit = channel.eventLoop.scheduleTask(in: TimeAmount(arrivalLimit)) { arrival.closeUnlessComplete(channel) }
-        defer {
-            arrival.complete.store(true, ordering: .relaxed)
-            limit.cancel()
+    private func work(
+        on call: Call, from channel: any Channel, of connections: Connections, by executor: LoopExecutor?
+    ) async -> Answer {
+        guard givesUp else {
+            connections.complete(on: channel) {}
+            return await respond(call)
         }
-        return try await withGracefulShutdownHandler {
-            var body: [UInt8] = []
-            var length = 0
-            // `request.body` can be iterated once.
-            for try await part in request.body {
-                length += part.readableBytes
-                if length > Limits.requestBodyBytes {
-                    body = []
-                } else {
-                    body.append(contentsOf: part.readableBytesView)
-                }
-            }
-            return length > Limits.requestBodyBytes ? nil : body
-        } onGracefulShutdown: {
-            // The server waits for requests that have begun to arrive. One that never ends would hold it.
-            channel.eventLoop.scheduleTask(in: TimeAmount(arrivalLimitAtShutdown)) { arrival.closeUnlessComplete(channel) }
-        }
+        let work = Task(executorPreference: executor) { await respond(call) }
+        connections.complete(on: channel) { work.cancel() }
+        return await work.value
     }
 
     /// Reason why it serves nobody although it listens.
     private final class Failure: Sendable {
         let error = Mutex<SocketError?>(nil)
-    }
-
-    private final class Arrival: Sendable {
-        let complete = Atomic<Bool>(false)
-
-        func closeUnlessComplete(_ channel: any Channel) {
-            if !complete.load(ordering: .relaxed) { channel.close(promise: nil) }
-        }
     }
 }
 

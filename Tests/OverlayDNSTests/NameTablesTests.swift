@@ -133,8 +133,25 @@ import Testing
         }
         #expect(try ask("_53._udp.db", .srv)?.answers.count == 1)
         #expect(try ask("_80._tcp.web", .a)?.isNegative == true)
-        for name in ["_80._udp.web", "_080._tcp.web", "_81._tcp.web", "_80._tcp.web.2", "_x._tcp.web", "_80.tcp.web", "_80._tcp"] {
+        for name in [
+            "_80._udp.web", "_080._tcp.web", "_81._tcp.web", "_80._tcp.web.2", "_x._tcp.web", "_80.tcp.web", "_80._tcp",
+            "_0._tcp.web",
+        ] {
             #expect(try ask(name, .srv) == nil, "\(name)")
+        }
+    }
+
+    @Test func manyPortsAreServicesAll() throws {
+        var names = NetworkNames(title: "n")
+        names.insert(
+            NamedEndpoint(
+                endpoint: EndpointID("0123456789a1")!, names: ["voice"], addresses: [Self.one],
+                ports: [.all(.udp), ExposedPort(number: 8080, transport: .tcp)]))
+        for name in ["_10000._udp.voice", "_8080._tcp.voice", "_8080._udp.voice"] {
+            #expect(names.records(of: name, .srv)?.count == 1, "\(name)")
+        }
+        for name in ["_8081._tcp.voice", "_0._udp.voice", "_8080._sctp.voice"] {
+            #expect(names.records(of: name, .srv) == nil, "\(name)")
         }
     }
 

@@ -146,10 +146,8 @@ let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let diary = diary
         return [
             GossipPart(transport: transport), FakePart(name: "node", diary: diary),
-            ControlPart(path: directory + "/c.sock", loop: loop, logger: quiet) { _ in ControlHTTPResponse() },
-            PluginPart(path: directory + "/p.sock", loop: loop, scope: .local, logger: quiet, ready: { diary.add("ready") }) { _ in
-                .done
-            },
+            ControlPart(path: directory + "/c.sock", logger: quiet) { _ in ControlHTTPResponse() },
+            PluginPart(path: directory + "/p.sock", scope: .local, logger: quiet, ready: { diary.add("ready") }) { _ in .done },
             FakePart(name: "link", diary: diary),
         ]
     }

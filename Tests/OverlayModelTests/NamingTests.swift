@@ -15,8 +15,26 @@ import Testing
         #expect(EndpointNames(names: many).names == Array(many.prefix(Limits.namesPerEndpoint)))
         let long = (0..<10).map { "\($0)" + String(repeating: "x", count: 60) }
         #expect(EndpointNames(names: long).names == Array(long.prefix(Limits.nameBytesPerEndpoint / 61)))
-        let ports = (1...100).reversed().map { ExposedPort(number: UInt16($0), transport: .tcp) }
-        #expect(EndpointNames(names: [], ports: ports + ports).ports == Array(ports.sorted().prefix(Limits.portsPerEndpoint)))
+    }
+
+    @Test func manyPortsAreAllOfTheirTransport() {
+        func ports(_ range: ClosedRange<UInt16>, _ transport: ExposedPort.Transport) -> [ExposedPort] {
+            range.reversed().map { ExposedPort(number: $0, transport: transport) }
+        }
+        func kept(_ ports: [ExposedPort]) -> [ExposedPort] {
+            let kept = EndpointNames(names: [], ports: ports + ports).ports
+            // What was kept is itself, as other nodes see it so.
+            #expect(EndpointNames(names: [], ports: kept).ports == kept && kept.count <= Limits.portsPerEndpoint)
+            return kept
+        }
+        #expect(kept(ports(1...16, .tcp)) == ports(1...16, .tcp).sorted())
+        #expect(kept(ports(1...17, .tcp)) == [.all(.tcp)])
+        #expect(kept(ports(1...65_535, .tcp)) == [.all(.tcp)])
+        // A range of one transport does not hide a port of another.
+        #expect(kept(ports(10_000...20_000, .udp) + ports(8080...8081, .tcp)) == [.all(.udp)] + ports(8080...8081, .tcp).sorted())
+        #expect(kept(ports(1...16, .udp) + ports(1...16, .tcp)) == [.all(.tcp), .all(.udp)])
+        #expect(kept(ports(1...15, .udp) + ports(1...16, .tcp)) == [.all(.tcp)] + ports(1...15, .udp).sorted())
+        #expect(kept(ports(1...20, .udp) + ports(1...30, .tcp) + ports(1...40, .sctp)) == [.all(.tcp), .all(.udp), .all(.sctp)])
     }
 
     @Test func hostileBytesAreHarmless() {

@@ -50,7 +50,10 @@ let package = Package(
         // Decoders of the plugin server, without the server around them.
         product(
             "OverlayPluginServer", ["OverlayModel", "OverlayDriver"],
-            sources: ["BodyReader.swift", "JSONText.swift", "PluginCodec.swift", "ProtocolError.swift"]),
+            sources: [
+                "BodyCollector.swift", "BodyReader.swift", "JSONFilter.swift", "JSONSelection.swift", "JSONText.swift",
+                "PluginCodec.swift", "ProtocolError.swift",
+            ]),
         // Decoders of the client of the engine's API, without the client.
         product(
             "OverlayDocker",
@@ -98,6 +101,7 @@ fuzz("member", ["OverlayCatalogue", "CatalogueSamples"])
 fuzz("membership-core", ["OverlayMembership"])
 fuzz("membership-message", ["OverlayMembership"])
 fuzz("packet-opener", ["OverlayCrypto"])
+fuzz("plugin-body", ["OverlayDriver", "OverlayPluginServer"])
 fuzz("plugin-call", ["OverlayDriver", "OverlayPluginServer"])
 fuzz("plugin-json", ["OverlayDriver", "OverlayPluginServer"])
 fuzz("removal-notice", ["OverlayNode"])

@@ -1,28 +1,30 @@
 import Logging
 import NIOCore
+import NIOPosix
 import OverlayDriver
 import OverlayPluginServer
 import ServiceLifecycle
 
-/// Control socket: requests of the command line.
+/// Control socket: requests of the command line. It has a thread of its own, as the plugin socket and the node have: clients that flood one
+/// are not felt by the others before the node has to work for them.
 struct ControlPart: DaemonPart {
     let name = "control socket"
     let path: String
-    let loop: any EventLoop
     let logger: Logger
     let handle: @Sendable (ControlHTTPRequest) async -> ControlHTTPResponse
 
     func run(opened: @escaping @Sendable () -> Void) async throws {
-        try await ControlServer(socketPath: path, loop: loop, logger: logger, ready: { opened() }, handle: handle).run()
+        try await onOwnLoop { loop in
+            try await ControlServer(socketPath: path, loop: loop, logger: logger, ready: { opened() }, handle: handle).run()
+        }
         try checkEnd(of: path)
     }
 }
 
-/// Plugin socket: calls of the engine. It opens when all that they need is there.
+/// Plugin socket: calls of the engine. It opens when all that they need is there, and has a thread of its own.
 struct PluginPart: DaemonPart {
     let name = "plugin socket"
     let path: String
-    let loop: any EventLoop
     let scope: PluginCodec.Scope
     let logger: Logger
     /// Called when engines can connect.
@@ -31,15 +33,29 @@ struct PluginPart: DaemonPart {
 
     func run(opened: @escaping @Sendable () -> Void) async throws {
         let ready = ready
-        let server = PluginServer(
-            socketPath: path, loop: loop, scope: scope, logger: logger,
-            ready: {
-                ready()
-                opened()
-            }, handle: handle)
-        try await server.run()
+        try await onOwnLoop { loop in
+            let server = PluginServer(
+                socketPath: path, loop: loop, scope: scope, logger: logger,
+                ready: {
+                    ready()
+                    opened()
+                }, handle: handle)
+            try await server.run()
+        }
         try checkEnd(of: path)
     }
+}
+
+/// Gives an event loop to a server while it runs.
+private func onOwnLoop(_ serve: (any EventLoop) async throws -> Void) async throws {
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    do {
+        try await serve(group.next())
+    } catch {
+        try? await group.shutdownGracefully()
+        throw error
+    }
+    try await group.shutdownGracefully()
 }
 
 /// Throws if a server ended that was not told to: the daemon is of no use without it.

@@ -57,6 +57,11 @@ final class RawConnection: @unchecked Sendable {
         }
     }
 
+    /// Sends as much as fits at once. The server may be gone.
+    func sendAtOnce(_ bytes: [UInt8]) {
+        _ = bytes.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT)) }
+    }
+
     /// Ends the sending direction.
     func finish() { shutdown(descriptor, Int32(SHUT_WR)) }
 

@@ -75,7 +75,8 @@ func withPluginServer<T: Sendable>(
             var server = UnixHTTPServer(
                 socketPath: path, logger: quiet, ready: ready,
                 respond: { await PluginServer.answer($0, scope: .local, logger: quiet, handle: handle) },
-                refuse: { PluginServer.answer(to: $0) }
+                refuse: { PluginServer.answer(to: $0) },
+                collect: { PluginCodec.collector(for: $0) }
             )
             change(&server)
             return PluginServer(server: server)

@@ -51,6 +51,19 @@ must docker 1 run -d --name web --network opts -p 8080:80 busybox:local sh -c 'e
 eventually 5 in_host 2 curl -sf --max-time 2 "http://$(host_addr 1):8080/"
 prints "it works"
 
+echo "# a container with every port exposed, and one with a published range, start"
+start 1 wide --network opts --expose 1-65535
+reaches 2 auto1 "$(address_of 1 wide opts)"
+# shellcheck disable=SC2317 # called by eventually
+tells() { asks "$1" "$2" "$3" SRV && [[ $OUT == *" $4 "* ]]; }
+eventually 10 tells 2 auto1 _60000._tcp.wide 60000
+# A published port costs a process of the engine, so these are few; their list has the form of a long one.
+start 1 voice --network opts -p 10000-10029:10000-10029/udp --expose 8080
+eventually 10 tells 2 auto1 _10029._udp.voice 10029
+eventually 10 tells 2 auto1 _8080._tcp.voice 8080
+same "SRV of a port that is not exposed" "NXDOMAIN 0" "$(status_of 2 auto1 _8081._tcp.voice SRV)"
+must docker 1 rm -f wide voice
+
 echo "# an internal network has no way out"
 create_network 1 inner --internal
 create_network 2 inner --internal
