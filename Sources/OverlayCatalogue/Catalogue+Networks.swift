@@ -311,6 +311,7 @@ extension NetworkSettings {
     /// Text for messages.
     var text: String {
         "mtu \(mtu.map(String.init) ?? "by default")" + (isEncrypted ? ", encrypted" : ", not encrypted")
-            + (isInternal ? ", internal" : ", not internal")
+            + (isInternal ? ", internal" : ", not internal") + (routesMulticast ? "" : ", without a route for multicast")
+            + (allowsOverlap ? ", overlap allowed" : "")
     }
 }

@@ -38,6 +38,7 @@ public struct Node: Sendable {
     var names = Names()
     var sandboxes = Sandboxes()
     var following = Following()
+    var surroundings: Surroundings
 
     var outbox: Outbox
     var requests = Requests()
@@ -55,6 +56,7 @@ public struct Node: Sendable {
         parameters: MembershipParameters = .init()
     ) throws(DecodeError) {
         mirror = Mirror(mirrors: mirrors)
+        surroundings = Surroundings(routes: identity.routes)
         self.identity = identity
         self.signing = signing
         life = Life(epoch: identity.epoch, boot: identity.boot, isRolledBack: rows[.node]?[NodeRow.rollback] != nil)
@@ -101,10 +103,15 @@ public struct Node: Sendable {
     public var member: Member {
         var member = Member(
             id: identity.id, name: identity.name, address: identity.address, port: identity.port, vtep: identity.vtep,
-            publicKey: identity.publicKey, agreementKey: identity.agreementKey, epoch: life.epoch, routes: identity.routes)
-        if let cluster = catalogue.cluster { return member.limited(to: cluster.addressPool) }
+            publicKey: identity.publicKey, agreementKey: identity.agreementKey, epoch: life.epoch,
+            routes: surroundings.announced)
+        if let pool = catalogue.cluster?.addressPool {
+            // A route for the whole pool is a way to the networks, and no obstacle to one of them.
+            member.routes.removeAll { $0 == pool }
+            return member.limited(to: pool)
+        }
         // The cluster to join decides which of the routes matter, and it is not known yet.
-        member.routes = Array(identity.routes.filter { $0.family == .v4 }.prefix(Limits.routesPerMember))
+        member.routes = Array(surroundings.announced.filter { $0.family == .v4 }.prefix(Limits.routesPerMember))
         return member
     }
 
@@ -176,6 +183,10 @@ public struct Node: Sendable {
         case .engineNews(let news): EngineNews.handle(&self, news)
         case .engineAnswer(let id, let answer): EngineNews.handleAnswer(&self, id, answer)
         case .served(let id): ended(id, error: nil)
+        case .hostRoutes(let id, let routes, let isWhole): RouteFollower.routesWereRead(&self, id, routes, isWhole: isWhole)
+        case .routesSeen(let id, let sight):
+            SandboxRoutes.seen(&self, id, sight)
+            ended(id, error: nil)
         case .sandbox(let path, let failure): sandboxes.setFailure(failure, of: path, into: &outbox)
         case .sandboxGone(let path):
             // The kernel destroys the interfaces in a namespace together with it.
@@ -275,6 +286,8 @@ public struct Node: Sendable {
         case .assure: RollbackRecovery.assure(&self)
         case .askEngine: EngineNews.askAgain(&self)
         case .mirror: Mirroring.compareNetworks(&self)
+        case .surroundings: RouteFollower.look(&self)
+        case .announceRoutes: RouteFollower.announce(&self)
         case .newEpoch: RollbackRecovery.proposeNewEpoch(&self)
         }
     }

@@ -21,6 +21,8 @@ enum EngineNews {
             node.mirror.connected(version, into: &node.outbox)
             Self.callEngine(&node, .networks)
             Self.callEngine(&node, .containers)
+            RouteFollower.connected(&node)
+        case .otherNetworks: RouteFollower.networksChanged(&node)
         case .disconnected(let reason): node.mirror.disconnected(reason, into: &node.outbox)
         case .network(let id, let action, let container): Self.handleNetwork(&node, id, action, container)
         case .elsewhere(let id):
@@ -66,8 +68,9 @@ enum EngineNews {
             Mirroring.mirrorSoon(&node)
         case .container(let container): NameFollower.learnContainer(&node, container, isWhole: true)
         case .refused(let reason), .unavailable(let reason): node.mirror.notAnswered(call, reason, into: &node.outbox)
-        case .created, .removed, .notFound: break
+        case .created, .removed, .notFound, .otherNetworks, .addressPools: break
         }
+        RouteFollower.handle(&node, id, answer)
         Mirroring.engineCallEnded(&node, id, call, answer)
         if isToBeAsked { Self.callEngine(&node, call) }
     }

@@ -20,6 +20,10 @@ enum NodeTimer: CaseIterable, Hashable, Sendable {
     case askEngine
     /// The engine's networks are compared with the cluster's.
     case mirror
+    /// The host's routes are read.
+    case surroundings
+    /// Others are told of the host's routes.
+    case announceRoutes
     /// A new epoch is proposed for a node with an old copy of its state.
     case newEpoch
 }
