@@ -316,6 +316,8 @@ extension NetworkSettings {
         }
         compare("--internal", isInternal, asked.isInternal)
         compare("-o encrypted", isEncrypted, asked.isEncrypted)
+        compare("-o swift-overlay.multicast-route=false", !routesMulticast, !asked.routesMulticast)
+        compare("-o swift-overlay.allow-overlap=true", allowsOverlap, asked.allowsOverlap)
         if mtu != asked.mtu {
             func text(_ mtu: UInt32?) -> String { mtu.map { "\($0)" } ?? "not given" }
             all.append("-o com.docker.network.driver.mtu is \(text(mtu)) there and \(text(asked.mtu)) here")

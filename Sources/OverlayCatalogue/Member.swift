@@ -16,7 +16,7 @@ public struct Member: Hashable, Sendable {
     public var agreementKey: [UInt8]
     /// Identity life; a new one begins after lost state. Commands of another epoch are refused (rule R3).
     public var epoch: UInt32
-    /// Routes of its host within the cluster's address pool. No subnet is chosen there.
+    /// Subnets that its host has routes for, and those of its engine's networks. No subnet is chosen there.
     public var routes: [IPPrefix]
 
     public init(
@@ -34,10 +34,12 @@ public struct Member: Hashable, Sendable {
         self.routes = routes
     }
 
-    /// The member with only the routes that overlap a pool, sorted and at most ``Limits/routesPerMember``.
+    /// The member with at most ``Limits/routesPerMember`` routes: first those that overlap the pool of subnets that are chosen for
+    /// users, then the others, which only subnets that users name may overlap. Both are sorted.
     public func limited(to pool: IPPrefix) -> Member {
         var member = self
-        member.routes = Array(Set(routes.filter { $0.overlaps(pool) }).sorted().prefix(Limits.routesPerMember))
+        let all = Set(routes).sorted()
+        member.routes = Array((all.filter { $0.overlaps(pool) } + all.filter { !$0.overlaps(pool) }).prefix(Limits.routesPerMember))
         return member
     }
 }

@@ -89,6 +89,10 @@ actor NodeController: GossipDelegate {
         for id in watches { controls.removeValue(forKey: id)?.resume(returning: Self.stopping) }
     }
 
+    /// Number of attempts to move routes in a sandbox that an engine sets up, and pause between two.
+    private static let mostMoves = 400
+    private static let movePause = Duration.milliseconds(5)
+
     private static let stopping = ControlResponse.refused("the daemon is stopping")
 
     private func resumeStarters() {
@@ -279,6 +283,35 @@ actor NodeController: GossipDelegate {
                 }
             }
         case .listen(let endpoint, let vni, let hearing): listen(endpoint, vni, hearing)
+        case .readRoutes(let id):
+            kernel.submit { kernel in
+                let found = try? kernel.hostSubnets(limit: Limits.hostRoutes)
+                let routes = found.map { $0.routes.map { HostSubnet(prefix: $0.prefix, link: $0.link) } }
+                self.come(.hostRoutes(id, routes, isWhole: found?.isWhole ?? true))
+            }
+        case .lookForRoutes(let id, let path, let routes):
+            kernel.submit { kernel in
+                switch kernel.hasRoute(to: routes, in: path) {
+                case nil: self.come(.routesSeen(id, .missing))
+                case false?: self.come(.routesSeen(id, .free))
+                case true?: self.come(.routesSeen(id, .taken))
+                }
+            }
+        case .moveRoutes(let path, let mac, let routes):
+            Task { [kernel] in
+                for _ in 0..<Self.mostMoves {
+                    if await kernel.moveRoutes(routes, through: mac, in: path) { return }
+                    try? await Task.sleep(for: Self.movePause)
+                }
+            }
+        case .addRoutes(let path, let mac, let routes):
+            kernel.submit { [logger] kernel in
+                do throws(KernelFailure) {
+                    try kernel.addRoutes(routes, through: mac, in: path)
+                } catch {
+                    logger.debug("routes not added in a sandbox", metadata: [LogKey.sandbox: "\(path)", LogKey.reason: "\(error)"])
+                }
+            }
         case .peers(let members, let keys):
             let addresses = members.map {
                 PeerAddress(node: $0.id, address: $0.address, port: $0.port, agreementKey: $0.agreementKey)

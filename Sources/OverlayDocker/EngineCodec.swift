@@ -71,7 +71,8 @@ struct EngineCodec: Sendable {
 
     func request(_ call: EngineAPICall) throws(EngineFailure) -> EngineRequest {
         switch call {
-        case .networks: EngineRequest(target: "/networks", limit: 64 << 20)
+        case .networks, .otherNetworks: EngineRequest(target: "/networks", limit: 64 << 20)
+        case .addressPools: EngineRequest(target: "/info")
         case .containers: EngineRequest(target: "/containers/json", limit: 64 << 20)
         case .network(let id): EngineRequest(target: "/networks/\(percentEncoded(id.text))")
         case .container(let id):
@@ -129,6 +130,17 @@ struct EngineCodec: Sendable {
                 networks.append(network)
             }
             return .networks(networks)
+        case .otherNetworks:
+            let shown = try Self.decode([Lenient<NetworkShown>].self, body).compactMap(\.value)
+            let others = shown.filter { !isOurs($0.driver) }.compactMap { try? $0.network() }
+            return .otherNetworks(
+                others.map { other in
+                    var other = other
+                    other.endpoints = [:]
+                    return other
+                })
+        case .addressPools:
+            return .addressPools(try Self.decode(InfoShown.self, body).pools)
         case .containers:
             var containers: [EngineContainer] = []
             for shown in try Self.decode([ContainerListed].self, body) { containers.append(try shown.container()) }
@@ -165,8 +177,11 @@ struct EngineCodec: Sendable {
             guard let action = event.Action.flatMap({ EngineAPINews.NetworkAction(rawValue: $0) }) else { return nil }
             let container = attributes["container"].flatMap { ContainerID($0) }
             guard isOurs(attributes["type"] ?? "") else {
-                if action == .destroy { return .removedElsewhere }
-                return action == .connect || action == .disconnect ? container.map { .elsewhere($0) } : nil
+                switch action {
+                case .connect, .disconnect: return container.map { .elsewhere($0) }
+                case .create: return attributes["type"].map { _ in .otherNetworks }
+                case .destroy: return .removedElsewhere
+                }
             }
             return .network(try identifier(id, "network"), action, container: container)
         case "container":

@@ -67,6 +67,24 @@ struct NetworkShown: Decodable {
     }
 }
 
+/// `SystemInfo` of `GET /info`.
+struct InfoShown: Decodable {
+    struct PoolShown: Decodable {
+        var Base: String?
+        var Size: Int?
+    }
+
+    /// Pools that the engine was configured with. Engines leave it out where there are none.
+    var DefaultAddressPools: [Lenient<PoolShown>]?
+
+    var pools: [EngineAddressPool] {
+        (DefaultAddressPools ?? []).compactMap { shown in
+            guard let base = shown.value?.Base.flatMap({ IPPrefix($0) }), let size = shown.value?.Size else { return nil }
+            return EngineAddressPool(base: base, size: size)
+        }
+    }
+}
+
 /// `NetworkCreateRequest`.
 struct NetworkToMake: Encodable {
     struct IPAMToMake: Encodable {

@@ -18,8 +18,9 @@ public enum DriverResponse: Hashable, Sendable {
     /// CreateEndpoint: only what the request had left open, as engines refuse a field that they had set.
     case endpoint(mac: MACAddress?)
     /// Join: the link to move into the sandbox. Never with a gateway, so that the engine gives the container a second interface on
-    /// docker_gwbridge for `-p` and the Internet, as with the built-in overlay.
-    case joined(sourceName: String, destinationPrefix: String)
+    /// docker_gwbridge for `-p` and the Internet, as with the built-in overlay. The engine adds the routes through the link, and
+    /// fails the container where one of them is there already.
+    case joined(sourceName: String, destinationPrefix: String, routes: [IPPrefix] = [])
     case failed(DriverError)
 }
 

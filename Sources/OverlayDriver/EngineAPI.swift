@@ -7,6 +7,10 @@ public import OverlayModel
 public enum EngineAPICall: Hashable, Sendable {
     /// `GET /networks`
     case networks
+    /// `GET /networks`: those of other drivers.
+    case otherNetworks
+    /// `GET /info`: pools that the engine takes subnets from.
+    case addressPools
     /// `GET /containers/json`: running containers.
     case containers
     /// `GET /networks/{id}`. Never waits for a container's lock.
@@ -29,6 +33,10 @@ public enum EngineAPICall: Hashable, Sendable {
 public enum EngineAPIAnswer: Hashable, Sendable {
     /// Networks of our driver, without their endpoints.
     case networks([EngineNetwork])
+    /// Networks of other drivers, without their endpoints.
+    case otherNetworks([EngineNetwork])
+    /// Pools that the engine was configured with; none where it has those that are built in.
+    case addressPools([EngineAddressPool])
     case containers([EngineContainer])
     /// One network, with its endpoints.
     case network(EngineNetwork)
@@ -61,6 +69,8 @@ public enum EngineAPINews: Hashable, Sendable {
     case pruned
     /// A container was connected to, or disconnected from, a network of another driver.
     case elsewhere(ContainerID)
+    /// A network of another driver was created.
+    case otherNetworks
     case container(ContainerID, ContainerAction)
 
     /// Actions of network events that matter here, by their name in moby's `api/types/events`.

@@ -76,6 +76,10 @@ public enum OptionName {
     /// Lists of the ports that a container publishes and exposes, in CreateEndpoint and Join.
     public static let portMap = "com.docker.network.portmap"
     public static let exposedPorts = "com.docker.network.endpoint.exposedports"
+    /// `-o swift-overlay.multicast-route=false`: containers get no route for multicast through this network.
+    public static let multicastRoute = "swift-overlay.multicast-route"
+    /// `-o swift-overlay.allow-overlap=true`: a subnet of the network may overlap routes of hosts.
+    public static let allowOverlap = "swift-overlay.allow-overlap"
     /// Kind of address that a RequestAddress asks for.
     public static let requestAddressType = "RequestAddressType"
     /// Value of ``requestAddressType`` for a gateway, and key of the gateway in a pool's `Data`.

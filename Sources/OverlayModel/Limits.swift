@@ -20,6 +20,8 @@ public enum Limits {
     public static let members = 4096
     /// Number of routes of a member that the choice of subnets avoids.
     public static let routesPerMember = 64
+    /// Number of routes of a host that are looked at.
+    public static let hostRoutes = 1024
     /// Number of networks of a cluster.
     public static let networks = 16_384
     /// Number of blocks of a subnet.

@@ -54,6 +54,8 @@ public enum LogKey {
     public static let since = "since"
     /// State of a member of the cluster.
     public static let state = "state"
+    /// Subnet, as address and length.
+    public static let subnet = "subnet"
     /// Port that another program holds.
     public static let taken = "taken"
     /// Number of the catalogue writer's term.

@@ -85,6 +85,28 @@ extension KernelNetlink {
         }
     }
 
+    /// Subnets that the host's main table has routes for, with the name of the link, in no order; those of loopback devices and
+    /// default routes are left out.
+    ///
+    /// - Parameter limit: Number of routes that are looked at.
+    public func hostSubnets(limit: Int) throws(KernelFailure) -> (routes: [(prefix: IPPrefix, link: String)], isWhole: Bool) {
+        try step("route show", .query) { () throws(NetlinkError) in
+            var links: [Int32: Link] = [:]
+            for link in try host.links() { links[link.index] = link }
+            var result: [(prefix: IPPrefix, link: String)] = []
+            var isWhole = true
+            for family in [IPAddress.Family.v4, .v6] {
+                let all = try host.routes(family, limit: limit)
+                if all.count == limit { isWhole = false }
+                for route in all where route.destination.length > 0 {
+                    let link = route.link.flatMap { links[$0] }
+                    if link?.isLoopback != true { result.append((route.destination, link?.name ?? "")) }
+                }
+            }
+            return (result, isWhole)
+        }
+    }
+
     /// Proves that this process can create what a network needs: namespace, bridge, VXLAN device, veth pair and port flags.
     ///
     /// Everything is created in a namespace that is removed again; nothing of the host is touched.
@@ -136,13 +158,13 @@ extension KernelNetlink {
 }
 
 extension RouteSocket {
-    /// Unicast routes of the main table.
-    func routes(_ family: IPAddress.Family) throws(NetlinkError) -> [HostRoute] {
+    /// Unicast routes of the main table, at most as many as the limit.
+    func routes(_ family: IPAddress.Family, limit: Int = .max) throws(NetlinkError) -> [HostRoute] {
         var header = rtmsg()
         header.rtm_family = UInt8(family == .v4 ? AF_INET : AF_INET6)
         var result: [HostRoute] = []
         try dump(Message(Int(RTM_GETROUTE), header), begin: { result = [] }) { type, payload in
-            guard Int(type) == Int(RTM_NEWROUTE), let header: rtmsg = payload.load(),
+            guard result.count < limit, Int(type) == Int(RTM_NEWROUTE), let header: rtmsg = payload.load(),
                 header.rtm_type == UInt8(RTN_UNICAST), header.rtm_flags & UInt32(RTM_F_CLONED) == 0
             else { return }
             var table = UInt32(header.rtm_table)

@@ -90,6 +90,24 @@ enum Requests {
         return request
     }
 
+    /// `route append … dev … scope link`: behind a route to the same destination through another link. With NLM_F_REPLACE alone, in
+    /// the place of one that is there.
+    static func route(
+        to destination: IPPrefix, through link: Int32, flags: Int32 = NLM_F_CREATE | NLM_F_APPEND
+    ) throws(NetlinkError) -> Message {
+        var header = rtmsg()
+        header.rtm_family = UInt8(destination.family == .v4 ? AF_INET : AF_INET6)
+        header.rtm_dst_len = UInt8(destination.length)
+        header.rtm_table = UInt8(RT_TABLE_MAIN.rawValue)
+        header.rtm_protocol = UInt8(RTPROT_BOOT)
+        header.rtm_scope = UInt8(RT_SCOPE_LINK.rawValue)
+        header.rtm_type = UInt8(RTN_UNICAST)
+        var request = try Message(Int(RTM_NEWROUTE), flags: flags, header)
+        try request.put(Int(RTA_DST.rawValue), destination.address)
+        try request.put(Int(RTA_OIF.rawValue), UInt32(bitPattern: link))
+        return request
+    }
+
     /// `neigh replace … nud permanent`, or `neigh del`.
     static func neighbour(_ address: IPAddress, _ mac: MACAddress?, on link: Int32) throws(NetlinkError) -> Message {
         var header = ndmsg()

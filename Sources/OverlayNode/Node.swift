@@ -18,7 +18,10 @@ public struct Node: Sendable {
     public let identity: NodeIdentity
     let signing: any RecordSigning
     /// Safety rules in force. Only tests leave one out; the daemon runs with all.
-    package var rules = SafetyRules.all { didSet { catalogueNode.rules = rules } }
+    package var rules: SafetyRules {
+        get { catalogueNode.rules }
+        set { catalogueNode.rules = newValue }
+    }
     var inventory: Inventory
     var addresses: Addresses
     var handovers: Handovers
@@ -39,6 +42,7 @@ public struct Node: Sendable {
     var sandboxes = Sandboxes()
     var following = Following()
     var claims: Claims
+    var surroundings: Surroundings
 
     var outbox: Outbox
     var requests = Requests()
@@ -56,6 +60,7 @@ public struct Node: Sendable {
         parameters: MembershipParameters = .init()
     ) throws(DecodeError) {
         mirror = Mirror(mirrors: mirrors)
+        surroundings = Surroundings(routes: identity.routes)
         self.identity = identity
         self.signing = signing
         life = Life(epoch: identity.epoch, boot: identity.boot, isRolledBack: rows[.node]?[NodeRow.rollback] != nil)
@@ -103,10 +108,15 @@ public struct Node: Sendable {
     public var member: Member {
         var member = Member(
             id: identity.id, name: identity.name, address: identity.address, port: identity.port, vtep: identity.vtep,
-            publicKey: identity.publicKey, agreementKey: identity.agreementKey, epoch: life.epoch, routes: identity.routes)
-        if let cluster = catalogue.cluster { return member.limited(to: cluster.addressPool) }
+            publicKey: identity.publicKey, agreementKey: identity.agreementKey, epoch: life.epoch,
+            routes: surroundings.announced)
+        if let pool = catalogue.cluster?.addressPool {
+            // A route for the whole pool is a way to the networks, and no obstacle to one of them.
+            member.routes.removeAll { $0 == pool }
+            return member.limited(to: pool)
+        }
         // The cluster to join decides which of the routes matter, and it is not known yet.
-        member.routes = Array(identity.routes.filter { $0.family == .v4 }.prefix(Limits.routesPerMember))
+        member.routes = Array(surroundings.announced.filter { $0.family == .v4 }.prefix(Limits.routesPerMember))
         return member
     }
 
@@ -178,6 +188,10 @@ public struct Node: Sendable {
         case .engineNews(let news): EngineNews.handle(&self, news)
         case .engineAnswer(let id, let answer): EngineNews.handleAnswer(&self, id, answer)
         case .served(let id): ended(id, error: nil)
+        case .hostRoutes(let id, let routes, let isWhole): RouteFollower.routesWereRead(&self, id, routes, isWhole: isWhole)
+        case .routesSeen(let id, let sight):
+            SandboxRoutes.seen(&self, id, sight)
+            ended(id, error: nil)
         case .sandbox(let path, let failure): sandboxes.setFailure(failure, of: path, into: &outbox)
         case .sandboxGone(let path):
             // The kernel destroys the interfaces in a namespace together with it.
@@ -281,6 +295,8 @@ public struct Node: Sendable {
         case .mirror: Mirroring.compareNetworks(&self)
         case .removal: NetworkRemovals.advance(&self)
         case .admission: Admissions.wakeAll(&self)
+        case .surroundings: RouteFollower.look(&self)
+        case .announceRoutes: RouteFollower.announce(&self)
         case .newEpoch: RollbackRecovery.proposeNewEpoch(&self)
         }
     }

@@ -29,6 +29,8 @@ enum JSONText {
         switch value {
         case .null: output += "null".utf8
         case .bool(let value): output += (value ? "true" : "false").utf8
+        // A whole number has no fraction, which Go would not read into an integer.
+        case .number(let value) where value == value.rounded() && value.magnitude < 0x1p53: output += "\(Int64(value))".utf8
         // JSON has no infinity.
         case .number(let value): output += (value.isFinite ? "\(value)" : "null").utf8
         case .string(let text): write(text, to: &output)

@@ -91,6 +91,11 @@ public enum PluginCodec {
         JSONText.render(failure(message))
     }
 
+    /// Route through the link itself (libnetwork's `types.CONNECTED`), whose next hop does not count.
+    private static func staticRoute(_ destination: IPPrefix) -> OptionValue {
+        .object(["Destination": .string(destination.description), "RouteType": .number(1), "NextHop": .string("")])
+    }
+
     /// HTTP status of a driver's refusal. With 200 engines show the bare text after "remote: "; otherwise they put the method before it.
     static let refusalStatus = 200
 
@@ -134,9 +139,11 @@ public enum PluginCodec {
         case .endpoint(let mac):
             // An empty object is safe with every engine; a field that the request had set is not, even with the same value.
             .object(["Interface": .object(mac.map { ["MacAddress": .string($0.description)] } ?? [:])])
-        case .joined(let sourceName, let destinationPrefix):
+        case .joined(let sourceName, let destinationPrefix, let routes):
             // Nothing else: a gateway would do away with docker_gwbridge, and a route without a destination stops engine 28.
-            .object(["InterfaceName": .object(["SrcName": .string(sourceName), "DstPrefix": .string(destinationPrefix)])])
+            .object(
+                ["InterfaceName": .object(["SrcName": .string(sourceName), "DstPrefix": .string(destinationPrefix)])]
+                    .merging(routes.isEmpty ? [:] : ["StaticRoutes": .list(routes.map { staticRoute($0) })]) { $1 })
         case .failed(let error):
             failure(error.message)
         }

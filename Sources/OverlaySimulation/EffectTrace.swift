@@ -98,6 +98,10 @@ public struct EffectTrace: Sendable {
             write("serve \(id.value) \(path)")
             write(Self.bytes(of: scope))
         case .unserve(let path): write("unserve \(path)")
+        case .readRoutes(let id): write("routes \(id.value)")
+        case .lookForRoutes(let id, let path, let routes): write("look \(id.value) \(path) \(routes)")
+        case .moveRoutes(let path, let mac, let routes): write("move routes \(path) \(mac) \(routes)")
+        case .addRoutes(let path, let mac, let routes): write("routes \(path) \(mac) \(routes)")
         case .makeKey: write("make key")
         case .notify(let target, let bytes):
             write("notify \(target)")

@@ -12,6 +12,10 @@ public protocol PluginCaller: AnyObject {
     func begin(_ index: Int, _ request: DriverRequest, then next: @escaping (DriverResponse) -> Void)
     /// Removes the veth pair of an endpoint, as the kernel does when a sandbox ends.
     func endPair(_ index: Int, of endpoint: EndpointID)
+    /// Adds routes in a sandbox, as an engine does with those of a Join. Throws where one is there already.
+    func addRoutes(_ index: Int, _ destinations: [IPPrefix], through mac: MACAddress, in sandbox: String) throws
+    /// Removes a link from its sandbox.
+    func removeLink(_ index: Int, _ mac: MACAddress)
 }
 
 /// Calls of an engine for `docker network create`, `docker run` and so on, in the order in which engines send them.
@@ -87,8 +91,9 @@ extension PluginCaller {
                             network: network.network, endpoint: endpoint, v4: prefix, v6: nil, mac: mac,
                             options: isNamed ? [OptionName.endpointName: .string(called ?? name)] : [:]))))
             do {
-                _ = try checked(
+                let answer = try checked(
                     call(index, .join(Join(network: network.network, endpoint: endpoint, sandboxKey: sandbox))))
+                if case .joined(_, _, let routes) = answer { try addRoutes(index, routes, through: mac, in: sandbox) }
             } catch {
                 _ = call(index, .deleteEndpoint(network: network.network, endpoint: endpoint))
                 throw error
@@ -153,6 +158,7 @@ extension PluginCaller {
 
     public func detach(_ index: Int, _ attached: World.Attached) {
         _ = call(index, .leave(network: attached.network, endpoint: attached.endpoint))
+        removeLink(index, attached.mac)
         _ = call(index, .deleteEndpoint(network: attached.network, endpoint: attached.endpoint))
         _ = call(index, .releaseAddress(attached.pool, attached.address))
         endPair(index, of: attached.endpoint)

@@ -87,12 +87,16 @@ final class VirtualDocker {
             }
             switch call {
             case .networks: answer(.networks(networks(index)))
+            case .otherNetworks: answer(.otherNetworks(engine.others.values.sorted { $0.name < $1.name }))
+            case .addressPools: answer(.addressPools(engine.addressPools))
             case .containers: answer(.containers(engine.containers.values.sorted { $0.id < $1.id }))
             case .container(let id): answer(engine.containers[id].map { .container($0) } ?? .notFound)
             case .network(let id):
                 guard var network = engine.networks[id] else { return answer(.notFound) }
                 network.endpoints = engine.endpoints.filter { $0.value.network == id }.mapValues(\.container)
                 answer(.network(network))
+            case .createNetwork(let network) where !network.driver.isEmpty:
+                answer(createOther(index, network).map { .created($0) } ?? .refused("refused"))
             case .createNetwork(let network):
                 create(index, network) { answer($0.map { .created($0) } ?? .refused("refused")) }
             case .removeNetwork(let id): remove(index, id, then: answer)
@@ -142,7 +146,8 @@ final class VirtualDocker {
     /// - Parameter done: Called with the new network; with nil if it is refused.
     func create(_ index: Int, _ wanted: EngineNetwork, then done: @escaping (EngineNetworkID?) -> Void) {
         guard let engine = engines[index], engine.isUp, !engine.creating.contains(wanted.name),
-            !engine.networks.values.contains(where: { $0.name == wanted.name })
+            !engine.networks.values.contains(where: { $0.name == wanted.name }),
+            !engine.others.values.contains(where: { $0.name == wanted.name })
         else { return done(nil) }
         engines[index]?.creating.insert(wanted.name)
         engines[index]?.created += 1
@@ -176,6 +181,86 @@ final class VirtualDocker {
                     end(id)
                 }
             }
+        }
+    }
+
+    /// `docker network create` with another driver: the host has a route for the subnet from then on.
+    ///
+    /// - Parameter wanted: Network; without a subnet it gets the engine's next free one.
+    /// - Returns: nil where the engine refuses it, as its name or subnet is taken by another network of such a driver.
+    @discardableResult
+    func createOther(_ index: Int, _ wanted: EngineNetwork) -> EngineNetworkID? {
+        guard let engine = engines[index], engine.isUp,
+            !(Array(engine.networks.values) + Array(engine.others.values)).contains(where: { $0.name == wanted.name })
+        else { return nil }
+        var network = wanted
+        let taken = engine.others.values.flatMap { $0.subnets.map(\.subnet) } + routes(index).map(\.prefix)
+        if network.subnets.isEmpty {
+            let free = (18...31).lazy.map { IPPrefix(IPAddress(v4: 172, $0, 0, 0), length: 16) }.compactMap { $0 }
+                .first { prefix in !taken.contains { $0.overlaps(prefix) } }
+            guard let free else { return nil }
+            network.subnets = [.init(subnet: free)]
+        } else if network.subnets.contains(where: { wanted in
+            engine.others.values.contains { $0.subnets.contains { $0.subnet.overlaps(wanted.subnet) } }
+        }) {
+            return nil
+        }
+        engines[index]?.created += 1
+        let id = World.networkID(index, "\(wanted.name) \(engine.created + 1)")
+        network.id = id
+        engines[index]?.others[id] = network
+        tell(index, .otherNetworks)
+        return id
+    }
+
+    /// `docker network rm` of a network with another driver.
+    func removeOther(_ index: Int, _ name: String) {
+        guard let id = engines[index]?.others.first(where: { $0.value.name == name })?.key else { return }
+        engines[index]?.others[id] = nil
+        tell(index, .removedElsewhere)
+    }
+
+    func otherNetworks(_ index: Int) -> [EngineNetwork] { (engines[index]?.others ?? [:]).values.sorted { $0.name < $1.name } }
+
+    /// Sets the pools that an engine is configured with.
+    func setAddressPools(_ index: Int, _ pools: [EngineAddressPool]) {
+        engines[index, default: VirtualEngine()].addressPools = pools
+    }
+
+    /// Routes of a host at present, those for networks of its engine among them.
+    private func routes(_ index: Int) -> [HostSubnet] {
+        VirtualHost.routes(index).map { HostSubnet(prefix: $0, link: "eth0") } + world.nodes[index].routes
+            + otherNetworks(index).flatMap { $0.subnets.map { HostSubnet(prefix: $0.subnet, link: "br-1") } }
+    }
+
+    /// Carries out an effect about routes, of the host or of a sandbox.
+    func carryOut(_ index: Int, _ effect: NodeEffect) {
+        func answer(_ event: NodeEvent) {
+            world.schedule(.event(index, boot: world.nodes[index].boot, event), in: .microseconds(100))
+        }
+        let kernel = world.nodes[index].kernel
+        switch effect {
+        case .readRoutes(let id): answer(.hostRoutes(id, routes(index), isWhole: true))
+        case .lookForRoutes(let id, let path, let destinations):
+            let isAny = destinations.contains { kernel.routes[path]?[$0] != nil }
+            answer(.routesSeen(id, kernel.missingSandboxes.contains(path) ? .missing : isAny ? .taken : .free))
+        case .addRoutes(let path, let mac, let routes):
+            world.nodes[index].kernel.addRoutes(routes, through: mac, in: path)
+        case .moveRoutes(let path, let mac, let routes):
+            world.nodes[index].kernel.moveRoutes(routes, through: mac, in: path)
+        default: preconditionFailure("\(effect) is not about routes")
+        }
+    }
+
+    /// Gives a container its interface on docker_gwbridge, which the engine makes where it is not there (libnetwork's
+    /// `setupDefaultGW`). Throws where the container has that subnet already (`checkRouteConflict`).
+    private func connectGateway(_ index: Int, beside prefix: IPPrefix) throws {
+        if !otherNetworks(index).contains(where: { $0.name == EngineNetwork.gatewayName }) {
+            createOther(index, EngineNetwork(name: EngineNetwork.gatewayName, driver: "bridge"))
+        }
+        let gateway = otherNetworks(index).first { $0.name == EngineNetwork.gatewayName }
+        if gateway?.subnets.contains(where: { $0.subnet.overlaps(prefix) }) == true {
+            throw World.Failed("cannot program address \(prefix) in sandbox interface because it conflicts with existing route")
         }
     }
 
@@ -240,6 +325,14 @@ final class VirtualDocker {
         do {
             attached = try world.attach(
                 index, name, to: World.Created(network: id, pool: pool, prefix: prefix), isNamed: false)
+            if engine.networks[id]?.isInternal != true {
+                do {
+                    try connectGateway(index, beside: prefix)
+                } catch {
+                    world.detach(index, attached)
+                    throw error
+                }
+            }
         } catch {
             engines[index]?.endpoints[World.endpointID(name)] = nil
             throw error
@@ -269,6 +362,18 @@ final class VirtualDocker {
     }
 }
 
+/// Networks of other drivers of an engine.
+public struct OtherNetworks {
+    let docker: VirtualDocker
+    let index: Int
+
+    public var all: [EngineNetwork] { docker.otherNetworks(index) }
+    @discardableResult
+    public func create(_ wanted: EngineNetwork) -> EngineNetworkID? { docker.createOther(index, wanted) }
+    public func remove(_ name: String) { docker.removeOther(index, name) }
+    public func setAddressPools(_ pools: [EngineAddressPool]) { docker.setAddressPools(index, pools) }
+}
+
 /// Engines of a world's nodes, by the index of the node.
 extension World {
     public func startEngine(_ index: Int) { docker.start(index) }
@@ -285,6 +390,7 @@ extension World {
     public func dockerRun(_ index: Int, _ name: String, on id: EngineNetworkID) throws -> Attached {
         try docker.run(index, name, on: id)
     }
+    public func otherNetworks(_ index: Int) -> OtherNetworks { OtherNetworks(docker: docker, index: index) }
     public func dockerStop(_ index: Int, _ attached: Attached) { docker.stop(index, attached) }
     /// True if `docker run --ip` is possible on a network.
     public func dockerTakesIP(_ index: Int, _ id: EngineNetworkID) -> Bool {

@@ -8,6 +8,10 @@ struct VirtualEngine {
     /// True if the engine is connected, but leaves calls of its API without an answer.
     var isMute = false
     var networks: [EngineNetworkID: EngineNetwork] = [:]
+    /// Networks of other drivers, docker_gwbridge among them.
+    var others: [EngineNetworkID: EngineNetwork] = [:]
+    /// Pools that the engine was configured with; none for those that are built in.
+    var addressPools: [EngineAddressPool] = []
     /// Pools of the networks that were created here, as the plugin named them.
     var pools: [EngineNetworkID: SubnetID] = [:]
     /// Networks that were created with a subnet. Engines take `--ip` on those alone.

@@ -21,6 +21,17 @@ public struct VirtualHost {
     var opened: [Int: UInt32] = [:]
     /// True if the disk refuses writes.
     public var failsStores = false
+    /// Routes of the host that came after its start.
+    public var routes: [HostSubnet] = []
+
+    /// Routes of a host: one at the end of the address pool, and two outside of it.
+    static func routes(_ index: Int) -> [IPPrefix] {
+        [
+            IPPrefix(IPAddress(v4: 10, 47, UInt8(truncatingIfNeeded: index), 0), length: 24),
+            IPPrefix(IPAddress(v4: 172, 17, 0, 0), length: 16), IPPrefix(IPAddress(family: .v6, bits: 0xFD << 120), length: 64),
+        ].compactMap { $0 }
+    }
+
     public var underlayMTU: UInt32
     public var vtep: IPAddress
     /// Frames that are listened for, by endpoint.

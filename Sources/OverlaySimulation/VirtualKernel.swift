@@ -11,7 +11,38 @@ public struct VirtualKernel {
     /// Announcements of an address's new MAC that were made.
     public private(set) var announcements: [(VNI, IPAddress, MACAddress)] = []
 
+    /// Links that routes in sandboxes lead through, by path and destination, the first one in use.
+    public private(set) var routes: [String: [IPPrefix: [MACAddress]]] = [:]
+    /// Paths of sandboxes that do not exist yet.
+    public var missingSandboxes: Set<String> = []
+
     public init() {}
+
+    /// Adds routes in a sandbox, behind those that are there.
+    public mutating func addRoutes(_ destinations: [IPPrefix], through mac: MACAddress, in sandbox: String) {
+        for destination in destinations { routes[sandbox, default: [:]][destination, default: []].append(mac) }
+    }
+
+    /// Adds routes in a sandbox, none of which may be there (NLM_F_EXCL).
+    mutating func addNewRoutes(_ destinations: [IPPrefix], through mac: MACAddress, in sandbox: String) throws(World.Failed) {
+        if let taken = destinations.first(where: { routes[sandbox]?[$0] != nil }) {
+            throw World.Failed("route \(taken): file exists")
+        }
+        addRoutes(destinations, through: mac, in: sandbox)
+    }
+
+    /// Lets routes of a sandbox lead through another link.
+    mutating func moveRoutes(_ destinations: [IPPrefix], through mac: MACAddress, in sandbox: String) {
+        for destination in destinations where routes[sandbox]?[destination] != nil { routes[sandbox]?[destination] = [mac] }
+    }
+
+    /// Removes a link from its sandbox, and with it its routes.
+    public mutating func removeLink(_ mac: MACAddress) {
+        for (sandbox, table) in routes {
+            let rest = table.mapValues { $0.filter { $0 != mac } }.filter { !$0.value.isEmpty }
+            routes[sandbox] = rest.isEmpty ? nil : rest
+        }
+    }
 
     /// Removes a network's VXLAN device. Its ports stay.
     public mutating func breakNetwork(_ vni: VNI) {

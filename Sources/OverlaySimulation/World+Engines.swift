@@ -29,6 +29,10 @@ extension World: PluginCaller {
 
     public func endPair(_ index: Int, of endpoint: EndpointID) { nodes[index].kernel.endPair(KernelName.port(endpoint)) }
 
+    public func addRoutes(_ index: Int, _ destinations: [IPPrefix], through mac: MACAddress, in sandbox: String) throws {
+        try nodes[index].kernel.addNewRoutes(destinations, through: mac, in: sandbox)
+    }
+    public func removeLink(_ index: Int, _ mac: MACAddress) { nodes[index].kernel.removeLink(mac) }
     /// State of the only network in a node's kernel; nil if there is none, or more than one.
     public func kernel(_ index: Int) -> NetworkState? {
         let networks = nodes[index].kernel.state.networks

@@ -98,15 +98,7 @@ public final class World {
         NodeIdentity(
             id: NodeID(bits: id(index).bits | UInt128(lostKeys) << 32), name: "host\(index + 1)",
             publicKey: lostKeys.wireBytes + publicKey(index).dropFirst(4), agreementKey: publicKey(index), epoch: epoch, boot: boot,
-            address: address(index), port: DefaultPort.nodes, vtep: vtep, underlayMTU: underlayMTU, routes: routes(index))
-    }
-
-    /// Routes of the host: one at the end of the address pool, and two outside of it.
-    private static func routes(_ index: Int) -> [IPPrefix] {
-        [
-            IPPrefix(IPAddress(v4: 10, 47, UInt8(truncatingIfNeeded: index), 0), length: 24),
-            IPPrefix(IPAddress(v4: 172, 17, 0, 0), length: 16), IPPrefix(IPAddress(family: .v6, bits: 0xFD << 120), length: 64),
-        ].compactMap { $0 }
+            address: address(index), port: DefaultPort.nodes, vtep: vtep, underlayMTU: underlayMTU, routes: VirtualHost.routes(index))
     }
 
     public static func id(_ index: Int) -> NodeID { NodeID(bits: UInt128(index + 1)) }
@@ -195,6 +187,7 @@ public final class World {
         case .subnets(let subnets): setSubnets(index, subnets)
         case .publishNames: break
         case .unserve(let path): unserve(index, path)
+        case .readRoutes, .lookForRoutes, .addRoutes, .moveRoutes: docker.carryOut(index, effect)
         case .makeKey:
             let key = (0..<32).map { _ in UInt8(truncatingIfNeeded: random.next()) }
             schedule(.event(index, boot: nodes[index].boot, .keyMade(key)), in: .milliseconds(1))

@@ -46,12 +46,24 @@ import Testing
         expectHostileBytesAreHarmless([Fixture.member(0)], seed: seed)
         expectHostileBytesAreHarmless([Block(range: AddressRange(IPPrefix("10.0.0.0/28")!), owner: Fixture.node(0))], seed: seed)
         expectHostileBytesAreHarmless(
-            [NetworkSettings(), NetworkSettings(mtu: 1, isEncrypted: true, isInternal: true)], seed: seed)
+            [
+                NetworkSettings(), NetworkSettings(mtu: 1, isEncrypted: true, isInternal: true),
+                NetworkSettings(routesMulticast: false, allowsOverlap: true),
+            ], seed: seed)
         expectHostileBytesAreHarmless(
             [CommandResult.accepted, .opened(SubnetID(1)), .refused(Refusal(.conflict, "because"))], seed: seed)
         let catalogue = try Self.populated().catalogue
         expectHostileBytesAreHarmless(catalogue.networks.values.sorted { $0.id < $1.id }, seed: seed)
         expectHostileBytesAreHarmless(catalogue.networks.values.flatMap(\.subnets).sorted { $0.id < $1.id }, seed: seed)
+    }
+
+    /// Settings as version 0.1 wrote them: MTU, encrypted, internal.
+    @Test(arguments: [false, true]) func settingsOfAnEarlierVersionAreRead(isInternal: Bool) throws {
+        #expect(
+            try NetworkSettings(wire: [1, 0, 0, 5, 120, 0, isInternal ? 1 : 0])
+                == NetworkSettings(mtu: 1400, isInternal: isInternal))
+        #expect(NetworkSettings(mtu: 1400, isInternal: isInternal).wireBytes == [1, 0, 0, 5, 120, 0, isInternal ? 1 : 0])
+        #expect(throws: DecodeError.self) { try NetworkSettings(wire: [0, 0, 8]) }
     }
 
     @Test(arguments: [1] as [UInt64])

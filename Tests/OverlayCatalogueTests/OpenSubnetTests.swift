@@ -55,6 +55,17 @@ import Testing
         #expect(try fixture.opened().prefix == IPPrefix("10.64.0.0/24"))
     }
 
+    /// Routes outside the pool, which only a subnet that a user names can overlap, are kept as long as there is room.
+    @Test func routesOutsideThePoolComeLast() throws {
+        var fixture = Fixture(pool: "10.0.0.0/8")
+        fixture.route(["172.16.0.0/16", "10.1.0.0/16", "fd00::/64", "9.0.0.0/8"], by: 0)
+        #expect(
+            fixture.catalogue.members[Fixture.node(0)]?.routes.map(\.description)
+                == ["10.1.0.0/16", "9.0.0.0/8", "172.16.0.0/16", "fd00::/64"])
+        fixture.route((0..<64).map { "10.\($0).0.0/16" } + ["9.0.0.0/8"], by: 0)
+        #expect(fixture.catalogue.members[Fixture.node(0)]?.routes.contains(IPPrefix("9.0.0.0/8")!) == false)
+    }
+
     @Test func ipv6SubnetsComeFromTheClustersOwnPrefix() throws {
         var fixture = Fixture()
         let first = try fixture.opened(family: .v6).prefix

@@ -41,6 +41,7 @@ import Testing
                 first.piece(String(bytes[50...]) + "nonsense\n" + Sample.foreign)
                 first.piece(Sample.rename + Sample.connect)
                 #expect(try await news.next() == .network(Self.network, .connect, container: Self.container))
+                #expect(try await news.next() == .otherNetworks)
                 #expect(try await news.next() == .container(Self.container, .rename))
                 #expect(try await news.next() == .network(Self.network, .connect, container: Self.container))
 

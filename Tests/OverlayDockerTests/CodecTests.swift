@@ -55,6 +55,58 @@ import Testing
         #expect(answer(.networks, "[\(Sample.bridge20)]") == .networks([]))
     }
 
+    @Test func `Networks of other drivers, and what does not decode among them`() throws {
+        guard case .otherNetworks(let others) = answer(.otherNetworks, "[\(Sample.bridge20),\(Sample.network20),7,{\"Id\":\"\"}]")
+        else {
+            Issue.record("another answer")
+            return
+        }
+        #expect(others.map(\.driver) == ["bridge"])
+        #expect(others.allSatisfy { $0.endpoints.isEmpty })
+    }
+
+    @Test(
+        arguments: [
+            (#"{"Containers":3}"#, []), (#"{"DefaultAddressPools":null}"#, []),
+            (
+                #"{"DefaultAddressPools":[{"Base":"10.200.0.0/16","Size":24},{"Base":"x","Size":24},{"Base":"10.0.0.0/8","Size":4},5]}"#,
+                [24]
+            ),
+        ] as [(String, [Int])])
+    func `Pools that an engine was configured with`(body: String, sizes: [Int]) throws {
+        guard case .addressPools(let pools) = answer(.addressPools, body) else {
+            Issue.record("another answer")
+            return
+        }
+        #expect(pools.map(\.size) == sizes)
+        #expect(try codec.request(.addressPools).target == "/info")
+    }
+
+    @Test(arguments: [("create", true), ("destroy", true), ("connect", false)])
+    func `Networks of other drivers that come and go`(action: String, isTold: Bool) throws {
+        let line = #"{"Type":"network","Action":"\#(action)","Actor":{"ID":"\#(Sample.bridge)","Attributes":{"type":"bridge"}}}"#
+        #expect(try codec.news(ByteBuffer(string: line)) == (isTold ? .otherNetworks : nil))
+    }
+
+    @Test(
+        arguments: [
+            ([], "192.168.240.0/20"), (["192.168.255.255/32"], "192.168.224.0/20"),
+            (["192.168.0.0/16"], nil), (["0.0.0.0/0"], nil), (["10.0.0.0/8", "fd00::/8"], "192.168.240.0/20"),
+            (["192.168.200.0/21", "192.168.208.0/20", "192.168.248.0/30", "192.168.224.0/20"], "192.168.176.0/20"),
+            (["192.168.16.0/20", "192.168.32.0/19", "192.168.64.0/18", "192.168.128.0/17"], "192.168.0.0/20"),
+            (["192.168.16.0/20", "192.168.32.0/19", "192.168.64.0/18", "192.168.128.0/17", "192.168.3.0/24"], nil),
+            (["192.168.240.0/20", "192.168.128.0/17"], "192.168.112.0/20"),
+            (["192.168.128.0/17", "192.168.240.0/24"], "192.168.112.0/20"),
+        ] as [([String], String?)])
+    func `The last free subnet of a pool`(taken: [String], free: String?) throws {
+        let pool = EngineAddressPool(base: try #require(IPPrefix("192.168.0.0/16")), size: 20)
+        #expect(pool?.last(avoiding: taken.compactMap { IPPrefix($0) }) == free.flatMap { IPPrefix($0) })
+        #expect(EngineAddressPool.builtIn.count == 16)
+        #expect(EngineAddressPool(base: try #require(IPPrefix("10.0.0.0/24")), size: 16) == nil)
+        let six = EngineAddressPool(base: try #require(IPPrefix("fd00::/8")), size: 64)
+        #expect(six?.last(avoiding: []) == IPPrefix("fdff:ffff:ffff:ffff::/64"))
+    }
+
     @Test(
         arguments: [
             ("swift-overlay", "swift-overlay", true), ("swift-overlay", "swift-overlay:latest", true),
@@ -261,7 +313,7 @@ import Testing
     @Test func `Events of ours are told`() throws {
         #expect(try news(Sample.connect) == .network(network, .connect, container: container))
         #expect(try news(Sample.rename) == .container(container, .rename))
-        #expect(try news(Sample.foreign) == nil)
+        #expect(try news(Sample.foreign) == .otherNetworks)
         for action in ["connect", "disconnect"] {
             let text = Sample.event("network", action, Sample.bridge, #""container":"\#(Sample.container)","type":"bridge""#)
             #expect(try news(text) == .elsewhere(container))

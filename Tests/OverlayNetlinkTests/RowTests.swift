@@ -23,6 +23,39 @@ struct RowTests {
         return base
     }
 
+    @Test func `routes of a sandbox are found and added behind others`() async throws {
+        let host = try ScratchHost()
+        _ = try await network(host)
+        let container = try host.startContainer(endpoint(1).port, ["10.1.0.1/24"])
+        sh("\(host.inside) ip link set \(endpoint(2).port.containerLink) netns \(container.split(separator: "=")[1])")
+        sh(
+            "\(container) ip link set \(endpoint(2).port.containerLink) name eth1 up && \(container) ip addr add 10.2.0.1/24 dev eth1"
+        )
+        let path = String(container.split(separator: "=")[1])
+        let all = [try prefix("224.0.0.0/4"), try prefix("255.255.255.255/32")]
+        #expect(await host.kernel.hasRoute(to: all, in: path) == false)
+        #expect(await host.kernel.hasRoute(to: all, in: path + "-none") == nil)
+        #expect(await !host.kernel.moveRoutes(all, through: endpoint(2).port.mac, in: path))
+        // Routes of the kernel's own count, too.
+        #expect(await host.kernel.hasRoute(to: [try prefix("10.1.0.0/24")], in: path) == true)
+        sh("\(container) ip route add blackhole 224.0.0.0/4 metric 5")
+        #expect(await host.kernel.hasRoute(to: all, in: path) == true)
+        sh("\(container) ip route del blackhole 224.0.0.0/4 metric 5 && \(container) ip route add 224.0.0.0/4 dev eth0")
+        // Moved, and back. One that is not there is not added.
+        #expect(await host.kernel.moveRoutes([all[0]], through: endpoint(2).port.mac, in: path))
+        #expect(sh("\(container) ip route get 239.1.2.3").contains("dev eth1"))
+        #expect(await !host.kernel.moveRoutes([all[1]], through: endpoint(2).port.mac, in: path))
+        #expect(await host.kernel.moveRoutes([all[0]], through: endpoint(1).port.mac, in: path))
+        for _ in 0..<2 { try await host.kernel.addRoutes(all, through: endpoint(2).port.mac, in: path) }
+        #expect(sh("\(container) ip route get 239.1.2.3").contains("dev eth0"))
+        sh("\(container) ip link del eth0")
+        #expect(sh("\(container) ip route get 239.1.2.3").contains("dev eth1"))
+        #expect(sh("\(container) ip route show").split(separator: "\n").count { $0.contains("224.0.0.0/4") } == 1)
+        await #expect(throws: KernelFailure.self) {
+            try await host.kernel.addRoutes(all, through: mac("02:00:00:00:00:99"), in: path)
+        }
+    }
+
     private func rows(_ host: ScratchHost, _ base: NetworkState.Base, _ mac: MACAddress) -> [String] {
         sh("\(host.network(base.vni)) bridge fdb show").split(separator: "\n").filter { $0.hasPrefix("\(mac) ") }
             .map { $0.dropFirst(18).trimmed }.sorted()

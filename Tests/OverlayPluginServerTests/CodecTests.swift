@@ -295,6 +295,11 @@ private func encoded(_ response: DriverResponse) -> String { String(decoding: Pl
         #expect(
             encoded(.joined(sourceName: "ov1", destinationPrefix: "eth"))
                 == #"{"InterfaceName":{"DstPrefix":"eth","SrcName":"ov1"}}"#)
+        // Go reads no 1.0 into an integer.
+        #expect(
+            encoded(.joined(sourceName: "ov1", destinationPrefix: "eth", routes: [try #require(IPPrefix("224.0.0.0/4"))]))
+                == #"{"InterfaceName":{"DstPrefix":"eth","SrcName":"ov1"},"#
+                + #""StaticRoutes":[{"Destination":"224.0.0.0/4","NextHop":"","RouteType":1}]}"#)
     }
 
     @Test func `A failure has both keys and never an empty text`() {

@@ -39,6 +39,7 @@ enum NetworkCalls {
                         + "host, or remove the network there first")
             }
         }
+        try RouteFollower.check(node, network, subnets, settings)
         let foreign = subnets.filter { node.catalogue.networkOfSubnet[$0] != network.id }
         guard network.settings == settings, foreign.isEmpty else {
             return .propose(.configure(network.id, adopting: foreign, settings))
@@ -85,6 +86,8 @@ enum NetworkCalls {
         if generic[OptionName.encrypted] != nil {
             throw DriverError(.invalid, "encrypted networks are not available in this version of swift-overlay")
         }
+        settings.routesMulticast = try Self.flag(OptionName.multicastRoute, in: generic) ?? true
+        settings.allowsOverlap = try Self.flag(OptionName.allowOverlap, in: generic) ?? false
         // IPv6 does not work below 1280 bytes (RFC 8200 §5).
         let most = node.identity.fittingMTU
         let least: UInt32 = call.v6.isEmpty ? 68 : 1280
@@ -107,6 +110,13 @@ enum NetworkCalls {
             settings.mtu = mtu
         }
         return settings
+    }
+
+    /// Value of an option that is true or false; nil where it was not given.
+    private static func flag(_ name: String, in options: [String: OptionValue]) throws(DriverError) -> Bool? {
+        guard let value = options[name] else { return nil }
+        guard let flag = value.bool else { throw DriverError(.invalid, "\(name) is true or false") }
+        return flag
     }
 
     /// DeleteNetwork: ends the network here, and in the cluster where nobody else is on it.
@@ -221,13 +231,17 @@ enum NetworkCalls {
         guard let network = node.catalogue.networks[endpoint.network] else {
             throw DriverError(.notFound, "network \(call.network.short) is no more in the cluster; remove it and create it again")
         }
-        let response = DriverResponse.joined(sourceName: KernelName.containerLink(endpoint.id), destinationPrefix: "eth")
+        let link = KernelName.containerLink(endpoint.id)
         if endpoint.isJoined, endpoint.hasPort {
-            return .after(node.outbox.unfinished(.endpoint(endpoint.id)), .driver(response), undo: nil)
+            return .after(
+                node.outbox.unfinished(.endpoint(endpoint.id)), .driver(SandboxRoutes.repeatedResponse(node, to: endpoint, link)),
+                undo: nil)
         }
         endpoint.isJoined = true
         endpoint.hasPort = true
         endpoint.sandbox = call.sandboxKey.utf8.count <= Limits.stringBytes ? call.sandboxKey : ""
+        endpoint.hasMulticastRoute = SandboxRoutes.areDue(node, to: endpoint)
+        endpoint.joinedAt = node.outbox.now
         let stored = node.outbox.store([node.inventory.put(endpoint)], for: [.endpoint(endpoint.id)])
         let raised = KernelFollower.raise(&node, network)
         KernelFollower.announce(&node, endpoint)
@@ -237,15 +251,20 @@ enum NetworkCalls {
         ClaimFollower.listen(&node, endpoint.id)
         // Names are served before the answer where the namespace exists already, so that the first question is answered.
         let served = NameFollower.followSandbox(&node, endpoint.sandbox)
-        return .after(Set([stored, applied, served].compactMap { $0 }), .driver(response), undo: .join(endpoint.id))
+        let looked = SandboxRoutes.look(&node, for: endpoint)
+        return .after(
+            Set([stored, applied, served, looked].compactMap { $0 }),
+            .driver(SandboxRoutes.response(to: endpoint, sourceName: link)), undo: .join(endpoint.id))
     }
 
     /// Undoes a Join that the kernel or the disk refused. The engine sends no Leave then.
     static func undoJoin(_ node: inout Node, _ id: EndpointID) {
         guard var endpoint = node.inventory.endpoint(id) else { return }
         node.outbox.apply(KernelFollower.removePort(&node, of: endpoint))
+        SandboxRoutes.handOn(&node, from: endpoint)
         endpoint.isJoined = false
         endpoint.hasPort = false
+        endpoint.hasMulticastRoute = false
         let row = node.inventory.put(endpoint)
         NameFollower.followSandbox(&node, endpoint.sandbox)
         ClaimFollower.listen(&node, id)
@@ -256,7 +275,9 @@ enum NetworkCalls {
     /// Leave: withdraws the endpoint. Its interface is still in the container, so the veth pair goes with DeleteEndpoint.
     static func leave(_ node: inout Node, _ id: EndpointID) -> Step {
         guard var endpoint = node.inventory.endpoint(id), endpoint.isJoined else { return .reply(.driver(.done)) }
+        SandboxRoutes.handOn(&node, from: endpoint)
         endpoint.isJoined = false
+        endpoint.hasMulticastRoute = false
         let row = node.inventory.put(endpoint)
         KernelFollower.withdraw(&node, endpoint)
         NameFollower.followSandbox(&node, endpoint.sandbox)
@@ -277,6 +298,7 @@ enum NetworkCalls {
     /// - Returns: The effects to wait for.
     static func removeEndpoint(_ node: inout Node, _ endpoint: LocalEndpoint) -> Set<EffectID> {
         let row = node.inventory.remove(endpoint.id)
+        SandboxRoutes.handOn(&node, from: endpoint)
         KernelFollower.withdraw(&node, endpoint)
         node.mirror.forget(endpoint.id)
         NameFollower.followSandbox(&node, endpoint.sandbox)

@@ -116,6 +116,7 @@ enum Reports {
                     + node.quarantineText.joined(separator: "; "))
         }
         problems += EngineNews.linkProblems(node)
+        problems += RouteFollower.problems(node)
         if let failure = node.outbox.lastKernelFailure { problems.append("the kernel refused: \(failure)") }
         if let failure = node.outbox.lastStoreFailure { problems.append("state could not be written: \(failure)") }
         return problems

@@ -77,6 +77,7 @@ enum CatalogueFollower {
         node.peers.keepOnly { [members = node.catalogue.members] in members[$0] != nil }
         Self.followSubnets(&node)
         Mirroring.mirrorSoon(&node)
+        RouteFollower.makeGateway(&node)
         AddressExchange.wakeAllAddressWaits(&node)
     }
 

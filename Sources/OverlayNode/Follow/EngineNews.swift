@@ -22,11 +22,15 @@ enum EngineNews {
             Self.callEngine(&node, .networks)
             Self.callEngine(&node, .containers)
             Self.callEngine(&node, .configured)
+            RouteFollower.connected(&node)
+        case .otherNetworks: RouteFollower.networksChanged(&node)
         case .disconnected(let reason): node.mirror.disconnected(reason, into: &node.outbox)
         case .network(let id, let action, let container): Self.handleNetwork(&node, id, action, container)
         case .elsewhere(let id):
             if node.mirror.isInspected(id) { Self.callEngine(&node, .container(id)) }
-        case .removedElsewhere: NetworkRemovals.prolong(&node)
+        case .removedElsewhere:
+            NetworkRemovals.prolong(&node)
+            RouteFollower.networksChanged(&node)
         case .pruned: NetworkRemovals.pruned(&node)
         case .container(_, .create):
             // It may need a network that was removed from here.
@@ -79,8 +83,9 @@ enum EngineNews {
         case .refused(let reason), .unavailable(let reason):
             if call == .configured { NetworkRemovals.learn(&node, nil) }
             node.mirror.notAnswered(call, reason, into: &node.outbox)
-        case .created, .removed, .notFound, .connected: break
+        case .created, .removed, .notFound, .connected, .otherNetworks, .addressPools: break
         }
+        RouteFollower.handle(&node, id, answer)
         Mirroring.engineCallEnded(&node, id, call, answer)
         if isToBeAsked { Self.callEngine(&node, call) }
     }

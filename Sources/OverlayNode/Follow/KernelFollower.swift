@@ -170,6 +170,7 @@ enum KernelFollower {
         }
         RollbackRecovery.checkOwnLife(&node)
         node.forwarding.repair(into: &node.outbox)
+        node.surroundings.read(into: &node.outbox)
     }
 
     /// Handles an observation of the kernel. The first one makes the node ready; each drops dead endpoints and repairs the rest.

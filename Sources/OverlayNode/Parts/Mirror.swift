@@ -120,7 +120,7 @@ struct Mirror: Sendable {
         guard isConnected else { return }
         switch call {
         case .createNetwork, .removeNetwork, .configured, .interfaces, .connect: return
-        case .networks, .containers, .network, .container: break
+        case .networks, .otherNetworks, .addressPools, .containers, .network, .container: break
         }
         outbox.log(.warning, "the engine did not answer, and is asked again", [LogKey.reason: reason])
         askLater(call, in: Self.retryPause, into: &outbox)

@@ -140,6 +140,12 @@ struct Requests: Sendable {
         (effectWaiters[effect] ?? []).sorted { $0.value < $1.value }.map { ($0, open[$0]?.undo) }
     }
 
+    /// Sets the reply of a call that waits for effects.
+    mutating func setReply(_ reply: Reply, of id: RequestID) {
+        guard case .effects(let awaited, _, let undo) = open[id]?.wait else { return }
+        open[id]?.wait = .effects(awaited, reply, undo: undo)
+    }
+
     /// An effect that a call waits for was successful.
     ///
     /// - Returns: The reply, where it was the last one.

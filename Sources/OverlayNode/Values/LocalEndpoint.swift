@@ -12,6 +12,8 @@ struct LocalEndpoint: Hashable, Sendable, Wire {
     var isJoined = false
     /// True between Join and DeleteEndpoint: the endpoint has a veth pair.
     var hasPort = false
+    /// True if the container's multicast goes through the endpoint. At most one endpoint of a sandbox has that.
+    var hasMulticastRoute = false
     /// Path of the container's network namespace; empty before Join.
     var sandbox = ""
     /// Value of the driver option `name`.
@@ -20,6 +22,8 @@ struct LocalEndpoint: Hashable, Sendable, Wire {
     var learned = EndpointNames.none
     /// True if the container is on networks of other drivers, too.
     var isElsewhere = false
+    /// Time of the Join in this life.
+    var joinedAt: Instant?
     /// Batch that made the port in this life. An earlier observation says nothing about the port.
     var portEffect: EffectID?
 
@@ -41,6 +45,14 @@ struct LocalEndpoint: Hashable, Sendable, Wire {
     /// True from CreateEndpoint to Leave: other nodes are told of the endpoint.
     var isAnnounced: Bool { isJoined || !hasPort }
 
+    /// Options of one byte. Version 0.1 wrote a boolean there, whose values are the first two.
+    private struct Flags: OptionSet {
+        let rawValue: UInt8
+        static let isJoined = Flags(rawValue: 1)
+        static let hasMulticastRoute = Flags(rawValue: 2)
+        static let all: Flags = [.isJoined, .hasMulticastRoute]
+    }
+
     init(from reader: inout ByteReader) throws(DecodeError) {
         id = try reader.value()
         engineNetwork = try reader.value()
@@ -48,7 +60,10 @@ struct LocalEndpoint: Hashable, Sendable, Wire {
         mac = try reader.value()
         v4 = try reader.optional()
         v6 = try reader.optional()
-        isJoined = try reader.bool()
+        let flags = Flags(rawValue: try reader.integer())
+        guard flags.isSubset(of: .all) else { throw .invalid("local endpoint") }
+        isJoined = flags.contains(.isJoined)
+        hasMulticastRoute = flags.contains(.hasMulticastRoute)
         hasPort = try reader.bool()
         sandbox = try reader.string(limit: Limits.stringBytes)
         givenName = try reader.optional()
@@ -63,7 +78,10 @@ struct LocalEndpoint: Hashable, Sendable, Wire {
         writer.value(mac)
         writer.optional(v4)
         writer.optional(v6)
-        writer.bool(isJoined)
+        var flags: Flags = []
+        if isJoined { flags.insert(.isJoined) }
+        if hasMulticastRoute { flags.insert(.hasMulticastRoute) }
+        writer.integer(flags.rawValue)
         writer.bool(hasPort)
         writer.string(sandbox)
         writer.optional(givenName)

@@ -31,6 +31,17 @@ public enum NodeEffect: Sendable {
     case serve(EffectID, String, SandboxScope)
     /// Questions of the sandbox at this path are not to be answered any more.
     case unserve(String)
+    /// Reading of the routes of the host's main table, answered with ``NodeEvent/hostRoutes(_:_:isWhole:)``.
+    case readRoutes(EffectID)
+    /// Question whether the main table of the sandbox at this path has a route for one of these destinations. The answer is
+    /// ``NodeEvent/routesSeen(_:isAny:)``.
+    case lookForRoutes(EffectID, String, [IPPrefix])
+    /// Routes to be added in the sandbox at this path, through its link with this MAC, behind those that are there. There is no
+    /// answer: the sandbox may be gone any time.
+    case addRoutes(String, MACAddress, [IPPrefix])
+    /// Routes of the sandbox at this path that are to lead through its link with this MAC, as soon as both are there. There is no
+    /// answer, and nothing is added: the engine fails a container whose routes are there already.
+    case moveRoutes(String, MACAddress, [IPPrefix])
     /// Request for 32 random bytes of cryptographic quality, which a core cannot draw. They come with ``NodeEvent/keyMade(_:)``.
     case makeKey
     /// Removal notice: one datagram, in clear, to a node that is no member any more.

@@ -41,6 +41,11 @@ public enum NodeEvent: Sendable {
     case sandbox(String, failure: String?)
     /// The namespace of a sandbox, by path, is gone.
     case sandboxGone(String)
+    /// Answer to ``NodeEffect/readRoutes(_:)``: the subnets that the host has routes for; nil where they could not be read. Not whole
+    /// where there are more than ``Limits/hostRoutes``.
+    case hostRoutes(EffectID, [HostSubnet]?, isWhole: Bool)
+    /// Answer to ``NodeEffect/lookForRoutes(_:_:_:)``.
+    case routesSeen(EffectID, SandboxSight)
     /// The kernel could not be read, for this reason.
     case notObserved(EffectID, String)
     /// Another program changed a namespace of ours.

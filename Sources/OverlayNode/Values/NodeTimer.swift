@@ -24,6 +24,10 @@ enum NodeTimer: CaseIterable, Hashable, Sendable {
     case removal
     /// Endpoints waited long enough for the name of their network.
     case admission
+    /// The host's routes are read.
+    case surroundings
+    /// Others are told of the host's routes.
+    case announceRoutes
     /// A new epoch is proposed for a node with an old copy of its state.
     case newEpoch
 }

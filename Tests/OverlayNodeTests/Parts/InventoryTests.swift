@@ -12,6 +12,20 @@ import Testing
         LocalNetwork(id: Part.engineNetwork(digit), network: id, subnets: subnets)
     }
 
+    /// Rows as version 0.1 wrote them have booleans where there are flags now.
+    @Test func rowsOfAnEarlierVersionAreRead() throws {
+        var endpoint = Part.local(1)
+        endpoint.isJoined = true
+        let bytes = endpoint.wireBytes
+        endpoint.hasMulticastRoute = true
+        let position = try #require(zip(bytes, endpoint.wireBytes).enumerated().first { $1.0 != $1.1 }?.offset)
+        #expect(bytes[position] == 1)
+        #expect(try LocalEndpoint(wire: endpoint.wireBytes) == endpoint)
+        var hostile = bytes
+        hostile[position] = 4
+        #expect(throws: DecodeError.self) { try LocalEndpoint(wire: hostile) }
+    }
+
     /// Ids by which the indices find an endpoint.
     private static func found(_ endpoint: LocalEndpoint, in inventory: Inventory) -> [EndpointID?] {
         let address = endpoint.addresses[0]

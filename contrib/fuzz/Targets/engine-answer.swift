@@ -13,6 +13,7 @@ import OverlayModel
         .networks, .containers, .network(EngineNetworkID(unchecked: id)), .container(ContainerID(unchecked: id)),
         .createNetwork(EngineNetwork(name: "blue")), .removeNetwork(EngineNetworkID(unchecked: id)),
         .configured, .interfaces(ContainerID(unchecked: id)),
+        .otherNetworks, .addressPools,
     ]
     let network = """
         {"Name":"blue","Id":"\(id)","Driver":"swift-overlay:latest","EnableIPv6":true,"IPAM":{"Driver":"swift-overlay","Options":{"net":"b"},
@@ -33,7 +34,13 @@ import OverlayModel
         {"Type":"container","Action":"rename","Actor":{"ID":"\(id)","Attributes":{"name":"new"}}}
 
         """
-    let texts = ["[\(network)]", listed, network, container, #"{"Id":"\#(id)","Warning":""}"#, #"{"message":"no"}"#, listed, container, events]
+    let other = network.replacing("swift-overlay:latest", with: "bridge")
+    let pools = #"{"DefaultAddressPools":[{"Base":"10.200.0.0/16","Size":24},{"Base":"fd00::/8","Size":64},null],"Containers":1}"#
+    let texts = [
+        "[\(network)]", listed, network, container, #"{"Id":"\#(id)","Warning":""}"#, #"{"message":"no"}"#, listed, container,
+        "[\(other),7]", pools, events,
+    ]
+    let taken = ["10.200.255.0/24", "10.200.64.0/18", "192.168.0.0/17", "fdff::/16"].compactMap { IPPrefix($0) }
     return Target(seeds: texts.enumerated().map { [UInt8($0)] + Array($1.utf8) }) { bytes in
         guard let first = bytes.first else { return }
         let body = Array(bytes.dropFirst())
@@ -44,6 +51,12 @@ import OverlayModel
             if status != 200, case .networks = answer { require(false, "a refusal has no networks") }
             // A network that one engine shows is requested from another one.
             if case .network(let shown) = answer { _ = try? codec.request(.createNetwork(shown)) }
+            guard case .addressPools(let pools) = answer else { continue }
+            for pool in pools {
+                guard let free = pool.last(avoiding: taken) else { continue }
+                require(pool.base.contains(free) && free.length == pool.size, "a subnet of the pool")
+                require(!taken.contains { $0.overlaps(free) }, "a free subnet")
+            }
         }
     }
 }
