@@ -80,8 +80,9 @@ extension Membership {
         guard let member = members[peer] else { return }
         // If datagrams fail as well, a failing stream is no problem of its own.
         members[peer]?.streamFailure = member.status.reason == Self.indirectReason ? nil : failure
+        if failure == .refused { members[peer]?.refusals.refused(in: member.spoken.life, after: nextNumber) }
         switch (member.status.state, failure) {
-        case (.unreachable, .refused):
+        case (.unreachable, .refused) where !member.refusals.areOfFirewall:
             setState(peer, .daemonDown, Self.downReason, into: &effects)
         case (.daemonDown, .failed(let text)):
             setState(peer, .unreachable, "its host does not answer any more: \(text)", into: &effects)
@@ -96,7 +97,7 @@ extension Membership {
     }
 
     mutating func checkStream(_ peer: NodeID, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
-        guard let member = members[peer], member.streamFailure != nil else { return }
+        guard let member = members[peer], member.streamFailure != nil || member.refusals.areOfFirewall else { return }
         timers.set(.streamCheck(peer), at: now + parameters.nextStreamCheck)
         // While the peer is in doubt an inquiry asks it. When it is alive again, this check finds out if streams still fail.
         guard member.status.state == .alive else { return }

@@ -110,6 +110,11 @@ extension Membership {
         }
         if path == .datagram { member.answeredAt = now }
         if path == .stream { member.streamFailure = nil }
+        member.refusals.answered(number, by: path, in: member.spoken.life)
+        // Streams are tried until they pass.
+        if member.refusals.areOfFirewall, timers[.streamCheck(peer)] == nil {
+            timers.set(.streamCheck(peer), at: now + parameters.nextStreamCheck)
+        }
         members[peer] = member
         acknowledgeGossip(number, by: peer)
         switch path {

@@ -21,7 +21,7 @@ extension Membership {
     mutating func advanceInquiry(_ peer: NodeID, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
         guard var inquiry = inquiries[peer] else { return }
         let judged = inquiry.isAsking
-        if judged { judgeRound(&inquiry) }
+        if judged { inquiry.judgeRound() }
         inquiry.isAsking = true
         inquiry.answeredByStream = false
         inquiries[peer] = inquiry
@@ -30,15 +30,6 @@ extension Membership {
         let number = takeNumber()
         send(.ping(number), to: peer, by: .datagram, report, into: &effects)
         send(.ping(number), to: peer, by: .stream, report, into: &effects)
-    }
-
-    private func judgeRound(_ inquiry: inout Inquiry) {
-        if inquiry.answeredByStream {
-            inquiry.byStream += 1
-            inquiry.unanswered = 0
-        } else {
-            inquiry.unanswered += 1
-        }
     }
 
     /// Draws the conclusion of a round.
@@ -51,7 +42,8 @@ extension Membership {
             return true
         }
         guard inquiry.unanswered > 0 else { return false }
-        if inquiry.refused >= 2 {
+        // As many rounds as for a member that is unreachable: a firewall may refuse streams while some datagrams are lost.
+        if inquiry.refused >= 2, inquiry.unanswered >= parameters.roundsToDeclare, members[peer]?.refusals.areOfFirewall == false {
             let isNews = members[peer]?.status.state != .daemonDown
             end(peer)
             setState(peer, .daemonDown, Self.downReason, into: &effects)
@@ -148,13 +140,7 @@ extension Membership {
         setState(peer, .alive, aliveReason(peer), answers: true, into: &effects)
     }
 
-    func aliveReason(_ peer: NodeID) -> String {
-        switch members[peer]?.streamFailure {
-        case nil: ""
-        case .refused: "TCP to it is refused, UDP passes"
-        case .failed(let text): "TCP to it fails, UDP passes: \(text)"
-        }
-    }
+    func aliveReason(_ peer: NodeID) -> String { members[peer]?.streamFailure?.reason ?? "" }
 
     /// Takes note that a member answered by stream. It is alive; an inquiry finds out if datagrams pass.
     mutating func foundByStream(_ peer: NodeID, into effects: inout [Effect]) {

@@ -106,6 +106,7 @@ public struct Membership: Sendable {
         /// Instant at which it last answered by datagram.
         var answeredAt: Instant?
         var streamFailure: StreamFailure?
+        var refusals = StreamRefusals()
 
         mutating func take(_ told: StateMark) {
             if mark != .none, mark.run != told.run { isKnownFromBefore = true }
@@ -257,6 +258,9 @@ public struct Membership: Sendable {
         switch answers {
         case true?: member.status.silentSince = nil
         case false?: member.status.silentSince = known.silentSince ?? now
+        case nil where !known.state.isReachable && state.isReachable && known.silentSince != nil:
+            // Its silence was before it was away. It is asked until it answers, and has its time for that anew.
+            member.status.silentSince = now
         case nil: break
         }
         guard known.state != state || known.reason != reason || known.silentSince != member.status.silentSince else { return }

@@ -180,6 +180,49 @@ import Testing
         expectSound(network)
     }
 
+    /// A firewall that refuses streams while some datagrams are lost is no daemon that is down.
+    @Test(arguments: [2, 3, 5], [UInt64(40), 41, 42])
+    func aFirewallThatRefusesStreamsTakesNoDaemonDown(count: Int, seed: UInt64) {
+        let network = settled(count, seed: seed)
+        network.streamsAreRefused = true
+        network.wires.loss = 0.2
+        network.run(for: .seconds(60))
+        #expect(network.observations.allSatisfy { $0.status.state != .daemonDown })
+        // Streams that work again are noticed, and a daemon that goes down then is named.
+        network.streamsAreRefused = false
+        network.wires.loss = 0
+        network.run(for: .seconds(12))
+        #expect(
+            network.allAreAlive
+                && network.running.allSatisfy { by in
+                    network.running.allSatisfy { $0 == by || network.status($0, by: by)?.reason == "" }
+                })
+        network.stop(0, .daemonDown)
+        let down = network.wait(atMost: .seconds(4)) { network in
+            network.running.allSatisfy { network.state(0, by: $0) == .daemonDown }
+        }
+        #expect(down != nil)
+    }
+
+    /// The refusal of a firewall that is known is no evidence; the one of a host that answered streams is.
+    @Test func aRefusalCountsUnlessTheDaemonAnsweredBesideIt() {
+        for isFirewall in [true, false] {
+            var lone = LoneMember(count: 2)
+            lone.run(for: .seconds(1), answering: [LoneMember.peer])
+            lone.stream(isFirewall ? .refused : nil)
+            // It answers datagrams; no stream is tried again so soon.
+            lone.run(for: .milliseconds(900), answering: [LoneMember.peer])
+            for _ in 0..<100 where lone.state()?.isReachable == true {
+                lone.run(for: .milliseconds(50))
+                lone.stream(.refused)
+            }
+            #expect(lone.state() == (isFirewall ? .unreachable : .daemonDown))
+            lone.run(for: .seconds(1))
+            lone.stream(.refused)
+            #expect(lone.state() == (isFirewall ? .unreachable : .daemonDown))
+        }
+    }
+
     @Test func whatFailsOfStreamsIsSaid() {
         var lone = LoneMember(count: 2)
         lone.run(for: .seconds(1), answering: [LoneMember.peer])

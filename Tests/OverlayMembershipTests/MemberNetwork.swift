@@ -55,6 +55,8 @@ final class MemberNetwork {
     private var connections: [Link: Connection] = [:]
     /// Links whose streams lose everything.
     var streamsCut: Set<Link> = []
+    /// True if a firewall before each host refuses all streams.
+    var streamsAreRefused = false
 
     /// Time until a peer hears that a connection was closed.
     private static let reset = Interval.microseconds(200)
@@ -300,7 +302,7 @@ final class MemberNetwork {
     private func knock(_ link: Link) {
         if isCut(link) {
             wires.schedule(.streamEnd(link, .failed("connection timed out")), after: .seconds(1))
-        } else if members[link.to].host == .daemonDown {
+        } else if members[link.to].host == .daemonDown || streamsAreRefused {
             wires.schedule(.streamEnd(link, .refused), after: wires.transit())
         } else {
             wires.schedule(.streamEnd(link, nil), after: wires.transit())

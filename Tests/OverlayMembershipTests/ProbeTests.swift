@@ -159,6 +159,34 @@ import Testing
         if path == .datagram { #expect(lone.reason(target) == "") }
     }
 
+    /// A member that was silent, was gone, and is back by its own word has its time anew: its earlier silence tells nothing of now. It is
+    /// asked as a silent one is, until it answers.
+    @Test func silenceDoesNotOutliveAnAbsence() {
+        var (lone, target, number) = probing(3)
+        lone.run(for: .milliseconds(210))
+        let helper = lone.sent.first { if case .request = $0.message.body { true } else { false } }!.to
+        lone.hear(.reached(number), from: helper)
+        let since = lone.membership.status(of: target)?.silentSince
+        #expect(since == lone.now)
+        for _ in 0..<100 where lone.state(target) != .unreachable {
+            let news = Update(subject: target, incarnation: LoneMember.first, claim: .unreachable, source: helper)
+            lone.hear(.ping(1), from: helper, updates: [news])
+            lone.run(for: .milliseconds(100), answering: [helper])
+        }
+        #expect(lone.state(target) == .unreachable)
+        lone.run(for: .seconds(3), answering: [helper])
+        lone.effects = []
+        // It is heard, and was not asked yet.
+        lone.hear(.ping(0), from: target, incarnation: LoneMember.first.next)
+        #expect(lone.state(target) == .alive)
+        let back = lone.membership.status(of: target)?.silentSince
+        #expect(back == lone.now && lone.statuses.last?.silentSince == back)
+        lone.effects = []
+        lone.run(for: .seconds(1), answering: [helper])
+        lone.run(for: .seconds(1), answering: [helper, target], incarnation: LoneMember.first.next)
+        #expect(lone.state(target) == .alive && lone.membership.status(of: target)?.silentSince == nil)
+    }
+
     /// Helpers that answer "no" are heard and hear. Silence of the helpers may mean that this node is the deaf one.
     @Test(arguments: [true, false])
     func silentHelpersCostHealth(saysNo: Bool) {

@@ -50,6 +50,11 @@ import Testing
         #expect(try NodePort.listening(given: nil, node: Self.id, rows: try Self.rows(port)) == [port, 7947])
     }
 
+    @Test func aPrivilegedPortIsTakenFromTheUserAlone() throws {
+        #expect(try NodePort.listening(given: nil, node: Self.id, rows: try Self.rows(22)) == [7947])
+        #expect(try NodePort.listening(given: 443, node: Self.id, rows: try Self.rows(443)) == [443])
+    }
+
     @Test func aPortThatTheUserGaveIsTheOnlyOne() throws {
         for rows in [[:], try Self.rows(7946)] as [StoredRows] {
             for port in [UInt16(7946), 7947, 9000] {

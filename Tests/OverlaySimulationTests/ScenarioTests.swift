@@ -26,6 +26,7 @@ import Testing
             ("the same with two networks", "storm", 495),
             ("who had heard of one life of a node alone did not tell it that its state was an old copy", "rolled-back", 6),
             ("rows to a host that left the network while this one was down stayed for a minute", "storm", 616),
+            ("a writer that was silent, was gone, and was back still counted as silent", "storm", 21769),
             ("a stream that was refused once was never tried again, and told of for ever", "networks", 272),
             ("the same, with a disk that failed", "networks", 869),
             ("a network that could not be removed, or not be named, was a problem for ever", "networks", 730),
