@@ -392,19 +392,6 @@ extension World {
     }
     public func otherNetworks(_ index: Int) -> OtherNetworks { OtherNetworks(docker: docker, index: index) }
     public func dockerStop(_ index: Int, _ attached: Attached) { docker.stop(index, attached) }
-    /// True if `docker run --ip` is possible on a network.
-    public func dockerTakesIP(_ index: Int, _ id: EngineNetworkID) -> Bool {
-        docker.engines[index]?.withSubnet.contains(id) == true
-    }
-    public func dockerPrune(_ index: Int, then done: @escaping () -> Void = {}) { docker.prune(index, then: done) }
-    public func dockerConfigure(_ index: Int, _ container: ContainerID, on name: String, _ id: EngineNetworkID? = nil) {
-        docker.configure(index, container, on: name, id)
-    }
-    public func dockerForget(_ index: Int, _ container: ContainerID) { docker.forget(index, container) }
-    /// Network that `docker start` finds; nil for "network … not found".
-    public func dockerFinds(_ index: Int, _ container: ContainerID, on name: String) -> EngineNetworkID? {
-        docker.network(index, of: container, named: name)
-    }
     public func adopt(_ index: Int, _ container: EngineContainer) { docker.adopt(index, container) }
     public func adopt(_ index: Int, _ network: EngineNetwork) { docker.adopt(index, network) }
 }

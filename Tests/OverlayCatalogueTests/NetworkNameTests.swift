@@ -18,7 +18,9 @@ import Testing
         let network = try fixture.network(of: subnet.id)
         #expect(network.name == nil && network.zone == "")
         #expect(fixture.propose(.describe(network.id, Self.description("web")), by: 0) == .accepted)
-        #expect(fixture.propose(.describe(network.id, Self.description("other")), by: 1) == .accepted)
+        let other = fixture.propose(.describe(network.id, Self.description("other")), by: 1)
+        #expect(other.refusal == .conflict && other.message.contains("its subnet is that of network web"), "\(other)")
+        #expect(fixture.propose(.describe(network.id, Self.description("web")), by: 1) == .accepted)
         let known = try #require(fixture.catalogue.network(named: "web"))
         #expect(
             known.id == network.id && known.title == "web" && known.zone == "web" && known.description == Self.description("web"))

@@ -298,7 +298,7 @@ import Testing
         let world = try world()
         guard case .done = world.control(1, .createNetwork(EngineNetwork(name: "auto"))) else { throw World.Failed("create") }
         world.run(for: .seconds(1))
-        for index in 0...2 { #expect(world.dockerTakesIP(index, try #require(id(world, index, "auto")))) }
+        for index in 0...2 { #expect(EngineConfigurations(world).takesAddresses(index, try #require(id(world, index, "auto")))) }
         #expect(networks(world, 0).map(\.name) == ["auto"] && networks(world, 0).map(\.subnets.count) == [1])
         guard case .refused(let reason) = world.control(0, .createNetwork(EngineNetwork(name: "auto"))) else {
             throw World.Failed("twice")

@@ -20,7 +20,7 @@ import Testing
 
     private func prune(_ world: World, _ index: Int) {
         var isDone = false
-        world.dockerPrune(index) { isDone = true }
+        EngineConfigurations(world).prune(index) { isDone = true }
         world.run(atMost: .seconds(30)) { isDone }
     }
 
@@ -54,9 +54,9 @@ import Testing
         world.run(for: .seconds(3))
         #expect(names(world, 1).isEmpty)
         // Whoever needs it there gets it: a container that was created with its name.
-        world.dockerConfigure(1, Self.container, on: "net0")
+        EngineConfigurations(world).add(1, Self.container, on: "net0")
         world.run(for: .seconds(1))
-        #expect(names(world, 1) == ["net0"] && world.dockerFinds(1, Self.container, on: "net0") != nil)
+        #expect(names(world, 1) == ["net0"] && EngineConfigurations(world).network(1, of: Self.container, named: "net0") != nil)
         #expect((0...2).allSatisfy { problems(world, $0).isEmpty } && world.violations.isEmpty)
     }
 
@@ -64,14 +64,14 @@ import Testing
     @Test(arguments: [true, false]) func whatAContainerElsewhereNamesStays(isPrune: Bool) throws {
         let world = try world()
         let there = try #require(id(world, 2))
-        world.dockerConfigure(2, Self.container, on: "front", there)
+        EngineConfigurations(world).add(2, Self.container, on: "front", there)
         world.run(for: .milliseconds(100))
         if isPrune { prune(world, 1) } else { remove(world, 1) }
         world.run(for: .seconds(10))
         #expect(names(world, 1).isEmpty && id(world, 2) == there && names(world, 0) == ["front"])
-        #expect(world.dockerFinds(2, Self.container, on: "front") == there)
+        #expect(EngineConfigurations(world).network(2, of: Self.container, named: "front") == there)
         // It goes with the container.
-        world.dockerForget(2, Self.container)
+        EngineConfigurations(world).remove(2, Self.container)
         remove(world, 2)
         world.run(for: .seconds(5))
         #expect((0...2).allSatisfy { names(world, $0).isEmpty })
@@ -81,12 +81,12 @@ import Testing
     @Test(arguments: [1, 3]) func itComesBackForAContainerOfThisHost(hosts: Int) throws {
         let world = try world(hosts)
         let before = try #require(id(world, 0))
-        world.dockerConfigure(0, Self.container, on: "front", before)
+        EngineConfigurations(world).add(0, Self.container, on: "front", before)
         world.run(for: .milliseconds(100))
         for _ in 0..<5 {
             prune(world, 0)
             world.run(for: .milliseconds(500))
-            let found = world.dockerFinds(0, Self.container, on: "front")
+            let found = EngineConfigurations(world).network(0, of: Self.container, named: "front")
             #expect(found != nil && found != before && found == id(world, 0))
         }
         let attached = try world.dockerRun(0, "web", on: try #require(id(world, 0)))
@@ -98,11 +98,11 @@ import Testing
     @Test func itComesBackWhereOthersUseIt() throws {
         let world = try world()
         _ = try world.dockerRun(2, "web", on: try #require(id(world, 2)))
-        world.dockerConfigure(0, Self.container, on: "front", try #require(id(world, 0)))
+        EngineConfigurations(world).add(0, Self.container, on: "front", try #require(id(world, 0)))
         world.run(for: .milliseconds(100))
         prune(world, 0)
         world.run(for: .seconds(1))
-        #expect(world.dockerFinds(0, Self.container, on: "front") != nil && problems(world, 0).isEmpty)
+        #expect(EngineConfigurations(world).network(0, of: Self.container, named: "front") != nil && problems(world, 0).isEmpty)
     }
 
     /// The daemon dies after the removal, before the engine tells of the prune.

@@ -75,8 +75,10 @@ final class NetworkScenario {
         world.log("host\(host + 1): docker network rm \(name)")
         // The answer may be lost, so it does not matter.
         declined[host, default: []].insert(name)
-        // Who removes a network from an engine takes it from its containers that do not run, too.
-        for entry in kept where entry.host == host && entry.name == name { world.dockerForget(host, entry.container) }
+        // A user who removes a network from an engine takes it from its containers that do not run, too.
+        for entry in kept where entry.host == host && entry.name == name {
+            EngineConfigurations(world).remove(host, entry.container)
+        }
         kept.removeAll { $0.host == host && $0.name == name }
         world.dockerRemove(host, id)
         world.run(for: .milliseconds(Int64(random.below(60))))
@@ -86,7 +88,7 @@ final class NetworkScenario {
         guard let (host, _) = pick() else { return }
         world.log("host\(host + 1): docker network prune")
         declined[host, default: []].formUnion(names)
-        world.dockerPrune(host)
+        EngineConfigurations(world).prune(host)
         world.run(for: .milliseconds(Int64(random.below(60))))
     }
 
@@ -97,7 +99,7 @@ final class NetworkScenario {
         else { return }
         serial += 1
         world.log("host\(host + 1): docker stop, of a container on \(name)")
-        world.dockerConfigure(host, container, on: name, id)
+        EngineConfigurations(world).add(host, container, on: name, id)
         kept.append((host, name, container))
     }
 
@@ -157,7 +159,7 @@ final class NetworkScenario {
     }
 
     private func check() {
-        for (host, name, container) in kept where world.dockerFinds(host, container, on: name) == nil {
+        for (host, name, container) in kept where EngineConfigurations(world).network(host, of: container, named: name) == nil {
             world.violate(
                 "P", "a container of host\(host + 1) has network \(name) in its configuration, and its engine does not find it")
         }

@@ -80,7 +80,7 @@ eventually 70 is_restarting 3 failing
 before=$(restarts 3 failing)
 must docker 3 network prune -f
 prints shop
-eventually 70 goes_on 3 failing "$((before + 1))"
+eventually 70 goes_on 3 failing "$before"
 
 echo "# all of it goes with its containers"
 must docker 3 rm -f failing
