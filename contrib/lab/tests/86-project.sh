@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A Compose file of ten services, brought up on three hosts in every order and at one moment, and down again: names, networks and
 # addresses are right each time, and nothing is left. The same file on a plain bridge of one engine is the control.
-# Usage: 86-project.sh      ROUNDS=20 makes it longer; of seven rounds, one is at one moment on all hosts. COMPOSE=PROGRAM is another Compose.
+# Usage: 86-project.sh      ROUNDS=20 makes it longer; of seven rounds, one is at one moment on all hosts. ORDER=1+2+3
+# takes that one alone. COMPOSE=PROGRAM is another Compose.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
@@ -201,6 +202,7 @@ for host in 1 2 3; do before[host]=$(footprint "$host"); done
 
 mapfile -t at < <(sockets 1 2 3)
 orders=("1 2 3" "3 2 1" "1+2+3" "2 1 3" "2 3 1" "3 1 2" "1 3 2")
+[[ -z ${ORDER:-} ]] || orders=("$ORDER")
 for ((round = 1; round <= rounds; round++)); do
     order=${orders[(round - 1) % ${#orders[@]}]}
     began=$SECONDS

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# `docker system prune` and `docker network prune`, over and over, against deployments: no container ever says "network … not found".
+# `docker system prune` and `docker network prune`, over and over, against deployments: no container stays away as its network is "not
+# found", and none is told so where other hosts prune.
 # Usage: 87-prunes.sh      PRUNE_SECONDS=600 makes each of the two parts longer.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
 
-seconds=${PRUNE_SECONDS:-45}
+seconds=${PRUNE_SECONDS:-40}
 lab_up 3
 
 # prune_on HOST…: in the background, until `prune_end`. The filters keep the containers that are stopped for a while, and no network.
@@ -47,16 +48,21 @@ deploys() {
 }
 # deploys_case CASE NETWORK SECONDS "PRUNED…" HOST…
 deploys_case() {
-    local what=$1 network=$2 time=$3 pruned_hosts=$4 result=PASS lost
+    local what=$1 network=$2 time=$3 pruned_hosts=$4 result=PASS
     # shellcheck disable=SC2086 # several hosts
     prune_on $pruned_hosts
     deploys "$network" "$time" "${@:5}" || result=FAIL
     prune_end
-    lost=$(grep -c "not found" <<<"$OUT") || :
+    # Between a prune on its own engine and the network's coming back a start is refused: the engine asks nobody. Where only others
+    # prune, it never is.
+    if [[ $OUT != *", 0 times 'not found'"* && $result == PASS ]]; then
+        result=FAIL
+        [[ " $pruned_hosts " != *" $5 "* ]] || result=NOTE
+    fi
     # What Docker does to its own networks is no failure of ours.
     [[ $network != plain || $result == PASS || -z $pruned_hosts ]] || result=NOTE
     # shellcheck disable=SC2086
-    verdict "$result" "$what" "$(tail -n 1 <<<"$OUT"), $lost said 'not found'${pruned_hosts:+; pruned $(pruned "$network" $pruned_hosts)}"
+    verdict "$result" "$what" "$(tail -n 1 <<<"$OUT")${pruned_hosts:+; pruned $(pruned "$network" $pruned_hosts)}"
     [[ $result == PASS ]] || head -n 12 <<<"    ${OUT//$'\n'/$'\n    '}"
 }
 
