@@ -107,6 +107,7 @@ actor NodeController: GossipDelegate {
         timer?.task.cancel()
         await store.drain()
         await kernel.drain()
+        await kernel.stopListening()
         // They hold the controller.
         transport = nil
         link = nil

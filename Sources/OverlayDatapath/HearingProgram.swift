@@ -37,7 +37,9 @@ extension Hearing {
         addARP(to: &text)
         text.place(.macs)
         if isFull { text.end(with: 0) }
-        for mac in macs.sorted(by: { $0.bits < $1.bits }) { text.compare([(.source, mac.high), (.sourceEnd, mac.low)], then: .nothing) }
+        for mac in macs.sorted(by: { $0.bits < $1.bits }) {
+            text.compare([(.source, mac.high), (.sourceEnd, mac.low)], then: .nothing)
+        }
         text.end(with: UInt32(Heard.headerBytes))
         text.place(.nothing)
         text.end(with: 0)

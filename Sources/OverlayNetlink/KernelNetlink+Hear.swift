@@ -14,6 +14,12 @@ extension KernelNetlink {
         case deaf(String)
     }
 
+    /// Listens at no port any more. Nothing is reported after what is under way.
+    public func stopListening() {
+        sockets = [:]
+        ears = nil
+    }
+
     /// Size of a socket's buffer. Frames are kept whole until they are read, and one that is longer than this passes alone.
     private static let bufferBytes: Int32 = 1 << 16
 

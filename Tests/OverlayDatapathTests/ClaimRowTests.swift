@@ -44,7 +44,8 @@ import Testing
         let port = Destination.port("ve1")
         #expect(datapath.claim(Self.virtual, port, on: Self.vni) == [.setForwarding(Self.vni, Self.virtual, port)])
         #expect(
-            datapath.claim(Self.virtual, .vtep(Self.far), on: Self.vni) == [.setForwarding(Self.vni, Self.virtual, .vtep(Self.far))])
+            datapath.claim(Self.virtual, .vtep(Self.far), on: Self.vni) == [.setForwarding(Self.vni, Self.virtual, .vtep(Self.far))]
+        )
         #expect(
             datapath.claim(Self.virtual, nil, on: Self.vni) == [.deleteForwarding(Self.vni, Self.virtual, .vtep(Self.far))])
         #expect(!datapath.hasClaims(on: Self.vni))
@@ -106,7 +107,8 @@ import Testing
             case 10...11: kernel.apply(datapath.claim(draw.mac(), draw.chance(70) ? .vtep(draw.vtep()) : nil, on: vni))
             default: kernel.apply(datapath.claim(draw.address(), draw.chance(70) ? draw.mac() : nil, on: vni))
             }
-            let wanted = Dictionary(uniqueKeysWithValues: datapath.networks.keys.compactMap { vni in datapath.wanted(vni).map { (vni, $0) } })
+            let wanted = Dictionary(
+                uniqueKeysWithValues: datapath.networks.keys.compactMap { vni in datapath.wanted(vni).map { (vni, $0) } })
             #expect(kernel.observed == ObservedState(networks: wanted), "seed \(seed), step \(step)")
             #expect(datapath.repair(kernel.observed, keepingRowsTo: [:]).isEmpty, "seed \(seed), step \(step)")
         }

@@ -27,7 +27,8 @@ import Testing
     }
 
     private static func advertisement(
-        _ address: IPAddress, from source: MACAddress, options: [UInt8]? = nil, next: UInt8 = 58, type: UInt8 = 136, hops: UInt8 = 255
+        _ address: IPAddress, from source: MACAddress, options: [UInt8]? = nil, next: UInt8 = 58, type: UInt8 = 136,
+        hops: UInt8 = 255
     ) -> [UInt8] {
         let message = [type, 0, 0, 0, 0x20, 0, 0, 0] + address.networkBytes + (options ?? [2, 1] + source.bytes)
         return [0x33, 0x33, 0, 0, 0, 1] + source.bytes + [0x86, 0xDD, 0x60, 0, 0, 0, 0, UInt8(message.count), next, hops]

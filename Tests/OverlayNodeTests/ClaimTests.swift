@@ -96,7 +96,8 @@ import Testing
         for mac in [other.mac, KernelName.gatewayMAC(vni)] { setting.use(0, nil, from: mac) }
         // An address at the MAC of another endpoint.
         setting.world.handle(
-            0, .heard(setting.containers[0].attached.endpoint, [Heard(source: setting.mac(0), claim: .init(Self.vip, at: other.mac))]))
+            0,
+            .heard(setting.containers[0].attached.endpoint, [Heard(source: setting.mac(0), claim: .init(Self.vip, at: other.mac))]))
         setting.settle()
         #expect((0...2).map { setting.world.kernel($0) } == before)
     }

@@ -31,6 +31,7 @@ import Testing
             ("the same, with a disk that failed", "networks", 869),
             ("a network that could not be removed, or not be named, was a problem for ever", "networks", 730),
             ("who made a network of a name that it had just removed did not get the cluster's", "networks", 1609),
+            ("a claim of a MAC stayed when the endpoint that has it came to be known before its host's tunnel", "claims", 121),
         ] as [(String, String, UInt64)])
     func staysMended(failure: String, name: String, seed: UInt64) throws {
         let scenario = try #require(Scenario.all.first { $0.name == name })

@@ -115,6 +115,11 @@ enum Reports {
                 "addresses in quarantine, as containers that an old copy of the state did not know may have them: "
                     + node.quarantineText.joined(separator: "; "))
         }
+        if let (endpoint, reason) = node.claims.deafness.min(by: { $0.key < $1.key }) {
+            problems.append(
+                "addresses that containers take over are not noticed at \(node.claims.deafness.count) ports, such as that of "
+                    + "endpoint \(endpoint.short): \(reason); it is tried again every minute")
+        }
         problems += EngineNews.linkProblems(node)
         problems += RouteFollower.problems(node)
         if let failure = node.outbox.lastKernelFailure { problems.append("the kernel refused: \(failure)") }

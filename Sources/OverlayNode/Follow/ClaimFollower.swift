@@ -27,8 +27,9 @@ enum ClaimFollower {
 
     /// The shell cannot listen at a port. It is asked again with the next look at the kernel.
     static func deaf(_ node: inout Node, _ id: EndpointID, _ reason: String) {
-        node.claims.deaf(id)
-        guard node.inventory.endpoint(id)?.hasPort == true else { return }
+        let known = node.claims.deafness[id]
+        node.claims.deaf(id, reason)
+        guard known != reason, node.claims.deafness[id] != nil else { return }
         node.outbox.log(
             .warning, "a container's port is not listened at; addresses that it takes over are not noticed",
             [LogKey.endpoint: id.short, LogKey.reason: reason])
@@ -104,7 +105,9 @@ enum ClaimFollower {
     }
 
     /// MAC and addresses that a claimant has by lease; nil where there is no such endpoint.
-    private static func leased(_ node: Node, _ holder: Claims.Holder, on network: NetworkID) -> (mac: MACAddress, addresses: [IPAddress])? {
+    private static func leased(_ node: Node, _ holder: Claims.Holder, on network: NetworkID) -> (
+        mac: MACAddress, addresses: [IPAddress]
+    )? {
         if holder.owner == node.identity.id {
             guard let endpoint = node.inventory.endpoint(holder.endpoint), endpoint.isJoined else { return nil }
             return (endpoint.mac, endpoint.addresses)
@@ -157,7 +160,9 @@ enum ClaimFollower {
     /// Tells others what an endpoint of this host claims, as it is announced.
     static func announce(_ node: inout Node, _ endpoint: LocalEndpoint) {
         let claims = node.claims.own(endpoint.id, on: endpoint.network)
-        if !claims.isEmpty { node.withReplication { [now = node.now] in $0.put(claims, on: endpoint.network, now: now, into: &$1) } }
+        if !claims.isEmpty {
+            node.withReplication { [now = node.now] in $0.put(claims, on: endpoint.network, now: now, into: &$1) }
+        }
         Self.settle(&node, Self.things(of: KernelFollower.record(node, of: endpoint)), on: endpoint.network)
     }
 
@@ -228,8 +233,9 @@ enum ClaimFollower {
         node.claims.listen(id, for: (network.vni, hearing), into: &node.outbox)
     }
 
-    /// Listens at the ports of all endpoints of this host.
-    static func listenEverywhere(_ node: inout Node) {
+    /// Settles all claims, and listens at the ports of all endpoints of this host.
+    static func settleEverywhere(_ node: inout Node) {
+        for id in node.claims.networks { Self.settle(&node, node.claims.things(on: id), on: id) }
         for endpoint in node.inventory.allEndpoints { Self.listen(&node, endpoint.id) }
     }
 }

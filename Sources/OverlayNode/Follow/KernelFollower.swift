@@ -104,11 +104,13 @@ enum KernelFollower {
                     Self.repairSoon(&node)
                 }
                 operations += node.forwarding.follow(Self.remote(node, owner, attachment.vtep, on: id), on: network)
-                claimed[id, default: []].formUnion(node.claims.things(of: owner, on: id))
+                // Its endpoints have rows from now on, or none any more. Claims of what they have count by that.
+                claimed[id, default: []].formUnion(node.claims.things(on: id))
             case .detached(let owner, let id, let attachment):
                 guard let network = node.catalogue.networks[id] else { continue }
                 operations += node.forwarding.leave(Self.remote(node, owner, attachment.vtep, on: id), on: network)
-                claimed[id, default: []].formUnion(node.claims.things(of: owner, on: id))
+                // Its endpoints have rows from now on, or none any more. Claims of what they have count by that.
+                claimed[id, default: []].formUnion(node.claims.things(on: id))
             case .changed(let owner, let id, let record, let old):
                 for one in [record, old].compactMap({ $0 }) { claimed[id, default: []].formUnion(ClaimFollower.things(of: one)) }
                 guard let network = node.catalogue.networks[id], let vtep = node.replication.attachment(of: owner, on: id)?.vtep
@@ -200,7 +202,7 @@ enum KernelFollower {
             Self.rebuild(&node)
         }
         node.forwarding.repair(state, sparing: node.unsynchronisedVTEPs, into: &node.outbox)
-        ClaimFollower.listenEverywhere(&node)
+        ClaimFollower.settleEverywhere(&node)
         RollbackRecovery.finishRollback(&node)
         CatalogueFollower.proposeOwnChange(&node)
         CatalogueFollower.closeOrphans(&node)

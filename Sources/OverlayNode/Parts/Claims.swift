@@ -53,6 +53,8 @@ struct Claims: Sendable {
     /// Rows of claims whose endpoint is gone.
     private(set) var orphans: [StoreWrite] = []
     private var ears: [EndpointID: (vni: VNI, hearing: Hearing)] = [:]
+    /// Reasons why ports are not listened at that should be.
+    private(set) var deafness: [EndpointID: String] = [:]
     private var things: [Key: Pace] = [:]
     private var endpoints: [EndpointID: Pace] = [:]
 
@@ -87,15 +89,13 @@ struct Claims: Sendable {
 
     func claims(of holder: Holder, on network: NetworkID) -> EndpointClaims? { tables[network]?.claims[holder] }
 
+    /// Networks on which anybody claims anything, by id.
+    var networks: [NetworkID] { tables.keys.sorted() }
+
     func isEmpty(on network: NetworkID) -> Bool { tables[network] == nil }
 
     /// Things that anybody claims on a network.
     func things(on network: NetworkID) -> Set<Thing> { Set((tables[network]?.holders ?? [:]).keys) }
-
-    /// Things that the endpoints of an owner claim on a network.
-    func things(of owner: NodeID, on network: NetworkID) -> Set<Thing> {
-        Set((tables[network]?.claims ?? [:]).filter { $0.key.owner == owner }.values.flatMap(\.things))
-    }
 
     /// All claims of a thing; the one that counts, if it is valid, comes last.
     func claims(of thing: Thing, on network: NetworkID) -> [Claim] {
@@ -166,13 +166,14 @@ struct Claims: Sendable {
     private static let thingInterval = Interval.seconds(1)
     /// Takeovers of an endpoint of this host.
     private static let endpointBurst: Int64 = 64
-    private static let endpointInterval = Interval.milliseconds(125)
+    private static let endpointInterval = Interval.seconds(1)
     private static let keptPaces = 4096
 
     // MARK: Hearing
 
     /// Tells the shell what to listen for at the port of an endpoint; nil for nothing any more.
     mutating func listen(_ endpoint: EndpointID, for new: (vni: VNI, hearing: Hearing)?, into outbox: inout Outbox) {
+        deafness[endpoint] = nil
         guard let new else {
             endpoints[endpoint] = nil
             guard let old = ears.removeValue(forKey: endpoint) else { return }
@@ -184,10 +185,10 @@ struct Claims: Sendable {
     }
 
     /// The shell does not hear an endpoint's port any more. It is asked again with the next look at the kernel.
-    mutating func deaf(_ endpoint: EndpointID) { ears[endpoint] = nil }
-
-    /// Number of ports of this host that are listened at.
-    var earCount: Int { ears.count }
+    mutating func deaf(_ endpoint: EndpointID, _ reason: String) {
+        guard ears.removeValue(forKey: endpoint) != nil else { return }
+        deafness[endpoint] = reason
+    }
 }
 
 extension EndpointClaims {

@@ -125,10 +125,13 @@ private struct ClaimScenario {
             let mac = isVirtual ? router.mac : one.attached.mac
             for host in world.nodes.indices {
                 for state in world.nodes[host].kernel.state.networks.values where state.base.vni == vni(of: one) {
-                    let place = host == one.host ? Destination.port(KernelName.port(one.attached.endpoint)) : .vtep(world.nodes[one.host].vtep)
+                    let place =
+                        host == one.host
+                        ? Destination.port(KernelName.port(one.attached.endpoint)) : .vtep(world.nodes[one.host].vtep)
                     if state.neighbours[router.address] != mac || state.forwarding[mac] != place {
                         world.violate(
-                            "C", "host\(host + 1) has \(router.address) at \(state.neighbours[router.address].map { "\($0)" } ?? "-"), "
+                            "C",
+                            "host\(host + 1) has \(router.address) at \(state.neighbours[router.address].map { "\($0)" } ?? "-"), "
                                 + "which is at \(mac) of host\(one.host + 1)")
                     }
                 }
