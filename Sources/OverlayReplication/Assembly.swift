@@ -14,8 +14,9 @@ struct Assembly: Sendable {
     private let total: Int
     /// Peer that gives all of it. So it is known who is at fault if it proves false.
     let source: NodeID
-    private var parts: [Int: [EndpointRecord]] = [:]
+    private var parts: [Int: (records: [EndpointRecord], names: [NamePart])] = [:]
     private var records = 0
+    private var nameParts = 0
     /// All parts below this index were asked for.
     private var asked = 0
     /// All parts below this index have arrived.
@@ -58,11 +59,13 @@ struct Assembly: Sendable {
     mutating func take(_ part: SnapshotPart) -> Taken {
         let index = Int(part.index)
         guard part.total == total, index < total, part.attachment == attachment, part.signature == signature,
-            Self.isAscending(part.records), records + part.records.count <= Limits.endpointsPerLog
+            Self.isAscending(part.records), records + part.records.count <= Limits.endpointsPerLog,
+            nameParts + part.names.count <= Limits.namePartsPerLog
         else { return .broken }
         guard parts[index] == nil else { return .known }
-        parts[index] = part.records
+        parts[index] = (part.records, part.names)
         records += part.records.count
+        nameParts += part.names.count
         asked = max(asked, index + 1)
         while firstMissing < asked, parts[firstMissing] != nil { firstMissing += 1 }
         return .new
@@ -103,8 +106,9 @@ struct Assembly: Sendable {
     /// The log, if all parts have arrived and are what its owner signed.
     func log(_ signing: any RecordSigning) -> OwnerLog? {
         guard isComplete else { return nil }
-        let all = (0..<total).flatMap { parts[$0] ?? [] }
-        guard Self.isAscending(all) else { return nil }
+        let records = (0..<total).flatMap { parts[$0]?.records ?? [] }
+        let names = (0..<total).flatMap { parts[$0]?.names ?? [] }
+        guard Self.isAscending(records), let all = DividedRecord.all(records, names) else { return nil }
         let contents = LogContents(all, attachment: attachment, signing: signing)
         guard contents.root(signing) == root else { return nil }
         return OwnerLog(key, at: position, contents, root: root, signature: signature)

@@ -10,6 +10,8 @@ public enum Rejection: String, Error, Hashable, Sendable, CaseIterable {
     case brokenSnapshot = "broken snapshot"
     /// The log would have more than ``Limits/endpointsPerLog`` endpoints.
     case tooManyEndpoints = "too many endpoints"
+    /// The log would have more than ``Limits/namePartsPerLog`` parts of names.
+    case tooManyNames = "too many names"
     /// A peer claims to have more of this node's own log than there is.
     case ownLogAhead = "more of the own log than there is"
 }
@@ -105,6 +107,7 @@ struct OwnerLog: Sendable {
         var new = contents
         let differences = new.apply(batch.changes, signing: signing)
         guard new.count <= Limits.endpointsPerLog else { throw .tooManyEndpoints }
+        guard new.partCount <= Limits.namePartsPerLog else { throw .tooManyNames }
         let root = new.root(signing)
         guard signing.verify(batch.signature, of: Self.head(key, batch.end, root), by: publicKey) else { throw .badSignature }
         contents = new
@@ -167,21 +170,29 @@ struct OwnerLog: Sendable {
     mutating func forgetSnapshot() { prepared = nil }
 
     private func cut() -> [[UInt8]] {
-        var parts: [[EndpointRecord]] = [[]]
+        var parts: [(records: [EndpointRecord], names: [NamePart])] = [([], [])]
         var bytes = 0
-        for (record, size) in contents.sizedRecords {
+        func makeRoom(for size: Int) {
             if bytes + size > Budget.part {
-                parts.append([])
+                parts.append(([], []))
                 bytes = 0
             }
-            parts[parts.count - 1].append(record)
             bytes += size
         }
-        return parts.enumerated().map { index, records in
+        for pieces in contents.endpoints {
+            makeRoom(for: pieces.first.wireBytes.count)
+            parts[parts.count - 1].records.append(pieces.first)
+            for part in pieces.sortedParts {
+                makeRoom(for: part.wireBytes.count)
+                parts[parts.count - 1].names.append(part)
+            }
+        }
+        return parts.enumerated().map { index, part in
             ReplicationMessage.part(
                 SnapshotPart(
                     network: key.network, owner: key.owner, position: position, root: root, signature: signature,
-                    attachment: contents.attachment, total: UInt32(parts.count), index: UInt32(index), records: records)
+                    attachment: contents.attachment, total: UInt32(parts.count), index: UInt32(index), records: part.records,
+                    names: part.names)
             ).wireBytes
         }
     }
