@@ -60,6 +60,8 @@ final class AnswerLoop: Sendable {
 
     /// Time between two looks for what has waited too long.
     private static let sweep = Interval.milliseconds(500)
+    /// Time between two looks at questions that wait until more is known.
+    private static let glance = Interval.milliseconds(5)
     /// Time to sleep when nothing waits.
     private static let rest = Interval.seconds(60)
 
@@ -77,13 +79,19 @@ final class AnswerLoop: Sendable {
         guard let batch = try? DatagramBatch(count: limits.datagramsPerTurn, bytes: 1500) else { return }
         var work = Answering(loop: self, batch: batch, seed: systemRandom64())
         var swept = Self.now()
+        var glanced = swept
         while true {
-            let pause = work.isWaiting ? Self.sweep : Self.rest
+            let pause = work.isHolding ? Self.glance : work.isWaiting ? Self.sweep : Self.rest
             guard let all = try? ready.wait(milliseconds: Int32(pause.nanoseconds / 1_000_000)) else { return }
             let now = Self.now()
+            // First, as a question may have come right after the scope by which it is to be answered.
+            if drain(&work, now) { return }
             let tables = tables.withLock { $0 }
             for (token, events) in all where token != ReadySet.wakeToken { work.handle(token, events, tables, now) }
-            if drain(&work, now) { return }
+            if work.isHolding, now - glanced >= Self.glance {
+                glanced = now
+                work.look(tables, now)
+            }
             if now - swept >= Self.sweep {
                 swept = now
                 work.expire(tables, now)

@@ -13,6 +13,8 @@ final class Sandbox {
     /// False while there is no room for another connection in this process.
     var isListening = true
     var listenerToken: UInt64 = 0
+    /// True if questions wait until more is known, as far as the loop has taken note.
+    var isHolding = false
     /// Connections of clients.
     var streams: [UInt64: Stream] = [:]
     /// Connections to Docker's resolver, by the number that the core gave them.

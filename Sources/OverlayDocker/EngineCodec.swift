@@ -72,6 +72,9 @@ struct EngineCodec: Sendable {
         switch call {
         case .networks: EngineRequest(target: "/networks", limit: 64 << 20)
         case .containers: EngineRequest(target: "/containers/json", limit: 64 << 20)
+        case .containersOn(let id):
+            EngineRequest(
+                target: "/containers/json?filters=\(percentEncoded(#"{"network":["\#(id.text)"]}"#))", limit: 64 << 20)
         case .network(let id): EngineRequest(target: "/networks/\(percentEncoded(id.text))")
         case .container(let id):
             EngineRequest(target: "/containers/\(percentEncoded(id.text))/json", patience: .seconds(60), mayBlock: true)
@@ -117,7 +120,7 @@ struct EngineCodec: Sendable {
                 networks.append(network)
             }
             return .networks(networks)
-        case .containers:
+        case .containers, .containersOn:
             var containers: [EngineContainer] = []
             for shown in try Self.decode([ContainerListed].self, body) { containers.append(try shown.container()) }
             return .containers(containers)
@@ -146,7 +149,8 @@ struct EngineCodec: Sendable {
             guard let action = event.Action.flatMap({ EngineAPINews.NetworkAction(rawValue: $0) }) else { return nil }
             let container = attributes["container"].flatMap { ContainerID($0) }
             guard isOurs(attributes["type"] ?? "") else {
-                return action == .connect || action == .disconnect ? container.map { .elsewhere($0) } : nil
+                guard let container, action == .connect || action == .disconnect else { return nil }
+                return .elsewhere(try identifier(id, "network"), action, container)
             }
             return .network(try identifier(id, "network"), action, container: container)
         case "container":

@@ -9,6 +9,8 @@ public enum EngineAPICall: Hashable, Sendable {
     case networks
     /// `GET /containers/json`: running containers.
     case containers
+    /// `GET /containers/json` with the filter `network`: running containers on a network of whatever driver.
+    case containersOn(EngineNetworkID)
     /// `GET /networks/{id}`. Never waits for a container's lock.
     case network(EngineNetworkID)
     /// `GET /containers/{id}/json`. Waits while the container is being started or stopped.
@@ -46,7 +48,7 @@ public enum EngineAPINews: Hashable, Sendable {
     /// A network of ours was created or removed, or a container was connected to it or disconnected.
     case network(EngineNetworkID, NetworkAction, container: ContainerID?)
     /// A container was connected to, or disconnected from, a network of another driver.
-    case elsewhere(ContainerID)
+    case elsewhere(EngineNetworkID, NetworkAction, ContainerID)
     case container(ContainerID, ContainerAction)
 
     /// Actions of network events that matter here, by their name in moby's `api/types/events`.
@@ -125,14 +127,22 @@ public struct EngineContainer: Hashable, Sendable {
     /// Interface of the container.
     public struct Attachment: Hashable, Sendable {
         public var network: EngineNetworkID
+        /// Name of the network by this engine; empty if unknown.
+        public var networkName: String
         /// Endpoint id; nil while there is none.
         public var endpoint: EndpointID?
         public var aliases: [String]
+        /// Priority among the container's networks (`GwPriority`, API 1.48); the greatest comes first.
+        public var priority: Int
 
-        public init(network: EngineNetworkID, endpoint: EndpointID?, aliases: [String] = []) {
+        public init(
+            network: EngineNetworkID, networkName: String = "", endpoint: EndpointID?, aliases: [String] = [], priority: Int = 0
+        ) {
             self.network = network
+            self.networkName = networkName
             self.endpoint = endpoint
             self.aliases = aliases
+            self.priority = priority
         }
     }
 

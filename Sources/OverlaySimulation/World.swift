@@ -190,8 +190,7 @@ public final class World {
         case .serve(let id, let path, let scope):
             serve(index, path, scope)
             schedule(.event(index, boot: nodes[index].boot, .served(id)), in: .microseconds(100))
-        case .names(let network, let names): setNames(index, network, names)
-        case .subnets(let subnets): setSubnets(index, subnets)
+        case .names, .subnets, .otherNames, .unsettled, .suspects: nameServers[index]?.learn(effect)
         case .publishNames: break
         case .unserve(let path): unserve(index, path)
         case .makeKey:

@@ -140,6 +140,7 @@ enum NetworkCalls {
         var endpoint = LocalEndpoint(
             id: call.endpoint, engineNetwork: call.network, network: network.id, mac: mac, v4: call.v4, v6: call.v6)
         endpoint.givenName = call.options[OptionName.endpointName]?.string.flatMap { EndpointNames.isName($0) ? $0 : nil }
+        if let name = node.names.takeExpected(mac, on: network.id) { endpoint.learned = EndpointNames(names: [name]) }
         let row = node.inventory.put(endpoint)
         // Announced now, so that other hosts have their rows when the Join that follows is done. Leave or DeleteEndpoint withdraws
         // it.
@@ -210,6 +211,7 @@ enum NetworkCalls {
         let applied = node.outbox.apply(
             raised + node.forwarding.addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])
         node.inventory.setPortEffect(applied, of: endpoint.id)
+        NameFollower.awaitNames(&node, of: endpoint)
         // Names are served before the answer where the namespace exists already, so that the first question is answered.
         let served = NameFollower.followSandbox(&node, endpoint.sandbox)
         return .after(Set([stored, applied, served].compactMap { $0 }), .driver(response), undo: .join(endpoint.id))
@@ -253,6 +255,7 @@ enum NetworkCalls {
         let row = node.inventory.remove(endpoint.id)
         KernelFollower.withdraw(&node, endpoint)
         node.mirror.forget(endpoint.id)
+        node.sandboxes.others.set(nil, of: endpoint.id)
         NameFollower.followSandbox(&node, endpoint.sandbox)
         Mirroring.mirrorLater(&node, for: endpoint.engineNetwork)
         var awaited: Set<EffectID> = [node.outbox.store([row].compactMap { $0 }, for: [.endpoint(endpoint.id)])]

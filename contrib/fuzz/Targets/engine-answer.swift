@@ -12,6 +12,7 @@ import OverlayModel
     let calls: [EngineAPICall] = [
         .networks, .containers, .network(EngineNetworkID(unchecked: id)), .container(ContainerID(unchecked: id)),
         .createNetwork(EngineNetwork(name: "blue")), .removeNetwork(EngineNetworkID(unchecked: id)),
+        .containersOn(EngineNetworkID(unchecked: id)),
     ]
     let network = """
         {"Name":"blue","Id":"\(id)","Driver":"swift-overlay:latest","EnableIPv6":true,"IPAM":{"Driver":"swift-overlay","Options":{"net":"b"},
@@ -32,7 +33,7 @@ import OverlayModel
         {"Type":"container","Action":"rename","Actor":{"ID":"\(id)","Attributes":{"name":"new"}}}
 
         """
-    let texts = ["[\(network)]", listed, network, container, #"{"Id":"\#(id)","Warning":""}"#, #"{"message":"no"}"#, events]
+    let texts = ["[\(network)]", listed, network, container, #"{"Id":"\#(id)","Warning":""}"#, #"{"message":"no"}"#, listed, events]
     return Target(seeds: texts.enumerated().map { [UInt8($0)] + Array($1.utf8) }) { bytes in
         guard let first = bytes.first else { return }
         let body = Array(bytes.dropFirst())
