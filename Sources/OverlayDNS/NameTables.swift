@@ -4,6 +4,12 @@ public import OverlayModel
 public struct NameTables: Sendable {
     /// Names of the networks that this node takes part in.
     public var networks: [NetworkID: NetworkNames] = [:]
+    /// Names of networks of other drivers, for those on which a container of ours is, too.
+    public var others: [EngineNetworkID: OtherNames] = [:]
+    /// Networks on which a container of this host is whose names are not all known yet.
+    public var unsettled: Set<NetworkID> = []
+    /// Owners that may be away: their addresses come last.
+    public var suspects: Set<NodeID> = []
     /// Time to live of answers, in seconds.
     public var ttl: UInt32
     /// Subnets of all networks, in order and apart. Questions about their addresses are not forwarded.
@@ -28,44 +34,79 @@ public struct NameTables: Sendable {
         case answer(DNSResponse)
         /// Docker's resolver is asked: the name is not ours.
         case forward
+        /// More will be known in a moment.
+        case wait
     }
 
     /// Decides on a question.
     ///
-    /// - Parameter generator: Source of the order of several records.
-    public func decide(_ query: DNSQuery, in scope: SandboxScope, using generator: inout some RandomNumberGenerator) -> Decision {
+    /// - Parameters:
+    ///   - mayWait: False if the question has waited long enough.
+    ///   - generator: Source of the order of several records.
+    public func decide(
+        _ query: DNSQuery, in scope: SandboxScope, mayWait: Bool, using generator: inout some RandomNumberGenerator
+    ) -> Decision {
         if let edns = query.edns, edns.version > 0 { return .answer(DNSResponse(code: .badVersion, ttl: 0)) }
-        guard query.recordClass == 1 || query.recordClass == 255, let key = query.name.key else { return unknown(nil, scope) }
+        guard query.recordClass == 1 || query.recordClass == 255, let key = query.name.key else {
+            return scope.forwards ? .forward : Self.refusal
+        }
         if key.utf8.last == UInt8(ascii: "a"), let address = Self.address(ofReverse: key), isOurs(address) {
             for id in scope.networks {
                 guard let name = networks[id]?.name(of: address) else { continue }
                 let isAsked = query.type == .ptr || query.type == .any
                 return .answer(DNSResponse(answers: isAsked ? [.pointer(name)] : [], ttl: ttl))
             }
-            return .answer(DNSResponse(code: .nameError, ttl: ttl))
+            return mayWait && !isSettled(scope) ? .wait : .answer(DNSResponse(code: .nameError, ttl: ttl))
         }
-        for id in scope.networks {
-            guard let names = networks[id] else { continue }
-            // The name as it stands, and without the network's title.
-            guard
-                let records = names.records(of: key, query.type)
-                    ?? names.shortened(key).flatMap({ names.records(of: $0, query.type) })
-            else { continue }
-            return .answer(DNSResponse(answers: records.count > 1 ? records.shuffled(using: &generator) : records, ttl: ttl))
-        }
-        return unknown(key, scope)
-    }
-
-    /// Decides on a name that no network has. One that could only be ours does not exist, and nobody else is asked for it.
-    private func unknown(_ key: String?, _ scope: SandboxScope) -> Decision {
-        if let key {
-            let isBelowUs = scope.networks.contains { networks[$0]?.isZone(of: key) ?? false }
-            // In a sandbox with internal networks only, a single label can mean nothing but their names.
-            if isBelowUs || (!scope.forwards && !key.isEmpty && !key.utf8.contains(UInt8(ascii: "."))) {
-                return .answer(DNSResponse(code: .nameError, ttl: ttl))
+        // The name as it stands in any network, and then without a network's title, as libnetwork's ResolveName does.
+        var isDoubtful = !scope.isSettled
+        for place in scope.places {
+            switch place {
+            case .other(let id):
+                guard let other = others[id] else { continue }
+                if other.names.contains(key) { return .forward }
+                if !other.isComplete { isDoubtful = true }
+            case .ours(let id):
+                guard let answers = networks[id]?.answers(to: key, query.type) else { continue }
+                // A network that is not known yet may come first.
+                return mayWait && isDoubtful ? .wait : answer(answers, &generator)
             }
         }
-        return scope.forwards ? .forward : .answer(DNSResponse(code: .refused, ttl: 0))
+        for id in scope.networks {
+            guard let names = networks[id], let name = names.shortened(key) else { continue }
+            if let answers = names.answers(to: name, query.type) { return answer(answers, &generator) }
+        }
+        return unknown(key, scope, mayWait: mayWait)
+    }
+
+    private static let refusal = Decision.answer(DNSResponse(code: .refused, ttl: 0))
+
+    /// True if all containers of this host on the sandbox's networks are known with all their names.
+    private func isSettled(_ scope: SandboxScope) -> Bool {
+        scope.isSettled && (unsettled.isEmpty || !scope.networks.contains { unsettled.contains($0) })
+    }
+
+    private func answer(_ answers: [NetworkNames.Answer], _ generator: inout some RandomNumberGenerator) -> Decision {
+        guard answers.count > 1 else { return .answer(DNSResponse(answers: answers.map(\.record), ttl: ttl)) }
+        let shuffled = answers.shuffled(using: &generator)
+        guard !suspects.isEmpty else { return .answer(DNSResponse(answers: shuffled.map(\.record), ttl: ttl)) }
+        let isSuspect: (NetworkNames.Answer) -> Bool = { $0.owner.map(suspects.contains) ?? false }
+        let ordered = shuffled.filter { !isSuspect($0) } + shuffled.filter(isSuspect)
+        return .answer(DNSResponse(answers: ordered.map(\.record), ttl: ttl))
+    }
+
+    /// Decides on a name that no network has. One that could only be ours does not exist, and nobody else is asked for it, unless it
+    /// may be a name that is not known yet: that waits, and is then asked of Docker, which knows this host's containers.
+    private func unknown(_ key: String, _ scope: SandboxScope, mayWait: Bool) -> Decision {
+        let isBelowUs = scope.networks.contains { networks[$0]?.isZone(of: key) ?? false }
+        // In a sandbox with internal networks only, a single label can mean nothing but their names.
+        let isOurs = isBelowUs || (!scope.forwards && !key.isEmpty && !key.utf8.contains(UInt8(ascii: ".")))
+        guard isOurs || !scope.forwards else { return .forward }
+        if !isSettled(scope) {
+            if mayWait { return .wait }
+            if isOurs { return .forward }
+        }
+        return isOurs ? .answer(DNSResponse(code: .nameError, ttl: ttl)) : Self.refusal
     }
 
     /// Address of a reverse name: `4.3.2.1.in-addr.arpa` (RFC 1035 §3.5), or 32 nibbles under `ip6.arpa` (RFC 3596 §2.5).

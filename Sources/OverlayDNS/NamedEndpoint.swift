@@ -9,8 +9,13 @@ public struct NamedEndpoint: Hashable, Sendable {
     public var addresses: [IPAddress]
     /// Ports that SRV records give.
     public var ports: [ExposedPort]
+    /// Node that has it; nil for this one.
+    public var owner: NodeID?
 
-    public init(endpoint: EndpointID, names: [String], addresses: [IPAddress], ports: [ExposedPort] = []) {
+    public init(
+        endpoint: EndpointID, names: [String], addresses: [IPAddress], ports: [ExposedPort] = [], owner: NodeID? = nil
+    ) {
+        self.owner = owner
         self.endpoint = endpoint
         self.names = names
         self.addresses = addresses

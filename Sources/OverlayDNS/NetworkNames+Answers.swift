@@ -9,8 +9,14 @@ extension NetworkNames {
         return name.last == UInt8(ascii: ".") ? String(name.dropLast()) : nil
     }
 
+    /// Record of an answer, with the node whose endpoint it is of; nil for this one.
+    struct Answer: Sendable {
+        var record: RecordData
+        var owner: NodeID?
+    }
+
     /// Records of a name by type; nil if there is no such name.
-    func records(of name: String, _ type: RecordType) -> [RecordData]? {
+    func answers(to name: String, _ type: RecordType) -> [Answer]? {
         if let holders = holders(of: name) {
             switch type {
             case .a: return Self.addresses(of: holders, .v4)
@@ -24,17 +30,24 @@ extension NetworkNames {
         let exposed: Set = [ExposedPort(number: port, transport: transport), .all(transport)]
         let exposing = holders.filter { !exposed.isDisjoint(with: $0.ports) }
         guard !exposing.isEmpty else { return nil }
-        return asked
-            ? exposing.compactMap { fullName(of: $0).map { .service(priority: 0, weight: 0, port: port, target: $0) } } : []
+        guard asked else { return [] }
+        // Balancers take the weight for the server's own, and send nothing to one of weight 0 (RFC 2782).
+        return exposing.compactMap { holder in
+            fullName(of: holder).map {
+                Answer(record: .service(priority: 0, weight: 1, port: port, target: $0), owner: holder.owner)
+            }
+        }
     }
 
-    private static func addresses(of holders: [NamedEndpoint], _ family: IPAddress.Family?) -> [RecordData] {
-        var records: [RecordData] = []
-        records.reserveCapacity(holders.count)
+    private static func addresses(of holders: [NamedEndpoint], _ family: IPAddress.Family?) -> [Answer] {
+        var answers: [Answer] = []
+        answers.reserveCapacity(holders.count)
         for holder in holders {
-            for address in holder.addresses where family == nil || address.family == family { records.append(.address(address)) }
+            for address in holder.addresses where family == nil || address.family == family {
+                answers.append(Answer(record: .address(address), owner: holder.owner))
+            }
         }
-        return records
+        return answers
     }
 
     /// Port and holders of a name such as `_80._tcp.web` (RFC 2782, with a number for the service).

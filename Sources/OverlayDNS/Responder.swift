@@ -21,12 +21,15 @@ public struct Responder: Sendable {
         case message([UInt8], connection: UInt64)
         /// An event of forwarding.
         case forwarding(Forwarder.Event)
+        /// Time has passed, or names have changed. Due about every 10 ms while ``Responder/isHolding``.
+        case look
     }
 
     /// Names that the sandbox sees.
     public var scope: SandboxScope
     private var rate: QuestionRate
     private var forwarder: Forwarder
+    private var held = HeldQuestions()
 
     public init(_ scope: SandboxScope, limits: Limits, at now: Instant) {
         self.scope = scope
@@ -40,8 +43,13 @@ public struct Responder: Sendable {
     /// True if a ``Forwarder/Event/tick`` changes anything.
     public var isWaiting: Bool { forwarder.isWaiting }
 
-    /// True if Docker's resolver may still answer a question of this connection.
-    public func isAwaited(by connection: UInt64) -> Bool { forwarder.isAwaited(by: connection) }
+    /// True if questions wait until more is known.
+    public var isHolding: Bool { !held.isEmpty }
+
+    /// True if a question of this connection may still be answered.
+    public func isAwaited(by connection: UInt64) -> Bool {
+        forwarder.isAwaited(by: connection) || held.isAwaited(by: connection)
+    }
 
     /// - Parameter generator: Source of the ids of forwarded questions and of the order of several addresses.
     public mutating func handle(
@@ -60,6 +68,7 @@ public struct Responder: Sendable {
                 return outbox.append(.endConnection(connection))
             }
         case .forwarding(let event): forwarder.handle(event, at: now, using: &generator, into: &outbox)
+        case .look: for question in held.takeAll() { decide(question, now, tables, &generator, &outbox) }
         }
     }
 
@@ -78,14 +87,29 @@ public struct Responder: Sendable {
             outbox.append(.answer(DNSResponse.refusal(code, to: message), to: client))
             return true
         }
-        switch tables.decide(query, in: scope, using: &generator) {
+        let question = HeldQuestions.Question(message: message, query: query, client: client, since: now)
+        decide(question, now, tables, &generator, &outbox)
+        return true
+    }
+
+    private mutating func decide(
+        _ question: HeldQuestions.Question, _ now: Instant, _ tables: NameTables, _ generator: inout SeededGenerator,
+        _ outbox: inout DNSOutbox
+    ) {
+        let (query, client) = (question.query, question.client)
+        var decision = tables.decide(query, in: scope, mayWait: question.mayWait(at: now), using: &generator)
+        if case .wait = decision {
+            guard !held.hold(question) else { return }
+            decision = tables.decide(query, in: scope, mayWait: false, using: &generator)
+        }
+        switch decision {
         case .answer(let response):
             let limit = if case .connection = client { DNSResponse.streamLimit } else { DNSResponse.datagramLimit(for: query) }
             outbox.counters.answered += 1
             outbox.append(.answer(response.bytes(for: query, limit: limit), to: client))
         case .forward:
-            forwarder.handle(.question(message, query, from: client), at: now, using: &generator, into: &outbox)
+            forwarder.handle(.question(question.message, query, from: client), at: now, using: &generator, into: &outbox)
+        case .wait: break
         }
-        return true
     }
 }

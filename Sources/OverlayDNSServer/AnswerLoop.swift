@@ -77,6 +77,8 @@ final class AnswerLoop: Sendable {
 
     /// Time between two looks for what has waited too long.
     private static let sweep = Interval.milliseconds(500)
+    /// Time between two looks at questions that wait until more is known.
+    private static let glance = Interval.milliseconds(5)
     /// Time to sleep when nothing waits.
     private static let rest = Interval.seconds(60)
 
@@ -109,14 +111,19 @@ final class AnswerLoop: Sendable {
         let batch = try DatagramBatch(count: limits.datagramsPerTurn, bytes: 1500)
         var work = Answering(loop: self, batch: batch, seed: systemRandom64())
         var swept = Self.now()
+        var glanced = swept
         while true {
-            let pause = work.isWaiting ? Self.sweep : Self.rest
+            let pause = work.isHolding ? Self.glance : work.isWaiting ? Self.sweep : Self.rest
             let all = try ready.wait(Int32(pause.nanoseconds / 1_000_000))
             let now = Self.now()
             // Commands first: whoever asks after a change was accepted is answered by what it changed.
             if drain(&work, now) { return }
             let tables = tables.withLock { $0 }
             for (token, events) in all where token != ReadySet.wakeToken { work.handle(token, events, tables, now) }
+            if work.isHolding, now - glanced >= Self.glance {
+                glanced = now
+                work.look(tables, now)
+            }
             if now - swept >= Self.sweep {
                 swept = now
                 work.expire(tables, now)

@@ -26,6 +26,8 @@ struct Answering: ~Copyable {
     private var generator: SeededGenerator
     private var sources: [UInt64: Source] = [:]
     private var sandboxes: [String: Sandbox] = [:]
+    /// Sandboxes with questions that wait until more is known.
+    private var holding: Set<String> = []
     private var outbox = DNSOutbox()
     private var current: Current?
     private var buffer = [UInt8](repeating: 0, count: SandboxSockets.answerBytes)
@@ -57,6 +59,7 @@ struct Answering: ~Copyable {
     /// Removes a sandbox. Its sockets are closed with it, and leave the epoll set by that.
     mutating func remove(_ path: String) {
         guard let sandbox = sandboxes.removeValue(forKey: path) else { return }
+        holding.remove(path)
         for stream in sandbox.streams.values { drop(stream.token) }
         for stream in sandbox.relays.values { drop(stream.token) }
         for token in [sandbox.watched.datagrams, sandbox.watched.upstream, sandbox.watched.listener] { drop(token) }
@@ -66,6 +69,14 @@ struct Answering: ~Copyable {
 
     /// True if something may wait for too long.
     var isWaiting: Bool { sandboxes.values.contains(where: \.isWaiting) }
+
+    /// True if questions wait until more is known.
+    var isHolding: Bool { !holding.isEmpty }
+
+    /// Decides again on the questions that wait until more is known.
+    mutating func look(_ tables: NameTables, _ now: Instant) {
+        for path in holding { if let sandbox = sandboxes[path] { handle(.look, in: sandbox, tables, now) } }
+    }
 
     func count(into shared: borrowing Mutex<DNSCounters>) { shared.withLock { $0 = outbox.counters } }
 
@@ -108,6 +119,9 @@ struct Answering: ~Copyable {
             sandbox.responder.handle(.forwarding(outcome), at: now, tables, using: &generator, into: &outbox)
         }
         outbox.effects.removeAll(keepingCapacity: true)
+        guard sandbox.responder.isHolding != sandbox.isHolding else { return }
+        sandbox.isHolding.toggle()
+        if sandbox.isHolding { holding.insert(sandbox.path) } else { holding.remove(sandbox.path) }
     }
 
     /// - Returns: What came of it, where the core is to be told.

@@ -10,6 +10,8 @@ final class Sandbox {
     var responder: Responder
     /// False while there is no room for another connection in this process.
     var isListening = true
+    /// True if questions wait until more is known, as far as the loop has taken note.
+    var isHolding = false
     /// Connections of clients.
     var streams: [UInt64: Stream] = [:]
     /// Connections to Docker's resolver, by the number that the core gave them.

@@ -9,6 +9,7 @@ final class SandboxSockets: Sendable {
     /// Address of Docker's resolver (libnetwork's resolver.go), which we answer for.
     private static let address: UInt32 = 0x7F00_000B
     private static let loopback: UInt32 = 0x7F00_0001
+    private static let servicePort: UInt16 = 53
 
     /// Receives questions by datagram.
     let datagrams: Descriptor
@@ -35,26 +36,40 @@ final class SandboxSockets: Sendable {
         case nothing
     }
 
-    /// - Throws: ENETUNREACH while the sandbox's loopback is down.
-    init(in namespace: consuming Descriptor) throws(SystemError) {
-        func socket(_ type: Int32, _ namespace: borrowing Descriptor, from address: UInt32) throws(SystemError) -> Descriptor {
+    /// - Parameter gateway: Address of the namespace to listen at, on the port for names; nil for that of Docker's resolver, on
+    ///   ports that the kernel chooses.
+    /// - Throws: ENETUNREACH while the sandbox's loopback is down, EADDRNOTAVAIL while the namespace has no such gateway.
+    init(in namespace: consuming Descriptor, at gateway: IPAddress? = nil) throws(SystemError) {
+        func socket(
+            _ type: Int32, _ namespace: borrowing Descriptor, from address: UInt32, _ port: UInt16 = 0
+        ) throws(SystemError) -> Descriptor {
             let flags = Int32(SOCK_NONBLOCK.rawValue)
             let descriptor = try NetworkNamespace.openSocket(in: namespace, domain: AF_INET, type: type | flags, protocol: 0)
-            try Self.bind(descriptor.number, address)
+            if port != 0 {
+                // Connections of an earlier service that are not over yet.
+                var isReused: Int32 = 1
+                setsockopt(descriptor.number, SOL_SOCKET, SO_REUSEADDR, &isReused, socklen_t(MemoryLayout.size(ofValue: isReused)))
+            }
+            try Self.bind(descriptor.number, address, port)
             return descriptor
         }
-        // Before its loopback is up there is no such address: a socket that is bound then never sends from it.
-        let probe = try NetworkNamespace.openSocket(in: namespace, domain: AF_INET, type: Int32(SOCK_DGRAM.rawValue), protocol: 0)
-        guard Self.connect(probe.number, to: 53) else {
-            throw SystemError(operation: "reach 127.0.0.11 in sandbox", errno: errno)
+        let address = gateway.map { UInt32(truncatingIfNeeded: $0.bits) } ?? Self.address
+        let port = gateway == nil ? 0 : Self.servicePort
+        if gateway == nil {
+            // Before its loopback is up there is no such address: a socket that is bound then never sends from it.
+            let probe = try NetworkNamespace.openSocket(
+                in: namespace, domain: AF_INET, type: Int32(SOCK_DGRAM.rawValue), protocol: 0)
+            guard Self.connect(probe.number, to: 53) else {
+                throw SystemError(operation: "reach 127.0.0.11 in sandbox", errno: errno)
+            }
         }
-        datagrams = try socket(Int32(SOCK_DGRAM.rawValue), namespace, from: Self.address)
+        datagrams = try socket(Int32(SOCK_DGRAM.rawValue), namespace, from: address, port)
         // Bursts wait here while others have their turn.
         var room: Int32 = 1 << 20
         setsockopt(datagrams.number, SOL_SOCKET, SO_RCVBUF, &room, socklen_t(MemoryLayout.size(ofValue: room)))
-        listener = try socket(Int32(SOCK_STREAM.rawValue), namespace, from: Self.address)
+        listener = try socket(Int32(SOCK_STREAM.rawValue), namespace, from: address, port)
         guard listen(listener.number, 64) == 0 else { throw SystemError(operation: "listen", errno: errno) }
-        upstream = try socket(Int32(SOCK_DGRAM.rawValue), namespace, from: Self.loopback)
+        upstream = try socket(Int32(SOCK_DGRAM.rawValue), namespace, from: gateway == nil ? Self.loopback : address)
         udpPort = try Self.port(datagrams.number)
         tcpPort = try Self.port(listener.number)
         udpTable = try NetworkNamespace.openFile("/proc/thread-self/net/udp", in: namespace)
@@ -90,8 +105,8 @@ final class SandboxSockets: Sendable {
         return (endpoint, result)
     }
 
-    private static func bind(_ socket: Int32, _ address: UInt32) throws(SystemError) {
-        guard withEndpoint(endpoint(address, 0), { Glibc.bind(socket, $0, $1) }) == 0 else {
+    private static func bind(_ socket: Int32, _ address: UInt32, _ port: UInt16) throws(SystemError) {
+        guard withEndpoint(endpoint(address, port), { Glibc.bind(socket, $0, $1) }) == 0 else {
             throw SystemError(operation: "bind in sandbox", errno: errno)
         }
     }

@@ -13,7 +13,7 @@ actor Sandboxes {
 
     private struct Sandbox {
         var scope: SandboxScope
-        var open: (redirect: Redirect, identity: UInt64)?
+        var open: (redirect: Redirect?, identity: UInt64)?
         var watch: Task<Void, Never>?
     }
 
@@ -36,6 +36,7 @@ actor Sandboxes {
 
     func serve(_ path: String, _ scope: SandboxScope, _ done: @Sendable (DNSServer.State) -> Void) {
         guard !isStopped else { return done(.failed("the daemon stops")) }
+        if all[path]?.open != nil, all[path]?.scope.gateway != scope.gateway { close(path) }
         if all[path]?.open != nil {
             all[path]?.scope = scope
             loop.submit(.scope(path, scope))
@@ -83,12 +84,12 @@ actor Sandboxes {
             guard try NetworkNamespace.state(path: path) == .namespace, let identity = try NetworkNamespace.identity(path: path)
             else { return .waiting }
             let namespace = try NetworkNamespace.open(path: path)
-            let redirect = try Redirect(in: namespace)
+            let redirect = scope.gateway == nil ? try Redirect(in: namespace) : nil
             if let failure = loop.failure { throw failure }
-            let sockets = try SandboxSockets(in: namespace)
+            let sockets = try SandboxSockets(in: namespace, at: scope.gateway)
             loop.submit(.add(path, try WatchedSockets(sockets, in: loop), scope))
             do {
-                try redirect.begin(udp: sockets.udpPort, tcp: sockets.tcpPort)
+                try redirect?.begin(udp: sockets.udpPort, tcp: sockets.tcpPort)
                 all[path]?.open = (redirect, identity)
                 // It may have ended after the sockets were added.
                 if let failure = loop.failure { throw failure }
@@ -100,7 +101,7 @@ actor Sandboxes {
             }
             return .serving
         } catch {
-            return error.errno == ENOENT || error.errno == ENETUNREACH ? .waiting : .failed("\(error)")
+            return [ENOENT, ENETUNREACH, EADDRNOTAVAIL].contains(error.errno) ? .waiting : .failed("\(error)")
         }
     }
 

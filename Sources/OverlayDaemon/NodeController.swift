@@ -263,6 +263,9 @@ actor NodeController: GossipDelegate {
         switch effect {
         case .names(let network, let names): tables.networks[network] = names
         case .subnets(let subnets): tables.setSubnets(subnets)
+        case .otherNames(let network, let names): tables.others[network] = names
+        case .unsettled(let networks): tables.unsettled = networks
+        case .suspects(let owners): tables.suspects = owners
         case .publishNames: dns?.publish(tables)
         case .serve(let id, let path, let scope): serve(id, path, scope)
         case .unserve(let path): dns?.end(path)

@@ -74,6 +74,9 @@ struct EngineCodec: Sendable {
         case .networks, .otherNetworks: EngineRequest(target: "/networks", limit: 64 << 20)
         case .addressPools: EngineRequest(target: "/info")
         case .containers: EngineRequest(target: "/containers/json", limit: 64 << 20)
+        case .containersOn(let id):
+            EngineRequest(
+                target: "/containers/json?filters=\(percentEncoded(#"{"network":["\#(id.text)"]}"#))", limit: 64 << 20)
         case .network(let id): EngineRequest(target: "/networks/\(percentEncoded(id.text))")
         case .container(let id):
             // A container that publishes all ports has 11 MB.
@@ -141,7 +144,7 @@ struct EngineCodec: Sendable {
                 })
         case .addressPools:
             return .addressPools(try Self.decode(InfoShown.self, body).pools)
-        case .containers:
+        case .containers, .containersOn:
             var containers: [EngineContainer] = []
             for shown in try Self.decode([ContainerListed].self, body) { containers.append(try shown.container()) }
             return .containers(containers)
@@ -178,7 +181,7 @@ struct EngineCodec: Sendable {
             let container = attributes["container"].flatMap { ContainerID($0) }
             guard isOurs(attributes["type"] ?? "") else {
                 switch action {
-                case .connect, .disconnect: return container.map { .elsewhere($0) }
+                case .connect, .disconnect: return try container.map { .elsewhere(try identifier(id, "network"), action, $0) }
                 case .create: return attributes["type"].map { _ in .otherNetworks }
                 case .destroy: return .removedElsewhere
                 }

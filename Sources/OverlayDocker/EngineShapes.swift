@@ -137,20 +137,23 @@ struct NetworksShown: Decodable {
         var Aliases: [Lenient<String>]?
         /// The container's name, aliases, short id and host name; from API 1.44 on.
         var DNSNames: [Lenient<String>]?
+        /// Priority among the container's networks; from API 1.48 on.
+        var GwPriority: Lenient<Int>?
     }
 
     var Networks: [String: Lenient<EndpointShown>]?
 
     /// Attachments by network. An endpoint of a container that never ran has no id and is left out.
     var attachments: [EngineContainer.Attachment] {
-        (Networks ?? [:]).values.compactMap { shown -> EngineContainer.Attachment? in
+        (Networks ?? [:]).compactMap { name, shown -> EngineContainer.Attachment? in
             guard let endpoint = shown.value, let network = EngineNetworkID(endpoint.NetworkID ?? "") else { return nil }
             var names: [String] = []
             var seen: Set<String> = []
             for name in ((endpoint.Aliases ?? []) + (endpoint.DNSNames ?? [])).compactMap(\.value)
             where seen.insert(name).inserted { names.append(name) }
             return EngineContainer.Attachment(
-                network: network, endpoint: EndpointID(endpoint.EndpointID ?? ""), aliases: names)
+                network: network, networkName: name, endpoint: EndpointID(endpoint.EndpointID ?? ""), aliases: names,
+                priority: endpoint.GwPriority?.value ?? 0)
         }.sorted { ($0.network, $0.endpoint?.text ?? "") < ($1.network, $1.endpoint?.text ?? "") }
     }
 }

@@ -129,10 +129,13 @@ public struct RequestAddress: Hashable, Sendable {
     /// Requested address: `--ip`, `--gateway` or `--aux-address`; nil leaves the choice to us.
     public var address: IPAddress?
     public var purpose: Purpose
+    /// Name of the container, which engines from 29 on tell; nil from others.
+    public var containerName: String?
 
-    public init(pool: SubnetID, address: IPAddress?, purpose: Purpose) {
+    public init(pool: SubnetID, address: IPAddress?, purpose: Purpose, containerName: String? = nil) {
         self.pool = pool
         self.address = address
         self.purpose = purpose
+        self.containerName = containerName
     }
 }

@@ -13,6 +13,8 @@ public enum EngineAPICall: Hashable, Sendable {
     case addressPools
     /// `GET /containers/json`: running containers.
     case containers
+    /// `GET /containers/json` with the filter `network`: running containers on a network of whatever driver.
+    case containersOn(EngineNetworkID)
     /// `GET /networks/{id}`. Never waits for a container's lock.
     case network(EngineNetworkID)
     /// `GET /containers/{id}/json`. Waits while the container is being started or stopped.
@@ -68,7 +70,7 @@ public enum EngineAPINews: Hashable, Sendable {
     /// `docker network prune`, or the part of `docker system prune` that does the same, has ended. Its removals were told before.
     case pruned
     /// A container was connected to, or disconnected from, a network of another driver.
-    case elsewhere(ContainerID)
+    case elsewhere(EngineNetworkID, NetworkAction, ContainerID)
     /// A network of another driver was created.
     case otherNetworks
     case container(ContainerID, ContainerAction)
@@ -195,14 +197,22 @@ public struct EngineContainer: Hashable, Sendable {
     /// Interface of the container.
     public struct Attachment: Hashable, Sendable {
         public var network: EngineNetworkID
+        /// Name of the network by this engine; empty if unknown.
+        public var networkName: String
         /// Endpoint id; nil while there is none.
         public var endpoint: EndpointID?
         public var aliases: [String]
+        /// Priority among the container's networks (`GwPriority`, API 1.48); the greatest comes first.
+        public var priority: Int
 
-        public init(network: EngineNetworkID, endpoint: EndpointID?, aliases: [String] = []) {
+        public init(
+            network: EngineNetworkID, networkName: String = "", endpoint: EndpointID?, aliases: [String] = [], priority: Int = 0
+        ) {
             self.network = network
+            self.networkName = networkName
             self.endpoint = endpoint
             self.aliases = aliases
+            self.priority = priority
         }
     }
 

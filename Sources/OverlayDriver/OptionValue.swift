@@ -84,6 +84,8 @@ public enum OptionName {
     public static let requestAddressType = "RequestAddressType"
     /// Value of ``requestAddressType`` for a gateway, and key of the gateway in a pool's `Data`.
     public static let gateway = "com.docker.network.gateway"
+    /// Name of the container in a RequestAddress, from engine 29 on.
+    public static let containerName = "com.docker.network.endpoint.name"
     /// MAC as text in a RequestAddress. It is sent because we ask for it (RequiresMACAddress).
     public static let macAddress = "com.docker.network.endpoint.macaddress"
     /// `--ipam-opt net=NAME`: name of the cluster network to use.

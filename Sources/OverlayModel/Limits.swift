@@ -35,9 +35,19 @@ public enum Limits {
     public static let descriptionPairs = 128
     /// Number of subnets of a network.
     public static let subnetsPerNetwork = 32
-    /// Number of names of an endpoint, and their bytes together: a record with them fits a datagram.
-    public static let namesPerEndpoint = 20
-    public static let nameBytesPerEndpoint = 448
+    /// Number of names of an endpoint, and their bytes together.
+    public static let namesPerEndpoint = 1024
+    public static let nameBytesPerEndpoint = 65_536
+    /// Number of names in an endpoint's record, and their bytes together: a record with them fits a datagram.
+    public static let namesPerRecord = 20
+    public static let nameBytesPerRecord = 448
+    /// Number of names in a part of those that follow, and their bytes together: a part fits a datagram.
+    public static let namesPerPart = 48
+    public static let nameBytesPerPart = 512
+    /// Number of such parts of one endpoint. Filled before the next is begun, they hold all names that an endpoint may have.
+    public static let namePartsPerEndpoint = 255
+    /// Number of such parts of an owner on a network.
+    public static let namePartsPerLog = 16_384
     /// Number of exposed ports of an endpoint that other nodes learn.
     public static let portsPerEndpoint = 16
     /// Number of addresses, and of MACs, that an endpoint may claim by using them.

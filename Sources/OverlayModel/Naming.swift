@@ -63,7 +63,7 @@ extension ExposedPort: Wire {
 
 /// Names and ports of an endpoint, as other nodes learn them.
 public struct EndpointNames: Hashable, Sendable {
-    /// Container name first, then aliases, host name, short id and service names.
+    /// Container name first, then host name, short id, names of tasks and aliases.
     public var names: [String]
     public var ports: [ExposedPort]
 
@@ -71,16 +71,33 @@ public struct EndpointNames: Hashable, Sendable {
 
     /// Keeps valid names within ``Limits/namesPerEndpoint`` and ``Limits/nameBytesPerEndpoint``, each once. Earlier ones take precedence.
     public init(names: [String], ports: [ExposedPort] = []) {
+        self.names = Self.fitting(names).kept
+        self.ports = Array(Set(ports).sorted().prefix(Limits.portsPerEndpoint))
+    }
+
+    /// Keeps each name once, however many there are: whoever joins parts of names has bounded them.
+    public init(joining names: [String], ports: [ExposedPort]) {
+        var seen: Set<String> = []
+        self.names = names.filter { seen.insert($0.lowercased()).inserted }
+        self.ports = ports
+    }
+
+    /// Divides names into those that an endpoint may have and those for which there is no room. What is no name, or is there
+    /// already, is in neither.
+    public static func fitting(_ names: [String]) -> (kept: [String], cut: [String]) {
         var kept: [String] = []
+        var cut: [String] = []
         var seen: Set<String> = []
         var bytes = 0
         for name in names where Self.isName(name) && seen.insert(name.lowercased()).inserted {
-            guard kept.count < Limits.namesPerEndpoint, bytes + name.utf8.count <= Limits.nameBytesPerEndpoint else { break }
+            guard cut.isEmpty, kept.count < Limits.namesPerEndpoint, bytes + name.utf8.count <= Limits.nameBytesPerEndpoint else {
+                cut.append(name)
+                continue
+            }
             bytes += name.utf8.count
             kept.append(name)
         }
-        self.names = kept
-        self.ports = ExposedPort.summary(ports)
+        return (kept, cut)
     }
 
     /// True if the text can be a domain name: labels of 1 to 63 printable bytes (RFC 1035 §2.3.4), at most 253 bytes in all.

@@ -104,6 +104,7 @@ extension Node {
             guard let endpoint = inventory.endpoint(id), let row = inventory.remove(id) else { return }
             KernelFollower.withdraw(&self, endpoint)
             mirror.forget(id)
+            sandboxes.others.set(nil, of: id)
             outbox.store([row])
         case .join(let id): NetworkCalls.undoJoin(&self, id)
         case .cluster: ClusterCalls.forgetCluster(&self)

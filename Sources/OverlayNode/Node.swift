@@ -95,6 +95,8 @@ public struct Node: Sendable {
     var now: Instant { outbox.now }
     /// Names by network, as the DNS shell has them.
     public var nameTables: [NetworkID: NetworkNames] { names.tables }
+    /// Names on networks of other drivers, as the DNS shell has them.
+    public var otherNames: [EngineNetworkID: OtherNames] { sandboxes.others.tables }
     /// Networks that each sandbox sees, by path of its network namespace.
     public var sandboxScopes: [String: SandboxScope] { sandboxes.scopes }
     /// Epoch and boot counter in which membership and replication speak. It differs from the catalogue's during recovery from a
@@ -152,6 +154,7 @@ public struct Node: Sendable {
         body(&self)
         advance()
         names.tell(into: &outbox)
+        sandboxes.others.tell(into: &outbox)
         for effect in outbox.take() {
             switch effect {
             case .send(let peer, let bytes, _): outbox.deliver(.send(peer, bytes, membership.path(to: peer)))
@@ -298,6 +301,7 @@ public struct Node: Sendable {
         case .surroundings: RouteFollower.look(&self)
         case .announceRoutes: RouteFollower.announce(&self)
         case .newEpoch: RollbackRecovery.proposeNewEpoch(&self)
+        case .settle: NameFollower.settle(&self)
         }
     }
 

@@ -159,7 +159,8 @@ struct BodyReader {
                     "the engine sent no MAC address, so it does not know that this IPAM driver requires one: restart the engine")
             }
         }
-        return .requestAddress(RequestAddress(pool: pool, address: address, purpose: purpose))
+        let name = options[OptionName.containerName]?.string.flatMap { EndpointNames.isName($0) ? $0 : nil }
+        return .requestAddress(RequestAddress(pool: pool, address: address, purpose: purpose, containerName: name))
     }
 
     mutating func releaseAddress() throws(ProtocolError) -> DriverRequest {

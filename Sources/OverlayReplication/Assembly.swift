@@ -14,8 +14,9 @@ struct Assembly: Sendable {
     private let total: Int
     /// Peer that gives all of it. So it is known who is at fault if it proves false.
     let source: NodeID
-    private var parts: [Int: (records: [EndpointRecord], claims: [EndpointClaims])] = [:]
+    private var parts: [Int: (records: [EndpointRecord], names: [NamePart], claims: [EndpointClaims])] = [:]
     private var records = 0
+    private var nameParts = 0
     private var claims = 0
     /// All parts below this index were asked for.
     private var asked = 0
@@ -60,11 +61,12 @@ struct Assembly: Sendable {
         let index = Int(part.index)
         guard part.total == total, index < total, part.attachment == attachment, part.signature == signature,
             Self.isAscending(part.records), records + part.records.count <= Limits.endpointsPerLog,
-            claims + part.claims.count <= Limits.claimantsPerLog
+            nameParts + part.names.count <= Limits.namePartsPerLog, claims + part.claims.count <= Limits.claimantsPerLog
         else { return .broken }
         guard parts[index] == nil else { return .known }
-        parts[index] = (part.records, part.claims)
+        parts[index] = (part.records, part.names, part.claims)
         records += part.records.count
+        nameParts += part.names.count
         claims += part.claims.count
         asked = max(asked, index + 1)
         while firstMissing < asked, parts[firstMissing] != nil { firstMissing += 1 }
@@ -106,10 +108,11 @@ struct Assembly: Sendable {
     /// The log, if all parts have arrived and are what its owner signed.
     func log(_ signing: any RecordSigning) -> OwnerLog? {
         guard isComplete else { return nil }
-        let all = (0..<total).flatMap { parts[$0]?.records ?? [] }
+        let records = (0..<total).flatMap { parts[$0]?.records ?? [] }
+        let names = (0..<total).flatMap { parts[$0]?.names ?? [] }
         let claims = (0..<total).flatMap { parts[$0]?.claims ?? [] }
-        guard Self.isAscending(all), zip(claims, claims.dropFirst()).allSatisfy({ $0.endpoint < $1.endpoint }),
-            claims.allSatisfy({ !$0.isEmpty })
+        guard Self.isAscending(records), let all = DividedRecord.all(records, names),
+            zip(claims, claims.dropFirst()).allSatisfy({ $0.endpoint < $1.endpoint }), claims.allSatisfy({ !$0.isEmpty })
         else { return nil }
         let contents = LogContents(all, claims, attachment: attachment, signing: signing)
         guard contents.root(signing) == root else { return nil }

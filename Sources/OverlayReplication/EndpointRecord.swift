@@ -1,6 +1,7 @@
 public import OverlayModel
 
-/// An endpoint, as every node of its network knows it.
+/// An endpoint, as every node of its network knows it. Its byte form is that of a record with as many names as a datagram takes; see
+/// ``NamePart``.
 public struct EndpointRecord: Hashable, Sendable {
     public var endpoint: EndpointID
     public var mac: MACAddress
@@ -26,6 +27,10 @@ extension EndpointRecord: Wire {
         v4 = try reader.optional()
         v6 = try reader.optional()
         names = try reader.value()
+        // Those that follow come in parts.
+        guard names.names.count <= Limits.namesPerRecord, names.names.nameBytes <= Limits.nameBytesPerRecord else {
+            throw .invalid("names of an endpoint record")
+        }
         guard !mac.isMulticast, mac != .zero else { throw .invalid("endpoint MAC") }
         guard v4?.family ?? .v4 == .v4, v6?.family ?? .v6 == .v6 else { throw .invalid("endpoint address") }
     }

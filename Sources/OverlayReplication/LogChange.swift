@@ -42,6 +42,10 @@ enum LogChange: Hashable, Sendable, Wire {
     case gone(EndpointID)
     /// The owner no longer has the network, nor an endpoint on it.
     case detach
+    /// Part of an endpoint's names, as it is from now on. It means nothing where the endpoint is not known.
+    case names(NamePart)
+    /// An endpoint has no such part of names any more.
+    case namesGone(EndpointID, UInt8)
     /// All that an endpoint claims from now on. It counts for an endpoint that the log has, and goes with it.
     case claims(EndpointClaims)
 
@@ -51,6 +55,8 @@ enum LogChange: Hashable, Sendable, Wire {
         case 2: self = .gone(try reader.value())
         case 3: self = .attach(try reader.value())
         case 4: self = .detach
+        case 5: self = .names(try reader.value())
+        case 6: self = .namesGone(try reader.value(), try reader.byte())
         case 7: self = .claims(try reader.value())
         default: throw .invalid("log change")
         }
@@ -68,6 +74,13 @@ enum LogChange: Hashable, Sendable, Wire {
             writer.byte(3)
             writer.value(attachment)
         case .detach: writer.byte(4)
+        case .names(let part):
+            writer.byte(5)
+            writer.value(part)
+        case .namesGone(let endpoint, let number):
+            writer.byte(6)
+            writer.value(endpoint)
+            writer.byte(number)
         case .claims(let claims):
             writer.byte(7)
             writer.value(claims)
@@ -92,30 +105,34 @@ enum Budget {
 /// Changes of this node on a network that are not numbered yet, and their effect on its state.
 struct PendingChanges: Sendable {
     private(set) var changes: [LogChange] = []
-    private var endpoints: [EndpointID: EndpointRecord?] = [:]
+    private var endpoints: [EndpointID: DividedRecord?] = [:]
     private var claims: [EndpointID: EndpointClaims] = [:]
     /// Attachment after the changes. The outer nil means that it is unchanged.
     private(set) var attachment: Attachment??
     private var isCleared = false
     /// Number of endpoints more than before; negative if fewer.
     private(set) var growth = 0
+    /// Number of parts of names more than before; negative if fewer.
+    private var partGrowth = 0
 
     var isEmpty: Bool { changes.isEmpty }
 
-    /// The record an endpoint has after the changes.
-    func record(of endpoint: EndpointID, over contents: LogContents) -> EndpointRecord? {
+    /// Pieces that an endpoint has after the changes.
+    func pieces(of endpoint: EndpointID, over contents: LogContents) -> DividedRecord? {
         if let known = endpoints[endpoint] { return known }
-        return isCleared ? nil : contents.record(of: endpoint)
+        return isCleared ? nil : contents.pieces(of: endpoint)
     }
 
     func count(over contents: LogContents) -> Int { (isCleared ? 0 : contents.count) + growth }
 
-    enum Added {
+    private func partCount(over contents: LogContents) -> Int { (isCleared ? 0 : contents.partCount) + partGrowth }
+
+    enum Added: Equatable {
         case added
         /// It changes nothing.
         case same
-        /// The log has ``Limits/endpointsPerLog`` endpoints.
-        case full
+        /// The log has ``Limits/endpointsPerLog`` endpoints, or ``Limits/namePartsPerLog`` parts of names.
+        case full(Rejection)
     }
 
     /// Adds a change, if it changes anything.
@@ -131,25 +148,47 @@ struct PendingChanges: Sendable {
             claims = [:]
             isCleared = true
             growth = 0
+            partGrowth = 0
         case .endpoint(let new):
-            let old = record(of: new.endpoint, over: contents)
-            guard old != new else { return .same }
+            let old = pieces(of: new.endpoint, over: contents)
+            guard old?.first != new else { return .same }
             if old == nil {
-                guard count(over: contents) < Limits.endpointsPerLog else { return .full }
+                guard count(over: contents) < Limits.endpointsPerLog else { return .full(.tooManyEndpoints) }
                 growth += 1
             }
-            endpoints[new.endpoint] = .some(new)
+            var pieces = old ?? DividedRecord(new)
+            pieces.first = new
+            endpoints[new.endpoint] = .some(pieces)
         case .gone(let endpoint):
-            guard record(of: endpoint, over: contents) != nil else { return .same }
+            guard let old = pieces(of: endpoint, over: contents) else { return .same }
             growth -= 1
+            partGrowth -= old.parts.count
             endpoints[endpoint] = .some(nil)
             claims[endpoint] = EndpointClaims(of: endpoint)
         case .claims(let new):
             let none = EndpointClaims(of: new.endpoint)
             let old = claims[new.endpoint] ?? (isCleared ? none : contents.claims[new.endpoint] ?? none)
-            guard old != new, record(of: new.endpoint, over: contents) != nil else { return .same }
+            guard old != new, pieces(of: new.endpoint, over: contents) != nil else { return .same }
             claims[new.endpoint] = new
+        case .names(let part): return add(change, part.endpoint, part.number, part.names, over: contents)
+        case .namesGone(let endpoint, let number): return add(change, endpoint, number, nil, over: contents)
         }
+        changes.append(change)
+        return .added
+    }
+
+    /// Adds a change of a part of names.
+    private mutating func add(
+        _ change: LogChange, _ endpoint: EndpointID, _ number: UInt8, _ names: [String]?, over contents: LogContents
+    ) -> Added {
+        guard var pieces = pieces(of: endpoint, over: contents) else { return .same }
+        let old = pieces
+        pieces.set(number, names)
+        guard pieces != old else { return .same }
+        let more = pieces.parts.count - old.parts.count
+        guard more <= 0 || partCount(over: contents) < Limits.namePartsPerLog else { return .full(.tooManyNames) }
+        partGrowth += more
+        endpoints[endpoint] = .some(pieces)
         changes.append(change)
         return .added
     }

@@ -15,8 +15,16 @@ enum LogDifference: Hashable, Sendable {
 /// be tried on one.
 struct LogContents: Sendable {
     private struct Entry: Sendable {
-        var record: EndpointRecord
-        var wire: [UInt8]
+        let pieces: DividedRecord
+        /// The pieces together.
+        let record: EndpointRecord
+        let wire: [UInt8]
+
+        init(_ pieces: DividedRecord) {
+            self.pieces = pieces
+            record = pieces.whole
+            wire = pieces.wireBytes
+        }
     }
 
     private struct Bucket: Sendable {
@@ -30,10 +38,10 @@ struct LogContents: Sendable {
             entries.partitioningIndex { $0.record.endpoint >= endpoint }
         }
 
-        func record(of endpoint: EndpointID) -> EndpointRecord? {
+        func entry(of endpoint: EndpointID) -> Entry? {
             let position = position(of: endpoint)
             guard position < entries.count, entries[position].record.endpoint == endpoint else { return nil }
-            return entries[position].record
+            return entries[position]
         }
 
         mutating func rehash(_ signing: any RecordSigning) {
@@ -47,6 +55,8 @@ struct LogContents: Sendable {
     private(set) var attachment: Attachment?
     /// Number of endpoints.
     private(set) var count = 0
+    /// Number of parts of their names.
+    private(set) var partCount = 0
     /// Buckets in order of their index, none empty.
     private var buckets: [Bucket] = []
     /// Claims of those endpoints that have some.
@@ -57,19 +67,18 @@ struct LogContents: Sendable {
     init() {}
 
     /// - Parameters:
-    ///   - records: Records in order of their endpoints, each endpoint once.
+    ///   - endpoints: Endpoints in order, each once.
     ///   - claims: Claims of some of the endpoints, each endpoint once.
     init(
-        _ records: [EndpointRecord], _ claims: [EndpointClaims] = [], attachment: Attachment?, signing: any RecordSigning
+        _ endpoints: [DividedRecord], _ claims: [EndpointClaims] = [], attachment: Attachment?, signing: any RecordSigning
     ) {
         self.attachment = attachment
-        count = records.count
+        count = endpoints.count
+        partCount = endpoints.reduce(0) { $0 + $1.parts.count }
         for one in claims { self.claims[one.endpoint] = one }
         claimsDigest = Self.digest(of: self.claims, signing)
         var all = (0...UInt8.max).map { Bucket(index: $0) }
-        for record in records {
-            all[Int(Self.bucket(of: record.endpoint))].entries.append(Entry(record: record, wire: record.wireBytes))
-        }
+        for pieces in endpoints { all[Int(Self.bucket(of: pieces.first.endpoint))].entries.append(Entry(pieces)) }
         buckets = all.filter { !$0.entries.isEmpty }
         for position in buckets.indices { buckets[position].rehash(signing) }
     }
@@ -104,13 +113,14 @@ struct LogContents: Sendable {
                 attachment = nil
                 buckets = []
                 count = 0
+                partCount = 0
                 touched = []
             case .endpoint(let record):
-                let index = Self.bucket(of: record.endpoint)
-                let old = put(record, into: index)
-                guard old != record else { continue }
-                differences.append(.changed(record, was: old))
-                touched.insert(index)
+                var pieces = pieces(of: record.endpoint) ?? DividedRecord(record)
+                pieces.first = record
+                put(pieces, &differences, &touched)
+            case .names(let part): set(part.number, part.names, of: part.endpoint, &differences, &touched)
+            case .namesGone(let endpoint, let number): set(number, nil, of: endpoint, &differences, &touched)
             case .gone(let endpoint):
                 let index = Self.bucket(of: endpoint)
                 guard let old = remove(endpoint, from: index) else { continue }
@@ -150,28 +160,43 @@ struct LogContents: Sendable {
         return signing.hash(writer.bytes)
     }
 
-    private mutating func put(_ record: EndpointRecord, into index: UInt8) -> EndpointRecord? {
+    /// Sets a part of an endpoint's names; nil drops it.
+    private mutating func set(
+        _ number: UInt8, _ names: [String]?, of endpoint: EndpointID, _ differences: inout [LogDifference],
+        _ touched: inout Set<UInt8>
+    ) {
+        guard var pieces = pieces(of: endpoint) else { return }
+        pieces.set(number, names)
+        put(pieces, &differences, &touched)
+    }
+
+    private mutating func put(_ pieces: DividedRecord, _ differences: inout [LogDifference], _ touched: inout Set<UInt8>) {
+        let index = Self.bucket(of: pieces.first.endpoint)
         let slot = position(of: index)
         if slot == buckets.count || buckets[slot].index != index { buckets.insert(Bucket(index: index), at: slot) }
-        let position = buckets[slot].position(of: record.endpoint)
-        let entry = Entry(record: record, wire: record.wireBytes)
-        if position < buckets[slot].entries.count, buckets[slot].entries[position].record.endpoint == record.endpoint {
-            let old = buckets[slot].entries[position].record
+        let old = buckets[slot].entry(of: pieces.first.endpoint)
+        guard old?.pieces != pieces else { return }
+        let entry = Entry(pieces)
+        let position = buckets[slot].position(of: pieces.first.endpoint)
+        if let old {
             buckets[slot].entries[position] = entry
-            return old
+            partCount += pieces.parts.count - old.pieces.parts.count
+        } else {
+            buckets[slot].entries.insert(entry, at: position)
+            count += 1
         }
-        buckets[slot].entries.insert(entry, at: position)
-        count += 1
-        return nil
+        if old?.record != entry.record { differences.append(.changed(entry.record, was: old?.record)) }
+        touched.insert(index)
     }
 
     /// Removes an endpoint. An empty bucket stays until ``apply(_:signing:)`` removes it.
     private mutating func remove(_ endpoint: EndpointID, from index: UInt8) -> EndpointRecord? {
         let slot = position(of: index)
-        guard slot < buckets.count, buckets[slot].index == index, let old = buckets[slot].record(of: endpoint) else { return nil }
+        guard slot < buckets.count, buckets[slot].index == index, let old = buckets[slot].entry(of: endpoint) else { return nil }
         buckets[slot].entries.remove(at: buckets[slot].position(of: endpoint))
         count -= 1
-        return old
+        partCount -= old.pieces.parts.count
+        return old.record
     }
 
     // MARK: Reading
@@ -194,21 +219,24 @@ struct LogContents: Sendable {
         return signing.hash(writer.bytes)
     }
 
-    func record(of endpoint: EndpointID) -> EndpointRecord? {
+    private func entry(of endpoint: EndpointID) -> Entry? {
         let index = Self.bucket(of: endpoint)
         let slot = position(of: index)
         guard slot < buckets.count, buckets[slot].index == index else { return nil }
-        return buckets[slot].record(of: endpoint)
+        return buckets[slot].entry(of: endpoint)
     }
+
+    func record(of endpoint: EndpointID) -> EndpointRecord? { entry(of: endpoint)?.record }
+    func pieces(of endpoint: EndpointID) -> DividedRecord? { entry(of: endpoint)?.pieces }
 
     /// Records in order of their endpoints.
     var records: [EndpointRecord] {
         buckets.flatMap { $0.entries.lazy.map(\.record) }.sorted { $0.endpoint < $1.endpoint }
     }
 
-    /// Records in order of their endpoints, with the bytes that each takes in a message.
-    var sizedRecords: [(record: EndpointRecord, bytes: Int)] {
-        buckets.flatMap { $0.entries.lazy.map { ($0.record, $0.wire.count) } }.sorted { $0.0.endpoint < $1.0.endpoint }
+    /// Endpoints in order, in pieces.
+    var endpoints: [DividedRecord] {
+        buckets.flatMap { $0.entries.lazy.map(\.pieces) }.sorted { $0.first.endpoint < $1.first.endpoint }
     }
 
     /// Differences that lead from here to `new`: first claims and endpoints that are removed, then the attachment, then changed

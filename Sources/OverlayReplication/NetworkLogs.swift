@@ -18,6 +18,14 @@ struct NetworkLogs: Sendable {
     var view: UInt64
     /// Value of ``view`` that the digests of the subscribers contain.
     var folded: UInt64 = 0
+
+    /// Changes of the own log that lead to a record.
+    func changes(to record: EndpointRecord) -> [LogChange] {
+        DividedRecord.changes(from: pending.pieces(of: record.endpoint, over: own.contents), to: record)
+    }
+
+    /// Adds a change to those that are not numbered yet, if it changes anything.
+    mutating func add(_ change: LogChange) -> PendingChanges.Added { pending.add(change, over: own.contents) }
 }
 
 /// A subscriber of an owner's log, as the owner knows it.

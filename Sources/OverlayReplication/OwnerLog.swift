@@ -10,6 +10,8 @@ public enum Rejection: String, Error, Hashable, Sendable, CaseIterable {
     case brokenSnapshot = "broken snapshot"
     /// The log would have more than ``Limits/endpointsPerLog`` endpoints.
     case tooManyEndpoints = "too many endpoints"
+    /// The log would have more than ``Limits/namePartsPerLog`` parts of names.
+    case tooManyNames = "too many names"
     /// A peer claims to have more of this node's own log than there is.
     case ownLogAhead = "more of the own log than there is"
 }
@@ -105,6 +107,7 @@ struct OwnerLog: Sendable {
         var new = contents
         let differences = new.apply(batch.changes, signing: signing)
         guard new.count <= Limits.endpointsPerLog else { throw .tooManyEndpoints }
+        guard new.partCount <= Limits.namePartsPerLog else { throw .tooManyNames }
         let root = new.root(signing)
         guard signing.verify(batch.signature, of: Self.head(key, batch.end, root), by: publicKey) else { throw .badSignature }
         contents = new
@@ -168,9 +171,13 @@ struct OwnerLog: Sendable {
 
     private func cut() -> [[UInt8]] {
         var parts = Parts()
-        for (record, size) in contents.sizedRecords {
-            parts.make(room: size)
-            parts.all[parts.all.count - 1].records.append(record)
+        for pieces in contents.endpoints {
+            parts.make(room: pieces.first.wireBytes.count)
+            parts.all[parts.all.count - 1].records.append(pieces.first)
+            for part in pieces.sortedParts {
+                parts.make(room: part.wireBytes.count)
+                parts.all[parts.all.count - 1].names.append(part)
+            }
         }
         for endpoint in contents.claims.keys.sorted() {
             guard let claims = contents.claims[endpoint] else { continue }
@@ -182,20 +189,20 @@ struct OwnerLog: Sendable {
                 SnapshotPart(
                     network: key.network, owner: key.owner, position: position, root: root, signature: signature,
                     attachment: contents.attachment, total: UInt32(parts.all.count), index: UInt32(index), records: part.records,
-                    claims: part.claims)
+                    names: part.names, claims: part.claims)
             ).wireBytes
         }
     }
 
     /// Parts of a snapshot while it is cut.
     private struct Parts {
-        var all: [(records: [EndpointRecord], claims: [EndpointClaims])] = [([], [])]
+        var all: [(records: [EndpointRecord], names: [NamePart], claims: [EndpointClaims])] = [([], [], [])]
         private var bytes = 0
 
         /// Begins another part where this one has too little room.
         mutating func make(room size: Int) {
             if bytes + size > Budget.part {
-                all.append(([], []))
+                all.append(([], [], []))
                 bytes = 0
             }
             bytes += size

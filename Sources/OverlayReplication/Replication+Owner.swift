@@ -13,9 +13,10 @@ extension Replication {
         record(.detach, on: network, now: now, into: &effects)
     }
 
-    /// Records an endpoint. Beyond ``Limits/endpointsPerLog`` nothing is recorded, because no node would take it.
+    /// Records an endpoint; nothing beyond ``Limits/endpointsPerLog`` and ``Limits/namePartsPerLog``, as no node would take it.
     public mutating func put(_ record: EndpointRecord, on network: NetworkID, now: Instant, into effects: inout [Effect]) {
-        self.record(.endpoint(record), on: network, now: now, into: &effects)
+        open(network)
+        for change in networks[network]?.changes(to: record) ?? [] { self.record(change, on: network, now: now, into: &effects) }
     }
 
     public mutating func remove(_ endpoint: EndpointID, from network: NetworkID, now: Instant, into effects: inout [Effect]) {
@@ -38,12 +39,10 @@ extension Replication {
 
     private mutating func record(_ change: LogChange, on network: NetworkID, now: Instant, into effects: inout [Effect]) {
         open(network)
-        guard let contents = networks[network]?.own.contents,
-            let added = networks[network]?.pending.add(change, over: contents)
-        else { return }
+        guard let added = networks[network]?.add(change) else { return }
         switch added {
         case .same: return
-        case .full: return reject(.tooManyEndpoints, LogKey(network: network, owner: node), from: node, into: &effects)
+        case .full(let reason): return reject(reason, LogKey(network: network, owner: node), from: node, into: &effects)
         case .added: break
         }
         // After a pause it is flushed at once, but together with all other changes of this instant: an attachment and its first

@@ -73,6 +73,8 @@ struct SnapshotPart: Hashable, Sendable {
     var index: UInt32
     /// Records in order of their endpoints.
     var records: [EndpointRecord]
+    /// Parts of names in order of their endpoints and numbers. The record of an endpoint may be in an earlier part.
+    var names: [NamePart] = []
     /// Claims in order of their endpoints. They come after all records, and make another kind of message.
     var claims: [EndpointClaims] = []
 
@@ -91,7 +93,9 @@ extension SnapshotPart: Wire {
         index = try reader.integer()
         // A record takes more than 16 bytes.
         records = try reader.list(limit: Budget.part / 16)
-        guard index < total, total <= Limits.endpointsPerLog else { throw .invalid("snapshot part") }
+        names = try reader.list(limit: Budget.part / 16)
+        guard index < total, total <= Limits.endpointsPerLog + Limits.namePartsPerLog + Limits.claimantsPerLog
+        else { throw .invalid("snapshot part") }
     }
 
     func encode(to writer: inout ByteWriter) {
@@ -104,6 +108,7 @@ extension SnapshotPart: Wire {
         writer.integer(total)
         writer.integer(index)
         writer.list(records)
+        writer.list(names)
     }
 }
 

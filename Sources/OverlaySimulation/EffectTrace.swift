@@ -93,6 +93,11 @@ public struct EffectTrace: Sendable {
             write("names")
             write(network.wireBytes + Array("\(names?.title ?? "") \(names?.checksum ?? 0)".utf8))
         case .subnets(let subnets): write("subnets \(subnets)")
+        case .otherNames(let network, let names):
+            write("other names \(network.text)")
+            write(Self.bytes(of: names as Any))
+        case .unsettled(let networks): write("unsettled \(networks.sorted())")
+        case .suspects(let owners): write("suspects \(owners.sorted())")
         case .publishNames: write("publish names")
         case .serve(let id, let path, let scope):
             write("serve \(id.value) \(path)")

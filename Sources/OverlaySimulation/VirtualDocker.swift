@@ -90,6 +90,9 @@ final class VirtualDocker {
             case .otherNetworks: answer(.otherNetworks(engine.others.values.sorted { $0.name < $1.name }))
             case .addressPools: answer(.addressPools(engine.addressPools))
             case .containers: answer(.containers(engine.containers.values.sorted { $0.id < $1.id }))
+            case .containersOn(let network):
+                let on = engine.containers.values.filter { $0.attachments.contains { $0.network == network } }
+                answer(.containers(on.sorted { $0.id < $1.id }))
             case .container(let id): answer(engine.containers[id].map { .container($0) } ?? .notFound)
             case .network(let id):
                 guard var network = engine.networks[id] else { return answer(.notFound) }

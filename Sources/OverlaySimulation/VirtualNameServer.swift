@@ -1,5 +1,6 @@
 import OverlayDNS
 import OverlayModel
+import OverlayNode
 
 /// Name server of one host as a value: the tables that its node gave out, and what is served with them.
 struct VirtualNameServer {
@@ -11,7 +12,10 @@ struct VirtualNameServer {
         /// True if the socket that asks the resolver has not yet told that its last datagram was refused.
         var isRefused = false
         var isTicking = false
+        var isLooking = false
     }
+
+    typealias Flag = WritableKeyPath<Sandbox, Bool>
 
     /// A question that a container waits for.
     struct Question {
@@ -41,6 +45,18 @@ struct VirtualNameServer {
     init(seed: UInt64) {
         generator = SeededGenerator(seed: seed)
         random = SeededGenerator(seed: ~seed)
+    }
+
+    /// Takes what the node tells of names.
+    mutating func learn(_ effect: NodeEffect) {
+        switch effect {
+        case .names(let network, let names): tables.networks[network] = names
+        case .subnets(let subnets): tables.setSubnets(subnets)
+        case .otherNames(let network, let names): tables.others[network] = names
+        case .unsettled(let networks): tables.unsettled = networks
+        case .suspects(let owners): tables.suspects = owners
+        default: break
+        }
     }
 
     /// A number that was not given before.

@@ -3,8 +3,9 @@ import OverlayModel
 
 /// Names: each host's server answers its sandboxes as the real one does, with the shipped ``Responder`` between virtual sockets.
 extension World {
-    /// Time between two looks of the server for what has waited too long.
+    /// Times between two looks of the server for what has waited too long, and at what waits until more is known.
     private static let sweep = Interval.milliseconds(500)
+    private static let glance = Interval.milliseconds(5)
     /// Time after which a container gives a question up: later than its server may.
     private static let patience = Forwarder.patience + sweep + sweep
     private static let hop = Interval.microseconds(50)
@@ -15,12 +16,6 @@ extension World {
     }
 
     // MARK: Effects of nodes
-
-    func setNames(_ index: Int, _ network: NetworkID, _ names: NetworkNames?) {
-        nameServers[index]?.tables.networks[network] = names
-    }
-
-    func setSubnets(_ index: Int, _ subnets: [IPPrefix]) { nameServers[index]?.tables.setSubnets(subnets) }
 
     func serve(_ index: Int, _ path: String, _ scope: SandboxScope) {
         guard nameServers[index] != nil else { return }
@@ -107,13 +102,18 @@ extension World {
         startTicking(index, path)
     }
 
-    /// Looks for what has waited too long, as long as anything waits.
+    /// Looks at what waits, as long as anything does.
     private func startTicking(_ index: Int, _ path: String) {
-        guard let sandbox = nameServers[index]?.sandboxes[path], sandbox.responder.isWaiting, !sandbox.isTicking else { return }
-        nameServers[index]?.sandboxes[path]?.isTicking = true
-        later(index, path, Self.sweep) { world in
-            world.nameServers[index]?.sandboxes[path]?.isTicking = false
-            world.handle(index, path, .forwarding(.tick))
+        guard let sandbox = nameServers[index]?.sandboxes[path] else { return }
+        if sandbox.responder.isWaiting, !sandbox.isTicking { tick(index, path, \.isTicking, Self.sweep, .forwarding(.tick)) }
+        if sandbox.responder.isHolding, !sandbox.isLooking { tick(index, path, \.isLooking, Self.glance, .look) }
+    }
+
+    private func tick(_ index: Int, _ path: String, _ flag: VirtualNameServer.Flag, _ pause: Interval, _ event: Responder.Event) {
+        nameServers[index]?.sandboxes[path]?[keyPath: flag] = true
+        later(index, path, pause) { world in
+            world.nameServers[index]?.sandboxes[path]?[keyPath: flag] = false
+            world.handle(index, path, event)
         }
     }
 

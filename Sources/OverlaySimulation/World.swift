@@ -98,7 +98,8 @@ public final class World {
         NodeIdentity(
             id: NodeID(bits: id(index).bits | UInt128(lostKeys) << 32), name: "host\(index + 1)",
             publicKey: lostKeys.wireBytes + publicKey(index).dropFirst(4), agreementKey: publicKey(index), epoch: epoch, boot: boot,
-            address: address(index), port: DefaultPort.nodes, vtep: vtep, underlayMTU: underlayMTU, routes: VirtualHost.routes(index))
+            address: address(index), port: DefaultPort.nodes, vtep: vtep, underlayMTU: underlayMTU,
+            routes: VirtualHost.routes(index))
     }
 
     public static func id(_ index: Int) -> NodeID { NodeID(bits: UInt128(index + 1)) }
@@ -183,8 +184,7 @@ public final class World {
         case .serve(let id, let path, let scope):
             serve(index, path, scope)
             schedule(.event(index, boot: nodes[index].boot, .served(id)), in: .microseconds(100))
-        case .names(let network, let names): setNames(index, network, names)
-        case .subnets(let subnets): setSubnets(index, subnets)
+        case .names, .subnets, .otherNames, .unsettled, .suspects: nameServers[index]?.learn(effect)
         case .publishNames: break
         case .unserve(let path): unserve(index, path)
         case .readRoutes, .lookForRoutes, .addRoutes, .moveRoutes: docker.carryOut(index, effect)

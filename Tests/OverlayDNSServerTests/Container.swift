@@ -80,31 +80,31 @@ final class Container {
     }
 
     /// A client's socket in it.
-    func socket(_ type: Int32, connected: Bool = true) throws -> Descriptor {
+    func socket(_ type: Int32, connected: Bool = true, to resolver: UInt32 = 0x7F00_000B) throws -> Descriptor {
         let client = try NetworkNamespace.openSocket(
             in: NetworkNamespace.open(path: path), domain: AF_INET, type: type, protocol: 0)
         var patience = timeval(tv_sec: 10, tv_usec: 0)
         setsockopt(client.number, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
-        if connected { try connectToResolver(client.number) }
+        if connected { try connect(client.number, to: resolver) }
         return client
     }
 
-    private func connectToResolver(_ socket: Int32) throws {
+    private func connect(_ socket: Int32, to resolver: UInt32) throws {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_000B).bigEndian
+        address.sin_addr.s_addr = resolver.bigEndian
         address.sin_port = UInt16(53).bigEndian
         let result = withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+                Glibc.connect(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
         guard result == 0 || errno == EINPROGRESS else { throw SystemError(operation: "connect", errno: errno) }
     }
 
     /// Asks by datagram; the answer, empty where none came.
-    func ask(_ question: [UInt8]) throws -> [UInt8] {
-        let client = try socket(Int32(SOCK_DGRAM.rawValue))
+    func ask(_ question: [UInt8], of resolver: UInt32 = 0x7F00_000B) throws -> [UInt8] {
+        let client = try socket(Int32(SOCK_DGRAM.rawValue), to: resolver)
         guard send(client.number, question, question.count, 0) == question.count else { return [] }
         return receive(client.number)
     }
@@ -268,11 +268,10 @@ final class Server: Sendable {
 
     var changes: [DNSServer.State] { told.states.withLock { $0 } }
 
-    func serve(_ container: Container, forwards: Bool = true) async -> DNSServer.State {
-        await withCheckedContinuation { continuation in
-            dns.serve(container.path, SandboxScope(networks: [Self.network], forwards: forwards)) {
-                continuation.resume(returning: $0)
-            }
+    func serve(_ container: Container, forwards: Bool = true, gateway: IPAddress? = nil) async -> DNSServer.State {
+        let scope = SandboxScope(places: [.ours(Self.network)], forwards: forwards, gateway: gateway)
+        return await withCheckedContinuation { continuation in
+            dns.serve(container.path, scope) { continuation.resume(returning: $0) }
         }
     }
 

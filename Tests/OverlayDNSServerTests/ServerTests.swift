@@ -152,6 +152,25 @@ import Testing
         await server.dns.stop()
     }
 
+    /// The gateway's address comes after its namespace.
+    @Test func aGatewayAnswersItsNetworksNamesAlone() async throws {
+        let space = try Container(hasResolver: false)
+        let server = try Server()
+        let gateway: UInt32 = 0x0A4D_0001
+        #expect(await server.serve(space, forwards: false, gateway: IPAddress(v4: 10, 77, 0, 1)) == .waiting)
+        space.expect("ip link add br0 type bridge && ip link set br0 up && ip address add 10.77.0.1/24 dev br0")
+        #expect(try await server.until { (try? space.ask(question("web-7"), of: gateway)).map(summary) == "10.0.0.7" })
+        #expect(!space.isRedirected)
+        #expect(summary(try space.ask(question("nobody"), of: gateway)) == "code 3, 0 answers")
+        #expect(summary(try space.ask(question("example.com"), of: gateway)) == "code 5, 0 answers")
+        let client = try space.socket(Int32(SOCK_STREAM.rawValue), to: gateway)
+        let bytes = question("many")
+        let message = [UInt8(bytes.count >> 8), UInt8(bytes.count & 0xFF)] + bytes
+        #expect(send(client.number, message, message.count, 0) == message.count)
+        #expect(space.receiveMessage(client.number).count > 512)
+        await server.dns.stop()
+    }
+
     @Test func withoutDockersResolverTheAnswerIsAFailure() async throws {
         let container = try Container(hasResolver: false)
         let server = try Server()

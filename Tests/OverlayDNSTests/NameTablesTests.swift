@@ -49,7 +49,8 @@ import Testing
         bytes[bytes.count - 1] = recordClass
         var generator = SeededGenerator(seed: seed)
         let scope = SandboxScope(networks: networks, forwards: forwards)
-        guard case .answer(let response) = tables.decide(try DNSQuery(bytes), in: scope, using: &generator) else { return nil }
+        guard case .answer(let response) = tables.decide(try DNSQuery(bytes), in: scope, mayWait: true, using: &generator)
+        else { return nil }
         return response
     }
 
@@ -127,7 +128,7 @@ import Testing
 
     @Test func portsAreServices() throws {
         let target = try #require(DNSName("Web.1.front-net"))
-        let record = RecordData.service(priority: 0, weight: 0, port: 80, target: target)
+        let record = RecordData.service(priority: 0, weight: 1, port: 80, target: target)
         for name in ["_80._tcp.web", "_80._tcp.WEB.front-net", "_80._tcp.web.1"] {
             #expect(try ask(name, .srv)?.answers == [record], "\(name)")
         }
@@ -203,10 +204,96 @@ import Testing
         var generator = SeededGenerator(seed: 1)
         let query = try DNSQuery(DNSQueryTests.question("web", edns: 1232, version: 1))
         let scope = SandboxScope(networks: [Self.front], forwards: true)
-        guard case .answer(let response) = Self.tables().decide(query, in: scope, using: &generator) else {
+        guard case .answer(let response) = Self.tables().decide(query, in: scope, mayWait: true, using: &generator) else {
             Issue.record("forwarded")
             return
         }
         #expect(response.code == .badVersion)
+    }
+
+    // MARK: What is not known yet, and networks of other drivers
+
+    private static let plain = EngineNetworkID(String(repeating: "f", count: 64))!
+
+    private func decision(
+        _ name: String, _ type: RecordType = .a, in scope: SandboxScope, _ tables: NameTables, mayWait: Bool = true
+    ) throws -> String {
+        var generator = SeededGenerator(seed: 1)
+        switch tables.decide(try DNSQuery(DNSQueryTests.question(name, type)), in: scope, mayWait: mayWait, using: &generator) {
+        case .answer(let response): return "\(response.code) \(response.answers.count)"
+        case .forward: return "forward"
+        case .wait: return "wait"
+        }
+    }
+
+    /// The name of an earlier network is Docker's to answer; that of a later one, and what Docker does not know, is ours.
+    @Test func anEarlierNetworkOfDockersIsAskedFirst() throws {
+        var tables = Self.tables()
+        tables.others[Self.plain] = OtherNames(names: ["Db", "dotted.name"], isComplete: true)
+        let before = SandboxScope(places: [.other(Self.plain), .ours(Self.front), .ours(Self.back)], forwards: true)
+        let between = SandboxScope(places: [.ours(Self.back), .other(Self.plain), .ours(Self.front)], forwards: true)
+        #expect(try decision("DB", in: before, tables) == "forward")
+        #expect(try decision("db", .aaaa, in: before, tables) == "forward")
+        #expect(try decision("dotted.name", in: before, tables) == "forward")
+        #expect(try decision("web", in: before, tables) == "noError 2")
+        #expect(try decision("db.front-net", in: before, tables) == "noError 1", "named by its network")
+        #expect(try decision("_53._udp.db", .srv, in: before, tables) == "noError 1", "Docker has no services")
+        #expect(try decision("db", in: between, tables) == "noError 1")
+        // Whose names are not known yet may come first; for a while.
+        tables.others[Self.plain] = OtherNames(names: [], isComplete: false)
+        #expect(try decision("db", in: before, tables) == "wait")
+        #expect(try decision("db", in: before, tables, mayWait: false) == "noError 1")
+        #expect(try decision("db", in: between, tables) == "noError 1")
+        #expect(try decision("example.com", in: before, tables) == "forward")
+    }
+
+    /// A name that may be of a container that is not known yet waits, and is then asked of Docker.
+    @Test func whatMayBecomeKnownIsNotDenied() throws {
+        var tables = Self.tables()
+        func check(_ scope: SandboxScope, _ name: String, _ first: String, _ then: String, _ type: RecordType = .a) throws {
+            #expect(try decision(name, type, in: scope, tables) == first, "\(name)")
+            #expect(try decision(name, type, in: scope, tables, mayWait: false) == then, "\(name)")
+        }
+        for isMine in [true, false] {
+            // The sandbox's own container, or another one of this host on its network.
+            if !isMine { tables.unsettled = [Self.front] }
+            let inner = SandboxScope(places: [.ours(Self.front)], forwards: false, isSettled: !isMine)
+            let outer = SandboxScope(places: [.ours(Self.front)], forwards: true, isSettled: !isMine)
+            try check(inner, "me", "wait", "forward")
+            try check(inner, "me.front-net", "wait", "forward")
+            try check(outer, "me.front-net", "wait", "forward")
+            try check(inner, "example.com", "wait", "refused 0")
+            try check(outer, "me", "forward", "forward")
+            try check(outer, "example.com", "forward", "forward")
+            try check(outer, "9.0.0.10.in-addr.arpa", "wait", "nameError 0", .ptr)
+            // Only the container itself may be on another network that comes first.
+            try check(outer, "web", isMine ? "wait" : "noError 2", "noError 2")
+        }
+        tables.unsettled = [Self.back]
+        try check(SandboxScope(networks: [Self.front], forwards: false), "me", "nameError 0", "nameError 0")
+    }
+
+    @Test func suspectsComeLast() throws {
+        var tables = NameTables()
+        var names = NetworkNames(title: "net")
+        for number in 1...9 as ClosedRange<UInt8> {
+            names.insert(
+                NamedEndpoint(
+                    endpoint: EndpointID(unchecked: "0123456789\(number)"), names: ["web"],
+                    addresses: [IPAddress(v4: 10, 0, 0, number)],
+                    ports: [ExposedPort(number: 80, transport: .tcp)], owner: NodeID(bits: UInt128(number % 3))))
+        }
+        tables.networks[Self.front] = names
+        tables.suspects = [NodeID(bits: 1)]
+        for seed in 1...20 as ClosedRange<UInt64> {
+            let answers = try #require(try ask("web", tables: tables, seed: seed)).answers
+            let suspects = [1, 4, 7].map { RecordData.address(IPAddress(v4: 10, 0, 0, $0)) }
+            #expect(Set(answers.suffix(3)) == Set(suspects))
+            #expect(answers.count == 9)
+        }
+        #expect(try ask("_80._tcp.web", .srv, tables: tables)?.answers.count == 9)
+        tables.suspects = []
+        let last = Set(try (1...20).compactMap { try ask("web", tables: tables, seed: $0)?.answers.last })
+        #expect(last.count > 3)
     }
 }

@@ -89,4 +89,49 @@ import Testing
         fixture.responder.scope.forwards = true
         #expect(fixture.datagram(DNSQueryTests.question("example.com")) == [.findResolver(.udp)])
     }
+
+    // MARK: Questions that wait
+
+    private func unsettled(forwards: Bool = false) -> Fixture {
+        var fixture = Fixture(forwards: forwards)
+        fixture.responder.scope = SandboxScope(places: [.ours(Self.network)], forwards: forwards, isSettled: false)
+        return fixture
+    }
+
+    @Test func aQuestionWaitsForItsName() throws {
+        var fixture = unsettled()
+        #expect(fixture.datagram(DNSQueryTests.question("me")).isEmpty)
+        #expect(fixture.handle(.message(DNSQueryTests.question("me"), connection: 7)).isEmpty)
+        #expect(fixture.responder.isHolding && fixture.responder.isAwaited(by: 7) && !fixture.responder.isAwaited(by: 8))
+        fixture.now = fixture.now + .milliseconds(100)
+        #expect(fixture.handle(.look).isEmpty && fixture.responder.isHolding)
+        fixture.tables.networks[Self.network]?.insert(
+            NamedEndpoint(endpoint: EndpointID("0123456789ff")!, names: ["me"], addresses: [IPAddress(v4: 10, 0, 1, 1)]))
+        fixture.responder.scope.isSettled = true
+        let answers = fixture.handle(.look).compactMap(\.answer)
+        #expect(answers.map(\.client) == [.datagram(Self.source), .connection(7)])
+        #expect(answers.allSatisfy { $0.message.suffix(4) == [10, 0, 1, 1] })
+        #expect(!fixture.responder.isHolding && fixture.handle(.look).isEmpty)
+    }
+
+    /// Nobody tells more: Docker is asked, and not later than a resolver would ask again.
+    @Test func aQuestionWaitsNotForEver() throws {
+        var fixture = unsettled()
+        #expect(fixture.datagram(DNSQueryTests.question("me")).isEmpty)
+        fixture.now = fixture.now + .milliseconds(299)
+        #expect(fixture.handle(.look).isEmpty)
+        fixture.now = fixture.now + .milliseconds(1)
+        #expect(fixture.handle(.look) == [.findResolver(.udp)])
+        #expect(!fixture.responder.isHolding && fixture.responder.forwards == 1)
+    }
+
+    /// A container cannot have more held than there is room for.
+    @Test func whatFindsNoRoomDoesNotWait() {
+        var fixture = unsettled()
+        for _ in 0..<HeldQuestions.limit { #expect(fixture.datagram(DNSQueryTests.question("me")).isEmpty) }
+        #expect(fixture.datagram(DNSQueryTests.question("me")) == [.findResolver(.udp)])
+        fixture.responder.scope.isSettled = true
+        let answers = fixture.handle(.look).compactMap(\.answer)
+        #expect(answers.count == HeldQuestions.limit && answers.allSatisfy { $0.message[3] & 15 == 3 })
+    }
 }

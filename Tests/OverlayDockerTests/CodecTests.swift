@@ -126,8 +126,10 @@ import Testing
                 ExposedPort(number: 443, transport: .udp),
             ],
             attachments: [
-                .init(network: network, endpoint: endpoint, aliases: ["web", "cccccccccccc", "www"]),
-                .init(network: EngineNetworkID(unchecked: Sample.bridge), endpoint: nil, aliases: ["b"]),
+                .init(
+                    network: network, networkName: "blue", endpoint: endpoint, aliases: ["web", "cccccccccccc", "www"], priority: -7
+                ),
+                .init(network: EngineNetworkID(unchecked: Sample.bridge), networkName: "bridge", endpoint: nil, aliases: ["b"]),
             ])
         #expect(answer(.container(container), Sample.container28) == .container(expected))
     }
@@ -135,14 +137,15 @@ import Testing
     @Test func `A container of 20_10 has its short id among the aliases`() {
         let expected = EngineContainer(
             id: container, name: "db",
-            attachments: [.init(network: network, endpoint: endpoint, aliases: ["store", container.short])])
+            attachments: [.init(network: network, networkName: "blue", endpoint: endpoint, aliases: ["store", container.short])])
         #expect(answer(.container(container), Sample.container20) == .container(expected))
     }
 
     @Test func `Containers are listed by the name that is no link`() {
         let expected = [
             EngineContainer(
-                id: container, name: "web", labels: ["app": "web"], attachments: [.init(network: network, endpoint: endpoint)]),
+                id: container, name: "web", labels: ["app": "web"],
+                attachments: [.init(network: network, networkName: "blue", endpoint: endpoint)]),
             EngineContainer(id: ContainerID(unchecked: Sample.other), name: ""),
         ]
         #expect(answer(.containers, Sample.containers) == .containers(expected))
@@ -187,7 +190,7 @@ import Testing
     @Test(arguments: [Sample.network20, Sample.network28, Sample.container20, Sample.container28, Sample.containers])
     func `Truncated answers are unavailable`(body: String) {
         let bytes = Array(body.utf8)
-        for call in [EngineAPICall.networks, .containers, .network(network), .container(container)] {
+        for call in [EngineAPICall.networks, .containers, .containersOn(network), .network(network), .container(container)] {
             for length in stride(from: 0, to: bytes.count, by: 7) {
                 #expect(isUnavailable(codec.answer(call, status: 200, body: ByteBuffer(bytes: bytes[..<length]))))
             }
@@ -214,7 +217,7 @@ import Testing
                 == .container(
                     EngineContainer(
                         id: container, name: "", ports: [ExposedPort(number: 1, transport: .tcp)],
-                        attachments: [.init(network: network, endpoint: nil)])))
+                        attachments: [.init(network: network, networkName: "c", endpoint: nil)])))
     }
 
     @Test func `A network is asked for in the engine's words`() throws {
@@ -316,7 +319,9 @@ import Testing
         #expect(try news(Sample.foreign) == .otherNetworks)
         for action in ["connect", "disconnect"] {
             let text = Sample.event("network", action, Sample.bridge, #""container":"\#(Sample.container)","type":"bridge""#)
-            #expect(try news(text) == .elsewhere(container))
+            #expect(
+                try news(text)
+                    == .elsewhere(EngineNetworkID(unchecked: Sample.bridge), try #require(.init(rawValue: action)), container))
         }
         for action in ["create", "disconnect", "destroy"] {
             let text = Sample.event("network", action, Sample.network, #""name":"blue","type":"swift-overlay:latest""#)

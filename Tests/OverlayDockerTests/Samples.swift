@@ -47,7 +47,7 @@ enum Sample {
         "Name":"/web","RestartCount":0,"Config":{"Hostname":"www","Domainname":"example.org","ExposedPorts":{"443/udp":{},"80/tcp":{},
         "53":{},"0/tcp":{},"99999/tcp":{},"+7/tcp":{},"80/carrier-pigeon":{}},"Labels":{"app":"web","n":1},"Env":null},
         "NetworkSettings":{"SandboxKey":"/var/run/docker/netns/1","Ports":{},"Networks":{
-        "blue":{"IPAMConfig":null,"Links":null,"Aliases":null,"DriverOpts":null,"GwPriority":0,"NetworkID":"\(network)",
+        "blue":{"IPAMConfig":null,"Links":null,"Aliases":null,"DriverOpts":null,"GwPriority":-7,"NetworkID":"\(network)",
         "EndpointID":"\(endpoint)","Gateway":"","IPAddress":"10.5.0.2","DNSNames":["web","cccccccccccc","www"]},
         "never":{"Aliases":[],"NetworkID":"","EndpointID":""},
         "bridge":{"Aliases":["b"],"NetworkID":"\(bridge)","EndpointID":""}}}}

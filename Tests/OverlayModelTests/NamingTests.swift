@@ -11,10 +11,11 @@ import Testing
     }
 
     @Test func theFirstOnesStayWhereThereIsNoRoom() {
-        let many = (0..<100).map { "name-\($0)" }
+        let many = (0..<1100).map { "name-\($0)" }
         #expect(EndpointNames(names: many).names == Array(many.prefix(Limits.namesPerEndpoint)))
-        let long = (0..<10).map { "\($0)" + String(repeating: "x", count: 60) }
-        #expect(EndpointNames(names: long).names == Array(long.prefix(Limits.nameBytesPerEndpoint / 61)))
+        #expect(EndpointNames.fitting(many + ["a b", "NAME-1"]).cut == Array(many.dropFirst(Limits.namesPerEndpoint)))
+        let long = (100..<500).map { "\($0)" + String(repeating: ".x", count: 100) }
+        #expect(EndpointNames(names: long).names == Array(long.prefix(Limits.nameBytesPerEndpoint / 203)))
     }
 
     @Test func manyPortsAreAllOfTheirTransport() {

@@ -183,6 +183,13 @@ private func encoded(_ response: DriverResponse) -> String { String(decoding: Pl
             try ask(#","Address":"","Options":{\#(mac)}"#)
                 == .requestAddress(
                     RequestAddress(pool: pool, address: nil, purpose: .endpoint(try #require(MACAddress("02:42:00:00:00:09"))))))
+        let name = #""com.docker.network.endpoint.name":"web-1""#
+        #expect(
+            try ask(#","Address":"","Options":{\#(mac),\#(name)}"#)
+                == .requestAddress(
+                    RequestAddress(
+                        pool: pool, address: nil, purpose: .endpoint(try #require(MACAddress("02:42:00:00:00:09"))),
+                        containerName: "web-1")))
         #expect(
             try ask(#","Address":"10.1.0.5","Options":null"#)
                 == .requestAddress(RequestAddress(pool: pool, address: IPAddress("10.1.0.5"), purpose: .auxiliary)))

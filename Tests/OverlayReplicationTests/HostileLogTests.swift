@@ -16,16 +16,18 @@ import Testing
             network: key.network, owner: key.owner, life: life, after: after, changes: changes, signature: signature)
     }
 
-    private static func part(_ records: [EndpointRecord], total: UInt32 = 1, index: UInt32 = 0, at position: LogPosition = position)
-        -> SnapshotPart
-    {
+    private static func part(
+        _ records: [EndpointRecord], names: [NamePart] = [], total: UInt32 = 1, index: UInt32 = 0,
+        at position: LogPosition = position
+    ) -> SnapshotPart {
         SnapshotPart(
             network: key.network, owner: key.owner, position: position, root: root, signature: signature,
-            attachment: LogNetwork.attachment(1), total: total, index: index, records: records)
+            attachment: LogNetwork.attachment(1), total: total, index: index, records: records, names: names)
     }
 
     private static let changes: [LogChange] = [
         .endpoint(LogNetwork.record(1)), .gone(bare.endpoint), .attach(LogNetwork.attachment(1)), .detach,
+        .names(NamePart(endpoint: bare.endpoint, number: 3, names: ["www", "db.1"])), .namesGone(bare.endpoint, 254),
         .claims(LogNetwork.claims(1, count: 2)), .claims(EndpointClaims(of: bare.endpoint)),
     ]
 
@@ -37,7 +39,9 @@ import Testing
 
     private static let messages: [ReplicationMessage] = [
         .batch(batch(changes), relay: nil), .batch(batch([.detach]), relay: RelayGroup(index: 2, of: 3)),
-        .part(part([LogNetwork.record(1), LogNetwork.record(2)])), .part(part([])), .part(part([bare], total: 9, index: 8)),
+        .part(part([LogNetwork.record(1), LogNetwork.record(2)])),
+        .part(part([bare], names: [NamePart(endpoint: bare.endpoint, number: 0, names: ["www"])])), .part(part([])),
+        .part(part([bare], total: 9, index: 8)),
         .part(claimed),
         .acknowledge(key.network, position, view: 9), .pull(key, have: .none, part: nil),
         .pull(key, have: position, part: PartRequest(position: position, first: 3, count: 16)),
@@ -67,6 +71,8 @@ import Testing
         #expect(refused { $0.mac = MACAddress("ff:ff:ff:ff:ff:ff")! })
         #expect(refused { $0.v4 = good.v6 })
         #expect(refused { $0.v6 = good.v4 })
+        #expect(refused { $0.names = EndpointNames(names: (0...Limits.namesPerRecord).map { "n\($0)" }) })
+        #expect(refused { $0.names = EndpointNames(names: (10..<18).map { "\($0)" + String(repeating: "x", count: 60) }) })
         #expect(!refused { $0.v4 = nil })
     }
 
@@ -93,7 +99,7 @@ import Testing
         #expect(refused(.part(Self.part([], total: 0))))
         #expect(refused(.part(Self.part([], total: 2))))
         #expect(refused(.part(Self.part([Self.bare], total: 2, index: 2))))
-        #expect(refused(.part(Self.part([Self.bare], total: UInt32(Limits.endpointsPerLog) + 1))))
+        #expect(refused(.part(Self.part([Self.bare], total: UInt32(Limits.endpointsPerLog + Limits.namePartsPerLog) + 1))))
         #expect(refused(.part(Self.part(Array(repeating: Self.bare, count: 61)))))
         for count in [0, 17, 255] as [UInt8] {
             #expect(refused(.pull(Self.key, have: .none, part: PartRequest(position: .none, first: 0, count: count))))
@@ -111,12 +117,18 @@ import Testing
             v4: IPAddress(v4: 255, 255, 255, 255), v6: IPAddress(family: .v6, bits: .max))
         #expect(large.wireBytes.count <= 106)
         // A record with the largest number of names and ports makes a batch, and a part, of its own.
-        let tail = String(repeating: "x", count: Limits.nameBytesPerEndpoint / Limits.namesPerEndpoint - 2)
+        let tail = String(repeating: "x", count: Limits.nameBytesPerRecord / Limits.namesPerRecord - 2)
         large.names = EndpointNames(
-            names: (10..<10 + Limits.namesPerEndpoint).map { "\($0)\(tail)" },
+            names: (10..<10 + Limits.namesPerRecord).map { "\($0)\(tail)" },
             ports: (0..<100).map { ExposedPort(number: $0, transport: .udp) })
-        #expect(large.names.names.count == Limits.namesPerEndpoint && large.names.ports.count == Limits.portsPerEndpoint)
+        #expect(large.names.names.count == Limits.namesPerRecord && large.names.ports.count == Limits.portsPerEndpoint)
         #expect(large.wireBytes.count <= Budget.batch - 1)
+        let names = (0..<Limits.namesPerPart).map { index in
+            "\(index / 10)\(index % 10)" + String(repeating: "x", count: Limits.nameBytesPerPart / Limits.namesPerPart - 2)
+        }
+        let largePart = NamePart(endpoint: large.endpoint, number: 254, names: names)
+        #expect((try? NamePart(wire: largePart.wireBytes)) != nil && LogChange.names(largePart).wireBytes.count <= Budget.batch)
+        #expect(largePart.wireBytes.count <= Budget.part)
         let attachment = Attachment(vtep: IPAddress(family: .v6, bits: .max), mtu: 65_535)!
         var pending = PendingChanges()
         let contents = LogContents()

@@ -34,7 +34,8 @@ import Testing
             let root = contents.root(Self.signing)
             let sorted = model.values.sorted { $0.endpoint < $1.endpoint }
             #expect(contents.records == sorted && contents.count == sorted.count)
-            #expect(LogContents(sorted, attachment: nil, signing: Self.signing).root(Self.signing) == root)
+            #expect(
+                LogContents(sorted.map { DividedRecord($0) }, attachment: nil, signing: Self.signing).root(Self.signing) == root)
             #expect(roots.updateValue(model, forKey: root) ?? model == model)
             // The reported changes of a step, and between any two states, lead from one to the other.
             #expect(Self.play(differences, on: before) == model)

@@ -95,7 +95,9 @@ enum AddressCalls {
             }
             guard !subnet.auxiliary.contains(address) else { return Self.address(node, address, in: subnet) }
             return .propose(.reserve(subnet.id, address))
-        case .endpoint(let mac): return try Self.requestAddress(&node, call.address, mac: mac, subnet, network, id)
+        case .endpoint(let mac):
+            if let name = call.containerName { node.names.expect(name, of: mac, on: network.id) }
+            return try Self.requestAddress(&node, call.address, mac: mac, subnet, network, id)
         }
     }
 

@@ -174,6 +174,7 @@ enum NetworkCalls {
         var endpoint = LocalEndpoint(
             id: call.endpoint, engineNetwork: call.network, network: network.id, mac: mac, v4: call.v4, v6: call.v6)
         endpoint.givenName = call.options[OptionName.endpointName]?.string.flatMap { EndpointNames.isName($0) ? $0 : nil }
+        if let name = node.names.takeExpected(mac, on: network.id) { endpoint.learned = EndpointNames(names: [name]) }
         let row = node.inventory.put(endpoint)
         // Announced now, so that other hosts have their rows when the Join that follows is done. Leave or DeleteEndpoint withdraws
         // it.
@@ -249,6 +250,7 @@ enum NetworkCalls {
             raised + node.forwarding.addPort(of: endpoint, on: network.vni), for: [.endpoint(endpoint.id)])
         node.inventory.setPortEffect(applied, of: endpoint.id)
         ClaimFollower.listen(&node, endpoint.id)
+        NameFollower.awaitNames(&node, of: endpoint)
         // Names are served before the answer where the namespace exists already, so that the first question is answered.
         let served = NameFollower.followSandbox(&node, endpoint.sandbox)
         let looked = SandboxRoutes.look(&node, for: endpoint)
@@ -301,6 +303,7 @@ enum NetworkCalls {
         SandboxRoutes.handOn(&node, from: endpoint)
         KernelFollower.withdraw(&node, endpoint)
         node.mirror.forget(endpoint.id)
+        node.sandboxes.others.set(nil, of: endpoint.id)
         NameFollower.followSandbox(&node, endpoint.sandbox)
         Mirroring.mirrorLater(&node, for: endpoint.engineNetwork)
         var awaited: Set<EffectID> = [node.outbox.store([row].compactMap { $0 }, for: [.endpoint(endpoint.id)])]

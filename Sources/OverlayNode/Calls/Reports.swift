@@ -85,7 +85,7 @@ enum Reports {
             catalogueIndex: node.catalogue.index, members: node.catalogue.members.count,
             reachable: others.count { node.peers.isReached($0) }
                 + (node.catalogue.cluster == nil ? 0 : 1),
-            engine: node.mirror.report, sandboxes: node.sandboxes.scopes.count, networks: Self.networkReports(node),
+            engine: node.mirror.report, sandboxes: node.sandboxes.count, networks: Self.networkReports(node),
             endpoints: node.inventory.endpointCount,
             leases: node.addresses.leaseCount,
             problems: Self.problems(node))

@@ -23,11 +23,16 @@ enum EngineNews {
             Self.callEngine(&node, .containers)
             Self.callEngine(&node, .configured)
             RouteFollower.connected(&node)
+            for id in node.sandboxes.others.watched { Self.callEngine(&node, .containersOn(id)) }
+            NameFollower.awaitNames(&node)
         case .otherNetworks: RouteFollower.networksChanged(&node)
         case .disconnected(let reason): node.mirror.disconnected(reason, into: &node.outbox)
         case .network(let id, let action, let container): Self.handleNetwork(&node, id, action, container)
-        case .elsewhere(let id):
-            if node.mirror.isInspected(id) { Self.callEngine(&node, .container(id)) }
+        case .elsewhere(let network, let action, let id):
+            let isWatched = node.sandboxes.others.isWatched(network)
+            if isWatched, action == .connect { NameFollower.awaitNames(&node, of: id, on: network) }
+            if isWatched, action == .disconnect { node.sandboxes.others.forget(id, on: network) }
+            if node.mirror.isInspected(id) || (isWatched && action == .connect) { Self.callEngine(&node, .container(id)) }
         case .removedElsewhere:
             NetworkRemovals.prolong(&node)
             RouteFollower.networksChanged(&node)
@@ -67,6 +72,10 @@ enum EngineNews {
         switch answer {
         case .networks(let all): Self.learnNetworks(&node, all)
         case .containers(let all):
+            if case .containersOn(let network) = call {
+                for id in node.sandboxes.others.listed(Set(all.map(\.id)), on: network) { Self.callEngine(&node, .container(id)) }
+                break
+            }
             for container in all {
                 NameFollower.learnContainer(&node, container, isWhole: false)
                 let isOurs = container.attachments.contains { $0.endpoint.map { node.inventory.endpoint($0) != nil } ?? false }
@@ -83,7 +92,8 @@ enum EngineNews {
         case .refused(let reason), .unavailable(let reason):
             if call == .configured { NetworkRemovals.learn(&node, nil) }
             node.mirror.notAnswered(call, reason, into: &node.outbox)
-        case .created, .removed, .notFound, .connected, .otherNetworks, .addressPools: break
+        case .notFound: if case .container(let id) = call { node.sandboxes.others.forget(id, on: nil) }
+        case .created, .removed, .connected, .otherNetworks, .addressPools: break
         }
         RouteFollower.handle(&node, id, answer)
         Mirroring.engineCallEnded(&node, id, call, answer)
@@ -155,6 +165,6 @@ enum EngineNews {
         for (path, reason) in node.sandboxes.failures.sorted(by: { $0.key < $1.key }) {
             problems.append("names are not answered in the container at \(path): \(reason)")
         }
-        return problems
+        return problems + node.names.cuts.sorted { $0.key < $1.key }.map(\.value)
     }
 }

@@ -15,6 +15,7 @@ enum KernelFollower {
         let base = Self.base(node, of: network)
         var operations = node.forwarding.raise(network, base, Self.remotes(node, on: network.id))
         operations += ClaimFollower.rows(&node, on: network)
+        NameFollower.followGateway(&node, network)
         if let attachment = Attachment(vtep: node.identity.vtep, mtu: base.mtu) {
             node.withReplication { [now = node.now] in $0.attach(attachment, to: network.id, now: now, into: &$1) }
         }
@@ -52,9 +53,11 @@ enum KernelFollower {
     ///
     /// - Returns: The operations for that; none where it is in use.
     static func lower(_ node: inout Node, _ id: NetworkID) -> [KernelOperation] {
-        guard let vni = Self.vni(node, of: id), node.forwarding.isUnused(vni) else { return [] }
+        guard let network = node.catalogue.networks[id], node.forwarding.isUnused(network.vni) else { return [] }
         node.withReplication { [now = node.now] in $0.detach(from: id, now: now, into: &$1) }
-        return node.forwarding.lower(vni)
+        let operations = node.forwarding.lower(network.vni)
+        NameFollower.followGateway(&node, network)
+        return operations
     }
 
     /// Takes a network down, in the kernel too, if it has no local port.
@@ -69,7 +72,7 @@ enum KernelFollower {
     /// Announces an endpoint to the subscribers of its network, and to the own name table.
     static func announce(_ node: inout Node, _ endpoint: LocalEndpoint) {
         let record = Self.record(node, of: endpoint)
-        node.names.setOwn(NameFollower.named(node, record), on: endpoint.network)
+        node.names.setOwn(NameFollower.named(record), on: endpoint.network)
         node.withReplication { [now = node.now] in $0.put(record, on: endpoint.network, now: now, into: &$1) }
         ClaimFollower.announce(&node, endpoint)
     }
@@ -117,9 +120,9 @@ enum KernelFollower {
                 else {
                     continue
                 }
-                if let old, old != record {
-                    operations += node.forwarding.forget(old, at: vtep, on: network)
-                }
+                // Names come and go in parts, and are nothing to the kernel.
+                if let old, old.mac == record.mac, old.addresses == record.addresses { continue }
+                if let old { operations += node.forwarding.forget(old, at: vtep, on: network) }
                 operations += node.forwarding.locate(record, at: vtep, on: network)
             case .gone(let owner, let id, let record):
                 claimed[id, default: []].formUnion(ClaimFollower.things(of: record))
@@ -188,6 +191,8 @@ enum KernelFollower {
                 }
                 // Announced before subscriptions, so that the first digest others get in this life is complete.
                 if endpoint.isAnnounced { Self.announce(&node, endpoint) }
+                // Which networks its container was on is not stored.
+                if endpoint.isElsewhere { NameFollower.awaitNames(&node, of: endpoint, isLinked: true) }
             }
             if !node.claims.orphans.isEmpty { node.outbox.store(node.claims.orphans) }
             node.claims.forgetOrphans()

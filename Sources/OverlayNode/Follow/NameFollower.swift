@@ -1,5 +1,6 @@
 import OverlayCatalogue
 import OverlayDNS
+import OverlayDatapath
 import OverlayDriver
 import OverlayModel
 import OverlayReplication
@@ -8,9 +9,10 @@ import OverlayReplication
 /// in line with their networks. Owns nothing.
 enum NameFollower {
     /// Entry of an endpoint in a name table.
-    static func named(_ node: Node, _ record: EndpointRecord) -> NamedEndpoint {
+    static func named(_ record: EndpointRecord, of owner: NodeID? = nil) -> NamedEndpoint {
         NamedEndpoint(
-            endpoint: record.endpoint, names: record.names.names, addresses: record.addresses, ports: record.names.ports)
+            endpoint: record.endpoint, names: record.names.names, addresses: record.addresses, ports: record.names.ports,
+            owner: owner)
     }
 
     // MARK: Tables
@@ -24,10 +26,10 @@ enum NameFollower {
         switch effect {
         case .changed(let owner, let id, let record, let old):
             if Self.hasUsableNames(node, owner) {
-                node.names.change(id, from: old.map { Self.named(node, $0) }, to: Self.named(node, record))
+                node.names.change(id, from: old.map { Self.named($0, of: owner) }, to: Self.named(record, of: owner))
             }
         case .gone(let owner, let id, let record):
-            if Self.hasUsableNames(node, owner) { node.names.change(id, from: Self.named(node, record), to: nil) }
+            if Self.hasUsableNames(node, owner) { node.names.change(id, from: Self.named(record, of: owner), to: nil) }
         default: break
         }
     }
@@ -42,6 +44,7 @@ enum NameFollower {
     /// Adds or drops the names of a peer whose state has changed.
     static func followPeerNames(_ node: inout Node, of peer: NodeID, was old: PeerState) {
         let state = node.peers.state(of: peer)
+        node.names.setSuspect(peer, state == .suspect)
         guard (old == .unreachable) != (state == .unreachable) else { return }
         for id in node.following.networks where !node.replication.endpoints(of: peer, on: id).isEmpty {
             Self.rebuildNames(&node, id)
@@ -62,7 +65,7 @@ enum NameFollower {
     private static func expectedNames(_ node: Node, on id: NetworkID) -> [NamedEndpoint] {
         let others = node.replication.endpoints(on: id).filter {
             $0.owner != node.identity.id && Self.hasUsableNames(node, $0.owner)
-        }.map { Self.named(node, $0.record) }
+        }.map { Self.named($0.record, of: $0.owner) }
         let own = node.inventory.endpoints(on: id).compactMap { node.names.own($0.id) }
         return others + own
     }
@@ -91,13 +94,87 @@ enum NameFollower {
     @discardableResult
     static func followSandbox(_ node: inout Node, _ path: String) -> EffectID? {
         guard !path.isEmpty else { return nil }
-        let joined = node.inventory.joined(in: path)
-        let networks = joined.networks.compactMap { node.catalogue.networks[$0] }.sorted {
-            ($0.zone, $0.id) < ($1.zone, $1.id)
+        let endpoints = node.inventory.endpoints(in: path).filter { $0.isJoined && node.catalogue.networks[$0.network] != nil }
+        let places = Self.places(node, endpoints)
+        let others = Set(places.compactMap { if case .other(let id) = $0 { id } else { nil } })
+        for id in node.sandboxes.others.need(others, in: path, now: node.now) {
+            EngineNews.callEngine(&node, .containersOn(id))
+            Self.scheduleSettling(&node)
         }
-        guard !networks.isEmpty else { return node.sandboxes.set(nil, of: path, into: &node.outbox) }
-        let forwards = joined.isElsewhere || networks.contains { $0.settings?.isInternal != true }
-        return node.sandboxes.set(SandboxScope(networks: networks.map(\.id), forwards: forwards), of: path, into: &node.outbox)
+        guard !endpoints.isEmpty else { return node.sandboxes.set(nil, of: path, into: &node.outbox) }
+        let forwards = endpoints.contains {
+            $0.isElsewhere || node.catalogue.networks[$0.network]?.settings?.isInternal != true
+        }
+        let isSettled = endpoints.allSatisfy { node.names.settling.isSettled($0.id) }
+        return node.sandboxes.set(
+            SandboxScope(places: places, forwards: forwards, isSettled: isSettled), of: path, into: &node.outbox)
+    }
+
+    /// Networks of a sandbox in the order in which libnetwork asks them (`epHeap`): by priority, then by name. Those of other drivers
+    /// behind all of ours are left out: what ours do not have is asked of Docker in any case.
+    private static func places(_ node: Node, _ endpoints: [LocalEndpoint]) -> [SandboxScope.Place] {
+        var all: [(priority: Int, name: String, id: String, place: SandboxScope.Place)] = []
+        var seen: Set<SandboxScope.Place> = []
+        for endpoint in endpoints {
+            let surroundings = node.sandboxes.others.surroundings(of: endpoint.id)
+            let ours = SandboxScope.Place.ours(endpoint.network)
+            let name = surroundings?.name ?? node.catalogue.networks[endpoint.network]?.zone ?? ""
+            if seen.insert(ours).inserted { all.append((surroundings?.priority ?? 0, name, endpoint.network.description, ours)) }
+            for other in surroundings?.others ?? [] where seen.insert(.other(other.network)).inserted {
+                all.append((other.priority, other.name, other.network.text, .other(other.network)))
+            }
+        }
+        var places = all.sorted { ($1.priority, $0.name, $0.id) < ($0.priority, $1.name, $1.id) }.map(\.place)
+        while case .other = places.last { places.removeLast() }
+        return places
+    }
+
+    /// Has the gateway of a network answer its names where the network is up, for programs that do not ask Docker's resolver. It
+    /// answers nothing else, and asks nobody.
+    static func followGateway(_ node: inout Node, _ network: Network) {
+        let gateway = network.subnets.lazy.map(\.gateway).first { $0.family == .v4 }
+        let scope = gateway.map { SandboxScope(places: [.ours(network.id)], forwards: false, gateway: $0) }
+        let path = "/run/netns/" + KernelName.namespace(network.vni)
+        _ = node.sandboxes.set(node.forwarding.isUp(network.vni) ? scope : nil, of: path, into: &node.outbox)
+    }
+
+    // MARK: What is to come
+
+    /// Takes note that the engine's API is to tell more of an endpoint.
+    ///
+    /// - Parameter isLinked: True if there is an engine to be asked, even if it was not heard of yet.
+    static func awaitNames(_ node: inout Node, of endpoint: LocalEndpoint, isLinked: Bool = false) {
+        guard isLinked || node.mirror.hasLink, !node.mirror.isInspected(endpoint.id) else { return }
+        node.names.settling.begin(endpoint.id, on: endpoint.network, now: node.now)
+        Self.scheduleSettling(&node)
+    }
+
+    /// The engine answers, and tells more of endpoints that have no name yet.
+    static func awaitNames(_ node: inout Node) {
+        for endpoint in node.inventory.allEndpoints where endpoint.isAnnounced && endpoint.learned.names.isEmpty {
+            Self.awaitNames(&node, of: endpoint)
+            Self.followSandbox(&node, endpoint.sandbox)
+        }
+    }
+
+    /// A container was connected to a network of another driver, whose names are needed.
+    static func awaitNames(_ node: inout Node, of container: ContainerID, on network: EngineNetworkID) {
+        node.sandboxes.others.connected(container, on: network, now: node.now)
+        Self.scheduleSettling(&node)
+    }
+
+    private static func scheduleSettling(_ node: inout Node) {
+        let deadlines = [node.names.settling.nextDeadline, node.sandboxes.others.nextDeadline].compactMap { $0 }
+        if let next = deadlines.min() { node.outbox.timers.set(.settle, noLaterThan: next) }
+    }
+
+    /// Takes what was awaited for long as it is known.
+    static func settle(_ node: inout Node) {
+        node.sandboxes.others.expire(at: node.now)
+        for id in node.names.settling.expire(at: node.now) {
+            if let endpoint = node.inventory.endpoint(id) { Self.followSandbox(&node, endpoint.sandbox) }
+        }
+        Self.scheduleSettling(&node)
     }
 
     // MARK: Containers
@@ -107,26 +184,47 @@ enum NameFollower {
     /// - Parameter isWhole: True for an inspection; a list tells less.
     static func learnContainer(_ node: inout Node, _ container: EngineContainer, isWhole: Bool) {
         let isElsewhere = container.attachments.contains { node.inventory.network($0.network) == nil }
-        let services = ["com.docker.swarm.service.name", "com.docker.compose.service"].compactMap { container.labels[$0] }
-        let short = String(container.id.text.prefix(12))
+        let others = OtherNetworks.places(of: container) { node.inventory.network($0) != nil }
+        if isWhole { node.sandboxes.others.learn(container) }
+        var sandboxes: Set<String> = []
         for attachment in container.attachments {
             guard let id = attachment.endpoint, let known = node.inventory.endpoint(id), known.engineNetwork == attachment.network
             else {
                 continue
             }
             var endpoint = known
-            let learned = EndpointNames(
-                names: [container.name] + attachment.aliases + [container.hostname, short] + services
-                    + services.map { "tasks.\($0)" },
-                ports: container.ports)
+            let names = Self.names(of: container, at: attachment)
             // An inspection knows more names than a list, so a list does not replace it.
-            if isWhole || known.learned.names.isEmpty { endpoint.learned = learned }
+            if isWhole || known.learned.names.isEmpty { endpoint.learned = EndpointNames(names: names, ports: container.ports) }
             if isWhole {
                 endpoint.isElsewhere = isElsewhere
+                Self.followRoom(&node, for: names, of: container.name, endpoint)
                 node.mirror.inspected(id, of: container.id)
+                node.sandboxes.others.set(
+                    .init(name: attachment.networkName, priority: attachment.priority, others: others), of: id)
+                node.names.settling.end(id)
+                sandboxes.insert(endpoint.sandbox)
             }
             Self.update(&node, endpoint, from: known)
         }
+        for path in sandboxes { Self.followSandbox(&node, path) }
+    }
+
+    /// Names of a container on a network, as the user gave them. Labels give none, as an image can have any label; that of a Compose
+    /// service counts where the endpoint has the service's alias. So a container of `docker-compose run` is not taken for one of the
+    /// service's. Aliases are last: where there are too many names, those are cut that the user chose.
+    private static func names(of container: EngineContainer, at attachment: EngineContainer.Attachment) -> [String] {
+        let service = container.labels["com.docker.compose.service"].flatMap { attachment.aliases.contains($0) ? $0 : nil }
+        return [container.name, container.hostname, container.id.short] + [service.map { "tasks.\($0)" }].compactMap { $0 }
+            + attachment.aliases
+    }
+
+    /// Takes note of names for which there is no room.
+    private static func followRoom(_ node: inout Node, for names: [String], of container: String, _ endpoint: LocalEndpoint) {
+        let given = [endpoint.givenName].compactMap { $0 } + names
+        let cut = EndpointNames.fitting(given).cut
+        let title = node.catalogue.networks[endpoint.network]?.title ?? endpoint.network.short
+        node.names.setCut(cut, of: endpoint.id, container: container, network: title, into: &node.outbox)
     }
 
     /// Learns the name of an endpoint's container, where no name is known yet.
@@ -142,6 +240,5 @@ enum NameFollower {
         guard endpoint != known else { return }
         node.outbox.store([node.inventory.put(endpoint)])
         if endpoint.isAnnounced, endpoint.names != known.names { KernelFollower.announce(&node, endpoint) }
-        if endpoint.isElsewhere != known.isElsewhere { Self.followSandbox(&node, endpoint.sandbox) }
     }
 }

@@ -157,18 +157,6 @@ struct Inventory: Sendable {
     func hasEndpoints(on network: NetworkID) -> Bool { byNetwork.contains(network) }
     func hasEndpoints(of network: EngineNetworkID) -> Bool { byEngineNetwork.contains(network) }
 
-    /// The networks that the joined endpoints of a sandbox are on, and whether its container is on networks of other drivers, too.
-    func joined(in sandbox: String) -> (networks: Set<NetworkID>, isElsewhere: Bool) {
-        var networks: Set<NetworkID> = []
-        var isElsewhere = false
-        bySandbox.forEach(sandbox) { id in
-            guard let index = endpoints.index(forKey: id), endpoints.values[index].isJoined else { return }
-            networks.insert(endpoints.values[index].network)
-            if endpoints.values[index].isElsewhere { isElsewhere = true }
-        }
-        return (networks, isElsewhere)
-    }
-
     /// Paths of all sandboxes; an empty one stands for endpoints without one.
     var sandboxes: [String] { bySandbox.keys.sorted() }
 
@@ -222,8 +210,6 @@ private struct Index<Key: Hashable & Sendable, ID: Hashable & Comparable & Senda
     func first(_ key: Key) -> ID? { ids[key]?.min() }
     func all(_ key: Key) -> [ID] { ids[key]?.sorted() ?? [] }
     func contains(_ key: Key) -> Bool { ids[key] != nil }
-    /// Calls the closure with each id, in no order.
-    func forEach(_ key: Key, _ body: (ID) -> Void) { ids[key]?.forEach(body) }
 
     mutating func insert(_ id: ID, at key: Key) { ids[key, default: []].insert(id) }
 

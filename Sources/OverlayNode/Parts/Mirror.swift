@@ -67,6 +67,9 @@ struct Mirror: Sendable {
 
     init(mirrors: Bool) { self.mirrors = mirrors }
 
+    /// True if there is an engine to be asked, now or later.
+    var hasLink: Bool { if case .none = state { false } else { true } }
+
     var isConnected: Bool { if case .connected = state { true } else { false } }
 
     /// The node left its cluster.
@@ -120,7 +123,7 @@ struct Mirror: Sendable {
         guard isConnected else { return }
         switch call {
         case .createNetwork, .removeNetwork, .configured, .interfaces, .connect: return
-        case .networks, .otherNetworks, .addressPools, .containers, .network, .container: break
+        case .networks, .otherNetworks, .addressPools, .containers, .containersOn, .network, .container: break
         }
         outbox.log(.warning, "the engine did not answer, and is asked again", [LogKey.reason: reason])
         askLater(call, in: Self.retryPause, into: &outbox)

@@ -177,7 +177,7 @@ extension NodeEffect {
     fileprivate var phase: Phase {
         switch self {
         case .respond: .answer
-        case .names, .subnets: .names
+        case .names, .subnets, .otherNames, .unsettled, .suspects: .names
         default: .rest
         }
     }

@@ -7,6 +7,11 @@ struct Sandboxes: Sendable {
     private(set) var scopes: [String: SandboxScope] = [:]
     /// Reasons why questions of a sandbox are not answered here.
     private(set) var failures: [String: String] = [:]
+    /// Networks of other drivers that the containers are on, too.
+    var others = OtherNetworks()
+
+    /// Number of containers.
+    var count: Int { scopes.values.count { $0.gateway == nil } }
 
     /// Sets what a sandbox sees.
     ///

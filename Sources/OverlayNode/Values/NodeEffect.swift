@@ -25,6 +25,12 @@ public enum NodeEffect: Sendable {
     case names(NetworkID, NetworkNames?)
     /// All subnets of the cluster.
     case subnets([IPPrefix])
+    /// Names on a network of another driver; nil where no container of ours needs them any more.
+    case otherNames(EngineNetworkID, OtherNames?)
+    /// Networks on which a container of this host is whose names are not all known yet.
+    case unsettled(Set<NetworkID>)
+    /// Owners whose addresses come last in answers.
+    case suspects(Set<NodeID>)
     /// All changes of names and subnets were told: questions are answered by them from now on.
     case publishNames
     /// Questions of the sandbox at this path are to be answered from now on, by its scope.

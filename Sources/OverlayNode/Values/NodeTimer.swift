@@ -30,4 +30,6 @@ enum NodeTimer: CaseIterable, Hashable, Sendable {
     case announceRoutes
     /// A new epoch is proposed for a node with an old copy of its state.
     case newEpoch
+    /// Names that were awaited from the engine are awaited no more.
+    case settle
 }

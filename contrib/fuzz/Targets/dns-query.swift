@@ -42,9 +42,14 @@ import OverlayModel
         require(bytes.dropFirst(12).starts(with: query.name.wire), "the name is that of the question")
         var generator = SeededGenerator(seed: 1)
         // Half of the queries come from an internal network.
-        let scope = SandboxScope(networks: [network], forwards: query.id & 1 == 0)
-        guard case .answer(let response) = tables.decide(query, in: scope, using: &generator) else {
-            return require(scope.forwards, "nothing goes out of an internal network")
+        let isSettled = query.id & 2 == 0
+        let scope = SandboxScope(places: [.ours(network)], forwards: query.id & 1 == 0, isSettled: isSettled)
+        let mayWait = query.id & 4 == 0
+        let response: DNSResponse
+        switch tables.decide(query, in: scope, mayWait: mayWait, using: &generator) {
+        case .answer(let answer): response = answer
+        case .forward: return require(scope.forwards || !isSettled, "nothing goes out of an internal network")
+        case .wait: return require(mayWait && !isSettled, "what is known does not wait")
         }
         for limit in [DNSResponse.plainLimit, DNSResponse.datagramLimit(for: query), DNSResponse.streamLimit] {
             let answer = response.bytes(for: query, limit: limit)

@@ -14,6 +14,7 @@ import OverlayModel
         .createNetwork(EngineNetwork(name: "blue")), .removeNetwork(EngineNetworkID(unchecked: id)),
         .configured, .interfaces(ContainerID(unchecked: id)),
         .otherNetworks, .addressPools,
+        .containersOn(EngineNetworkID(unchecked: id)),
     ]
     let network = """
         {"Name":"blue","Id":"\(id)","Driver":"swift-overlay:latest","EnableIPv6":true,"IPAM":{"Driver":"swift-overlay","Options":{"net":"b"},
@@ -38,7 +39,7 @@ import OverlayModel
     let pools = #"{"DefaultAddressPools":[{"Base":"10.200.0.0/16","Size":24},{"Base":"fd00::/8","Size":64},null],"Containers":1}"#
     let texts = [
         "[\(network)]", listed, network, container, #"{"Id":"\#(id)","Warning":""}"#, #"{"message":"no"}"#, listed, container,
-        "[\(other),7]", pools, events,
+        "[\(other),7]", pools, listed, events,
     ]
     let taken = ["10.200.255.0/24", "10.200.64.0/18", "192.168.0.0/17", "fdff::/16"].compactMap { IPPrefix($0) }
     return Target(seeds: texts.enumerated().map { [UInt8($0)] + Array($1.utf8) }) { bytes in

@@ -1,8 +1,8 @@
 import CatalogueSamples
 public import Fuzzing
 import OverlayCatalogue
-import OverlayNode
 import OverlayModel
+import OverlayNode
 
 @_silgen_name("fuzzTarget") public func target() -> Target {
     let seeds: [JoinAnswer] = [.refused("because"), .admitted(Catalogue()), .admitted(CatalogueSamples.catalogue)]

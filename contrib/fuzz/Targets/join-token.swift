@@ -1,6 +1,6 @@
 public import Fuzzing
-import OverlayNode
 import OverlayModel
+import OverlayNode
 
 @_silgen_name("fuzzTarget") public func target() -> Target {
     let tokens = [0, 0x5A, 0xFF].map {

@@ -41,6 +41,13 @@ private func long(_ index: UInt8) -> EndpointRecord {
     return record
 }
 
+/// Record with more names than it has room for: they come in parts.
+private func crowded(_ index: UInt8, names: Int) -> EndpointRecord {
+    var record = record(index)
+    record.names = EndpointNames(names: (0..<names).map { "name-\($0 &* Int(index | 1) % 251)" })
+    return record
+}
+
 private func keys(_ count: Int) -> [NodeID: [UInt8]] {
     Dictionary(uniqueKeysWithValues: (peers.prefix(count) + [id]).map { ($0, Signing.key(of: $0)) })
 }
@@ -91,6 +98,7 @@ private struct Subject {
             node.leaveAll(into: &effects)
             node.setLife(1 + UInt64(which))
         case 17: node.setKeys(keys(Int(which & 3) + 1))
+        case 18: node.put(crowded(which & 3, names: Int(which & 127)), on: network, now: now, into: &effects)
         default: break
         }
         node.advance(to: now, into: &effects)
@@ -121,8 +129,8 @@ private struct Subject {
         case .part(var part):
             let signing = Signing(node: part.owner)
             let isAscending = zip(part.records, part.records.dropFirst()).allSatisfy { $0.endpoint < $1.endpoint }
-            if part.total == 1, isAscending {
-                part.root = LogContents(part.records, attachment: part.attachment, signing: signing).root(signing)
+            if part.total == 1, isAscending, let all = DividedRecord.all(part.records, part.names) {
+                part.root = LogContents(all, attachment: part.attachment, signing: signing).root(signing)
             }
             part.signature = signing.sign(OwnerLog.head(part.key, part.position, part.root))
             return .part(part)
@@ -313,6 +321,20 @@ private func scenarios() -> [[UInt8]] {
             $0.step(6, 30)
             $0.step(6, 30)
         },
+        // Endpoints whose names come in parts, by batches and by a snapshot, and change.
+        scenario {
+            $0.step(18, 120)
+            $0.act(peers[1]) { $0.put(crowded(5, names: 200), on: networks[0], now: $1, into: &$2) }
+            $0.subscribe(peers[1])
+            $0.step(6, 50)
+            $0.act(peers[1]) { $0.put(crowded(5, names: 90), on: networks[0], now: $1, into: &$2) }
+            $0.step(18, 40)
+            $0.step(6, 50)
+            $0.act(peers[1]) { $0.remove(record(5).endpoint, from: networks[0], now: $1, into: &$2) }
+            $0.step(5, 0)
+            $0.step(6, 250)
+            require($0.counters.snapshots > 0 && $0.counters.batchesReceived > 0, "parts are taken")
+        },
         // Digests that differ: compares and vectors, asked and answered, and a third node's log.
         scenario {
             for peer in peers.prefix(3) { $0.subscribe(peer) }
@@ -365,6 +387,10 @@ private func messages() -> [[UInt8]] {
     let messages: [ReplicationMessage] = [
         part([record(1), record(2)], at: position), batch([.endpoint(record(3)), .gone(record(1).endpoint)]),
         batch([.detach], after: 7),
+        batch([
+            .endpoint(record(1)), .names(NamePart(endpoint: record(1).endpoint, number: 2, names: ["www"])),
+            .namesGone(record(1).endpoint, 2),
+        ]),
         part([record(1)], at: LogPosition(life: 2, sequence: 9), total: 3), .acknowledge(key.network, position, view: 1),
         .acknowledge(key.network, LogPosition(life: 1, sequence: 1), view: 2), .pull(key, have: .none, part: nil),
         .pull(OverlayReplication.LogKey(network: key.network, owner: id), have: .none, part: nil),

@@ -71,7 +71,7 @@ same "PTR" "web2.front-net." "$OUT"
 asks 1 web1 -x "$v6"
 same "PTR of IPv6" "web2.front-net." "$OUT"
 asks 2 web2 -t SRV _80._tcp.web1
-same "SRV" "0 0 80 web1.front-net." "$OUT"
+same "SRV" "0 1 80 web1.front-net." "$OUT"
 asks 2 web2 +tcp web1
 same "by TCP" "$w1" "$OUT"
 asks 2 web2 +noedns web1
@@ -85,13 +85,18 @@ same "a name that is not there" "NXDOMAIN 0" "$(status_of 1 web1 nobody.front-ne
 same "a port that is not there" "NXDOMAIN 0" "$(status_of 2 web2 -t SRV _81._tcp.web1.front-net)"
 same "an address that nobody has" "NXDOMAIN 0" "$(status_of 1 web1 -x "${w1%.*}.250")"
 
-echo "# aliases that the user gave, and services"
-start 1 app --network back-net --hostname frontend --label com.docker.compose.project=shop --label com.docker.compose.service=pay
-start 2 task --network back-net --label com.docker.swarm.service.name=bill
+echo "# aliases that the user gave, and tasks of a Compose service, whose name is one"
+start 1 app --network back-net --network-alias pay --hostname frontend --label com.docker.compose.project=shop \
+    --label com.docker.compose.service=pay
+start 2 task --network back-net --label com.docker.compose.service=bill
 start 2 other --network back-net
 app=$(address_of 1 app back-net) task=$(address_of 2 task back-net)
 for name in app frontend pay tasks.pay pay.back-net; do eventually 3 finds 2 other "$name" "$app"; done
-for name in task bill tasks.bill; do eventually 3 finds 1 app "$name" "$task"; done
+eventually 3 finds 1 app task "$task"
+for name in bill tasks.bill; do
+    asks 1 app "$name"
+    same "a name that only a label has: $name" "" "$OUT"
+done
 # On a network without IPv6 the name exists, but has no AAAA record. The SOA record says how long that may be cached.
 for question in "-t AAAA task" "nobody.back-net"; do
     # shellcheck disable=SC2086 # several words

@@ -50,6 +50,14 @@ for order in "1 2" "2 1"; do
         eventually 3 docker "$second" exec shop_client_1 ping -c 1 -W 1 "$name"
     done
     eventually 3 docker "$first" exec shop_web_1 ping -c 1 -W 1 client
+    echo "# a one-off container does not answer for the service, unless it is told to"
+    must compose "$first" "${file[@]}" run -d --name once web
+    eventually 3 finds "$second" shop_client_1 once "$(address_of "$first" once shop_shop)"
+    finds "$second" shop_client_1 web "$(address_of "$first" shop_web_1 shop_shop)" || fail "it answers for the service: $OUT"
+    must compose "$first" "${file[@]}" run -d --use-aliases --name twice web
+    eventually 3 finds "$second" shop_client_1 web "$(address_of "$first" shop_web_1 shop_shop)" \
+        "$(address_of "$first" twice shop_shop)"
+    must docker "$first" rm -f once twice
     echo "# up again changes nothing"
     must compose "$second" "${file[@]}" up -d client
     prints "up-to-date"
