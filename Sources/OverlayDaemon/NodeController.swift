@@ -42,6 +42,8 @@ actor NodeController: GossipDelegate {
     private var dns: DNSServer?
     private var tables: NameTables
     private var isStopped = false
+    /// Links that routes of sandboxes are to lead through, by path.
+    private var moves: [String: MACAddress] = [:]
 
     init(
         loop: any EventLoop, key: NodeKey, node: Node, store: StateStore, kernel: KernelNetlink,
@@ -302,12 +304,8 @@ actor NodeController: GossipDelegate {
                 }
             }
         case .moveRoutes(let path, let mac, let routes):
-            Task { [kernel] in
-                for _ in 0..<Self.mostMoves {
-                    if await kernel.moveRoutes(routes, through: mac, in: path) { return }
-                    try? await Task.sleep(for: Self.movePause)
-                }
-            }
+            let isUnderWay = moves.updateValue(mac, forKey: path) != nil
+            if !isUnderWay { Task { await self.move(routes, in: path) } }
         case .addRoutes(let path, let mac, let routes):
             kernel.submit { [logger] kernel in
                 do throws(KernelFailure) {
@@ -335,6 +333,16 @@ actor NodeController: GossipDelegate {
         case .log(let level, let message, let metadata):
             logger.log(level: level.level, "\(message)", metadata: metadata.mapValues { "\($0)" })
         }
+    }
+
+    /// Moves routes in a sandbox as soon as the engine has set it up, to the last of the links that was asked for.
+    private func move(_ routes: [IPPrefix], in path: String) async {
+        for _ in 0..<Self.mostMoves {
+            guard let mac = moves[path] else { break }
+            if await kernel.moveRoutes(routes, through: mac, in: path), moves[path] == mac { break }
+            try? await Task.sleep(for: Self.movePause)
+        }
+        moves[path] = nil
     }
 
     /// Takes an event from the thread of a shell. All queues are bounded by the calls that are open.

@@ -75,6 +75,13 @@ for _ in 1 2 3 4; do
     same "routes" 1 "$(in_container 1 jj ip route | grep -c '^224.0.0.0/4')"
 done
 must docker 1 rm -f jj
+subnet=$(docker 1 network inspect -f '{{(index .IPAM.Config 0).Subnet}}' mesh)
+for n in 1 2 3 4 5 6; do
+    must docker 1 create --name "kk$n" --network third busybox:local ip route get 239.1.2.3
+    for network in second mesh; do must docker 1 network connect "$network" "kk$n"; done
+    must docker 1 start -a "kk$n"
+    prints "src ${subnet%.*}."
+done
 
 echo "# a container on three networks, from Compose, with a daemon that restarts meanwhile"
 compose() { docker_compose=$(command -v docker-compose) && DOCKER_HOST=unix://$(docker_sock 1) "$docker_compose" -p "$LAB" "$@"; }
