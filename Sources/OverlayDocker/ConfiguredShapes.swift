@@ -48,6 +48,32 @@ struct ContainerConfigured: Decodable {
     var interfaces: [String: EngineInterface] { shown.reduce(into: [:]) { $0[$1.name] = $1.interface.interface } }
 }
 
+/// `ContainerInspectResponse`, with the last start.
+struct ContainerStarted: Decodable {
+    struct StateShown: Decodable {
+        var Status: String?
+        var Error: String?
+    }
+
+    struct HostConfigShown: Decodable {
+        struct PolicyShown: Decodable {
+            var Name: String?
+        }
+
+        var RestartPolicy: Lenient<PolicyShown>?
+    }
+
+    var State: StateShown?
+    var HostConfig: Lenient<HostConfigShown>?
+
+    var start: ContainerStart {
+        let policy = HostConfig?.value?.RestartPolicy?.value?.Name ?? ""
+        return ContainerStart(
+            hasEnded: State?.Status == "exited" || State?.Status == "created", error: State?.Error ?? "",
+            isRestarted: !policy.isEmpty && policy != "no")
+    }
+}
+
 /// `NetworkConnectRequest`
 struct InterfaceToMake: Encodable {
     struct SettingsToMake: Encodable {

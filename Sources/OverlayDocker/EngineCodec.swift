@@ -78,7 +78,7 @@ struct EngineCodec: Sendable {
             EngineRequest(
                 target: "/containers/json?filters=\(percentEncoded(#"{"network":["\#(id.text)"]}"#))", limit: 64 << 20)
         case .network(let id): EngineRequest(target: "/networks/\(percentEncoded(id.text))")
-        case .container(let id):
+        case .container(let id), .interfaces(let id), .lastStart(let id):
             // A container that publishes all ports has 11 MB.
             EngineRequest(
                 target: "/containers/\(percentEncoded(id.text))/json", patience: .seconds(60), limit: 32 << 20, mayBlock: true)
@@ -86,8 +86,9 @@ struct EngineCodec: Sendable {
             EngineRequest(method: .POST, target: "/networks/create", body: try Self.encode(NetworkToMake(network, driver: driver)))
         case .removeNetwork(let id): EngineRequest(method: .DELETE, target: "/networks/\(percentEncoded(id.text))")
         case .configured: EngineRequest(target: "/containers/json?all=1", limit: 64 << 20)
-        case .interfaces(let id):
-            EngineRequest(target: "/containers/\(percentEncoded(id.text))/json", patience: .seconds(60), mayBlock: true)
+        case .start(let id):
+            EngineRequest(
+                method: .POST, target: "/containers/\(percentEncoded(id.text))/start", patience: .seconds(60), mayBlock: true)
         case .connect(let network, let container, let interface):
             EngineRequest(
                 method: .POST, target: "/networks/\(percentEncoded(network.text))/connect",
@@ -117,7 +118,7 @@ struct EngineCodec: Sendable {
     private static func failure(_ call: EngineAPICall, status: Int, body: ByteBuffer) -> EngineAPIAnswer {
         switch call {
         case .network where status == 404, .container where status == 404, .removeNetwork where status == 404,
-            .interfaces where status == 404, .connect where status == 404:
+            .interfaces where status == 404, .connect where status == 404, .lastStart where status == 404, .start where status == 404:
             .notFound
         default: message(body).map { .refused($0) } ?? .unavailable("the engine answered with status \(status)")
         }
@@ -160,6 +161,8 @@ struct EngineCodec: Sendable {
             return .configured(containers)
         case .interfaces: return .interfaces(try Self.decode(ContainerConfigured.self, body).interfaces)
         case .connect: return .connected
+        case .lastStart: return .lastStart(try Self.decode(ContainerStarted.self, body).start)
+        case .start: return .started
         }
     }
 
@@ -181,7 +184,9 @@ struct EngineCodec: Sendable {
             let container = attributes["container"].flatMap { ContainerID($0) }
             guard isOurs(attributes["type"] ?? "") else {
                 switch action {
-                case .connect, .disconnect: return try container.map { .elsewhere(try identifier(id, "network"), action, $0) }
+                case .connect, .disconnect:
+                    guard let container else { return nil }
+                    return .elsewhere(try identifier(id, "network"), action, container)
                 case .create: return attributes["type"].map { _ in .otherNetworks }
                 case .destroy: return .removedElsewhere
                 }

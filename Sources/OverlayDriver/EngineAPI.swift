@@ -29,6 +29,10 @@ public enum EngineAPICall: Hashable, Sendable {
     case interfaces(ContainerID)
     /// `POST /networks/{id}/connect`. Of a container that does not run, it changes the configuration alone.
     case connect(EngineNetworkID, ContainerID, EngineInterface)
+    /// `GET /containers/{id}/json`: how the container's last start ended.
+    case lastStart(ContainerID)
+    /// `POST /containers/{id}/start`
+    case start(ContainerID)
 }
 
 /// Answer to an ``EngineAPICall``.
@@ -49,6 +53,8 @@ public enum EngineAPIAnswer: Hashable, Sendable {
     /// Interfaces by name of the network.
     case interfaces([String: EngineInterface])
     case connected
+    case lastStart(ContainerStart)
+    case started
     /// There is no such network or container.
     case notFound
     /// Error message of the engine.
@@ -90,6 +96,22 @@ public enum EngineAPINews: Hashable, Sendable {
 public struct ContainerID: EngineIdentifier {
     public let text: String
     public init(unchecked text: String) { self.text = text }
+}
+
+/// Last start of a container.
+public struct ContainerStart: Hashable, Sendable {
+    /// True if the container ended, or did not come up, and the engine does not try again.
+    public var hasEnded: Bool
+    /// Error of the start; empty where it had none.
+    public var error: String
+    /// True if the container's restart policy has it started again.
+    public var isRestarted: Bool
+
+    public init(hasEnded: Bool, error: String, isRestarted: Bool) {
+        self.hasEnded = hasEnded
+        self.error = error
+        self.isRestarted = isRestarted
+    }
 }
 
 /// Container with the networks that its configuration names.

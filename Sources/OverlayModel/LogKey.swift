@@ -9,6 +9,8 @@ public enum LogKey {
     /// Size of a message in bytes.
     public static let bytes = "bytes"
     /// The node's tunnel address.
+    /// Container, by short id.
+    public static let container = "container"
     public static let dataPath = "data-path"
     /// Short id of an endpoint.
     public static let endpoint = "endpoint"

@@ -72,7 +72,7 @@ public struct EndpointNames: Hashable, Sendable {
     /// Keeps valid names within ``Limits/namesPerEndpoint`` and ``Limits/nameBytesPerEndpoint``, each once. Earlier ones take precedence.
     public init(names: [String], ports: [ExposedPort] = []) {
         self.names = Self.fitting(names).kept
-        self.ports = Array(Set(ports).sorted().prefix(Limits.portsPerEndpoint))
+        self.ports = ExposedPort.summary(ports)
     }
 
     /// Keeps each name once, however many there are: whoever joins parts of names has bounded them.

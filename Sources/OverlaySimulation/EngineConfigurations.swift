@@ -15,6 +15,12 @@ public struct EngineConfigurations {
         docker.configure(index, container, on: name, id)
     }
 
+    /// How a container's last start ended; nil where that is not followed.
+    public func start(_ index: Int, of container: ContainerID) -> ContainerStart? { docker.engines[index]?.starts[container] }
+    public func setStart(_ index: Int, of container: ContainerID, _ start: ContainerStart) {
+        docker.engines[index]?.starts[container] = start
+    }
+
     /// `docker rm`
     public func remove(_ index: Int, _ container: ContainerID) { docker.forget(index, container) }
 

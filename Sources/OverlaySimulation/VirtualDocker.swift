@@ -119,6 +119,11 @@ final class VirtualDocker {
                 }
                 engines[index]?.configured[container]?[name] = .some(.some(network))
                 answer(.connected)
+            case .lastStart(let container): answer(engine.starts[container].map { .lastStart($0) } ?? .notFound)
+            case .start(let container):
+                guard engine.starts[container] != nil else { return answer(.notFound) }
+                engines[index]?.starts[container] = ContainerStart(hasEnded: false, error: "", isRestarted: true)
+                answer(.started)
             }
         }
         world.schedule(.action(execute), in: Self.apiTime)

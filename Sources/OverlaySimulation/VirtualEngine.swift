@@ -21,6 +21,8 @@ struct VirtualEngine {
     var containers: [ContainerID: EngineContainer] = [:]
     /// Networks in the configuration of containers that do not run, by name: the id is nil for one that never ran.
     var configured: [ContainerID: [String: EngineNetworkID?]] = [:]
+    /// Last starts of those containers that matter to a test.
+    var starts: [ContainerID: ContainerStart] = [:]
     /// Names of networks that are being created.
     var creating: Set<String> = []
     /// Networks that are being removed.

@@ -149,10 +149,10 @@ import Testing
                 endpoint: EndpointID("0123456789a1")!, names: ["voice"], addresses: [Self.one],
                 ports: [.all(.udp), ExposedPort(number: 8080, transport: .tcp)]))
         for name in ["_10000._udp.voice", "_8080._tcp.voice", "_8080._udp.voice"] {
-            #expect(names.records(of: name, .srv)?.count == 1, "\(name)")
+            #expect(names.answers(to: name, .srv)?.count == 1, "\(name)")
         }
         for name in ["_8081._tcp.voice", "_0._udp.voice", "_8080._sctp.voice"] {
-            #expect(names.records(of: name, .srv) == nil, "\(name)")
+            #expect(names.answers(to: name, .srv) == nil, "\(name)")
         }
     }
 

@@ -274,6 +274,22 @@ import Testing
                 ]))
     }
 
+    @Test func `The last start of a container is read, and it is started again`() throws {
+        func start(_ state: String, _ policy: String) -> EngineAPIAnswer {
+            answer(.lastStart(container), #"{"State":\#(state),"HostConfig":{"RestartPolicy":\#(policy)}}"#)
+        }
+        #expect(
+            start(#"{"Status":"exited","Error":"network x not found"}"#, #"{"Name":"always"}"#)
+                == .lastStart(ContainerStart(hasEnded: true, error: "network x not found", isRestarted: true)))
+        #expect(
+            start(#"{"Status":"running","Error":""}"#, #"{"Name":"no"}"#)
+                == .lastStart(ContainerStart(hasEnded: false, error: "", isRestarted: false)))
+        #expect(
+            start("{}", "7") == .lastStart(ContainerStart(hasEnded: false, error: "", isRestarted: false)))
+        let request = try codec.request(.start(container))
+        #expect(request.method == .POST && request.target == "/containers/\(Sample.container)/start" && request.mayBlock)
+    }
+
     @Test func `A container is connected as its configuration has it`() throws {
         let body = """
             {"Id":"\(Sample.container)","NetworkSettings":{"Networks":{

@@ -125,6 +125,7 @@ import Testing
         #expect(table(world, 0) == ["a": [attached.address]])
     }
 
+    /// Docker asks internal networks last, whatever their names.
     @Test func aSandboxSeesItsNetworksWhileItIsOnThem() throws {
         let world = try world(1)
         let inner = try world.createNetwork(0, "a-inner", options: [OptionName.isInternal: .bool(true)])
@@ -135,7 +136,7 @@ import Testing
         #expect(scope() == SandboxScope(places: [.ours(try id("a-inner"))], forwards: false, isSettled: false))
         let two = try world.attach(0, "two", to: front)
         #expect(
-            scope() == SandboxScope(places: [.ours(try id("a-inner")), .ours(try id("front"))], forwards: true, isSettled: false))
+            scope() == SandboxScope(places: [.ours(try id("front")), .ours(try id("a-inner"))], forwards: true, isSettled: false))
         world.detach(0, two)
         #expect(scope()?.forwards == false)
         // A container that is on one of Docker's own networks, too, may ask Docker's resolver.

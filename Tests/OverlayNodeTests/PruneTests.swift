@@ -94,6 +94,21 @@ import Testing
         #expect(problems(world, 0).isEmpty && world.violations.isEmpty)
     }
 
+    /// A container in its back-off was to be restarted while its network was away. Its engine gives up then.
+    @Test(arguments: [true, false]) func whoWasGivenUpMeanwhileIsStarted(wants: Bool) throws {
+        let world = try world()
+        let before = try #require(id(world, 0))
+        let engine = EngineConfigurations(world)
+        engine.add(0, Self.container, on: "front", before)
+        engine.setStart(
+            0, of: Self.container,
+            ContainerStart(hasEnded: true, error: wants ? "network \(before.text) not found" : "", isRestarted: true))
+        prune(world, 0)
+        world.run(for: .seconds(1))
+        #expect(engine.network(0, of: Self.container, named: "front") != nil)
+        #expect(engine.start(0, of: Self.container)?.hasEnded == !wants)
+    }
+
     /// Others use it, so the pruning host has given it up before the engine tells of the prune.
     @Test func itComesBackWhereOthersUseIt() throws {
         let world = try world()

@@ -93,7 +93,10 @@ enum EngineNews {
             if call == .configured { NetworkRemovals.learn(&node, nil) }
             node.mirror.notAnswered(call, reason, into: &node.outbox)
         case .notFound: if case .container(let id) = call { node.sandboxes.others.forget(id, on: nil) }
-        case .created, .removed, .connected, .otherNetworks, .addressPools: break
+        case .connected: if case .connect(_, let container, _) = call { Self.callEngine(&node, .lastStart(container)) }
+        case .lastStart(let start):
+            if case .lastStart(let container) = call { NetworkRemovals.startAgain(&node, container, start) }
+        case .created, .removed, .started, .otherNetworks, .addressPools: break
         }
         RouteFollower.handle(&node, id, answer)
         Mirroring.engineCallEnded(&node, id, call, answer)

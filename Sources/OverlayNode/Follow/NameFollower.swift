@@ -110,21 +110,30 @@ enum NameFollower {
             SandboxScope(places: places, forwards: forwards, isSettled: isSettled), of: path, into: &node.outbox)
     }
 
-    /// Networks of a sandbox in the order in which libnetwork asks them (`epHeap`): by priority, then by name. Those of other drivers
-    /// behind all of ours are left out: what ours do not have is asked of Docker in any case.
+    /// Networks of a sandbox in the order in which libnetwork asks them (`epHeap`): internal ones last, then by priority, then by name.
+    /// Those of other drivers behind all of ours are left out: what ours do not have is asked of Docker in any case.
     private static func places(_ node: Node, _ endpoints: [LocalEndpoint]) -> [SandboxScope.Place] {
-        var all: [(priority: Int, name: String, id: String, place: SandboxScope.Place)] = []
+        var all: [(isInternal: Bool, priority: Int, name: String, id: String, place: SandboxScope.Place)] = []
         var seen: Set<SandboxScope.Place> = []
         for endpoint in endpoints {
             let surroundings = node.sandboxes.others.surroundings(of: endpoint.id)
             let ours = SandboxScope.Place.ours(endpoint.network)
-            let name = surroundings?.name ?? node.catalogue.networks[endpoint.network]?.zone ?? ""
-            if seen.insert(ours).inserted { all.append((surroundings?.priority ?? 0, name, endpoint.network.description, ours)) }
+            let network = node.catalogue.networks[endpoint.network]
+            let name = surroundings?.name ?? network?.zone ?? ""
+            if seen.insert(ours).inserted {
+                let isInternal = network?.settings?.isInternal == true
+                all.append((isInternal, surroundings?.priority ?? 0, name, endpoint.network.description, ours))
+            }
             for other in surroundings?.others ?? [] where seen.insert(.other(other.network)).inserted {
-                all.append((other.priority, other.name, other.network.text, .other(other.network)))
+                let isInternal = node.surroundings.networks?.first { $0.id == other.network }?.isInternal == true
+                all.append((isInternal, other.priority, other.name, other.network.text, .other(other.network)))
             }
         }
-        var places = all.sorted { ($1.priority, $0.name, $0.id) < ($0.priority, $1.name, $1.id) }.map(\.place)
+        all.sort { one, other in
+            if one.isInternal != other.isInternal { return other.isInternal }
+            return (other.priority, one.name, one.id) < (one.priority, other.name, other.id)
+        }
+        var places = all.map(\.place)
         while case .other = places.last { places.removeLast() }
         return places
     }

@@ -214,4 +214,15 @@ enum NetworkRemovals {
             EngineNews.callEngine(&node, .connect(id, container, interface))
         }
     }
+
+    /// Starts a container that its restart policy wants to run, and that the engine gave up as its network was away: an attempt came
+    /// between the prune and the network's return. One that its user stopped has no such error.
+    static func startAgain(_ node: inout Node, _ container: ContainerID, _ start: ContainerStart) {
+        guard start.hasEnded, start.isRestarted, start.error.hasSuffix("not found") else { return }
+        let words = start.error.split(separator: " ")
+        guard words.contains(where: { EngineNetworkID($0).map { node.mirror.isFormer($0) } ?? false }) else { return }
+        node.outbox.log(
+            .info, "a container is started that ended as its network was away", [LogKey.container: container.short])
+        EngineNews.callEngine(&node, .start(container))
+    }
 }

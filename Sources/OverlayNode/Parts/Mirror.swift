@@ -122,7 +122,7 @@ struct Mirror: Sendable {
     mutating func notAnswered(_ call: EngineAPICall, _ reason: String, into outbox: inout Outbox) {
         guard isConnected else { return }
         switch call {
-        case .createNetwork, .removeNetwork, .configured, .interfaces, .connect: return
+        case .createNetwork, .removeNetwork, .configured, .interfaces, .connect, .lastStart, .start: return
         case .networks, .otherNetworks, .addressPools, .containers, .containersOn, .network, .container: break
         }
         outbox.log(.warning, "the engine did not answer, and is asked again", [LogKey.reason: reason])

@@ -13,7 +13,7 @@ import OverlayModel
         .networks, .containers, .network(EngineNetworkID(unchecked: id)), .container(ContainerID(unchecked: id)),
         .createNetwork(EngineNetwork(name: "blue")), .removeNetwork(EngineNetworkID(unchecked: id)),
         .configured, .interfaces(ContainerID(unchecked: id)),
-        .otherNetworks, .addressPools,
+        .otherNetworks, .addressPools, .lastStart(ContainerID(unchecked: id)),
         .containersOn(EngineNetworkID(unchecked: id)),
     ]
     let network = """
