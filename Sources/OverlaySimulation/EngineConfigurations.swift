@@ -18,7 +18,7 @@ public struct EngineConfigurations {
     /// How a container's last start ended; nil where that is not followed.
     public func start(_ index: Int, of container: ContainerID) -> ContainerStart? { docker.engines[index]?.starts[container] }
     public func setStart(_ index: Int, of container: ContainerID, _ start: ContainerStart) {
-        docker.engines[index]?.starts[container] = start
+        docker.setStart(index, of: container, start)
     }
 
     /// `docker rm`

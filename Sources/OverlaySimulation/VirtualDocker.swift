@@ -66,6 +66,8 @@ final class VirtualDocker {
 
     // MARK: API
 
+    func setStart(_ index: Int, of container: ContainerID, _ start: ContainerStart) { engines[index]?.starts[container] = start }
+
     private func tell(_ index: Int, _ news: EngineAPINews) {
         world.schedule(.event(index, boot: world.nodes[index].boot, .engineNews(news)), in: Self.apiTime)
     }

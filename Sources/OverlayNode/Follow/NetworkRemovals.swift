@@ -220,7 +220,7 @@ enum NetworkRemovals {
     static func startAgain(_ node: inout Node, _ container: ContainerID, _ start: ContainerStart) {
         guard start.hasEnded, start.isRestarted, start.error.hasSuffix("not found") else { return }
         let words = start.error.split(separator: " ")
-        guard words.contains(where: { EngineNetworkID($0).map { node.mirror.isFormer($0) } ?? false }) else { return }
+        guard words.contains(where: { EngineNetworkID(String($0)).map { node.mirror.isFormer($0) } ?? false }) else { return }
         node.outbox.log(
             .info, "a container is started that ended as its network was away", [LogKey.container: container.short])
         EngineNews.callEngine(&node, .start(container))
