@@ -118,7 +118,8 @@ struct EngineCodec: Sendable {
     private static func failure(_ call: EngineAPICall, status: Int, body: ByteBuffer) -> EngineAPIAnswer {
         switch call {
         case .network where status == 404, .container where status == 404, .removeNetwork where status == 404,
-            .interfaces where status == 404, .connect where status == 404, .lastStart where status == 404, .start where status == 404:
+            .interfaces where status == 404, .connect where status == 404, .lastStart where status == 404,
+            .start where status == 404:
             .notFound
         default: message(body).map { .refused($0) } ?? .unavailable("the engine answered with status \(status)")
         }

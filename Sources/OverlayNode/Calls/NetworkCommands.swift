@@ -117,7 +117,8 @@ enum NetworkCommands {
         case .notFound: node.fail(request, DriverError(.notFound, "the engine knows no such network"))
         case .refused(let reason): node.fail(request, DriverError(.conflict, "the engine says: \(reason)"))
         case .unavailable(let reason): node.fail(request, DriverError(.unavailable, "the engine does not answer: \(reason)"))
-        case .networks, .otherNetworks, .addressPools, .containers, .network, .container, .configured, .interfaces, .connected, .lastStart, .started:
+        case .networks, .otherNetworks, .addressPools, .containers, .network, .container, .configured, .interfaces, .connected,
+            .lastStart, .started:
             node.fail(request, DriverError(.system, "the engine's answer was of another kind"))
         }
     }
