@@ -105,8 +105,8 @@ struct ConnectionTable<ID: Hashable & Sendable> {
 
     /// Notes how much an unfinished request holds.
     ///
-    /// - Returns: Connections that have to be closed, as all together hold too much: of those with a request that has not moved for
-    ///   longest. This one is the last of them.
+    /// - Returns: Connections that have to be closed, as all together hold too much: those whose request has not moved for longest, among
+    ///   those that hold more than an equal share. Closing the others would free nothing.
     mutating func holds(_ bytes: Int, _ id: ID) -> [ID] {
         guard let held = connections[id]?.keptBytes else { return [] }
         keptBytes += bytes - held
@@ -114,7 +114,8 @@ struct ConnectionTable<ID: Hashable & Sendable> {
         guard keptBytes > limits.keptBytes else { return [] }
         var leaving: [ID] = []
         var freed = 0
-        for (id, connection) in connections.filter({ $0.value.stage == .arriving && $0.value.keptBytes > 0 })
+        let share = limits.keptBytes / limits.connections
+        for (id, connection) in connections.filter({ $0.value.stage == .arriving && $0.value.keptBytes > share })
             .sorted(by: { $0.value.moved < $1.value.moved })
         {
             guard keptBytes - freed > limits.keptBytes else { break }

@@ -88,7 +88,7 @@ final class Connections: Sendable {
     func answered(on channel: any Channel) {
         guard state.withLock({ $0.table.answered(ObjectIdentifier(channel), at: Self.now()) }) else { return }
         channel.eventLoop.execute {
-            // What is still to be sent would be lost with the connection.
+            // The rest of an answer would be lost with the connection.
             let unsent = try? channel.syncOptions?.getOption(ChannelOptions.bufferedWritableBytes)
             if unsent == 0 { channel.close(promise: nil) }
         }

@@ -208,7 +208,7 @@ extension ReplicationMessage: Wire {
             self = .batch(try reader.value(), relay: relay)
         case 2:
             let part: SnapshotPart = try reader.value()
-            guard part.total == 1 || !part.records.isEmpty else { throw .invalid("snapshot part") }
+            guard part.total == 1 || !part.records.isEmpty || !part.names.isEmpty else { throw .invalid("snapshot part") }
             self = .part(part)
         case 7:
             var part: SnapshotPart = try reader.value()

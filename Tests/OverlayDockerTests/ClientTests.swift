@@ -108,7 +108,7 @@ import Testing
                     case ("DELETE", _): request.answer(404, #"{"message":"no such network"}"#)
                     case ("GET", "/v1.51/containers/\(Sample.container)/json"): request.close()
                     case ("GET", "/v1.51/containers/\(Sample.other)/json"):
-                        request.write("HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n{")
+                        request.write("HTTP/1.1 200 OK\r\nContent-Length: 40000000\r\n\r\n{")
                     default: request.write("this is no HTTP\r\n\r\n")
                     }
                 })
@@ -125,7 +125,7 @@ import Testing
                 #expect(await client.ask(.container(Self.container)) == .unavailable("the engine closed the connection"))
                 #expect(
                     await client.ask(.container(ContainerID(unchecked: Sample.other)))
-                        == .unavailable("the engine's answer is longer than 8 MiB"))
+                        == .unavailable("the engine's answer is longer than 32 MiB"))
                 let answer = await client.ask(.network(EngineNetworkID(unchecked: Sample.other)))
                 #expect(answer.problem?.contains("does not speak HTTP") == true, "\(answer)")
             }

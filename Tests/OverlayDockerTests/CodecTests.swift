@@ -82,10 +82,10 @@ import Testing
         #expect(try codec.request(.addressPools).target == "/info")
     }
 
-    @Test(arguments: [("create", true), ("destroy", true), ("connect", false)])
-    func `Networks of other drivers that come and go`(action: String, isTold: Bool) throws {
+    @Test(arguments: [("create", EngineAPINews.otherNetworks), ("destroy", .removedElsewhere), ("connect", nil)])
+    func `Networks of other drivers that come and go`(action: String, news: EngineAPINews?) throws {
         let line = #"{"Type":"network","Action":"\#(action)","Actor":{"ID":"\#(Sample.bridge)","Attributes":{"type":"bridge"}}}"#
-        #expect(try codec.news(ByteBuffer(string: line)) == (isTold ? .otherNetworks : nil))
+        #expect(try codec.news(ByteBuffer(string: line)) == news)
     }
 
     @Test(

@@ -24,7 +24,7 @@ import Testing
         }
         func kept(_ ports: [ExposedPort]) -> [ExposedPort] {
             let kept = EndpointNames(names: [], ports: ports + ports).ports
-            // What was kept is itself, as other nodes see it so.
+            // A summary of a summary is itself, as other nodes see it so.
             #expect(EndpointNames(names: [], ports: kept).ports == kept && kept.count <= Limits.portsPerEndpoint)
             return kept
         }

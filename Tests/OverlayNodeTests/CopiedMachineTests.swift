@@ -60,7 +60,7 @@ import Testing
         guard case .status(let status) = copy.answers[RequestID(1)] else { throw World.Failed("status") }
         let text = try #require(status.problems.first)
         #expect(text.contains("another host runs with the identity of this node (host2, "), "\(status.problems)")
-        #expect(text.contains("\(known.address):7946") && text.contains("198.51.100.9:7946"))
+        #expect(text.contains("\(known.address):\(DefaultPort.nodes)") && text.contains("198.51.100.9:\(DefaultPort.nodes)"))
         #expect(!status.problems.contains { $0.contains("swift-overlay promote") }, "\(status.problems)")
         copy.handle(.control(RequestID(2), .promote(force: false)))
         guard case .refused(let reason) = copy.answers[RequestID(2)] else { throw World.Failed("promoted") }

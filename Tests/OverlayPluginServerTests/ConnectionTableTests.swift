@@ -146,7 +146,7 @@ import Testing
         table.close(2)
         #expect(table.holds(70, 1) == [3])
         table.close(3)
-        // What is worked on holds its bytes until it is answered.
+        // A call that is worked on holds its bytes until it is answered.
         table.complete(1)
         #expect(table.holds(31, 4) == [4])
         table.close(4)

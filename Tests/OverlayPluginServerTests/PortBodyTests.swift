@@ -122,7 +122,7 @@ import Testing
                 try await connection.send(Array(ports.suffix(2)))
                 #expect(try await connection.receive()?.status == 200, "\(index)")
             }
-            // Of the others the latest is there, the oldest is not.
+            // The latest of the others is there, the oldest is not.
             try await open[39].send(Array(other.suffix(2)))
             #expect(try await open[39].receive()?.status == 200)
             let oldest = try? await open[1].receive()

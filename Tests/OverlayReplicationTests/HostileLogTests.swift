@@ -99,7 +99,7 @@ import Testing
         #expect(refused(.part(Self.part([], total: 0))))
         #expect(refused(.part(Self.part([], total: 2))))
         #expect(refused(.part(Self.part([Self.bare], total: 2, index: 2))))
-        #expect(refused(.part(Self.part([Self.bare], total: UInt32(Limits.endpointsPerLog + Limits.namePartsPerLog) + 1))))
+        #expect(refused(.part(Self.part([Self.bare], total: UInt32(Self.mostParts) + 1))))
         #expect(refused(.part(Self.part(Array(repeating: Self.bare, count: 61)))))
         for count in [0, 17, 255] as [UInt8] {
             #expect(refused(.pull(Self.key, have: .none, part: PartRequest(position: .none, first: 0, count: count))))
@@ -109,6 +109,8 @@ import Testing
         #expect(refused(.vector(Self.key.network, Array(repeating: entry, count: 31), isAnswer: true)))
         #expect(!Self.messages.contains(where: refused))
     }
+
+    private static let mostParts = Limits.endpointsPerLog + Limits.namePartsPerLog + Limits.claimantsPerLog
 
     /// The largest message of each kind fits a datagram with its seal.
     @Test func theLargestMessagesFitADatagram() {
@@ -120,7 +122,7 @@ import Testing
         let tail = String(repeating: "x", count: Limits.nameBytesPerRecord / Limits.namesPerRecord - 2)
         large.names = EndpointNames(
             names: (10..<10 + Limits.namesPerRecord).map { "\($0)\(tail)" },
-            ports: (0..<100).map { ExposedPort(number: $0, transport: .udp) })
+            ports: (1...UInt16(Limits.portsPerEndpoint)).map { ExposedPort(number: $0, transport: .udp) })
         #expect(large.names.names.count == Limits.namesPerRecord && large.names.ports.count == Limits.portsPerEndpoint)
         #expect(large.wireBytes.count <= Budget.batch - 1)
         let names = (0..<Limits.namesPerPart).map { index in

@@ -18,7 +18,7 @@ struct OtherNetworks: Sendable {
     }
 
     /// Place of an endpoint's network among all networks of its container.
-    struct Surroundings: Hashable, Sendable {
+    struct Standing: Hashable, Sendable {
         var name: String
         var priority: Int
         var others: [Place]
@@ -35,7 +35,7 @@ struct OtherNetworks: Sendable {
         var isComplete: Bool { isListed && awaited.isEmpty }
     }
 
-    private var surroundings: [EndpointID: Surroundings] = [:]
+    private var surroundings: [EndpointID: Standing] = [:]
     /// Networks whose names each sandbox needs.
     private var needs: [String: Set<EngineNetworkID>] = [:]
     private var known: [EngineNetworkID: Known] = [:]
@@ -49,9 +49,9 @@ struct OtherNetworks: Sendable {
             .map { Place(network: $0.network, name: $0.networkName, priority: $0.priority) }
     }
 
-    func surroundings(of endpoint: EndpointID) -> Surroundings? { surroundings[endpoint] }
+    func surroundings(of endpoint: EndpointID) -> Standing? { surroundings[endpoint] }
 
-    mutating func set(_ new: Surroundings?, of endpoint: EndpointID) { surroundings[endpoint] = new }
+    mutating func set(_ new: Standing?, of endpoint: EndpointID) { surroundings[endpoint] = new }
 
     // MARK: Names
 

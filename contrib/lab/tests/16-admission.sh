@@ -137,7 +137,13 @@ for file in docker-compose.yml docker-compose.yml automatic.yml automatic.yml; d
         compose "$host" up -d >"$folder/up$host" 2>&1 &
         ups+=($!)
     done
-    for host in 1 2 3; do wait "${ups[host - 1]}" || { cat "$folder/up$host"; fail "host $host: up"; }; done
+    for host in 1 2 3; do
+        wait "${ups[host - 1]}" && continue
+        # The cluster's network took the place of this host's between its creation and the first start. Known, and in Limits.
+        echo "NOTE: host $host: up is done again, as the cluster's network came meanwhile:"
+        cat "$folder/up$host"
+        must compose "$host" up -d
+    done
     same "networks of the cluster" shop_shop "$(named 3)"
     for host in 1 2 3; do
         eventually 5 finds "$host" shop_web_1 web "$(address_of 1 shop_web_1 shop_shop)" "$(address_of 2 shop_web_1 shop_shop)" \

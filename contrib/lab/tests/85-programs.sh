@@ -95,7 +95,7 @@ balancer() {
     done
 }
 
-# Of each place: the hosts of its first, second and third container, its network, and the first three bytes of its subnet.
+# Each place has the hosts of its first, second and third container, its network, and the first three bytes of its subnet.
 declare -A hosts=([ours]="1 2 3" [plain]="1 1 1") network=([ours]=wide [plain]=plain) subnet=([ours]=10.91.0 [plain]=10.92.0)
 must docker 1 network create -d swift-overlay --ipam-driver swift-overlay --subnet 10.91.0.0/24 --ipv6 --subnet fd00:91::/64 wide
 must docker 1 network create --subnet 10.92.0.0/24 --ipv6 --subnet fd00:92::/64 plain

@@ -59,7 +59,7 @@ deploys_case() {
         result=FAIL
         [[ " $pruned_hosts " != *" $5 "* ]] || result=NOTE
     fi
-    # What Docker does to its own networks is no failure of ours.
+    # Docker's doing to its own networks is no failure of ours.
     [[ $network != plain || $result == PASS || -z $pruned_hosts ]] || result=NOTE
     # shellcheck disable=SC2086
     verdict "$result" "$what" "$(tail -n 1 <<<"$OUT")${pruned_hosts:+; pruned $(pruned "$network" $pruned_hosts)}"
