@@ -61,7 +61,10 @@ let package = Package(
                 "OverlayModel", "OverlayDriver", .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
-            sources: ["EngineCodec.swift", "EngineEndpoint.swift", "EngineFailure.swift", "EngineShapes.swift", "EventLines.swift"]),
+            sources: [
+                "ConfiguredShapes.swift", "EngineCodec.swift", "EngineEndpoint.swift", "EngineFailure.swift", "EngineShapes.swift",
+                "EventLines.swift",
+            ]),
         product(
             "OverlayGossip",
             [

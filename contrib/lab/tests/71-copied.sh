@@ -16,7 +16,7 @@ must cp -a "$(daemon_state 2)" "$(daemon_state 3)"
 must in_host 3 bash -c 'cat >/etc/machine-id' < <(in_host 2 cat /etc/machine-id)
 must daemon_start 3
 eventually 20 problem 3 "another host runs with the identity of this node (host2, "
-problem 3 "the cluster has it at $(host_addr 2):7947, and nobody answers this host at $(host_addr 3):7946"
+problem 3 "the cluster has it at $(host_addr 2):7947, and nobody answers this host at $(host_addr 3):7947"
 must overlay 3 status
 [[ $OUT != *"swift-overlay promote"* ]] || fail "it offers promote"
 refused overlay 3 promote
