@@ -125,7 +125,9 @@ extension PluginCaller {
                 options: [OptionName.endpointName: .string(name)])
             begin(index, .createEndpoint(create)) { [unowned self] answer in
                 if case .failed = answer { return takeBack() }
-                let join = Join(network: network.network, endpoint: endpoint, sandboxKey: "/run/docker/netns/1")
+                // A container for each: a thousand interfaces in one would cost what no host ever has to pay.
+                let join = Join(
+                    network: network.network, endpoint: endpoint, sandboxKey: "/run/docker/netns/" + endpoint.short)
                 begin(index, .join(join)) { answer in
                     if case .failed = answer { return takeBack() }
                     done(
