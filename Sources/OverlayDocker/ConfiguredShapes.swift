@@ -65,12 +65,13 @@ struct ContainerStarted: Decodable {
 
     var State: StateShown?
     var HostConfig: Lenient<HostConfigShown>?
+    var RestartCount: Int?
 
     var start: ContainerStart {
         let policy = HostConfig?.value?.RestartPolicy?.value?.Name ?? ""
         return ContainerStart(
-            hasEnded: State?.Status == "exited" || State?.Status == "created", error: State?.Error ?? "",
-            isRestarted: !policy.isEmpty && policy != "no")
+            hasEnded: State?.Status == "exited", error: State?.Error ?? "",
+            isRestarted: !policy.isEmpty && policy != "no" && (RestartCount ?? 0) > 0)
     }
 }
 

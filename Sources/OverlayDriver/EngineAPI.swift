@@ -104,7 +104,7 @@ public struct ContainerStart: Hashable, Sendable {
     public var hasEnded: Bool
     /// Error of the start; empty where it had none.
     public var error: String
-    /// True if the container's restart policy has it started again.
+    /// True if the container's restart policy has it started again, and did so before.
     public var isRestarted: Bool
 
     public init(hasEnded: Bool, error: String, isRestarted: Bool) {

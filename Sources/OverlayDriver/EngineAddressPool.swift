@@ -6,9 +6,9 @@ public struct EngineAddressPool: Hashable, Sendable {
     /// Length of the subnets.
     public var size: Int
 
-    /// Nil if no subnet of this length is in the base.
+    /// Nil if no subnet of this length is in the base, or the base is everything.
     public init?(base: IPPrefix, size: Int) {
-        guard size >= base.length, size <= base.family.bitWidth - 2 else { return nil }
+        guard base.length > 0, size >= base.length, size <= base.family.bitWidth - 2 else { return nil }
         self.base = base.network
         self.size = size
     }
@@ -29,7 +29,7 @@ public struct EngineAddressPool: Hashable, Sendable {
             guard obstacle.first.bits <= start + (step - 1) else { continue }
             // Below the obstacle, at a boundary of subnets.
             let first = min(obstacle.first.bits, start) & ~(step - 1)
-            guard first >= base.first.bits + step else { return nil }
+            guard first - base.first.bits >= step else { return nil }
             start = first - step
         }
         return IPPrefix(IPAddress(family: base.family, bits: start), length: size)

@@ -8,9 +8,9 @@ public enum LogKey {
     public static let api = "api"
     /// Size of a message in bytes.
     public static let bytes = "bytes"
-    /// The node's tunnel address.
     /// Container, by short id.
     public static let container = "container"
+    /// The node's tunnel address.
     public static let dataPath = "data-path"
     /// Short id of an endpoint.
     public static let endpoint = "endpoint"

@@ -20,6 +20,15 @@ extension KernelNetlink {
         ears = nil
     }
 
+    /// Report that forgets the socket of a port that is not listened at any more, so that the next call opens another one. Forgotten
+    /// before it is reported, and so before that call.
+    private func forgetting(_ report: @escaping @Sendable (EndpointID, Hearsay) -> Void) -> @Sendable (EndpointID, Hearsay) -> Void {
+        { [weak self] endpoint, hearsay in
+            if case .deaf = hearsay { self?.submit { $0.sockets[endpoint] = nil } }
+            report(endpoint, hearsay)
+        }
+    }
+
     /// Size of a socket's buffer. Frames are kept whole until they are read, and one that is longer than this passes alone.
     private static let bufferBytes: Int32 = 1 << 16
 
@@ -55,7 +64,7 @@ extension KernelNetlink {
                 try socket.hear(link, bytes: Self.bufferBytes)
                 return socket
             }
-            let all = if let ears { ears } else { try system { () throws(SystemError) in try Ears(report) } }
+            let all = if let ears { ears } else { try system { () throws(SystemError) in try Ears(forgetting(report)) } }
             ears = all
             sockets[endpoint] = (link, socket)
             all.add(endpoint, socket)

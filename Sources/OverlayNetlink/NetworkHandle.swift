@@ -93,6 +93,8 @@ final class NetworkHandle {
         ("ipv4/ip_forward", "0"), ("ipv4/conf/all/accept_redirects", "0"), ("ipv4/conf/default/accept_redirects", "0"),
         ("ipv4/conf/all/send_redirects", "0"), ("ipv4/conf/default/send_redirects", "0"),
         ("ipv4/conf/all/proxy_arp", "0"), ("ipv4/conf/default/proxy_arp", "0"),
+        // A datagram to the gateway's address in a broadcast frame reaches every host: all would answer whom it names as its sender.
+        ("ipv4/conf/all/drop_unicast_in_l2_multicast", "1"),
         // With br_netfilter loaded, as engines do, bridged frames would pass an empty netfilter for nothing.
         ("bridge/bridge-nf-call-iptables", "0"), ("bridge/bridge-nf-call-ip6tables", "0"), ("bridge/bridge-nf-call-arptables", "0"),
     ]

@@ -276,7 +276,7 @@ import Testing
 
     @Test func `The last start of a container is read, and it is started again`() throws {
         func start(_ state: String, _ policy: String) -> EngineAPIAnswer {
-            answer(.lastStart(container), #"{"State":\#(state),"HostConfig":{"RestartPolicy":\#(policy)}}"#)
+            answer(.lastStart(container), #"{"State":\#(state),"RestartCount":3,"HostConfig":{"RestartPolicy":\#(policy)}}"#)
         }
         #expect(
             start(#"{"Status":"exited","Error":"network x not found"}"#, #"{"Name":"always"}"#)

@@ -310,15 +310,16 @@ import Testing
         #expect(most.load(ordering: .relaxed) > 8)
     }
 
-    @Test func `Connections over the limit wait for a place`() async throws {
+    @Test func `Connections over the limit take the place of those that were never used`() async throws {
         try await withPluginServer(change: { $0.limits.connections = 4 }) { path in
+            let used = try RawConnection(path: path)
+            #expect(try await used.call("/Plugin.Activate").status == 200)
             var open: [RawConnection] = []
             for _ in 0..<20 { open.append(try RawConnection(path: path)) }
-            #expect(try await open[0].call("/Plugin.Activate").status == 200)
-            let last = open[19]
-            try await last.send(RawConnection.request("/Plugin.Activate"))
-            open.removeAll()
-            #expect(try await last.receive()?.status == 200)
+            #expect(try await open[19].call("/Plugin.Activate").status == 200)
+            let first = try? await open[0].call("/Plugin.Activate")
+            #expect(first == nil)
+            #expect(try await used.call("/Plugin.Activate").status == 200)
             try await expectAlive(path)
         }
     }

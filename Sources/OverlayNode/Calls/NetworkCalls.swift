@@ -299,6 +299,8 @@ enum NetworkCalls {
     ///
     /// - Returns: The effects to wait for.
     static func removeEndpoint(_ node: inout Node, _ endpoint: LocalEndpoint) -> Set<EffectID> {
+        // The caller's copy may be from before another endpoint of the sandbox handed its routes on.
+        let endpoint = node.inventory.endpoint(endpoint.id) ?? endpoint
         let row = node.inventory.remove(endpoint.id)
         SandboxRoutes.handOn(&node, from: endpoint)
         KernelFollower.withdraw(&node, endpoint)

@@ -82,6 +82,7 @@ enum ClaimFollower {
             guard mac == endpoint.mac || claims[mac] != nil else { return false }
             if endpoint.addresses.contains(address) { return (current?.mac ?? endpoint.mac) != mac }
             return !(isHolder && current?.mac == mac) && Self.mayClaim(node, address, on: network)
+                && Self.isOwnerKnown(node, of: address, on: network)
         }
     }
 
@@ -104,6 +105,14 @@ enum ClaimFollower {
             && node.addresses[subnet.id]?.lease(at: address) == nil
     }
 
+    /// True unless the address is of a block whose owner's endpoints are not known in this life: it may have leased it.
+    private static func isOwnerKnown(_ node: Node, of address: IPAddress, on network: Network) -> Bool {
+        guard let owner = network.subnets.lazy.compactMap({ $0.block(holding: address)?.owner }).first,
+            owner != node.identity.id, network.users.contains(owner)
+        else { return true }
+        return node.replication.isSynchronised(with: owner, on: network.id)
+    }
+
     /// MAC and addresses that a claimant has by lease; nil where there is no such endpoint.
     private static func leased(_ node: Node, _ holder: Claims.Holder, on network: NetworkID) -> (
         mac: MACAddress, addresses: [IPAddress]
@@ -115,6 +124,15 @@ enum ClaimFollower {
         return node.replication.record(of: holder.endpoint, of: holder.owner, on: network).map { ($0.mac, $0.addresses) }
     }
 
+    /// True if the address is the claimant's own by lease. That an owner says so of another host's endpoint does not count against
+    /// an endpoint of this host, which is never moved elsewhere, nor against the gateway.
+    private static func isOwn(
+        _ node: Node, _ address: IPAddress, _ leased: [IPAddress], of holder: Claims.Holder, on network: Network
+    ) -> Bool {
+        guard leased.contains(address), !network.subnets.contains(where: { $0.gateway == address }) else { return false }
+        return node.inventory.endpoint(with: address, on: network.id).map { $0.id == holder.endpoint } ?? true
+    }
+
     /// Claim of a thing that counts; nil if there is none.
     private static func claim(_ node: Node, of thing: Claims.Thing, on network: Network) -> Claims.Claim? {
         node.claims.claims(of: thing, on: network.id).last { claim in
@@ -123,7 +141,8 @@ enum ClaimFollower {
             case .mac(let mac): return Self.mayClaim(node, mac, on: network)
             case .address(let address):
                 return (claim.mac == leased.mac || Self.mayClaim(node, claim.mac, on: network))
-                    && (leased.addresses.contains(address) || Self.mayClaim(node, address, on: network))
+                    && (Self.isOwn(node, address, leased.addresses, of: claim.holder, on: network)
+                        || Self.mayClaim(node, address, on: network))
             }
         }
     }

@@ -190,6 +190,10 @@ enum RollbackRecovery {
         // Records of others are forgotten and fetched anew. These effects are dropped, as none of the endpoints is gone.
         var forgotten: [Replication.Effect] = []
         node.replication.leaveAll(into: &forgotten)
+        // Claims are kept by the node. One that is withdrawn meanwhile would not be told of again.
+        for case .claimed(let owner, let network, let claims, _) in forgotten {
+            _ = ClaimFollower.follow(&node, claims, of: owner, on: network)
+        }
         node.replication.setLife(node.life.spoken.life)
         node.following.subscribe(to: [])
         CatalogueFollower.setPeers(&node)

@@ -57,6 +57,8 @@ enum RouteFollower {
             node.surroundings.setNetworks(all, into: &node.outbox)
             node.surroundings.announceSoon(into: &node.outbox)
             Self.makeGateway(&node)
+            // Whether one of them is internal has a say in the order in which names are asked for.
+            for path in node.inventory.sandboxes { NameFollower.followSandbox(&node, path) }
         case .addressPools(let pools):
             node.surroundings.setPools(pools)
             Self.makeGateway(&node)
@@ -99,7 +101,7 @@ enum RouteFollower {
         var taken = node.surroundings.current + Array(node.surroundings.refused)
         taken += node.catalogue.networks.values.filter { !$0.isRemoved }.flatMap { $0.subnets.map(\.prefix) }
         if let pool = node.catalogue.cluster?.addressPool { taken.append(pool) }
-        for pool in pools.reversed() {
+        for pool in pools.reversed() where pool.base.family == .v4 {
             if let free = pool.last(avoiding: taken) { return free }
         }
         return nil

@@ -122,7 +122,9 @@ struct Mirror: Sendable {
     mutating func notAnswered(_ call: EngineAPICall, _ reason: String, into outbox: inout Outbox) {
         guard isConnected else { return }
         switch call {
-        case .createNetwork, .removeNetwork, .configured, .interfaces, .connect, .lastStart, .start: return
+        case .createNetwork, .removeNetwork, .lastStart, .start: return
+        // All that follows from the configurations is found out anew.
+        case .configured, .interfaces, .connect: return askLater(.configured, in: Self.retryPause, into: &outbox)
         case .networks, .otherNetworks, .addressPools, .containers, .containersOn, .network, .container: break
         }
         outbox.log(.warning, "the engine did not answer, and is asked again", [LogKey.reason: reason])
