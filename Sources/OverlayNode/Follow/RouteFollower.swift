@@ -57,7 +57,7 @@ enum RouteFollower {
             node.surroundings.setNetworks(all, into: &node.outbox)
             node.surroundings.announceSoon(into: &node.outbox)
             Self.makeGateway(&node)
-            // Whether one of them is internal has a say in the order in which names are asked for.
+            // An internal one comes last where names are asked for.
             for path in node.inventory.sandboxes { NameFollower.followSandbox(&node, path) }
         case .addressPools(let pools):
             node.surroundings.setPools(pools)
