@@ -22,7 +22,8 @@ extension KernelNetlink {
 
     /// Report that forgets the socket of a port that is not listened at any more, so that the next call opens another one. Forgotten
     /// before it is reported, and so before that call.
-    private func forgetting(_ report: @escaping @Sendable (EndpointID, Hearsay) -> Void) -> @Sendable (EndpointID, Hearsay) -> Void {
+    private func forgetting(_ report: @escaping @Sendable (EndpointID, Hearsay) -> Void) -> @Sendable (EndpointID, Hearsay) -> Void
+    {
         { [weak self] endpoint, hearsay in
             if case .deaf = hearsay { self?.submit { $0.sockets[endpoint] = nil } }
             report(endpoint, hearsay)

@@ -121,7 +121,9 @@ enum NetworkRemovals {
     static func answer(_ node: inout Node, about id: NetworkID, to peer: NodeID) {
         guard node.catalogue.networks[id]?.users.contains(peer) == true else { return }
         let isHere = node.inventory.network(of: id) != nil
-        guard isHere || node.inventory.declined.contains(id) else { return AddressExchange.send(&node, .needed(id, false), to: peer) }
+        guard isHere || node.inventory.declined.contains(id) else {
+            return AddressExchange.send(&node, .needed(id, false), to: peer)
+        }
         guard !node.inventory.hasEndpoints(on: id), node.mirror.isConnected else {
             return AddressExchange.send(&node, .needed(id, true), to: peer)
         }
@@ -145,9 +147,10 @@ enum NetworkRemovals {
     static func learn(_ node: inout Node, _ all: [ConfiguredContainer]?) {
         for (id, peers) in node.mirror.takeAskers() {
             let local = node.inventory.network(of: id)
-            let isNeeded = all.map { all in
-                local.map { Self.isNamed($0.name, $0.id, by: all) } ?? Self.isNeeded(node, id, by: all)
-            } ?? true
+            let isNeeded =
+                all.map { all in
+                    local.map { Self.isNamed($0.name, $0.id, by: all) } ?? Self.isNeeded(node, id, by: all)
+                } ?? true
             for peer in peers.sorted() { AddressExchange.send(&node, .needed(id, isNeeded), to: peer) }
         }
         let references = all ?? []
