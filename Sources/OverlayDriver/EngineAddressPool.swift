@@ -29,7 +29,7 @@ public struct EngineAddressPool: Hashable, Sendable {
             guard obstacle.first.bits <= start + (step - 1) else { continue }
             // Below the obstacle, at a boundary of subnets.
             let first = min(obstacle.first.bits, start) & ~(step - 1)
-            guard first - base.first.bits >= step else { return nil }
+            guard first >= base.first.bits, first - base.first.bits >= step else { return nil }
             start = first - step
         }
         return IPPrefix(IPAddress(family: base.family, bits: start), length: size)
