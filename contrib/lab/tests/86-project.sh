@@ -7,7 +7,7 @@ set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
 
-rounds=${ROUNDS:-5}
+rounds=${ROUNDS:-4}
 lab_up 3
 folder=$(state_dir)/ten
 mkdir -p "$folder"

@@ -6,7 +6,7 @@ set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
 
-seconds=${PRUNE_SECONDS:-40}
+seconds=${PRUNE_SECONDS:-25}
 lab_up 3
 
 # prune_on HOST…: in the background, until `prune_end`. The filters keep the containers that are stopped for a while, and no network.
