@@ -18,20 +18,48 @@ final class Ears: Sendable {
         case remove(EndpointID)
     }
 
-    private let inbox = Mutex<[Command]>([])
+    private struct Inbox {
+        var commands: [Command] = []
+        /// Reason why the thread ended by itself.
+        var failure: SystemError?
+    }
+
+    private let inbox = Mutex(Inbox())
     private let executor = ThreadExecutor(name: "hear")
     private let ready: ReadySet
+    private let report: Report
 
-    init(_ report: @escaping Report) throws(SystemError) {
+    /// - Parameter wait: Waits for events of the set, at most for some milliseconds. Tests make it fail.
+    init(
+        wait: @escaping @Sendable (ReadySet, Int32) throws(SystemError) -> [(token: UInt64, events: ReadySet.Events)] = {
+            set, milliseconds throws(SystemError) in try set.wait(milliseconds: milliseconds)
+        }, _ report: @escaping Report
+    ) throws(SystemError) {
         let ready = try ReadySet()
         self.ready = ready
+        self.report = report
         executor.execute { [weak self] in
             var work = Work(ready: ready, report: report)
             // The thread must not keep the value that ends it.
-            while let wait = self?.takeCommands(&work) {
-                guard work.turn(milliseconds: wait) else { return }
+            while let milliseconds = self?.takeCommands(&work) {
+                do throws(SystemError) {
+                    work.turn(try wait(ready, milliseconds))
+                } catch {
+                    self?.end(&work, error)
+                    return
+                }
             }
         }
+    }
+
+    /// True if the thread ended by itself: nothing is heard by this value any more.
+    var hasEnded: Bool { inbox.withLock { $0.failure != nil } }
+
+    /// Reports all ports deaf, those that were about to be added as well.
+    private func end(_ work: inout Work, _ failure: SystemError) {
+        inbox.withLock { $0.failure = failure }
+        _ = takeCommands(&work)
+        work.silence(failure)
     }
 
     deinit { ready.wake() }
@@ -40,15 +68,19 @@ final class Ears: Sendable {
     func remove(_ endpoint: EndpointID) { submit(.remove(endpoint)) }
 
     private func submit(_ command: Command) {
-        inbox.withLock { $0.append(command) }
+        let failure = inbox.withLock { inbox in
+            if inbox.failure == nil { inbox.commands.append(command) }
+            return inbox.failure
+        }
+        if let failure, case .add(let endpoint, _) = command { report(endpoint, .deaf("\(failure)")) }
         ready.wake()
     }
 
     /// - Returns: Time to wait for frames, in milliseconds.
     private func takeCommands(_ work: inout Work) -> Int32 {
         let commands = inbox.withLock { inbox in
-            defer { inbox = [] }
-            return inbox
+            defer { inbox.commands = [] }
+            return inbox.commands
         }
         for command in commands {
             switch command {
@@ -95,16 +127,28 @@ final class Ears: Sendable {
             paused[token] = nil
         }
 
-        /// - Returns: False if nothing can be waited for any more.
-        mutating func turn(milliseconds: Int32) -> Bool {
-            guard let all = try? ready.wait(milliseconds: milliseconds) else { return false }
+        /// Ends everything, for this reason.
+        mutating func silence(_ failure: SystemError) {
+            for endpoint in tokens.keys { deafen(endpoint, failure) }
+        }
+
+        private mutating func deafen(_ endpoint: EndpointID, _ failure: SystemError) {
+            remove(endpoint)
+            report(endpoint, .deaf("\(failure)"))
+        }
+
+        mutating func turn(_ all: [(token: UInt64, events: ReadySet.Events)]) {
             for (token, _) in all where token != ReadySet.wakeToken { hear(token) }
             let now = Instant(nanoseconds: MonotonicClock.now())
             for (token, until) in paused where until <= now {
                 paused[token] = nil
-                if let ear = ears[token] { try? ready.change(ear.socket.number, token, .readable) }
+                guard let ear = ears[token] else { continue }
+                do throws(SystemError) {
+                    try ready.change(ear.socket.number, token, .readable)
+                } catch {
+                    deafen(ear.endpoint, error)
+                }
             }
-            return true
         }
 
         private mutating func hear(_ token: UInt64) {
@@ -122,8 +166,7 @@ final class Ears: Sendable {
                 try ready.change(socket.number, token, [])
             } catch {
                 // The port is gone, or was taken down (ENETDOWN).
-                remove(endpoint)
-                report(endpoint, .deaf("\(error)"))
+                deafen(endpoint, error)
             }
         }
 

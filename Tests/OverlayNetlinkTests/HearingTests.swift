@@ -22,6 +22,7 @@ struct HearingTests {
             for case .heard(let all) in reports { result += all }
             return result
         }
+        var count: Int { reports.count }
         var isDeaf: Bool {
             for case .deaf in reports { return true }
             return false
@@ -38,6 +39,27 @@ struct HearingTests {
     }
 
     private let vip = IPAddress(v4: 10, 0, 0, 200)
+
+    /// Where the thread cannot wait any more, all ports are told of: those that it had, and those that come later.
+    @Test func aThreadThatEndsLeavesNobodyListenedAtInSilence() throws {
+        let reports = Reports()
+        let fails = Atomic(false)
+        let ears = try Ears(
+            wait: { set, milliseconds throws(SystemError) in
+                let all = try set.wait(milliseconds: milliseconds)
+                if fails.load(ordering: .relaxed) { throw SystemError(operation: "epoll_wait", errno: EBADF) }
+                return all
+            }, { reports.add($0, $1) })
+        let host = try NetworkNamespace.open(path: "/proc/self/ns/net")
+        ears.add(try #require(EndpointID("0123456789a1")), try HearingSocket(in: host))
+        usleep(50_000)
+        #expect(!ears.hasEnded && !reports.isDeaf)
+        fails.store(true, ordering: .relaxed)
+        ears.add(try #require(EndpointID("0123456789a2")), try HearingSocket(in: host))
+        #expect(reports.wait { $0.count == 2 } && ears.hasEnded)
+        ears.add(try #require(EndpointID("0123456789a3")), try HearingSocket(in: host))
+        #expect(reports.wait { $0.count == 3 } && reports.isDeaf)
+    }
     private let own = IPAddress(v4: 10, 0, 0, 5)
 
     @Test func announcementsAndNewMACsAreHeard() async throws {
