@@ -65,7 +65,8 @@ extension KernelNetlink {
                 try socket.hear(link, bytes: Self.bufferBytes)
                 return socket
             }
-            let all = if let ears, !ears.hasEnded { ears } else { try system { () throws(SystemError) in try Ears(forgetting(report)) } }
+            if ears?.hasEnded == true { ears = nil }
+            let all = if let ears { ears } else { try system { () throws(SystemError) in try Ears(forgetting(report)) } }
             ears = all
             sockets[endpoint] = (link, socket)
             all.add(endpoint, socket)
