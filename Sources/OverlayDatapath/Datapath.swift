@@ -137,8 +137,9 @@ public struct Datapath: Sendable {
     }
 
     public mutating func setFlood(_ vtep: IPAddress, _ isWanted: Bool, on vni: VNI) -> [KernelOperation] {
-        guard let flood = networks[vni]?.flood, flood.contains(vtep) != isWanted else { return [] }
-        if isWanted { networks[vni]?.flood.insert(vtep) } else { networks[vni]?.flood.remove(vtep) }
+        guard var flood = networks[vni]?.flood, flood.contains(vtep) != isWanted else { return [] }
+        if isWanted { flood.insert(vtep) } else { flood.remove(vtep) }
+        networks[vni]?.flood = flood
         return [isWanted ? .addFlood(vni, vtep) : .deleteFlood(vni, vtep)]
     }
 
@@ -176,6 +177,7 @@ public struct Datapath: Sendable {
     /// State of a network that the kernel should hold, claims included; nil if it should not have the network.
     public func wanted(_ vni: VNI) -> NetworkState? {
         guard var state = networks[vni] else { return nil }
+        state.admitted = state.flood
         guard let claims = claims[vni] else { return state }
         state.forwarding.merge(claims.forwarding) { endpoint, _ in endpoint }
         state.neighbours.merge(claims.neighbours) { _, claim in claim }
@@ -214,8 +216,10 @@ public struct Datapath: Sendable {
         var current = present
         if observed == nil || present.base != wanted.base {
             operations.append(.createNetwork(wanted.base))
-            current = NetworkState(base: wanted.base)
-            current.ports = present.ports
+            if observed == nil || !present.base.hasDevices(of: wanted.base) {
+                current = NetworkState(base: wanted.base)
+                current.ports = present.ports
+            }
         }
         for gateway in wanted.gateways.subtracting(current.gateways).sorted() { operations.append(.addGateway(vni, gateway)) }
         for gateway in present.gateways.subtracting(wanted.gateways).sorted() {
@@ -248,8 +252,10 @@ public struct Datapath: Sendable {
         where current.neighbours[address] != mac && leadsSomewhere(mac) {
             operations.append(.setNeighbour(vni, address, mac))
         }
-        for vtep in wanted.flood.subtracting(current.flood).sorted() { operations.append(.addFlood(vni, vtep)) }
-        for vtep in present.flood.subtracting(wanted.flood).sorted() where !unknown.contains(vtep) {
+        for vtep in wanted.flood.subtracting(current.flood.intersection(current.admitted)).sorted() {
+            operations.append(.addFlood(vni, vtep))
+        }
+        for vtep in present.flood.union(present.admitted).subtracting(wanted.flood).sorted() where !unknown.contains(vtep) {
             operations.append(.deleteFlood(vni, vtep))
         }
         return operations

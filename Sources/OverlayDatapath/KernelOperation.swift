@@ -4,7 +4,8 @@ public import OverlayModel
 ///
 /// Removing something that does not exist succeeds, and every `set` replaces what exists, so a list can be repeated.
 public enum KernelOperation: Hashable, Sendable {
-    /// Creates the network's namespace, bridge and VXLAN device where they are missing, and adopts those that are as wanted.
+    /// Creates the host's filter, and the network's namespace, bridge and VXLAN device where they are missing, and adopts those that
+    /// are as wanted. The filter comes first, and without it there is no network.
     case createNetwork(NetworkState.Base)
     /// Deletes the VXLAN device, the bridge and the namespace. The device goes first, as a namespace dies late and would hold the
     /// VNI.
@@ -25,7 +26,9 @@ public enum KernelOperation: Hashable, Sendable {
     /// unsolicited neighbour advertisement (RFC 4861 §7.2.6) to each port. Otherwise they would send to the old MAC until their
     /// neighbour cache expires.
     case announce(VNI, IPAddress, MACAddress)
+    /// Lets in frames of a VTEP, and then sends it broadcast, unknown unicast and multicast.
     case addFlood(VNI, IPAddress)
+    /// Takes both back, the filter's element last.
     case deleteFlood(VNI, IPAddress)
 
     /// Network that the operation belongs to.

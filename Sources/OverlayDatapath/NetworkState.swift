@@ -14,12 +14,22 @@ public struct NetworkState: Hashable, Sendable {
         public var port: UInt16
         /// MTU of bridge, VXLAN device and veth pairs, in bytes.
         public var mtu: UInt32
+        /// True if the host's filter stands, which lets frames of the network in from its VTEPs only. Always wanted.
+        public var isFiltered: Bool
 
-        public init(vni: VNI, local: IPAddress, port: UInt16, mtu: UInt32) {
+        public init(vni: VNI, local: IPAddress, port: UInt16, mtu: UInt32, isFiltered: Bool = true) {
             self.vni = vni
             self.local = local
             self.port = port
             self.mtu = mtu
+            self.isFiltered = isFiltered
+        }
+
+        /// True if the devices are the same.
+        func hasDevices(of other: Base) -> Bool {
+            var here = self
+            here.isFiltered = other.isFiltered
+            return here == other
         }
     }
 
@@ -34,6 +44,8 @@ public struct NetworkState: Hashable, Sendable {
     public var neighbours: [IPAddress: MACAddress]
     /// VTEPs that get broadcast, unknown unicast and multicast: those of nodes with an endpoint on the network.
     public var flood: Set<IPAddress>
+    /// VTEPs whose frames are let in. The wanted ones are those of `flood`.
+    public var admitted: Set<IPAddress>
 
     public init(base: Base) {
         self.base = base
@@ -42,6 +54,7 @@ public struct NetworkState: Hashable, Sendable {
         self.forwarding = [:]
         self.neighbours = [:]
         self.flood = []
+        self.admitted = []
     }
 }
 

@@ -9,6 +9,9 @@ extension KernelNetlink {
     func createNetwork(_ base: NetworkState.Base) throws(KernelFailure) {
         let vni = base.vni
         let path = path(vni)
+        try filtering("add table inet \(TunnelFilter.table)") { [tunnels] filter throws(NetlinkError) in
+            try filter.stand(port: base.port, known: tunnels)
+        }
         try step("netns add \(KernelName.namespace(vni))", .namespace(path: path)) { () throws(NetlinkError) in
             if !directoryIsReady {
                 try system { () throws(SystemError) in try NetworkNamespace.prepareDirectory(directory) }
@@ -81,6 +84,18 @@ extension KernelNetlink {
         networks[vni] = nil
         try step("netns del \(KernelName.namespace(vni))", .namespace(path: path)) { () throws(NetlinkError) in
             try system { () throws(SystemError) in try NetworkNamespace.remove(path: path) }
+        }
+        let rest = try step("netns list", .namespace(path: directory)) { () throws(NetlinkError) in
+            try system { () throws(SystemError) in try NetworkNamespace.names(in: directory) }
+        }
+        tunnels = tunnels.filter { $0.vni != vni }
+        if rest.compactMap(KernelName.vni(namespace:)).isEmpty {
+            // No tunnel of ours is left, and nothing to keep out.
+            try filtering("delete table inet \(TunnelFilter.table)") { filter throws(NetlinkError) in try filter.remove() }
+        } else {
+            try filtering("delete element inet \(TunnelFilter.table)") { filter throws(NetlinkError) in
+                try filter.refuseAll(of: vni)
+            }
         }
     }
 

@@ -17,6 +17,10 @@ extension KernelNetlink {
         var state = ObservedState()
         var hostLinks: [Int32: Link] = [:]
         for link in try step("link show", .query, { () throws(NetlinkError) in try host.links() }) { hostLinks[link.index] = link }
+        // A filter that cannot be read does not stand. `createNetwork` says why.
+        let sight = (try? filter().look()) ?? TunnelFilter.Sight()
+        let peers = Dictionary(grouping: sight.peers, by: \.vni)
+        tunnels = []
         for vni in names.compactMap(KernelName.vni(namespace:)) {
             do throws(KernelFailure) {
                 guard let handle = try handle(vni, required: false) else {
@@ -27,12 +31,21 @@ extension KernelNetlink {
                 let network = try step("show \(KernelName.namespace(vni))", .query) { () throws(NetlinkError) in
                     try observe(handle, vni, hostLinks)
                 }
-                if let network { state.networks[vni] = network } else { state.broken.insert(vni) }
+                if var network {
+                    network.base.isFiltered = sight.port == network.base.port
+                    network.admitted = Set((peers[vni] ?? []).map(\.vtep))
+                    tunnels.formUnion(network.flood.map { .init(vni: vni, vtep: $0) })
+                    state.networks[vni] = network
+                } else {
+                    state.broken.insert(vni)
+                }
             } catch {
                 networks[vni] = nil
                 state.broken.insert(vni)
             }
         }
+        // Elements that a crash left of a network whose namespace is gone.
+        state.broken.formUnion(peers.keys.filter { state.networks[$0] == nil })
         for vni in networks.keys where state.networks[vni] == nil && !state.broken.contains(vni) { networks[vni] = nil }
         return state
     }

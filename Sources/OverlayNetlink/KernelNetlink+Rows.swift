@@ -41,13 +41,30 @@ extension KernelNetlink {
             return
         }
         do throws(IndexedFailure) {
+            // No row stands before the filter lets answers in, and none is left that leads to what it keeps out.
+            let flood = FloodChange(operations[range])
+            try change(flood.added, from: range.lowerBound) { filter throws(NetlinkError) in try filter.admit(flood.added) }
             try setRows(handle, &batch, range)
+            try change(flood.deleted, from: range.lowerBound) { filter throws(NetlinkError) in try filter.refuse(flood.deleted) }
+            tunnels.subtract(flood.deleted)
         } catch {
             // Operations before the failure are not tried again, so their announcements are due now.
             try announce(handle, operations, range.lowerBound..<error.index)
             throw error
         }
         try announce(handle, operations, range)
+    }
+
+    /// Changes the elements of the filter, if there are any.
+    private func change(
+        _ peers: Set<TunnelFilter.Peer>, from index: Int, _ body: (TunnelFilter) throws(NetlinkError) -> Void
+    ) throws(IndexedFailure) {
+        guard !peers.isEmpty else { return }
+        do {
+            try filtering("element inet \(TunnelFilter.table)", body)
+        } catch {
+            throw IndexedFailure(index: index, failure: error)
+        }
     }
 
     private func setRows(_ handle: NetworkHandle, _ batch: inout RowBatch, _ range: Range<Int>) throws(IndexedFailure) {
@@ -147,6 +164,26 @@ extension RouteSocket {
             guard error.code == ENOENT else { throw error }
         }
         return vtep
+    }
+}
+
+/// Peers that a run of rows adds and deletes. The last row of each counts.
+private struct FloodChange {
+    var added: Set<TunnelFilter.Peer> = []
+    var deleted: Set<TunnelFilter.Peer> = []
+
+    init(_ operations: ArraySlice<KernelOperation>) {
+        for operation in operations {
+            switch operation {
+            case .addFlood(let vni, let vtep):
+                added.insert(.init(vni: vni, vtep: vtep))
+                deleted.remove(.init(vni: vni, vtep: vtep))
+            case .deleteFlood(let vni, let vtep):
+                deleted.insert(.init(vni: vni, vtep: vtep))
+                added.remove(.init(vni: vni, vtep: vtep))
+            default: break
+            }
+        }
     }
 }
 

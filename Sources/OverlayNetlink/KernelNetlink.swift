@@ -16,6 +16,10 @@ public actor KernelNetlink {
     let host: RouteSocket
     var networks: [VNI: NetworkHandle] = [:]
     var directoryIsReady = false
+    /// Filter of the host; nil until it is first needed.
+    private var openFilter: TunnelFilter?
+    /// Peers to which tunnels led when they were last read.
+    var tunnels: Set<TunnelFilter.Peer> = []
     /// Thread that hears at ports; nil while no port is listened at.
     var ears: Ears?
     /// Sockets at ports, with the index of the port.
@@ -121,6 +125,21 @@ public actor KernelNetlink {
                     Requests.address(prefix, add: false, on: bridge), tolerating: EADDRNOTAVAIL, ENODEV, ENOENT)
             }
         }
+    }
+
+    // MARK: The filter
+
+    /// Filter of the host.
+    func filter() throws(NetlinkError) -> TunnelFilter {
+        if let openFilter { return openFilter }
+        let filter = try TunnelFilter(in: hostNamespace)
+        openFilter = filter
+        return filter
+    }
+
+    /// Carries out a change of the filter.
+    func filtering(_ words: String, _ body: (TunnelFilter) throws(NetlinkError) -> Void) throws(KernelFailure) {
+        try step("nft \(words)", .filter) { () throws(NetlinkError) in try body(filter()) }
     }
 
     // MARK: Namespaces

@@ -8,6 +8,7 @@ enum Subject {
     case bridge
     case vxlan(NetworkState.Base)
     case port(String)
+    case filter
     case address
     case row
     case announcement
@@ -27,6 +28,9 @@ extension KernelFailure {
             return "\(said): CAP_SYS_ADMIN is missing; run the daemon as root, or give its container or unit that capability"
         case (EPERM, .announcement), (EACCES, .announcement):
             return "\(said): CAP_NET_RAW is missing; run the daemon as root, or give its container or unit that capability"
+        case (EOPNOTSUPP, .filter), (EPROTONOSUPPORT, .filter), (ENOENT, .filter):
+            return "\(said): this kernel cannot keep strangers' frames out of the networks; load what it lacks with "
+                + "`modprobe -a nf_tables nft_fib_inet` (CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET, CONFIG_NFT_FIB_INET)"
         case (EPERM, _), (EACCES, _):
             return "\(said): CAP_NET_ADMIN is missing; run the daemon as root, or give its container or unit that capability"
         case (EEXIST, .vxlan(let base)):

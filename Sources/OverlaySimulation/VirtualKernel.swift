@@ -44,6 +44,14 @@ public struct VirtualKernel {
         }
     }
 
+    /// Removes the host's filter, as reloading a firewall does.
+    public mutating func removeFilter() {
+        for vni in state.networks.keys {
+            state.networks[vni]?.base.isFiltered = false
+            state.networks[vni]?.admitted = []
+        }
+    }
+
     /// Removes a network's VXLAN device. Its ports stay.
     public mutating func breakNetwork(_ vni: VNI) {
         guard let network = state.networks.removeValue(forKey: vni) else { return }
@@ -76,6 +84,13 @@ public struct VirtualKernel {
                 let old = state.networks[vni] ?? damaged.removeValue(forKey: vni)
                 state.broken.remove(vni)
                 if let old, old.base == base, state.networks[vni] != nil { continue }
+                if var old, state.networks[vni] != nil, !old.base.isFiltered {
+                    old.base.isFiltered = true
+                    if old.base == base {
+                        state.networks[vni] = old
+                        continue
+                    }
+                }
                 var fresh = NetworkState(base: base)
                 fresh.ports = old?.ports ?? [:]
                 fresh.gateways = old?.gateways ?? []
@@ -108,8 +123,12 @@ public struct VirtualKernel {
             case .setNeighbour(_, let address, let mac): state.networks[vni]?.neighbours[address] = mac
             case .deleteNeighbour(_, let address): state.networks[vni]?.neighbours[address] = nil
             case .announce(_, let address, let mac): announcements.append((vni, address, mac))
-            case .addFlood(_, let vtep): state.networks[vni]?.flood.insert(vtep)
-            case .deleteFlood(_, let vtep): state.networks[vni]?.flood.remove(vtep)
+            case .addFlood(_, let vtep):
+                state.networks[vni]?.admitted.insert(vtep)
+                state.networks[vni]?.flood.insert(vtep)
+            case .deleteFlood(_, let vtep):
+                state.networks[vni]?.flood.remove(vtep)
+                state.networks[vni]?.admitted.remove(vtep)
             }
         }
         return .applied

@@ -17,6 +17,10 @@ struct KernelModel {
         if case .createNetwork(let base) = operation {
             // Ports, gateways and neighbours belong to the bridge and are kept. The rows of a VXLAN device that is created anew are
             // not.
+            if var old = observed.networks[vni], !old.base.isFiltered {
+                old.base.isFiltered = true
+                observed.networks[vni] = old
+            }
             if let old = observed.networks[vni], old.base != base {
                 var fresh = NetworkState(base: base)
                 (fresh.ports, fresh.gateways, fresh.neighbours) = (old.ports, old.gateways, old.neighbours)
@@ -58,8 +62,12 @@ struct KernelModel {
         case .setNeighbour(_, let address, let mac): state.neighbours[address] = mac
         case .deleteNeighbour(_, let address): state.neighbours[address] = nil
         case .announce(_, let address, let mac): announced[address] = mac
-        case .addFlood(_, let vtep): state.flood.insert(vtep)
-        case .deleteFlood(_, let vtep): state.flood.remove(vtep)
+        case .addFlood(_, let vtep):
+            state.flood.insert(vtep)
+            state.admitted.insert(vtep)
+        case .deleteFlood(_, let vtep):
+            state.flood.remove(vtep)
+            state.admitted.remove(vtep)
         }
         observed.networks[vni] = state
     }
@@ -97,6 +105,8 @@ struct Draw {
         for _ in 0..<number(10) { state.forwarding[mac()] = .vtep(vtep()) }
         for _ in 0..<number(10) { state.neighbours[address()] = mac() }
         for _ in 0..<number(4) { state.flood.insert(vtep()) }
+        for _ in 0..<number(4) { state.admitted.insert(vtep()) }
+        if chance(30) { state.admitted.formUnion(state.flood) }
         return state
     }
 }

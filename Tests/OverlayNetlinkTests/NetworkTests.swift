@@ -65,6 +65,8 @@ struct NetworkTests {
         moved.port = 4790
         expectApplied(await host.kernel.apply([.createNetwork(moved)]))
         #expect(try await host.kernel.observe().networks[base.vni]?.base == moved)
+        // A new life of the daemon makes the filter anew, as it cannot know that nobody changed it.
+        moved.isFiltered = false
         #expect(try await other.observe().networks[base.vni]?.base == moved)
 
         expectApplied(await host.kernel.apply([.deleteNetwork(base.vni), .deleteNetwork(base.vni)]))
@@ -129,6 +131,7 @@ struct NetworkTests {
             ]))
         var wanted = NetworkState(base: base)
         wanted.flood = [try ip("2001:db8::2")]
+        wanted.admitted = wanted.flood
         wanted.forwarding = [try mac("02:00:00:00:00:09"): .vtep(try ip("2001:db8::2"))]
         #expect(try await host.kernel.observe().networks[base.vni] == wanted)
     }

@@ -353,6 +353,22 @@ import Testing
         #expect(world.nodes[0].core.catalogue.networks.count == 1)
     }
 
+    /// Reloading a firewall removes all tables of a host.
+    @Test func aFilterThatIsGoneIsMadeAnew() throws {
+        let world = try World(count: 2)
+        #expect(world.makeCluster())
+        let (first, second) = (try world.createNetwork(0, "net"), try world.createNetwork(1, "net"))
+        _ = try world.attach(0, "a", to: first)
+        _ = try world.attach(1, "b", to: second)
+        world.run(for: .seconds(1))
+        let before = try #require(world.kernel(0))
+        #expect(before.admitted == [IPAddress(v4: 192, 0, 2, 2)])
+        world.nodes[0].kernel.removeFilter()
+        world.handle(0, .foreignChange)
+        world.run(for: .seconds(2))
+        #expect(world.kernel(0) == before)
+    }
+
     @Test func aWriterThatRestartsGoesOn() throws {
         let world = try World(count: 3)
         #expect(world.makeCluster())
