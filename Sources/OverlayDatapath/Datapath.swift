@@ -19,6 +19,8 @@ public struct Datapath: Sendable {
     /// Two endpoints may have one address for a while, when one takes it and the news that the other released it is on its way.
     /// When the endpoint with the row goes, the next one gets the row.
     private var shadowed: [VNI: [IPAddress: [MACAddress]]] = [:]
+    /// Networks with ports that were deleted since the last ``reap()``.
+    private var unreaped: Set<VNI> = []
 
     public init() {}
 
@@ -38,6 +40,7 @@ public struct Datapath: Sendable {
         remembered[vni] = nil
         shadowed[vni] = nil
         claims[vni] = nil
+        unreaped.remove(vni)
         return networks.removeValue(forKey: vni) == nil ? [] : [.deleteNetwork(vni)]
     }
 
@@ -54,7 +57,14 @@ public struct Datapath: Sendable {
 
     public mutating func removePort(_ name: String, addresses: [IPAddress], on vni: VNI) -> [KernelOperation] {
         guard let port = networks[vni]?.ports.removeValue(forKey: name) else { return [] }
+        unreaped.insert(vni)
         return forget(port.mac, .port(name), addresses: addresses, on: vni) + [.deletePort(vni, name: name)]
+    }
+
+    /// Ends the links of all ports that were deleted since the last time.
+    public mutating func reap() -> [KernelOperation] {
+        defer { unreaped = [] }
+        return unreaped.sorted().map { .reapPorts($0) }
     }
 
     /// Places a MAC and its addresses at a destination. An endpoint on this host is never moved elsewhere, whoever says so.
@@ -200,6 +210,8 @@ public struct Datapath: Sendable {
         for vni in networks.keys.sorted() {
             guard let wanted = wanted(vni) else { continue }
             operations += Self.difference(from: observed.networks[vni], to: wanted, keepingRowsTo: unknown[vni] ?? [])
+            // Left by a daemon that ended before it reaped them.
+            if observed.unreaped.contains(vni) { operations.append(.reapPorts(vni)) }
         }
         return operations
     }
@@ -226,9 +238,9 @@ public struct Datapath: Sendable {
             operations.append(.deleteGateway(vni, gateway))
         }
         // Ports are never recreated here: an endpoint without its port has lost its container, which the node core has to notice.
-        for name in current.ports.keys.sorted() where wanted.ports[name] == nil {
-            operations.append(.deletePort(vni, name: name))
-        }
+        let strange = current.ports.keys.filter { wanted.ports[$0] == nil }.sorted()
+        operations += strange.map { .deletePort(vni, name: $0) }
+        if !strange.isEmpty { operations.append(.reapPorts(vni)) }
         func isKept(_ mac: MACAddress) -> Bool {
             if case .vtep(let vtep) = present.forwarding[mac] { unknown.contains(vtep) } else { false }
         }

@@ -15,8 +15,12 @@ public enum KernelOperation: Hashable, Sendable {
     /// Creates a veth pair: `name` as a port of the bridge, up, and the container's side in the host's namespace, both with the
     /// MTU.
     case createPort(VNI, name: String, Port, mtu: UInt32)
-    /// Deletes a port, and with it its other end, wherever that is.
+    /// Takes a port out of its bridge and down, and marks its link as one to be deleted. The link itself ends with
+    /// ``reapPorts(_:)``: for a single one, the kernel takes some 20 ms.
     case deletePort(VNI, name: String)
+    /// Deletes all links of ports that ``deletePort(_:name:)`` has marked, in one go, and with them their other ends, wherever those
+    /// are. A port that was created anew under the name of a marked one is none of them.
+    case reapPorts(VNI)
     /// Sets a static FDB row. For a VTEP it is set on the VXLAN device, and on the bridge towards that device.
     case setForwarding(VNI, MACAddress, Destination)
     case deleteForwarding(VNI, MACAddress, Destination)
@@ -36,7 +40,7 @@ public enum KernelOperation: Hashable, Sendable {
         switch self {
         case .createNetwork(let base): base.vni
         case .deleteNetwork(let vni), .addGateway(let vni, _), .deleteGateway(let vni, _), .createPort(let vni, _, _, _),
-            .deletePort(let vni, _), .setForwarding(let vni, _, _), .deleteForwarding(let vni, _, _),
+            .deletePort(let vni, _), .reapPorts(let vni), .setForwarding(let vni, _, _), .deleteForwarding(let vni, _, _),
             .setNeighbour(let vni, _, _), .deleteNeighbour(let vni, _), .announce(let vni, _, _), .addFlood(let vni, _),
             .deleteFlood(let vni, _):
             vni
@@ -75,9 +79,12 @@ public struct ObservedState: Hashable, Sendable {
     public var networks: [VNI: NetworkState]
     /// Namespaces of ours without a usable bridge and VXLAN device.
     public var broken: Set<VNI>
+    /// Networks with links of deleted ports that are still to be reaped.
+    public var unreaped: Set<VNI>
 
-    public init(networks: [VNI: NetworkState] = [:], broken: Set<VNI> = []) {
+    public init(networks: [VNI: NetworkState] = [:], broken: Set<VNI> = [], unreaped: Set<VNI> = []) {
         self.networks = networks
         self.broken = broken
+        self.unreaped = unreaped
     }
 }

@@ -69,16 +69,13 @@ extension KernelNetlink {
     func deleteNetwork(_ vni: VNI) throws(KernelFailure) {
         let path = path(vni)
         if let handle = try handle(vni, required: false) {
-            try step("link del \(KernelName.vxlan)", .query) { () throws(NetlinkError) in
-                try handle.socket.deleteLink(named: KernelName.vxlan)
-            }
-            try step("link del", .query) { () throws(NetlinkError) in
+            try step("link del group \(Requests.deletedGroup)", .query) { () throws(NetlinkError) in
                 // Ports would die with the namespace, but late, and the names of their container sides must be free now.
-                try handle.socket.request(Requests.deletePorts(), tolerating: ENODEV, ENOENT, ESRCH)
-                for link in try handle.socket.links() where link.kind == "veth" {
-                    try handle.socket.deleteLink(named: link.name)
+                for link in try handle.socket.links()
+                where link.kind == "veth" || link.name == KernelName.vxlan || link.name == KernelName.bridge {
+                    try handle.socket.request(Requests.mark(link.name), tolerating: ENODEV)
                 }
-                try handle.socket.deleteLink(named: KernelName.bridge)
+                try handle.socket.request(Requests.deleteGroup(), tolerating: ENODEV, ENOENT, ESRCH)
             }
         }
         networks[vni] = nil
@@ -130,7 +127,8 @@ extension KernelNetlink {
     /// While its container side is in the host's namespace, name and MAC must match. Elsewhere it is in a sandbox, and replacing it
     /// would cut off a running container.
     private func adopt(_ present: Link, _ port: Port, _ handle: NetworkHandle) throws(NetlinkError) -> Bool {
-        guard present.kind == "veth" else { return false }
+        // One that is to be deleted would go with the others, and take a running container's interface along.
+        guard present.kind == "veth", present.group != Requests.deletedGroup else { return false }
         guard let number = present.peerNamespace,
             number == (try handle.socket.number(ofNamespace: hostNamespace.number))
         else {
@@ -144,7 +142,16 @@ extension KernelNetlink {
     func deletePort(_ vni: VNI, _ name: String) throws(KernelFailure) {
         guard let handle = try handle(vni, required: false) else { return }
         handle.forgetPort(name)
-        try step("link del \(name)", .query) { () throws(NetlinkError) in try handle.socket.deleteLink(named: name) }
+        try step("link set \(name) down nomaster", .query) { () throws(NetlinkError) in
+            try handle.socket.request(Requests.retire(name), tolerating: ENODEV, ENOENT)
+        }
+    }
+
+    func reapPorts(_ vni: VNI) throws(KernelFailure) {
+        guard let handle = try handle(vni, required: false) else { return }
+        try step("link del group \(Requests.deletedGroup)", .query) { () throws(NetlinkError) in
+            try handle.socket.request(Requests.deleteGroup(), tolerating: ENODEV, ENOENT, ESRCH)
+        }
     }
 }
 

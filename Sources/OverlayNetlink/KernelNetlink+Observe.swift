@@ -29,7 +29,9 @@ extension KernelNetlink {
                     continue
                 }
                 let network = try step("show \(KernelName.namespace(vni))", .query) { () throws(NetlinkError) in
-                    try observe(handle, vni, hostLinks)
+                    let links = try handle.reload()
+                    if links.contains(where: { $0.group == Requests.deletedGroup }) { state.unreaped.insert(vni) }
+                    return try observe(handle, vni, links, hostLinks)
                 }
                 if var network {
                     network.base.isFiltered = sight.port == network.base.port
@@ -52,9 +54,8 @@ extension KernelNetlink {
 
     /// State of one network; nil if its devices are missing or unusable.
     private func observe(
-        _ handle: NetworkHandle, _ vni: VNI, _ hostLinks: [Int32: Link]
+        _ handle: NetworkHandle, _ vni: VNI, _ links: [Link], _ hostLinks: [Int32: Link]
     ) throws(NetlinkError) -> NetworkState? {
-        let links = try handle.reload()
         guard let bridge = links.first(where: { $0.index == handle.bridge }), bridge.isUp,
             let vxlan = links.first(where: { $0.index == handle.vxlan }), vxlan.isUp, vxlan.master == bridge.index,
             vxlan.peerNamespace != nil, vxlan.vxlan.id == vni.value, !vxlan.vxlan.learning,

@@ -20,7 +20,7 @@ extension KernelNetlink {
 
     private static func rowKind(_ operation: KernelOperation) -> RowKind? {
         switch operation {
-        case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .deletePort: nil
+        case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .deletePort, .reapPorts: nil
         case .deleteForwarding(_, _, .vtep): .tunnelRemoval
         case .setForwarding, .deleteForwarding, .setNeighbour, .deleteNeighbour, .announce, .addFlood, .deleteFlood: .plain
         }
@@ -97,7 +97,7 @@ extension KernelNetlink {
                     guard let vxlan = handle.vxlan else { return }
                     try batch.add(Requests.deleteForwarding(.zero, to: vtep, on: vxlan, .device), absentIsSuccess: true)
                 case .announce: break  // Waits for the rows: see ``applyRows(_:_:)``.
-                case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .deletePort,
+                case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .deletePort, .reapPorts,
                     .deleteForwarding(_, _, .vtep):
                     preconditionFailure("\(operations[index]) is no plain row")
                 }
@@ -253,7 +253,8 @@ extension KernelOperation {
     /// True if a missing network is no error, because the operation removes something or tells containers that cannot exist then.
     var mayLackNetwork: Bool {
         switch self {
-        case .deleteNetwork, .deleteGateway, .deletePort, .deleteForwarding, .deleteNeighbour, .announce, .deleteFlood: true
+        case .deleteNetwork, .deleteGateway, .deletePort, .reapPorts, .deleteForwarding, .deleteNeighbour, .announce, .deleteFlood:
+            true
         case .createNetwork, .addGateway, .createPort, .setForwarding, .setNeighbour, .addFlood: false
         }
     }
@@ -275,7 +276,8 @@ extension KernelOperation {
         case .addGateway(_, let prefix): "address replace \(prefix) dev \(KernelName.bridge)"
         case .deleteGateway(_, let prefix): "address del \(prefix) dev \(KernelName.bridge)"
         case .createPort(_, let name, _, _): "link add \(name) type veth"
-        case .deletePort(_, let name): "link del \(name)"
+        case .deletePort(_, let name): "link set \(name) down nomaster group \(Requests.deletedGroup)"
+        case .reapPorts: "link del group \(Requests.deletedGroup)"
         }
     }
 }

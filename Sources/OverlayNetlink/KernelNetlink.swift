@@ -109,6 +109,7 @@ public actor KernelNetlink {
         case .deleteGateway(let vni, let prefix): try setGateway(vni, prefix, add: false)
         case .createPort(let vni, let name, let port, let mtu): try createPort(vni, name, port, mtu)
         case .deletePort(let vni, let name): try deletePort(vni, name)
+        case .reapPorts(let vni): try reapPorts(vni)
         case .setForwarding, .deleteForwarding, .setNeighbour, .deleteNeighbour, .announce, .addFlood, .deleteFlood:
             preconditionFailure("\(operation) is a row")
         }

@@ -11,6 +11,8 @@ struct Link {
     var mac: MACAddress?
     /// Index of the bridge that the device is a port of.
     var master: Int32?
+    /// Device group, as `ip link show group` selects by it; 0 unless somebody set it.
+    var group: UInt32 = 0
     /// Index of the other end of a veth pair, in the namespace `peerNamespace`.
     var peer: Int32?
     /// Id of the namespace of a veth's other end, or of a VXLAN device's socket (IFLA_LINK_NETNSID); nil if it is this one.
@@ -41,6 +43,7 @@ struct Link {
             case IFLA_MTU: link.mtu = value.load() ?? 0
             case IFLA_ADDRESS: link.mac = value.mac
             case IFLA_MASTER: link.master = value.load()
+            case IFLA_GROUP: link.group = value.load() ?? 0
             case IFLA_LINK: link.peer = value.load()
             case IFLA_LINK_NETNSID: link.peerNamespace = value.load()
             case IFLA_LINKINFO: link.readInfo(value)

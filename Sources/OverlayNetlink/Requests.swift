@@ -41,13 +41,34 @@ enum Requests {
         return request
     }
 
-    /// Device group of ports, so that one request deletes all ports of a network. One by one, each would cost an RCU grace period.
+    /// Device group of ports.
     static let portGroup: UInt32 = 0x6F76
+    /// Device group of links that are to be deleted, in a network's own namespace only. One by one, each would cost an RCU grace period.
+    static let deletedGroup: UInt32 = 0x6F78
 
     /// `link del group …`
-    static func deletePorts() throws(NetlinkError) -> Message {
+    static func deleteGroup() throws(NetlinkError) -> Message {
         var request = try Message(Int(RTM_DELLINK), ifinfomsg())
-        try request.put(IFLA_GROUP, portGroup)
+        try request.put(IFLA_GROUP, deletedGroup)
+        return request
+    }
+
+    /// `link set NAME group …`: to be deleted.
+    static func mark(_ name: String) throws(NetlinkError) -> Message {
+        var request = try Message(Int(RTM_SETLINK), ifinfomsg())
+        try request.put(IFLA_IFNAME, name)
+        try request.put(IFLA_GROUP, deletedGroup)
+        return request
+    }
+
+    /// `link set NAME down nomaster group …`: out of use at once, and to be deleted.
+    static func retire(_ name: String) throws(NetlinkError) -> Message {
+        var header = ifinfomsg()
+        header.ifi_change = UInt32(IFF_UP)
+        var request = try Message(Int(RTM_SETLINK), header)
+        try request.put(IFLA_IFNAME, name)
+        try request.put(IFLA_MASTER, UInt32(0))
+        try request.put(IFLA_GROUP, deletedGroup)
         return request
     }
 

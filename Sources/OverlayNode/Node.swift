@@ -291,6 +291,7 @@ public struct Node: Sendable {
         case .rotateKey: CatalogueFollower.requestKey(&self)
         case .quarantine: RemovalCalls.endQuarantines(&self)
         case .repair: forwarding.repair(into: &outbox)
+        case .reap: forwarding.reap(into: &outbox)
         case .close: CatalogueFollower.proposeClosing(&self)
         case .handOver: AddressExchange.proposeHandovers(&self)
         case .assure: RollbackRecovery.assure(&self)

@@ -68,6 +68,8 @@ public struct VirtualKernel {
     }
 
     private var damaged: [VNI: NetworkState] = [:]
+    /// Names of ports whose links are to be deleted. One that has a new port as well would take that with it.
+    private var deletedPorts: [VNI: Set<String>] = [:]
 
     public mutating func apply(_ operations: [KernelOperation]) -> KernelOutcome {
         batches += 1
@@ -99,12 +101,14 @@ public struct VirtualKernel {
                 continue
             case .deleteNetwork:
                 state.networks[vni] = nil
+                deletedPorts[vni] = nil
+                state.unreaped.remove(vni)
                 continue
             default: break
             }
             guard state.networks[vni] != nil else {
                 switch operation {
-                case .deleteGateway, .deletePort, .deleteForwarding, .deleteNeighbour, .announce, .deleteFlood: continue
+                case .deleteGateway, .deletePort, .reapPorts, .deleteForwarding, .deleteNeighbour, .announce, .deleteFlood: continue
                 default: return .failed(index: index, KernelFailure(operation: "\(operation)", errno: 19, reason: "no network"))
                 }
             }
@@ -112,11 +116,19 @@ public struct VirtualKernel {
             case .createNetwork, .deleteNetwork: break
             case .addGateway(_, let gateway): state.networks[vni]?.gateways.insert(gateway)
             case .deleteGateway(_, let gateway): state.networks[vni]?.gateways.remove(gateway)
-            case .createPort(_, let name, let port, _): state.networks[vni]?.ports[name] = port
+            case .createPort(_, let name, let port, _):
+                deletedPorts[vni]?.remove(name)
+                state.networks[vni]?.ports[name] = port
             case .deletePort(_, let name):
-                state.networks[vni]?.ports[name] = nil
+                if state.networks[vni]?.ports.removeValue(forKey: name) != nil {
+                    deletedPorts[vni, default: []].insert(name)
+                    state.unreaped.insert(vni)
+                }
                 let rows = state.networks[vni]?.forwarding.filter { $0.value != .port(name) }
                 state.networks[vni]?.forwarding = rows ?? [:]
+            case .reapPorts:
+                for name in deletedPorts.removeValue(forKey: vni) ?? [] { endPair(name) }
+                state.unreaped.remove(vni)
             case .setForwarding(_, let mac, let destination): state.networks[vni]?.forwarding[mac] = destination
             case .deleteForwarding(_, let mac, let destination):
                 if state.networks[vni]?.forwarding[mac] == destination { state.networks[vni]?.forwarding[mac] = nil }

@@ -101,7 +101,9 @@ import Testing
             case 3...4:
                 let name = draw.portName()
                 kernel.apply(datapath.addPort(name, Draw.port(name), addresses: addresses, on: vni))
-            case 5: kernel.apply(datapath.removePort(draw.portName(), addresses: addresses, on: vni))
+            case 5:
+                kernel.apply(datapath.removePort(draw.portName(), addresses: addresses, on: vni))
+                kernel.apply(datapath.reap())
             case 6...7: kernel.apply(datapath.locate(draw.mac(), .vtep(draw.vtep()), addresses: addresses, on: vni))
             case 8...9: kernel.apply(datapath.forget(draw.mac(), .vtep(draw.vtep()), addresses: addresses, on: vni))
             case 10...11: kernel.apply(datapath.claim(draw.mac(), draw.chance(70) ? .vtep(draw.vtep()) : nil, on: vni))

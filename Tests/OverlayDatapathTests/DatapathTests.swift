@@ -115,7 +115,9 @@ import Testing
             case 3...4:
                 let name = draw.portName()
                 kernel.apply(datapath.addPort(name, Draw.port(name), addresses: addresses, on: vni))
-            case 5: kernel.apply(datapath.removePort(draw.portName(), addresses: addresses, on: vni))
+            case 5:
+                kernel.apply(datapath.removePort(draw.portName(), addresses: addresses, on: vni))
+                kernel.apply(datapath.reap())
             case 6...8: kernel.apply(datapath.locate(draw.mac(), .vtep(draw.vtep()), addresses: addresses, on: vni))
             case 9...10: kernel.apply(datapath.forget(draw.mac(), .vtep(draw.vtep()), addresses: addresses, on: vni))
             default: kernel.apply(datapath.setFlood(draw.vtep(), draw.chance(50), on: vni))
@@ -206,6 +208,36 @@ import Testing
             ])
         #expect(datapath.removePort("ve1", addresses: [Self.address], on: Self.vni).isEmpty)
         #expect(datapath.networks[Self.vni] == Self.raised().networks[Self.vni])
+    }
+
+    @Test func linksOfDeletedPortsEndTogether() {
+        var datapath = Self.raised()
+        for (name, mac) in [("ve1", Self.one), ("ve2", Self.other)] {
+            _ = datapath.addPort(name, Port(containerLink: "so", mac: mac), addresses: [], on: Self.vni)
+        }
+        #expect(datapath.reap().isEmpty)
+        _ = datapath.removePort("ve1", addresses: [], on: Self.vni)
+        _ = datapath.removePort("ve2", addresses: [], on: Self.vni)
+        #expect(datapath.reap() == [.reapPorts(Self.vni)] && datapath.reap().isEmpty)
+        // They end with their network.
+        _ = datapath.addPort("ve1", Port(containerLink: "so", mac: Self.one), addresses: [], on: Self.vni)
+        _ = datapath.removePort("ve1", addresses: [], on: Self.vni)
+        #expect(datapath.lower(Self.vni) == [.deleteNetwork(Self.vni)] && datapath.reap().isEmpty)
+    }
+
+    /// Links that a killed daemon has left, and ports that nobody wants.
+    @Test func linksThatWereLeftAreReaped() {
+        let datapath = Self.raised()
+        var kernel = KernelModel()
+        kernel.apply(datapath.repair(ObservedState(), keepingRowsTo: [:]))
+        kernel.observed.unreaped = [Self.vni]
+        #expect(datapath.repair(kernel.observed, keepingRowsTo: [:]) == [.reapPorts(Self.vni)])
+        kernel.observed.unreaped = []
+        kernel.observed.networks[Self.vni]?.ports["ve7"] = Port(containerLink: "so7", mac: Self.one)
+        #expect(
+            datapath.repair(kernel.observed, keepingRowsTo: [:]) == [
+                .deletePort(Self.vni, name: "ve7"), .reapPorts(Self.vni),
+            ])
     }
 
     @Test func theRowsOfANewerEndpointStay() {

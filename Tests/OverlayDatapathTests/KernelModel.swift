@@ -34,7 +34,7 @@ struct KernelModel {
         guard var state = observed.networks[vni] else {
             switch operation {
             case .deleteNetwork: observed.broken.remove(vni)
-            case .deleteGateway, .deletePort, .deleteForwarding, .deleteNeighbour, .deleteFlood: break
+            case .deleteGateway, .deletePort, .reapPorts, .deleteForwarding, .deleteNeighbour, .deleteFlood: break
             default: refused.append(operation)
             }
             return
@@ -43,14 +43,16 @@ struct KernelModel {
         case .createNetwork: break
         case .deleteNetwork:
             observed.networks[vni] = nil
+            observed.unreaped.remove(vni)
             observed.broken.remove(vni)
             return
         case .addGateway(_, let gateway): state.gateways.insert(gateway)
         case .deleteGateway(_, let gateway): state.gateways.remove(gateway)
         case .createPort(_, let name, let port, _): state.ports[name] = port
         case .deletePort(_, let name):
-            state.ports[name] = nil
+            if state.ports.removeValue(forKey: name) != nil { observed.unreaped.insert(vni) }
             state.forwarding = state.forwarding.filter { $0.value != .port(name) }
+        case .reapPorts: observed.unreaped.remove(vni)
         case .setForwarding(_, let mac, let destination):
             if case .port(let name) = destination, state.ports[name] == nil {
                 refused.append(operation)

@@ -100,9 +100,53 @@ struct RowTests {
         expectApplied(
             await host.kernel.apply([.deletePort(base.vni, name: two.name), .deletePort(base.vni, name: two.name)]))
         #expect(try await host.kernel.observe().networks[base.vni]?.ports.count == 2)
+        expectApplied(await host.kernel.apply([.reapPorts(base.vni), .reapPorts(base.vni)]))
         #expect(!sh("\(host.inside) ip -o link").contains(two.port.containerLink))
         expectApplied(await host.kernel.apply([.deleteNetwork(base.vni)]))
         #expect(!sh("\(host.inside) ip -o link").contains(KernelName.containerPrefix + "0"))
+    }
+
+    @Test func `a port that is deleted is out of use at once, and its link ends with others`() async throws {
+        let host = try ScratchHost()
+        let base = try await network(host)
+        let vni = base.vni
+        var containers: [String] = []
+        for number in 1...4 {
+            let (name, port) = endpoint(number)
+            expectApplied(await host.kernel.apply([.createPort(vni, name: name, port, mtu: 1450)]))
+            // The first two are in sandboxes.
+            if number <= 2 { containers.append(try host.startContainer(port, ["10.1.0.\(number)/24"])) }
+        }
+        // Another program's link in the host's namespace, of the group that the links to be deleted have in the network's.
+        sh("\(host.inside) ip link add foreign group \(Requests.deletedGroup) type veth peer name another")
+        let (one, two, three, four) = (endpoint(1), endpoint(2), endpoint(3), endpoint(4))
+        let deleted = [one.name, three.name, four.name]
+        expectApplied(await host.kernel.apply(deleted.map { .deletePort(vni, name: $0) }))
+        for name in deleted {
+            let link = sh("\(host.network(vni)) ip -o link show \(name)")
+            #expect(!link.contains("master") && !link.contains(",UP") && link.contains("group \(Requests.deletedGroup)"), "\(link)")
+        }
+        #expect(sh("\(containers[0]) ip -o link show eth0").contains("NO-CARRIER"))
+        var observed = try await host.kernel.observe()
+        #expect(observed.networks[vni]?.ports.keys.sorted() == [two.name] && observed.unreaped == [vni])
+
+        // One comes back under its name, and a daemon that starts anew reaps the rest.
+        let other = try host.restarted()
+        expectApplied(await other.apply([.createPort(vni, name: three.name, three.port, mtu: 1450)]))
+        let container = try host.startContainer(three.port, ["10.1.0.3/24"])
+        expectApplied(await other.apply([.reapPorts(vni)]))
+        observed = try await other.observe()
+        #expect(observed.networks[vni]?.ports.keys.sorted() == [two.name, three.name] && observed.unreaped.isEmpty)
+        #expect(ping(container, "10.1.0.2"))
+        #expect(sh("\(containers[0]) ip -o link").split(separator: "\n").count == 1, "its other end goes with it")
+        #expect(
+            sh("\(host.inside) ip -o link").contains("foreign")
+                && !sh("\(host.inside) ip -o link").contains(four.port.containerLink))
+
+        // A network goes with those that are not reaped yet.
+        expectApplied(await other.apply([.deletePort(vni, name: two.name), .deleteNetwork(vni)]))
+        #expect(sh("\(containers[1]) ip -o link").split(separator: "\n").count == 1)
+        #expect(sh("\(host.inside) ip -o link").contains("foreign") && sh("ls \(host.directory)").isEmpty)
     }
 
     @Test func `a MAC that moves has exactly one place`() async throws {

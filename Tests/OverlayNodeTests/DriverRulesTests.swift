@@ -177,6 +177,32 @@ import Testing
         #expect(world.nodes[0].core.catalogue.networks.isEmpty)
     }
 
+    @Test func theEndOfAnEndpointIsAnsweredBeforeItsLinkEnds() throws {
+        let world = try world()
+        let network = try world.createNetwork(0, "net")
+        let attached = try (0..<4).map { try world.attach(0, "c\($0)", to: network) }
+        var reaped = 0
+        world.onApply = { _, operations in
+            for case .reapPorts in operations { reaped += 1 }
+        }
+        let began = world.now
+        for one in attached.prefix(2) { world.detach(0, one) }
+        #expect(world.now - began < .milliseconds(50) && reaped == 0)
+        #expect(world.nodes[0].kernel.state.unreaped.count == 1)
+        #expect(world.nodes[0].kernel.state.networks.values.first?.ports.count == 2)
+        world.run(for: .milliseconds(100))
+        #expect(reaped == 1 && world.nodes[0].kernel.state.unreaped.isEmpty)
+        // A daemon that dies before leaves it to the next one.
+        world.detach(0, attached[2])
+        world.crash(0)
+        world.run(for: .milliseconds(200))
+        #expect(world.nodes[0].kernel.state.unreaped.count == 1)
+        try world.restart(0)
+        world.run(for: .seconds(1))
+        #expect(world.nodes[0].kernel.state.unreaped.isEmpty)
+        #expect(world.nodes[0].kernel.state.networks.values.first?.ports.count == 1)
+    }
+
     @Test func aFailedJoinIsTakenBack() throws {
         let world = try world()
         let network = try world.createNetwork(0, "net")

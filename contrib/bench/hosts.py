@@ -239,7 +239,7 @@ class Host:
         with open(self.log, "ab") as log:
             self.daemon = spawn(
                 self.space.words(
-                    str(self.mesh.binary), "daemon", "--state-dir", str(self.state_folder / "swift-overlay"),
+                    str(self.mesh.binaries.get(self.number, self.mesh.binary)), "daemon", "--state-dir", str(self.state_folder / "swift-overlay"),
                     "--plugin-socket", "/run/docker/plugins/swift-overlay.sock",
                     "--control-socket", "/run/swift-overlay/control.sock", "--advertise-addr", self.address,
                     "--log-level", self.mesh.log_level),
@@ -404,6 +404,8 @@ class Mesh:
 
     def __init__(self, arguments):
         self.binary = find_binary(arguments.binary)
+        # Other binaries, by the number of a host.
+        self.binaries = {}
         self.log_level = arguments.log_level
         self.count = arguments.nodes
         # Size of the subnets: large for one network with many addresses, small for many networks.

@@ -7,6 +7,7 @@ import sys
 
 from catalogue import allocate, create
 from converge import converge
+from detach import detach
 from faults import FAULTS, faults
 from hosts import Mesh, MeshError, PluginError
 from idle import idle
@@ -44,6 +45,10 @@ def main():
     five.add_argument("--callers", type=int, default=64)
     six = commands.add_parser("secrecy", parents=[common], help="what can be read on the wire, and what strangers and removed nodes achieve")
     six.add_argument("--nodes", type=int, default=4)
+    seven = commands.add_parser("detach", parents=[common], help="ends of endpoints as an engine waits for them, beside the kernel's own time")
+    seven.add_argument("--nodes", type=int, default=2)
+    seven.add_argument("--endpoints", type=int, default=100)
+    seven.add_argument("--before", metavar="BINARY", help="an earlier build, measured in turn on another host")
     arguments = parser.parse_args()
     if not 2 <= arguments.nodes <= 1000 or arguments.command == "faults" and arguments.nodes < 4:
         parser.error("so many nodes are not possible")
@@ -58,7 +63,7 @@ def main():
     try:
         mesh = Mesh(arguments)
         commands = {"converge": converge, "faults": faults, "idle": idle, "create": create, "allocate": allocate,
-                    "secrecy": secrecy}
+                    "secrecy": secrecy, "detach": detach}
         passed = commands[arguments.command](mesh, arguments)
     except (MeshError, PluginError, OSError) as error:
         print(f"mesh: {type(error).__name__}: {error}", file=sys.stderr)

@@ -310,11 +310,12 @@ enum NetworkCalls {
         Mirroring.mirrorLater(&node, for: endpoint.engineNetwork)
         var awaited: Set<EffectID> = [node.outbox.store([row].compactMap { $0 }, for: [.endpoint(endpoint.id)])]
         if let applied = node.outbox.apply(
-            KernelFollower.removePort(&node, of: endpoint) + KernelFollower.lower(&node, endpoint.network),
-            for: [.endpoint(endpoint.id)])
+            KernelFollower.removePort(&node, of: endpoint), for: [.endpoint(endpoint.id)])
         {
             awaited.insert(applied)
         }
+        // The devices of a network take the kernel long to delete, and nobody waits for their end.
+        KernelFollower.lowerIfUnused(&node, endpoint.network)
         return awaited
     }
 }

@@ -39,12 +39,14 @@ enum KernelFollower {
         node.replication.attachments(on: network).map { Self.remote(node, $0.owner, $0.attachment.vtep, on: network) }
     }
 
-    /// Removes the veth pair of an endpoint.
+    /// Removes the port of an endpoint. Its link ends a little later, with those of others.
     ///
     /// - Returns: The operations for that.
     static func removePort(_ node: inout Node, of endpoint: LocalEndpoint) -> [KernelOperation] {
         guard let vni = Self.vni(node, of: endpoint.network) else { return [] }
-        return node.forwarding.removePort(of: endpoint, on: vni)
+        let operations = node.forwarding.removePort(of: endpoint, on: vni)
+        if !operations.isEmpty { node.outbox.timers.set(.reap, noLaterThan: node.now + Forwarding.reapDelay) }
+        return operations
     }
 
     private static func vni(_ node: Node, of network: NetworkID) -> VNI? { node.catalogue.networks[network]?.vni }

@@ -8,6 +8,8 @@ struct Forwarding: Sendable {
     /// Pause between looks at the kernel, and before one that something asks for.
     static let repairPeriod = Interval.seconds(60)
     static let repairDelay = Interval.milliseconds(200)
+    /// Time in which links of deleted ports gather: the kernel takes about as long for one as for a hundred.
+    static let reapDelay = Interval.milliseconds(90)
 
     /// Endpoints of an owner on a network, behind its VTEP.
     struct Remote: Sendable {
@@ -63,6 +65,11 @@ struct Forwarding: Sendable {
 
     mutating func removePort(of endpoint: LocalEndpoint, on vni: VNI) -> [KernelOperation] {
         datapath.removePort(KernelName.port(endpoint.id), addresses: endpoint.addresses, on: vni)
+    }
+
+    /// Ends the links of ports that were deleted.
+    mutating func reap(into outbox: inout Outbox) {
+        for operation in datapath.reap() { outbox.apply([operation]) }
     }
 
     // MARK: Remote endpoints

@@ -10,6 +10,8 @@ enum NodeTimer: CaseIterable, Hashable, Sendable {
     case quarantine
     /// The kernel is read and repaired.
     case repair
+    /// Links of ports that were deleted are ended.
+    case reap
     /// Subnets that were given up are proposed.
     case close
     /// Addresses that were given up are proposed.

@@ -209,6 +209,10 @@ public final class Workload {
             }
         }
         world.expectConvergence(within: .seconds(1), letter: "C", "quiet")
+        world.run(for: .milliseconds(100))
+        for host in world.nodes.indices where world.nodes[host].isUp && !world.nodes[host].kernel.state.unreaped.isEmpty {
+            world.violate("C", "host\(host + 1) has links of deleted ports")
+        }
         checkEndpoints()
         checkAddresses()
         world.checkCatalogues()
