@@ -10,6 +10,7 @@ from converge import converge
 from faults import FAULTS, faults
 from hosts import Mesh, MeshError, PluginError
 from idle import idle
+from restart import restart
 from secrecy import secrecy
 
 
@@ -44,6 +45,12 @@ def main():
     five.add_argument("--callers", type=int, default=64)
     six = commands.add_parser("secrecy", parents=[common], help="what can be read on the wire, and what strangers and removed nodes achieve")
     six.add_argument("--nodes", type=int, default=4)
+    seven = commands.add_parser("restart", parents=[common], help="restart of a daemon with many endpoints, and many of other hosts")
+    seven.add_argument("--nodes", type=int, default=3)
+    seven.add_argument("--endpoints", type=int, default=1000, help="of the host whose daemon restarts (default 1000)")
+    seven.add_argument("--remote", type=int, default=10_000, help="of all others (default 10000)")
+    seven.add_argument("--networks", type=int, default=5)
+    seven.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     if not 2 <= arguments.nodes <= 1000 or arguments.command == "faults" and arguments.nodes < 4:
         parser.error("so many nodes are not possible")
@@ -58,7 +65,7 @@ def main():
     try:
         mesh = Mesh(arguments)
         commands = {"converge": converge, "faults": faults, "idle": idle, "create": create, "allocate": allocate,
-                    "secrecy": secrecy}
+                    "secrecy": secrecy, "restart": restart}
         passed = commands[arguments.command](mesh, arguments)
     except (MeshError, PluginError, OSError) as error:
         print(f"mesh: {type(error).__name__}: {error}", file=sys.stderr)
