@@ -11,6 +11,7 @@ from detach import detach
 from faults import FAULTS, faults
 from hosts import Mesh, MeshError, PluginError
 from idle import idle
+from restart import restart
 from secrecy import secrecy
 
 
@@ -49,6 +50,12 @@ def main():
     seven.add_argument("--nodes", type=int, default=2)
     seven.add_argument("--endpoints", type=int, default=100)
     seven.add_argument("--before", metavar="BINARY", help="an earlier build, measured in turn on another host")
+    eight = commands.add_parser("restart", parents=[common], help="restart of a daemon with many endpoints, and many of other hosts")
+    eight.add_argument("--nodes", type=int, default=3)
+    eight.add_argument("--endpoints", type=int, default=1000, help="of the host whose daemon restarts (default 1000)")
+    eight.add_argument("--remote", type=int, default=10_000, help="of all others (default 10000)")
+    eight.add_argument("--networks", type=int, default=5)
+    eight.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     if not 2 <= arguments.nodes <= 1000 or arguments.command == "faults" and arguments.nodes < 4:
         parser.error("so many nodes are not possible")
@@ -63,7 +70,7 @@ def main():
     try:
         mesh = Mesh(arguments)
         commands = {"converge": converge, "faults": faults, "idle": idle, "create": create, "allocate": allocate,
-                    "secrecy": secrecy, "detach": detach}
+                    "secrecy": secrecy, "detach": detach, "restart": restart}
         passed = commands[arguments.command](mesh, arguments)
     except (MeshError, PluginError, OSError) as error:
         print(f"mesh: {type(error).__name__}: {error}", file=sys.stderr)

@@ -195,6 +195,7 @@ engine_start() {
     spawned "$host" dockerd >/dev/null && return
     data=$(host_data "$host")
     tree=$(cat "$(state_dir)/tree")
+    [[ ! -e $(host_dir "$host")/before-upgrade ]] || tree=
     if [[ -n $tree ]]; then
         # A folder for temporary files that the machine has, the tree need not have.
         command=(nsenter --target "$(cat "$(host_dir "$host")/run/lab/tree")" --mount -- env -u TMPDIR /usr/sbin/dockerd)
@@ -207,6 +208,14 @@ engine_start() {
 }
 
 engine_stop() { stop_spawned "$1" dockerd "${2:-TERM}"; }
+
+# Ends the engine and starts the newer one on its data, in a lab that was brought up with --engine upgrade.
+engine_upgrade() {
+    [[ -e $(host_dir "$1")/before-upgrade ]] || die "the engine of host $1 cannot be upgraded (contrib/lab/up --engine upgrade)"
+    engine_stop "$1"
+    rm "$(host_dir "$1")/before-upgrade"
+    engine_start "$1"
+}
 
 daemon_binary() { cat "$(state_dir)/daemon" 2>/dev/null; }
 

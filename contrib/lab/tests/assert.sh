@@ -246,3 +246,33 @@ footprint() {
 }
 
 footprint_is() { [[ "$(footprint "$1")" == "$2" ]] || { diff <(echo "$2") <(footprint "$1"); return 1; }; }
+
+# answers I NAME ADDRESS: one ping, without a word.
+answers() { docker "$1" exec "$2" ping -c 1 -W 1 "$3" >/dev/null 2>&1; }
+
+# attached I NAME NETWORK J OTHER: within a minute, and by itself, the container runs, and reaches the other one and is reached by it.
+is_attached() {
+    local own theirs
+    OUT=$(docker "$1" inspect -f '{{.State.Status}} {{.State.Error}}' "$2")
+    echo "$2: $OUT"
+    [[ $OUT == "running " ]] || return
+    own=$(address_of "$1" "$2" "$3") theirs=$(address_of "$4" "$5" "$3")
+    [[ -n $own && -n $theirs ]] && answers "$1" "$2" "$theirs" && answers "$4" "$5" "$own"
+}
+attached() { eventually 60 is_attached "$@"; }
+
+# as_engine I: the node has as many endpoints, and as many addresses handed out, as its engine has containers on networks of ours.
+as_engine() {
+    local network mine=0
+    for network in $(docker "$1" network ls -q --filter driver=swift-overlay); do
+        mine=$((mine + $(docker "$1" ps -q --filter "network=$network" | wc -l)))
+    done
+    OUT=$(overlay "$1" status --format json | jq -r '"endpoints \(.endpoints) leases \(.leases)"')
+    echo "host$1: $OUT, containers $mine"
+    [[ $OUT == "endpoints $mine leases $mine" ]]
+}
+# nothing_leaked: so on every host, a minute later at the latest.
+nothing_leaked() {
+    local host
+    for ((host = 1; host <= $(host_count); host++)); do eventually 75 as_engine "$host"; done
+}
