@@ -10,6 +10,8 @@ enum NodeTimer: CaseIterable, Hashable, Sendable {
     case quarantine
     /// The kernel is read and repaired.
     case repair
+    /// Networks that others changed in the kernel are looked at.
+    case look
     /// Subnets that were given up are proposed.
     case close
     /// Addresses that were given up are proposed.
