@@ -63,6 +63,17 @@ int overlay_netns_create(const char *path) {
     return on_thread(&job);
 }
 
+static int pin_work(struct job *job) {
+    if (setns(job->ns, CLONE_NEWNET) != 0) return -errno;
+    if (mount("/proc/thread-self/ns/net", job->path, "none", MS_BIND, NULL) != 0) return -errno;
+    return 0;
+}
+
+int overlay_netns_pin(int ns, const char *path) {
+    struct job job = {.work = pin_work, .ns = ns, .path = path};
+    return on_thread(&job);
+}
+
 int overlay_netns_remove(const char *path) {
     // EINVAL: not a mount point, so only the file is left.
     if (umount2(path, MNT_DETACH) != 0 && errno != EINVAL && errno != ENOENT) return -errno;

@@ -76,10 +76,24 @@ actor NodeController: GossipDelegate {
         dns = surroundings.dns
         await withCheckedContinuation { continuation in
             starters.append(continuation)
+            watch()
             process(.start)
             if isStopping { resumeStarters() }
         }
         return node.isReady
+    }
+
+    /// Has the kernel tell where others change something.
+    private func watch() {
+        kernel.submit { [logger] kernel in
+            do throws(KernelFailure) {
+                try kernel.watch { self.come(.changed($0)) }
+            } catch {
+                logger.warning(
+                    "changes by others are found once a minute only, as the kernel does not tell of them",
+                    metadata: [LogKey.reason: "\(error)"])
+            }
+        }
     }
 
     /// Ends every wait that may be long, as the daemon stops: that of ``start(_:)``, and requests for the next change of a node's state.
@@ -110,6 +124,7 @@ actor NodeController: GossipDelegate {
         await store.drain()
         await kernel.drain()
         await kernel.stopListening()
+        await kernel.stopWatching()
         // They hold the controller.
         transport = nil
         link = nil
@@ -280,10 +295,14 @@ actor NodeController: GossipDelegate {
         case .store(let id, let writes):
             store.submit(writes) { error in self.come(.stored(id, error.map { .failed("\($0)") } ?? .stored)) }
         case .apply(let id, let operations): kernel.submit { self.come(.applied(id, $0.apply(operations))) }
-        case .observe(let id):
+        case .look(let id, let vni): kernel.submit { self.come(.seen(id, $0.look(vni))) }
+        case .restore(let id, let port): kernel.submit { self.come(.restored(id, $0.restore(port))) }
+        case .observe(let id, let sandboxes):
             kernel.submit { kernel in
                 do throws(KernelFailure) {
-                    self.come(.observed(id, try kernel.observe()))
+                    var state = try kernel.observe()
+                    state.missingSandboxes = kernel.missing(sandboxes)
+                    self.come(.observed(id, state))
                 } catch {
                     self.come(.notObserved(id, "\(error)"))
                 }

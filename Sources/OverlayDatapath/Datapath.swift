@@ -209,16 +209,57 @@ public struct Datapath: Sendable {
         for vni in observed.networks.keys.sorted() where networks[vni] == nil { operations.append(.deleteNetwork(vni)) }
         for vni in networks.keys.sorted() {
             guard let wanted = wanted(vni) else { continue }
-            operations += Self.difference(from: observed.networks[vni], to: wanted, keepingRowsTo: unknown[vni] ?? [])
+            operations += Self.difference(
+                from: observed.networks[vni], to: wanted, keepingRowsTo: unknown[vni] ?? [],
+                remains: observed.remains[vni] ?? [], altered: observed.altered[vni] ?? Alteration())
             // Left by a daemon that ended before it reaped them.
             if observed.unreaped.contains(vni) { operations.append(.reapPorts(vni)) }
         }
         return operations
     }
 
+    /// Names of ports, by network, that should be there and are not. A repair makes none of them: the other end of a veth pair is in
+    /// a sandbox, which may be gone.
+    ///
+    /// - Parameter observed: What the kernel holds.
+    public func lostPorts(_ observed: ObservedState) -> [(vni: VNI, name: String)] {
+        networks.keys.sorted().flatMap { vni in
+            (networks[vni]?.ports.keys.sorted() ?? []).filter { !observed.hasPort($0, on: vni) }.map { (vni, $0) }
+        }
+    }
+
+    /// Port by its name; nil if it should not be there.
+    public func port(_ name: String, on vni: VNI) -> (port: Port, mtu: UInt32)? {
+        guard let state = networks[vni], let port = state.ports[name] else { return nil }
+        return (port, state.base.mtu)
+    }
+
+    /// Operations for the rows that lead to a port which was made again.
+    public func rows(to name: String, on vni: VNI) -> [KernelOperation] {
+        guard let wanted = wanted(vni) else { return [] }
+        let macs = wanted.forwarding.filter { $0.value == .port(name) }.keys.sorted { $0.bits < $1.bits }
+        return macs.map { .setForwarding(vni, $0, .port(name)) }
+            + wanted.neighbours.filter { macs.contains($0.value) }.sorted { $0.key < $1.key }.map { .setNeighbour(vni, $0.key, $0.value) }
+    }
+
+    /// Operations that repair one network, and nothing else.
+    public func repair(
+        _ vni: VNI, _ observed: ObservedState, keepingRowsTo unknown: Set<IPAddress>
+    ) -> [KernelOperation] {
+        guard let wanted = wanted(vni) else { return [] }
+        return Self.difference(
+            from: observed.networks[vni], to: wanted, keepingRowsTo: unknown, remains: observed.remains[vni] ?? [],
+            altered: observed.altered[vni] ?? Alteration())
+    }
+
     /// Operations that turn one network's state into another.
+    ///
+    /// - Parameters:
+    ///   - remains: Ports that are left of a network without usable devices.
+    ///   - altered: Things that exist and differ from what they were made as.
     static func difference(
-        from observed: NetworkState?, to wanted: NetworkState, keepingRowsTo unknown: Set<IPAddress>
+        from observed: NetworkState?, to wanted: NetworkState, keepingRowsTo unknown: Set<IPAddress>,
+        remains: Set<String> = [], altered: Alteration = Alteration()
     ) -> [KernelOperation] {
         let vni = wanted.base.vni
         var operations: [KernelOperation] = []
@@ -226,21 +267,31 @@ public struct Datapath: Sendable {
         // `createNetwork`, which keeps ports. What else survives that is unknown, so everything is set again.
         let present = observed ?? NetworkState(base: wanted.base)
         var current = present
+        // Ports to set anew, as they exist and are not as they should be.
+        var ports = altered.ports
         if observed == nil || present.base != wanted.base {
             operations.append(.createNetwork(wanted.base))
             if observed == nil || !present.base.hasDevices(of: wanted.base) {
                 current = NetworkState(base: wanted.base)
                 current.ports = present.ports
+                for name in remains { current.ports[name] = wanted.ports[name] }
+                if observed == nil || present.base.mtu != wanted.base.mtu { ports = Set(current.ports.keys) }
             }
+        } else if altered.hasDevices {
+            operations.append(.createNetwork(wanted.base))
         }
         for gateway in wanted.gateways.subtracting(current.gateways).sorted() { operations.append(.addGateway(vni, gateway)) }
         for gateway in present.gateways.subtracting(wanted.gateways).sorted() {
             operations.append(.deleteGateway(vni, gateway))
         }
-        // Ports are never recreated here: an endpoint without its port has lost its container, which the node core has to notice.
-        let strange = current.ports.keys.filter { wanted.ports[$0] == nil }.sorted()
+        // Ports are adopted, never made here: one that is gone has an other end in a sandbox (``lostPorts(_:)``).
+        let strange = Set(current.ports.keys).union(remains).filter { wanted.ports[$0] == nil }.sorted()
         operations += strange.map { .deletePort(vni, name: $0) }
         if !strange.isEmpty { operations.append(.reapPorts(vni)) }
+        for name in ports.sorted() where current.ports[name] != nil {
+            guard let port = wanted.ports[name] else { continue }
+            operations.append(.createPort(vni, name: name, port, mtu: wanted.base.mtu))
+        }
         func isKept(_ mac: MACAddress) -> Bool {
             if case .vtep(let vtep) = present.forwarding[mac] { unknown.contains(vtep) } else { false }
         }
@@ -258,11 +309,19 @@ public struct Datapath: Sendable {
         }
         for (mac, destination) in wanted.forwarding.sorted(by: { $0.key.bits < $1.key.bits })
         where current.forwarding[mac] != destination && leadsSomewhere(mac) {
+            // What somebody added to a row stays when it is set, so it goes first.
+            if current.forwarding[mac] == .nowhere { operations.append(.deleteForwarding(vni, mac, .nowhere)) }
             operations.append(.setForwarding(vni, mac, destination))
         }
         for (address, mac) in wanted.neighbours.sorted(by: { $0.key < $1.key })
         where current.neighbours[address] != mac && leadsSomewhere(mac) {
             operations.append(.setNeighbour(vni, address, mac))
+        }
+        if case .vtep(let nowhere) = Destination.nowhere, current.flood.contains(nowhere) {
+            // The row of all tunnels has a part that cannot be named: it is made anew.
+            operations.append(.deleteFlood(vni, nowhere))
+            current.flood = []
+            for vtep in present.flood.intersection(unknown).subtracting(wanted.flood).sorted() { operations.append(.addFlood(vni, vtep)) }
         }
         for vtep in wanted.flood.subtracting(current.flood.intersection(current.admitted)).sorted() {
             operations.append(.addFlood(vni, vtep))

@@ -81,10 +81,26 @@ public struct ObservedState: Hashable, Sendable {
     public var broken: Set<VNI>
     /// Networks with links of deleted ports that are still to be reaped.
     public var unreaped: Set<VNI>
+    /// Ports that are left of broken networks, where some are.
+    public var remains: [VNI: Set<String>]
+    /// Things that exist and differ from what they were made as, by network.
+    public var altered: [VNI: Alteration]
+    /// Paths of sandboxes that were asked for and do not exist.
+    public var missingSandboxes: Set<String> = []
 
-    public init(networks: [VNI: NetworkState] = [:], broken: Set<VNI> = [], unreaped: Set<VNI> = []) {
+    public init(
+        networks: [VNI: NetworkState] = [:], broken: Set<VNI> = [], unreaped: Set<VNI> = [], remains: [VNI: Set<String>] = [:],
+        altered: [VNI: Alteration] = [:]
+    ) {
         self.networks = networks
         self.broken = broken
         self.unreaped = unreaped
+        self.remains = remains
+        self.altered = altered
+    }
+
+    /// True if the port exists.
+    public func hasPort(_ name: String, on vni: VNI) -> Bool {
+        networks[vni]?.ports[name] != nil || remains[vni]?.contains(name) ?? false
     }
 }

@@ -64,6 +64,9 @@ public enum Destination: Hashable, Sendable {
     case port(String)
     /// Behind another node's VTEP.
     case vtep(IPAddress)
+
+    /// Place of rows that are not as any is made: half a row, or one with parts that somebody added.
+    public static let nowhere = Destination.vtep(IPAddress(v4: 0, 0, 0, 0))
 }
 
 /// Veth pair of one local endpoint.

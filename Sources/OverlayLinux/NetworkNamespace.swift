@@ -30,15 +30,26 @@ public enum NetworkNamespace {
         case .stale: try remove(path: path)
         case .missing: break
         }
+        try pin(path) { overlay_netns_create(path) }
+        return true
+    }
+
+    /// Pins an open namespace at `path` again, where its pin was removed. A stale plain file is replaced.
+    public static func pin(_ namespace: borrowing Descriptor, path: String) throws(SystemError) {
+        let number = namespace.number
+        if try state(path: path) != .missing { try remove(path: path) }
+        try pin(path) { overlay_netns_pin(number, path) }
+    }
+
+    private static func pin(_ path: String, _ work: () -> Int32) throws(SystemError) {
         let file = Glibc.open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o444)
         guard file >= 0 else { throw SystemError(operation: "create namespace", path: path, errno: Glibc.errno) }
         close(file)
-        let result = overlay_netns_create(path)
+        let result = work()
         if result < 0 {
             unlink(path)
             throw SystemError(operation: "create namespace", path: path, errno: -result)
         }
-        return true
     }
 
     /// Unpins the namespace at `path`, which dies when the last socket in it is closed. A missing one is no error.

@@ -17,7 +17,12 @@ extension KernelNetlink {
                 try system { () throws(SystemError) in try NetworkNamespace.prepareDirectory(directory) }
                 directoryIsReady = true
             }
-            _ = try system { () throws(SystemError) in try NetworkNamespace.create(path: path) }
+            if let held = networks[vni], try system({ () throws(SystemError) in try NetworkNamespace.state(path: path) }) != .namespace {
+                // Its file is gone, and it lives on while it is held here: containers go on as if nothing had been.
+                try system { () throws(SystemError) in try NetworkNamespace.pin(held.namespace, path: path) }
+            } else {
+                _ = try system { () throws(SystemError) in try NetworkNamespace.create(path: path) }
+            }
         }
         let handle = try requireHandle(vni)
         try step("settings of \(KernelName.namespace(vni))", .namespace(path: path)) { () throws(NetlinkError) in
@@ -35,7 +40,8 @@ extension KernelNetlink {
         let mac = KernelName.gatewayMAC(base.vni)
         try step("link add \(KernelName.bridge) type bridge", .bridge) { () throws(NetlinkError) in
             if let present, present.kind == "bridge" {
-                if present.mac != mac || present.mtu != base.mtu || !present.isUp {
+                if present.sorts { try handle.socket.request(Requests.plainBridge(present.index)) }
+                if !present.isBridge(asMadeFor: base.vni, mtu: base.mtu) {
                     try handle.socket.setLink(present.index, mtu: base.mtu, mac: mac)
                 }
                 return
@@ -61,7 +67,14 @@ extension KernelNetlink {
                 try request.put(IFLA_MASTER, UInt32(bitPattern: bridge))
                 try handle.socket.request(request)
             }
-            try handle.socket.setPort(index, .tunnel)
+            if let present, present.index == index, present.vxlan.learning {
+                try handle.socket.request(Requests.learnNothing(index))
+            }
+            if let present, present.index == index, present.master == bridge {
+                try handle.socket.mendPort(present, .tunnel)
+            } else {
+                try handle.socket.setPort(index, .tunnel)
+            }
             try handle.socket.setLink(index, mtu: present?.mtu == base.mtu ? nil : base.mtu)
         }
     }
@@ -79,6 +92,7 @@ extension KernelNetlink {
             }
         }
         networks[vni] = nil
+        watch?.remove(.network(vni))
         try step("netns del \(KernelName.namespace(vni))", .namespace(path: path)) { () throws(NetlinkError) in
             try system { () throws(SystemError) in try NetworkNamespace.remove(path: path) }
         }
@@ -107,7 +121,7 @@ extension KernelNetlink {
                     if present.mtu != mtu || present.master != bridge || !present.isUp {
                         try handle.socket.setLink(present.index, mtu: mtu, master: bridge)
                     }
-                    try handle.socket.setPort(present.index, handle.portFlags)
+                    try handle.socket.mendPort(present, handle.portFlags)
                     return
                 }
                 try handle.socket.deleteLink(named: name)
@@ -159,8 +173,7 @@ extension Link {
     /// True if this VXLAN device is the wanted one, with its socket outside of its namespace. The MTU is not compared, as it can be
     /// changed.
     func carries(_ base: NetworkState.Base) -> Bool {
-        kind == "vxlan" && vxlan.id == base.vni.value && vxlan.local == base.local && vxlan.port == base.port && !vxlan.learning
-            && peerNamespace != nil
+        kind == "vxlan" && vxlan.id == base.vni.value && vxlan.local == base.local && vxlan.port == base.port && peerNamespace != nil
     }
 }
 

@@ -2,7 +2,7 @@ import CNetlink
 import Glibc
 public import OverlayDatapath
 import OverlayLinux
-import OverlayModel
+public import OverlayModel
 
 extension KernelNetlink {
     /// Reads the networks that the kernel holds: every namespace in the directory that is named like ours.
@@ -15,68 +15,102 @@ extension KernelNetlink {
             try system { () throws(SystemError) in try NetworkNamespace.names(in: directory) }
         }
         var state = ObservedState()
-        var hostLinks: [Int32: Link] = [:]
-        for link in try step("link show", .query, { () throws(NetlinkError) in try host.links() }) { hostLinks[link.index] = link }
         // A filter that cannot be read does not stand. `createNetwork` says why.
-        let sight = (try? filter().look()) ?? TunnelFilter.Sight()
-        let peers = Dictionary(grouping: sight.peers, by: \.vni)
-        tunnels = []
-        for vni in names.compactMap(KernelName.vni(namespace:)) {
-            do throws(KernelFailure) {
-                guard let handle = try handle(vni, required: false) else {
-                    // A file that pins no namespace. The network must be created anew, or the file removed.
-                    state.broken.insert(vni)
-                    continue
-                }
-                let network = try step("show \(KernelName.namespace(vni))", .query) { () throws(NetlinkError) in
-                    let links = try handle.reload()
-                    if links.contains(where: { $0.group == Requests.deletedGroup }) { state.unreaped.insert(vni) }
-                    return try observe(handle, vni, links, hostLinks)
-                }
-                if var network {
-                    network.base.isFiltered = sight.port == network.base.port
-                    network.admitted = Set((peers[vni] ?? []).map(\.vtep))
-                    tunnels.formUnion(network.flood.map { .init(vni: vni, vtep: $0) })
-                    state.networks[vni] = network
-                } else {
-                    state.broken.insert(vni)
-                }
-            } catch {
-                networks[vni] = nil
-                state.broken.insert(vni)
-            }
-        }
+        _ = try? filter().look()
+        // One whose file was removed is still there while this process holds it.
+        for vni in Set(names.compactMap(KernelName.vni(namespace:))).union(networks.keys) { look(vni, into: &state) }
         // Elements that a crash left of a network whose namespace is gone.
-        state.broken.formUnion(peers.keys.filter { state.networks[$0] == nil })
-        for vni in networks.keys where state.networks[vni] == nil && !state.broken.contains(vni) { networks[vni] = nil }
+        state.broken.formUnion(((try? filter().vnis) ?? []).filter { state.networks[$0] == nil })
         return state
     }
 
-    /// State of one network; nil if its devices are missing or unusable.
-    private func observe(
-        _ handle: NetworkHandle, _ vni: VNI, _ links: [Link], _ hostLinks: [Int32: Link]
-    ) throws(NetlinkError) -> NetworkState? {
-        guard let bridge = links.first(where: { $0.index == handle.bridge }), bridge.isUp,
-            let vxlan = links.first(where: { $0.index == handle.vxlan }), vxlan.isUp, vxlan.master == bridge.index,
-            vxlan.peerNamespace != nil, vxlan.vxlan.id == vni.value, !vxlan.vxlan.learning,
-            let local = vxlan.vxlan.local, let port = vxlan.vxlan.port
-        else { return nil }
+    /// Reads one network.
+    public func look(_ vni: VNI) -> ObservedState {
+        var state = ObservedState()
+        look(vni, into: &state)
+        return state
+    }
+
+    /// Paths of those sandboxes that do not exist. One that cannot be looked at counts as there.
+    public func missing(_ sandboxes: Set<String>) -> Set<String> {
+        sandboxes.filter { path in (try? NetworkNamespace.state(path: path)).map { $0 != .namespace } ?? false }
+    }
+
+    private func look(_ vni: VNI, into state: inout ObservedState) {
+        do throws(KernelFailure) {
+            guard let handle = try handle(vni, required: false) else {
+                // A file that pins no namespace. The network must be created anew, or the file removed.
+                if try isNamed(vni) { state.broken.insert(vni) }
+                return
+            }
+            let links = try step("link show", .query) { () throws(NetlinkError) in try handle.reload() }
+            if links.contains(where: { $0.group == Requests.deletedGroup }) { state.unreaped.insert(vni) }
+            let sight = try step("show \(KernelName.namespace(vni))", .query) { () throws(NetlinkError) in
+                try Sight(handle, vni, links, host: host, hostNamespace: hostNamespace.number)
+            }
+            tunnels = tunnels.filter { $0.vni != vni }
+            guard var network = sight.network, try isPinned(vni, handle) else {
+                state.broken.insert(vni)
+                if !sight.ports.isEmpty { state.remains[vni] = sight.ports }
+                watch?.learn(.network(vni)) { $0.forget() }
+                return
+            }
+            let filter = try? filter()
+            network.base.isFiltered = filter?.port == network.base.port
+            network.admitted = filter?.vteps(of: vni) ?? []
+            tunnels.formUnion(network.flood.map { .init(vni: vni, vtep: $0) })
+            state.networks[vni] = network
+            if !sight.alteration.isEmpty { state.altered[vni] = sight.alteration }
+            watch?.learn(.network(vni)) { $0.see(network, sight.indexes, handle.portFlags) }
+        } catch {
+            drop(vni)
+            state.broken.insert(vni)
+        }
+    }
+
+    private func isNamed(_ vni: VNI) throws(KernelFailure) -> Bool {
+        let path = path(vni)
+        return try step("netns list", .namespace(path: path)) { () throws(NetlinkError) in
+            try system { () throws(SystemError) in try NetworkNamespace.state(path: path) != .missing }
+        }
+    }
+}
+
+/// Content of one network's namespace.
+private struct Sight {
+    /// State of the network; nil if its devices are missing or are other devices.
+    var network: NetworkState?
+    /// Ports that exist, in the bridge or not.
+    var ports: Set<String> = []
+    var alteration = Alteration()
+    var indexes = Known.Indexes()
+
+    init(
+        _ handle: NetworkHandle, _ vni: VNI, _ links: [Link], host: RouteSocket, hostNamespace: Int32
+    ) throws(NetlinkError) {
+        var portNames: [Int32: String] = [:]
+        for link in links where link.isPortOfPair {
+            portNames[link.index] = link.name
+            ports.insert(link.name)
+        }
+        guard let bridge = links.first(where: { $0.index == handle.bridge }),
+            let vxlan = links.first(where: { $0.index == handle.vxlan }), vxlan.peerNamespace != nil,
+            vxlan.vxlan.id == vni.value, let local = vxlan.vxlan.local, let port = vxlan.vxlan.port
+        else { return }
         var state = NetworkState(base: .init(vni: vni, local: local, port: port, mtu: vxlan.mtu))
         state.gateways = try handle.socket.addresses(of: bridge.index)
         state.neighbours = try handle.socket.permanentNeighbours(of: bridge.index)
-
-        var portNames: [Int32: String] = [:]
-        for link in links where link.master == bridge.index && link.kind == "veth" && link.name.hasPrefix(KernelName.portPrefix) {
-            portNames[link.index] = link.name
-        }
         let rows = try handle.socket.forwarding(vxlan: vxlan.index, ports: portNames)
         state.flood = rows.flood
         state.forwarding = rows.destinations
+        alteration.hasDevices =
+            !bridge.isBridge(asMadeFor: vni, mtu: vxlan.mtu) || !vxlan.isTunnel(asMadeIn: bridge.index, mtu: vxlan.mtu)
 
-        let hostNumber = try handle.socket.number(ofNamespace: hostNamespace.number)
+        let hostNumber = try handle.socket.number(ofNamespace: hostNamespace)
         for link in links {
             guard let name = portNames[link.index] else { continue }
-            if let hostNumber, link.peerNamespace == hostNumber, let index = link.peer, let peer = hostLinks[index] {
+            if !link.isPort(asMadeIn: bridge.index, mtu: vxlan.mtu, handle.portFlags) { alteration.ports.insert(name) }
+            if let hostNumber, link.peerNamespace == hostNumber, let index = link.peer, let peer = try host.link(index) {
                 state.ports[name] = Port(containerLink: peer.name, mac: peer.mac ?? .zero)
             } else {
                 // In a sandbox the engine has renamed the link. Our name for it follows from the port's.
@@ -84,9 +118,26 @@ extension KernelNetlink {
                 let container = KernelName.containerPrefix + name.dropFirst(KernelName.portPrefix.count)
                 state.ports[name] = Port(containerLink: container, mac: mac ?? .zero)
             }
+            if handle.interface(of: name) == nil, let number = link.peerNamespace, let index = link.peer {
+                handle.setInterface(try handle.socket.link(index, in: number)?.name, of: name)
+            }
         }
-        return state
+        network = state
+        indexes = Known.Indexes(bridge: bridge.index, vxlan: vxlan.index, ports: portNames)
     }
+}
+
+extension Link {
+    /// True for a veth pair's end of our name whose other end is elsewhere, unless it is about to be deleted. With both ends in one
+    /// namespace a pair leads nowhere.
+    fileprivate var isPortOfPair: Bool {
+        kind == "veth" && name.hasPrefix(KernelName.portPrefix) && peerNamespace != nil && group != Requests.deletedGroup
+    }
+}
+
+extension IPAddress {
+    /// VTEP of rows that are not as any is made.
+    static let nowhere = IPAddress(v4: 0, 0, 0, 0)
 }
 
 /// Forwarding tables of one network.
@@ -171,14 +222,21 @@ extension RouteSocket {
             payload.dropping(MemoryLayout<ndmsg>.size).forEachAttribute { type, value in
                 switch type {
                 case Int(NDA_LLADDR): mac = value.mac
-                case Int(NDA_DST): vtep = value.address
+                case Int(NDA_DST): vtep = vtep ?? value.address
+                // Rows that lead to another port, VNI or link than the device's lead nowhere.
+                case Int(NDA_PORT), Int(NDA_VNI), Int(NDA_IFINDEX), Int(NDA_NH_ID): vtep = .nowhere
                 default: break
                 }
             }
             guard let mac else { return }
             if header.ndm_flags & UInt8(NTF_SELF) != 0 {
                 guard header.ndm_ifindex == vxlan, let vtep else { return }
-                if mac == .zero { rows.flood.insert(vtep) } else { rows.tunnel[mac] = vtep }
+                if mac == .zero {
+                    rows.flood.insert(vtep)
+                } else if rows.tunnel.updateValue(vtep, forKey: mac) != nil {
+                    // Two destinations of one MAC.
+                    rows.tunnel[mac] = .nowhere
+                }
             } else if header.ndm_state & UInt16(NUD_NOARP) != 0 {
                 // Static rows only: a bridge's permanent rows are its own MACs, the others are learned and age.
                 if header.ndm_ifindex == vxlan {
@@ -188,7 +246,7 @@ extension RouteSocket {
                 }
             }
         }
-        let nowhere = Destination.vtep(IPAddress(v4: 0, 0, 0, 0))
+        let nowhere = Destination.nowhere
         for (mac, port) in rows.local {
             // A tunnel row for the same MAC is a leftover of a move.
             rows.destinations[mac] = rows.tunnel[mac] == nil ? ports[port].map(Destination.port) ?? nowhere : nowhere

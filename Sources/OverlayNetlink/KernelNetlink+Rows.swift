@@ -95,7 +95,9 @@ extension KernelNetlink {
                     try batch.add(Requests.flood(vtep, on: handle.requireVXLAN()))
                 case .deleteFlood(_, let vtep):
                     guard let vxlan = handle.vxlan else { return }
-                    try batch.add(Requests.deleteForwarding(.zero, to: vtep, on: vxlan, .device), absentIsSuccess: true)
+                    // Without a VTEP, the whole row goes.
+                    let part = vtep == .nowhere ? nil : vtep
+                    try batch.add(Requests.deleteForwarding(.zero, to: part, on: vxlan, .device), absentIsSuccess: true)
                 case .announce: break  // Waits for the rows: see ``applyRows(_:_:)``.
                 case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .deletePort, .reapPorts,
                     .deleteForwarding(_, _, .vtep):

@@ -20,6 +20,8 @@ public actor KernelNetlink {
     private var openFilter: TunnelFilter?
     /// Peers to which tunnels led when they were last read.
     var tunnels: Set<TunnelFilter.Peer> = []
+    /// Thread that hears of changes; nil while nobody asked for it.
+    var watch: Watch?
     /// Thread that hears at ports; nil while no port is listened at.
     var ears: Ears?
     /// Sockets at ports, with the index of the port.
@@ -72,6 +74,7 @@ public actor KernelNetlink {
     /// as well, which does no harm, as every operation can be repeated. Announcements are sent after the rows around them, so that
     /// they do not split a batch.
     public func apply(_ operations: [KernelOperation]) -> KernelOutcome {
+        for operation in operations { watch?.learn(.network(operation.vni)) { $0.expect(operation) } }
         var index = 0
         var retried = -1
         while index < operations.count {
@@ -89,7 +92,7 @@ public actor KernelNetlink {
                     index += 1
                 }
             } catch {
-                networks[operations[error.index].vni] = nil
+                drop(operations[error.index].vni)
                 // Somebody deleted and recreated a device whose index is cached: read it again, once.
                 guard error.failure.errno == ENODEV, retried != error.index else {
                     return .failed(index: error.index, error.failure)
@@ -152,18 +155,63 @@ public actor KernelNetlink {
     func handle(_ vni: VNI, required: Bool) throws(KernelFailure) -> NetworkHandle? {
         let path = path(vni)
         return try step("open namespace \(KernelName.namespace(vni))", .namespace(path: path)) { () throws(NetlinkError) in
-            let identity = try system { () throws(SystemError) in try NetworkNamespace.identity(path: path) }
             let state = try system { () throws(SystemError) in try NetworkNamespace.state(path: path) }
             guard state == .namespace else {
-                networks[vni] = nil
+                // One that is held lives on without its file.
+                if let held = networks[vni] { return held }
                 if required { throw NetlinkError(code: ENOENT) }
                 return nil
             }
+            let identity = try system { () throws(SystemError) in try NetworkNamespace.identity(path: path) }
             if let handle = networks[vni], handle.identity == identity { return handle }
             let handle = try NetworkHandle(path: path)
             networks[vni] = handle
+            try listen(to: handle, of: vni)
             return handle
         }
+    }
+
+    /// True if the file of a network leads to its namespace.
+    func isPinned(_ vni: VNI, _ handle: NetworkHandle) throws(KernelFailure) -> Bool {
+        let path = path(vni)
+        return try step("open namespace \(KernelName.namespace(vni))", .namespace(path: path)) { () throws(NetlinkError) in
+            try system { () throws(SystemError) in try NetworkNamespace.identity(path: path) == handle.identity }
+        }
+    }
+
+    /// Reads a network's devices again after a failure. Its namespace is held on to, as its file may be gone.
+    func drop(_ vni: VNI) {
+        if let handle = networks[vni], (try? handle.reload()) == nil { networks[vni] = nil }
+    }
+
+    // MARK: Changes by others
+
+    /// Tells from now on where others change something: in the networks' namespaces and in the host's.
+    /// - Parameter report: Called on any thread, at most a few times in a second for each place.
+    /// - Throws: An error if the kernel cannot be listened to.
+    public func watch(_ report: @escaping @Sendable (KernelPlace) -> Void) throws(KernelFailure) {
+        try step("monitor", .query) { () throws(NetlinkError) in
+            let watch = try system { () throws(SystemError) in try Watch(report) }
+            let socket = try system { () throws(SystemError) in try MonitorSocket(in: hostNamespace) }
+            watch.add(.host, socket)
+            self.watch = watch
+            // Without nf_tables there is no network, and `createNetwork` says so.
+            if let filter = try? filter() {
+                let ownPort = try system { () throws(SystemError) in try filter.socketPort() }
+                watch.add(
+                    .filter, try system { () throws(SystemError) in try MonitorSocket(ofTablesIn: hostNamespace, ownPort: ownPort) })
+            }
+            for (vni, handle) in networks { try listen(to: handle, of: vni) }
+        }
+    }
+
+    /// Tells of nothing any more.
+    public func stopWatching() { watch = nil }
+
+    private func listen(to handle: NetworkHandle, of vni: VNI) throws(NetlinkError) {
+        guard let watch else { return }
+        let socket = try system { () throws(SystemError) in try MonitorSocket(in: handle.namespace) }
+        watch.add(.network(vni), socket, pin: .init(path: path(vni), identity: handle.identity))
     }
 
     func requireHandle(_ vni: VNI) throws(KernelFailure) -> NetworkHandle {

@@ -20,6 +20,12 @@ struct Link {
     /// Kind of the device, such as `bridge`, `vxlan` or `veth`.
     var kind = ""
     var vxlan = VXLAN()
+    /// Settings of a bridge port, by attribute (IFLA_BRPORT_…), those that ``PortFlags/settings`` has; empty for another device.
+    var portSettings: [Int: UInt8] = [:]
+    /// State of a bridge port (linux/if_bridge.h); nil for another device.
+    var portState: UInt8?
+    /// True if a bridge has a spanning tree, or sorts frames by VLAN.
+    var sorts = false
 
     struct VXLAN {
         var id: UInt32?
@@ -30,6 +36,10 @@ struct Link {
 
     var isUp: Bool { flags & UInt32(IFF_UP) != 0 }
     var isLoopback: Bool { flags & UInt32(IFF_LOOPBACK) != 0 }
+    /// True if the other end of a device is there and up.
+    var hasCarrier: Bool { flags & Self.lowerUp != 0 }
+    /// IFF_LOWER_UP (linux/if.h)
+    private static let lowerUp: UInt32 = 1 << 16
 
     /// Reads the payload of an RTM_NEWLINK.
     init?(_ payload: Received) {
@@ -47,6 +57,8 @@ struct Link {
             case IFLA_LINK: link.peer = value.load()
             case IFLA_LINK_NETNSID: link.peerNamespace = value.load()
             case IFLA_LINKINFO: link.readInfo(value)
+            // In messages about the ports of bridges (AF_BRIDGE).
+            case IFLA_PROTINFO: link.readPort(value)
             default: break
             }
         }
@@ -59,8 +71,22 @@ struct Link {
     }
 
     private mutating func readInfo(_ info: Received) {
+        var isPort = false
         info.forEachAttribute { type, value in
-            if type == IFLA_INFO_KIND { kind = value.text }
+            switch type {
+            case IFLA_INFO_KIND: kind = value.text
+            case IFLA_INFO_SLAVE_KIND: isPort = value.text == "bridge"
+            case IFLA_INFO_SLAVE_DATA where isPort: readPort(value)
+            case IFLA_INFO_DATA where kind == "bridge":
+                value.forEachAttribute { type, value in
+                    switch type {
+                    case IFLA_BR_STP_STATE: if value.load(UInt32.self) != 0 { sorts = true }
+                    case IFLA_BR_VLAN_FILTERING: if value.load(UInt8.self) != 0 { sorts = true }
+                    default: break
+                    }
+                }
+            default: break
+            }
         }
         guard kind == "vxlan" else { return }
         info.forEachAttribute { type, value in
@@ -74,6 +100,13 @@ struct Link {
                 default: break
                 }
             }
+        }
+    }
+
+    private mutating func readPort(_ info: Received) {
+        info.forEachAttribute { type, value in
+            if type == IFLA_BRPORT_STATE { portState = value.load() }
+            if PortFlags.attributes.contains(type) { portSettings[type] = value.load() }
         }
     }
 }
@@ -100,6 +133,22 @@ extension RouteSocket {
             }
         } catch {
             guard error.code == ENODEV || error.code == ENOENT else { throw error }
+        }
+        return found
+    }
+
+    /// Device with this index, in the namespace with this id (IFLA_TARGET_NETNSID, Linux 5.0) or in the socket's; nil if there is
+    /// none.
+    func link(_ index: Int32, in namespace: Int32? = nil) throws(NetlinkError) -> Link? {
+        var request = try Message(Int(RTM_GETLINK), Self.header(index: index))
+        if let namespace { try request.put(IFLA_TARGET_NETNSID, UInt32(bitPattern: namespace)) }
+        var found: Link?
+        do {
+            try get(request) { type, payload in
+                if Int(type) == Int(RTM_NEWLINK) { found = Link(payload) }
+            }
+        } catch {
+            guard [ENODEV, ENOENT, EINVAL, EOPNOTSUPP].contains(error.code) else { throw error }
         }
         return found
     }
@@ -133,15 +182,27 @@ extension RouteSocket {
     /// Sets the flags of a bridge port.
     func setPort(_ index: Int32, _ flags: PortFlags) throws(NetlinkError) { try request(Self.portRequest(index, flags)) }
 
+    /// Sets the flags of a bridge port, and lets it forward again where somebody stopped it.
+    func mendPort(_ link: Link, _ flags: PortFlags) throws(NetlinkError) {
+        try setPort(link.index, flags)
+        guard link.isUp, link.hasCarrier, let state = link.portState, state != Link.forwarding else { return }
+        var header = ifinfomsg()
+        header.ifi_family = UInt8(AF_BRIDGE)
+        header.ifi_index = link.index
+        var request = try Message(Int(RTM_SETLINK), header)
+        try request.nest(IFLA_PROTINFO | Int(NLA_F_NESTED)) { request throws(NetlinkError) in
+            try request.put(IFLA_BRPORT_STATE, Link.forwarding)
+        }
+        try self.request(request, tolerating: ENETDOWN, EBUSY)
+    }
+
     static func portRequest(_ index: Int32, _ flags: PortFlags) throws(NetlinkError) -> Message {
         var header = ifinfomsg()
         header.ifi_family = UInt8(AF_BRIDGE)
         header.ifi_index = index
         var request = try Message(Int(RTM_SETLINK), header)
         try request.nest(IFLA_PROTINFO | Int(NLA_F_NESTED)) { request throws(NetlinkError) in
-            try request.put(IFLA_BRPORT_LEARNING, false)
-            try request.put(IFLA_BRPORT_NEIGH_SUPPRESS, flags.suppressNeighbours)
-            try request.put(IFLA_BRPORT_PROXYARP_WIFI, flags.answerARP)
+            for (attribute, value) in flags.settings { try request.put(attribute, value) }
         }
         return request
     }
@@ -179,4 +240,19 @@ struct PortFlags: Equatable {
     /// Flags of a container's port on a network with IPv6: requests for local endpoints go to the local ports, whose containers
     /// answer.
     static let dualStack = PortFlags(suppressNeighbours: false, answerARP: false)
+
+    /// Settings of the port, by attribute. Those that do not depend on the flags have the kernel's defaults, but for learning:
+    /// somebody may have changed them. Kernels pass over attributes that they do not know.
+    var settings: [(attribute: Int, value: UInt8)] {
+        [
+            (IFLA_BRPORT_MODE, 0), (IFLA_BRPORT_GUARD, 0), (IFLA_BRPORT_PROTECT, 0), (IFLA_BRPORT_LEARNING, 0),
+            (IFLA_BRPORT_UNICAST_FLOOD, 1), (IFLA_BRPORT_PROXYARP, 0), (IFLA_BRPORT_PROXYARP_WIFI, answerARP ? 1 : 0),
+            (IFLA_BRPORT_MCAST_FLOOD, 1), (IFLA_BRPORT_MCAST_TO_UCAST, 0), (IFLA_BRPORT_BCAST_FLOOD, 1),
+            (IFLA_BRPORT_VLAN_TUNNEL, 0), (IFLA_BRPORT_NEIGH_SUPPRESS, suppressNeighbours ? 1 : 0), (IFLA_BRPORT_ISOLATED, 0),
+            (IFLA_BRPORT_LOCKED, 0),
+        ]
+    }
+
+    /// Attributes of ``settings``.
+    static let attributes = Set(PortFlags.v4Only.settings.map(\.attribute))
 }

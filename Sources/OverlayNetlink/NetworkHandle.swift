@@ -16,6 +16,8 @@ final class NetworkHandle {
     private(set) var hasIPv6 = false
     private var indexes: [String: Int32] = [:]
     private var packets: PacketSocket?
+    /// Names of the container sides of ports, as they were first seen in their sandboxes. A name stays while its port is away.
+    private var interfaces: [String: String] = [:]
 
     /// Opens the namespace at `path` and reads its devices.
     init(path: String) throws(NetlinkError) {
@@ -60,7 +62,18 @@ final class NetworkHandle {
         return link.index
     }
 
-    func forgetPort(_ name: String) { indexes[name] = nil }
+    func forgetIndex(of port: String) { indexes[port] = nil }
+
+    func forgetPort(_ name: String) {
+        indexes[name] = nil
+        interfaces[name] = nil
+    }
+
+    /// Name that the container side of a port has in its sandbox; nil if it was not seen there.
+    func interface(of port: String) -> String? { interfaces[port] }
+    func setInterface(_ interface: String?, of port: String) {
+        if let interface, !interface.hasPrefix(KernelName.containerPrefix) { interfaces[port] = interface }
+    }
 
     /// Socket for frames to the ports. Opened when first needed, as most networks never need it, and closed with the handle.
     func packetSocket() throws(SystemError) -> PacketSocket {

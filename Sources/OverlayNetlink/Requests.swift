@@ -22,6 +22,30 @@ enum Requests {
         return request
     }
 
+    /// `link set … type bridge stp_state 0 vlan_filtering 0`
+    static func plainBridge(_ index: Int32) throws(NetlinkError) -> Message {
+        try change(index, "bridge") { request throws(NetlinkError) in
+            try request.put(IFLA_BR_STP_STATE, UInt32(0))
+            try request.put(IFLA_BR_VLAN_FILTERING, false)
+        }
+    }
+
+    /// `link set … type vxlan nolearning`
+    static func learnNothing(_ index: Int32) throws(NetlinkError) -> Message {
+        try change(index, "vxlan") { request throws(NetlinkError) in try request.put(IFLA_VXLAN_LEARNING, false) }
+    }
+
+    private static func change(
+        _ index: Int32, _ kind: String, _ body: (inout Message) throws(NetlinkError) -> Void
+    ) throws(NetlinkError) -> Message {
+        var request = try Message(Int(RTM_NEWLINK), RouteSocket.header(index: index))
+        try request.nest(IFLA_LINKINFO) { request throws(NetlinkError) in
+            try request.put(IFLA_INFO_KIND, kind)
+            try request.nest(IFLA_INFO_DATA, body)
+        }
+        return request
+    }
+
     /// `link add vxlan0 type vxlan`, down, in the namespace `namespace`. Its socket stays in the namespace of the requesting
     /// socket.
     static func vxlan(_ base: NetworkState.Base, name: String, namespace: Int32) throws(NetlinkError) -> Message {
@@ -98,7 +122,11 @@ enum Requests {
 
     /// `addr replace` or `addr del` on a device. Duplicate address detection is off for IPv6: every host's bridge has the same
     /// address, so it would find a duplicate.
-    static func address(_ prefix: IPPrefix, add: Bool, on link: Int32) throws(NetlinkError) -> Message {
+    ///
+    /// - Parameter hasBroadcast: True to name the broadcast address of an IPv4 subnet, as engines do in sandboxes.
+    static func address(
+        _ prefix: IPPrefix, add: Bool, on link: Int32, hasBroadcast: Bool = false
+    ) throws(NetlinkError) -> Message {
         var header = ifaddrmsg()
         header.ifa_family = UInt8(prefix.family == .v4 ? AF_INET : AF_INET6)
         header.ifa_prefixlen = UInt8(prefix.length)
@@ -108,6 +136,7 @@ enum Requests {
             Int(add ? RTM_NEWADDR : RTM_DELADDR), flags: add ? NLM_F_CREATE | NLM_F_REPLACE : 0, header)
         try request.put(Int(IFA_LOCAL), prefix.address)
         try request.put(Int(IFA_ADDRESS), prefix.address)
+        if hasBroadcast, prefix.family == .v4, prefix.length < 31 { try request.put(Int(IFA_BROADCAST), prefix.last) }
         return request
     }
 

@@ -37,7 +37,7 @@ final class TunnelFilter {
     private var made: (port: UInt16, listing: [[UInt8]])?
     /// True if the table stood as it was made when it was last looked at.
     private var isStanding = false
-    private var peers: Set<Peer> = []
+    private var peers: [VNI: Set<IPAddress>] = [:]
 
     /// - Parameter namespace: The host's network namespace.
     init(in namespace: borrowing Descriptor) throws(NetlinkError) {
@@ -46,6 +46,16 @@ final class TunnelFilter {
         }
         socket.allow(bytes: Self.transactionLimit)
     }
+
+    /// Port that the rules are for, if they stood as they were made when they were last looked at.
+    var port: UInt16? { isStanding ? made?.port : nil }
+    /// Networks that frames are let in for.
+    var vnis: Set<VNI> { Set(peers.keys) }
+    /// VTEPs whose frames are let in for a network.
+    func vteps(of vni: VNI) -> Set<IPAddress> { peers[vni] ?? [] }
+
+    /// Netlink port of the socket that the table is changed by.
+    func socketPort() throws(SystemError) -> UInt32 { try socket.port() }
 
     // MARK: The table
 
@@ -85,7 +95,7 @@ final class TunnelFilter {
         addRules(port: port, to: &batch)
         try add(peers, to: &batch)
         try commit(batch)
-        self.peers = peers
+        self.peers = Self.byNetwork(peers)
         made = (port, try listing(.getRule))
         isStanding = true
     }
@@ -98,7 +108,7 @@ final class TunnelFilter {
         try commit(batch)
         made = nil
         isStanding = false
-        peers = []
+        peers = [:]
     }
 
     private func addChain(_ name: String, hook: UInt32, to batch: inout NFTBatch) {
@@ -200,32 +210,34 @@ final class TunnelFilter {
 
     /// Lets in frames of these peers.
     func admit(_ admitted: some Collection<Peer>) throws(NetlinkError) {
-        let new = Set(admitted).subtracting(peers)
+        let new = Set(admitted).filter { !vteps(of: $0.vni).contains($0.vtep) }
         guard !new.isEmpty else { return }
         var batch = NFTBatch(.inet)
         try add(new, to: &batch)
         try commit(batch)
-        peers.formUnion(new)
+        for peer in new { peers[peer.vni, default: []].insert(peer.vtep) }
     }
 
     /// Lets in no frames of these peers any more.
     func refuse(_ refused: some Collection<Peer>) throws(NetlinkError) {
-        var gone = peers.intersection(refused)
+        var gone = Set(refused).filter { vteps(of: $0.vni).contains($0.vtep) }
         guard !gone.isEmpty else { return }
         do throws(NetlinkError) {
             try delete(gone)
         } catch {
             // Somebody else deleted some of them, and with one that is missing the kernel deletes none.
             guard error.code == ENOENT else { throw error }
-            peers = try look().peers
-            gone.formIntersection(peers)
+            gone.formIntersection(try look().peers)
             if !gone.isEmpty { try delete(gone) }
         }
-        peers.subtract(gone)
+        for peer in gone {
+            peers[peer.vni]?.remove(peer.vtep)
+            if peers[peer.vni]?.isEmpty == true { peers[peer.vni] = nil }
+        }
     }
 
     /// Lets in no frames of a network any more.
-    func refuseAll(of vni: VNI) throws(NetlinkError) { try refuse(peers.filter { $0.vni == vni }) }
+    func refuseAll(of vni: VNI) throws(NetlinkError) { try refuse(vteps(of: vni).map { Peer(vni: vni, vtep: $0) }) }
 
     private func delete(_ gone: Set<Peer>) throws(NetlinkError) {
         var batch = NFTBatch(.inet)
@@ -254,6 +266,10 @@ final class TunnelFilter {
         try system { [socket] () throws(SystemError) in try socket.commit(batch) }
     }
 
+    private static func byNetwork(_ peers: Set<Peer>) -> [VNI: Set<IPAddress>] {
+        Dictionary(grouping: peers, by: \.vni).mapValues { Set($0.map(\.vtep)) }
+    }
+
     // MARK: Looking
 
     /// Reads the table.
@@ -261,7 +277,7 @@ final class TunnelFilter {
         var sight = Sight()
         sight.isThere = try !listing(.getTable).isEmpty
         isStanding = false
-        peers = []
+        peers = [:]
         guard sight.isThere else { return sight }
         for family in Family.allCases {
             do throws(NetlinkError) {
@@ -280,7 +296,7 @@ final class TunnelFilter {
                 guard error.code == ENOENT else { throw error }
             }
         }
-        peers = sight.peers
+        peers = Self.byNetwork(sight.peers)
         if let made, try listing(.getRule) == made.listing { sight.port = made.port }
         isStanding = sight.port != nil
         return sight

@@ -201,6 +201,14 @@ public struct Node: Sendable {
             outbox.log(.warning, "a container's network namespace is gone", [LogKey.sandbox: path])
             KernelFollower.repairSoon(&self)
         case .foreignChange: KernelFollower.repairSoon(&self)
+        case .changed(.network(let vni)): forwarding.changed(vni, into: &outbox)
+        case .changed(.filter): forwarding.repairSoon(after: .milliseconds(0), into: &outbox)
+        // Nothing of a network is in the host's namespace once its containers have started.
+        case .changed(.host): break
+        case .seen(let id, let state): KernelFollower.seen(&self, id, state)
+        case .restored(let id, let outcome):
+            KernelFollower.restored(&self, id, outcome)
+            ended(id, error: nil)
         case .heard(let id, let all): ClaimFollower.heard(&self, id, all)
         case .deaf(let id, let reason): ClaimFollower.deaf(&self, id, reason)
         case .tick: break
@@ -290,8 +298,9 @@ public struct Node: Sendable {
         case .store: outbox.retryStore()
         case .rotateKey: CatalogueFollower.requestKey(&self)
         case .quarantine: RemovalCalls.endQuarantines(&self)
-        case .repair: forwarding.repair(into: &outbox)
+        case .repair: forwarding.repair(of: inventory.portSandboxes, into: &outbox)
         case .reap: forwarding.reap(into: &outbox)
+        case .look: forwarding.look(into: &outbox)
         case .close: CatalogueFollower.proposeClosing(&self)
         case .handOver: AddressExchange.proposeHandovers(&self)
         case .assure: RollbackRecovery.assure(&self)

@@ -79,7 +79,9 @@ public struct EffectTrace: Sendable {
         case .apply(let id, let operations):
             write("apply \(id.value)")
             for operation in operations { write(Self.bytes(of: operation)) }
-        case .observe(let id): write("observe \(id.value)")
+        case .observe(let id, let sandboxes): write("observe \(id.value) \(sandboxes.count)")
+        case .look(let id, let vni): write("look \(id.value) \(vni)")
+        case .restore(let id, let port): write("restore \(id.value) \(port)")
         case .listen(let endpoint, let vni, let hearing):
             write("listen \(vni)")
             write(endpoint.wireBytes + (hearing.map { Self.bytes(of: $0) } ?? []))

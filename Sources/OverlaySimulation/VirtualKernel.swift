@@ -8,6 +8,8 @@ public struct VirtualKernel {
     /// True if rows that lead to other hosts are refused.
     public var failsForwarding = false
     public private(set) var batches = 0
+    /// Number of looks at single networks.
+    public internal(set) var looks = 0
     /// Announcements of an address's new MAC that were made.
     public private(set) var announcements: [(VNI, IPAddress, MACAddress)] = []
 
@@ -52,15 +54,52 @@ public struct VirtualKernel {
         }
     }
 
-    /// Removes a network's VXLAN device. Its ports stay.
-    public mutating func breakNetwork(_ vni: VNI) {
-        guard let network = state.networks.removeValue(forKey: vni) else { return }
+    /// Removes a network's VXLAN device, or its bridge. Its ports stay.
+    public mutating func breakNetwork(_ vni: VNI, hasBridge: Bool = true) {
+        guard var network = state.networks.removeValue(forKey: vni) else { return }
+        if !hasBridge {
+            network.gateways = []
+            network.neighbours = [:]
+            network.forwarding = [:]
+            // Without a bridge, none of them is as it was made.
+            if !network.ports.isEmpty { state.altered[vni] = Alteration(ports: Set(network.ports.keys)) }
+        }
         damaged[vni] = network
         state.broken.insert(vni)
+        if !network.ports.isEmpty { state.remains[vni] = Set(network.ports.keys) }
+    }
+
+    /// Ports whose container runs, whether they are there or not.
+    private var running: Set<String> = []
+
+    /// Paths of those sandboxes that do not exist.
+    public func missing(_ sandboxes: Set<String>) -> Set<String> { running.isEmpty ? sandboxes : [] }
+
+    /// Makes a lost port again, with its other end in the sandbox.
+    public mutating func restore(_ lost: LostPort) -> RestoreOutcome {
+        guard running.contains(lost.name) else { return .sandboxIsGone }
+        if let failure { return .failed(failure) }
+        guard state.networks[lost.vni] != nil else {
+            return .failed(KernelFailure(operation: "link add \(lost.name)", errno: 19, reason: "no network"))
+        }
+        state.networks[lost.vni]?.ports[lost.name] = lost.port
+        return .restored
     }
 
     /// Removes a veth pair, as the end of a container does.
     public mutating func endPair(_ name: String) {
+        running.remove(name)
+        losePort(name)
+    }
+
+    /// Removes a veth pair while its container runs.
+    public mutating func losePort(_ name: String) {
+        for vni in state.remains.keys {
+            state.remains[vni]?.remove(name)
+            if state.remains[vni]?.isEmpty == true { state.remains[vni] = nil }
+        }
+        for vni in damaged.keys { damaged[vni]?.ports[name] = nil }
+        for vni in state.altered.keys { mend(vni) { $0.ports.remove(name) } }
         for (vni, network) in state.networks where network.ports[name] != nil {
             state.networks[vni]?.ports[name] = nil
             state.networks[vni]?.forwarding = network.forwarding.filter { $0.value != .port(name) }
@@ -70,6 +109,12 @@ public struct VirtualKernel {
     private var damaged: [VNI: NetworkState] = [:]
     /// Names of ports whose links are to be deleted. One that has a new port as well would take that with it.
     private var deletedPorts: [VNI: Set<String>] = [:]
+
+    private mutating func mend(_ vni: VNI, _ body: (inout Alteration) -> Void) {
+        guard var alteration = state.altered[vni] else { return }
+        body(&alteration)
+        state.altered[vni] = alteration.isEmpty ? nil : alteration
+    }
 
     public mutating func apply(_ operations: [KernelOperation]) -> KernelOutcome {
         batches += 1
@@ -85,6 +130,8 @@ public struct VirtualKernel {
                 // An adopted network keeps its ports, but not the rows of a VXLAN device that is made anew.
                 let old = state.networks[vni] ?? damaged.removeValue(forKey: vni)
                 state.broken.remove(vni)
+                state.remains[vni] = nil
+                mend(vni) { $0.hasDevices = false }
                 if let old, old.base == base, state.networks[vni] != nil { continue }
                 if var old, state.networks[vni] != nil, !old.base.isFiltered {
                     old.base.isFiltered = true
@@ -100,9 +147,14 @@ public struct VirtualKernel {
                 state.networks[vni] = fresh
                 continue
             case .deleteNetwork:
+                for name in state.networks[vni]?.ports.keys.map({ $0 }) ?? [] { running.remove(name) }
                 state.networks[vni] = nil
                 deletedPorts[vni] = nil
                 state.unreaped.remove(vni)
+                state.broken.remove(vni)
+                state.remains[vni] = nil
+                state.altered[vni] = nil
+                damaged[vni] = nil
                 continue
             default: break
             }
@@ -119,7 +171,11 @@ public struct VirtualKernel {
             case .createPort(_, let name, let port, _):
                 deletedPorts[vni]?.remove(name)
                 state.networks[vni]?.ports[name] = port
+                running.insert(name)
+                mend(vni) { $0.ports.remove(name) }
             case .deletePort(_, let name):
+                running.remove(name)
+                mend(vni) { $0.ports.remove(name) }
                 if state.networks[vni]?.ports.removeValue(forKey: name) != nil {
                     deletedPorts[vni, default: []].insert(name)
                     state.unreaped.insert(vni)

@@ -3,6 +3,7 @@ import OverlayDatapath
 import OverlayLinux
 import OverlayModel
 import OverlayTestSupport
+import Synchronization
 import Testing
 
 @testable import OverlayNetlink
@@ -192,6 +193,22 @@ struct FilterTests {
             try delivered(site) {
                 try send(Self.datagram(try vni().value), in: site.other.path, from: Self.stranger, to: Self.vtep)
             } == 0)
+    }
+
+    @Test func `the kernel tells of changes by others, and not of own ones`() async throws {
+        let site = try await site()
+        let places = Mutex<[KernelPlace]>([])
+        try await site.host.kernel.watch { place in places.withLock { $0.append(place) } }
+        sleep(1)
+        places.withLock { $0 = [] }
+        expectApplied(await site.host.kernel.apply([.addFlood(try vni(), try ip("192.0.2.77"))]))
+        sh("\(site.host.inside) nft add table inet of_another")
+        usleep(600_000)
+        #expect(!places.withLock { $0.contains(.filter) })
+        sh("\(site.host.inside) nft flush ruleset")
+        usleep(600_000)
+        #expect(places.withLock { $0.contains(.filter) })
+        await site.host.kernel.stopWatching()
     }
 
     @Test func `elements that others delete are seen, and those of nobody are deleted`() async throws {

@@ -21,7 +21,7 @@ import Testing
                     switch effect {
                     case .store(let id, _): events.append(.stored(id, .stored))
                     case .apply(let id, _): events.append(.applied(id, .applied))
-                    case .observe(let id): events.append(.observed(id, ObservedState()))
+                    case .observe(let id, _): events.append(.observed(id, ObservedState()))
                     case .answer(let id, let response): answers[id] = response
                     default: break
                     }

@@ -99,7 +99,7 @@ import Testing
             for effect in node.handle(event, at: at) {
                 switch effect {
                 case .store(let id, _): handle(.stored(id, .stored))
-                case .observe(let id): handle(.observed(id, ObservedState()))
+                case .observe(let id, _): handle(.observed(id, ObservedState()))
                 case .contact(_, let contact): contacts.append(contact)
                 case .answer(_, let answer): answers.append(answer)
                 default: break

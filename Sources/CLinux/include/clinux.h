@@ -8,6 +8,8 @@
 
 /// Creates a network namespace and pins it by a bind mount on `path`, which must be an existing regular file.
 int overlay_netns_create(const char *path);
+/// Pins the namespace of the descriptor `ns` on `path`, which must be an existing regular file.
+int overlay_netns_pin(int ns, const char *path);
 /// Unpins the namespace at `path` (lazily, so that open descriptors stay valid) and removes the file. A missing pin or file is no
 /// error.
 int overlay_netns_remove(const char *path);

@@ -28,6 +28,23 @@ public final class NFTSocket: Sendable {
         setsockopt(socket.number, SOL_SOCKET, SO_RCVBUFFORCE, &size, socklen_t(MemoryLayout<Int32>.size))
     }
 
+    /// Netlink port of the socket (nl_pid), by which notifications name who made a change.
+    public func port() throws(SystemError) -> UInt32 {
+        // struct sockaddr_nl (linux/netlink.h): family, padding, port, groups.
+        var address: [UInt32] = [UInt32(AF_NETLINK), 0, 0]
+        var length = socklen_t(12)
+        let result = address.withUnsafeMutableBytes { bytes in
+            bytes.withMemoryRebound(to: sockaddr.self) { name -> Int32 in
+                guard let name = name.baseAddress else { return -1 }
+                // The kernel gives a port, unless the socket has one.
+                _ = bind(socket.number, name, length)
+                return getsockname(socket.number, name, &length)
+            }
+        }
+        guard result == 0 else { throw failure(errno) }
+        return address[1]
+    }
+
     private func failure(_ number: Int32) -> SystemError { SystemError(operation: purpose, errno: number) }
 
     /// Carries out a transaction.

@@ -120,6 +120,7 @@ enum Reports {
                 "addresses that containers take over are not noticed at \(node.claims.deafness.count) ports, such as that of "
                     + "endpoint \(endpoint.short): \(reason); it is tried again every minute")
         }
+        problems += KernelFollower.problems(node)
         problems += EngineNews.linkProblems(node)
         problems += RouteFollower.problems(node)
         if let failure = node.outbox.lastKernelFailure { problems.append("the kernel refused: \(failure)") }

@@ -176,14 +176,14 @@ enum KernelFollower {
             node.outbox.timers.set(.follow, at: node.now)
         }
         RollbackRecovery.checkOwnLife(&node)
-        node.forwarding.repair(into: &node.outbox)
+        node.forwarding.repair(of: node.inventory.portSandboxes, into: &node.outbox)
         node.surroundings.read(into: &node.outbox)
     }
 
     /// Handles an observation of the kernel. The first one makes the node ready; each drops dead endpoints and repairs the rest.
     static func observed(_ node: inout Node, _ id: EffectID, _ state: ObservedState) {
         guard let isFirst = node.forwarding.observed(id) else { return }
-        Self.dropDeadEndpoints(&node, state, since: id)
+        let lost = Self.lostEndpoints(&node, node.inventory.allEndpoints, state, since: id)
         if isFirst {
             for endpoint in node.inventory.allEndpoints {
                 guard let network = node.catalogue.networks[endpoint.network] else { continue }
@@ -209,6 +209,9 @@ enum KernelFollower {
             Self.rebuild(&node)
         }
         node.forwarding.repair(state, sparing: node.unsynchronisedVTEPs, into: &node.outbox)
+        let ids = Set(lost.map(\.id))
+        node.forwarding.restorations.settle { ids.contains($0) }
+        for endpoint in lost { Self.restore(&node, endpoint) }
         ClaimFollower.settleEverywhere(&node)
         RollbackRecovery.finishRollback(&node)
         CatalogueFollower.proposeOwnChange(&node)
@@ -219,20 +222,111 @@ enum KernelFollower {
         Mirroring.mirrorSoon(&node)
     }
 
-    /// Ends endpoints whose veth pair is gone. The kernel destroys both ends together, so the container is gone, too.
-    private static func dropDeadEndpoints(_ node: inout Node, _ state: ObservedState, since observation: EffectID) {
-        for endpoint in node.inventory.allEndpoints where endpoint.hasPort {
+    /// Handles a look at one network, which somebody changed.
+    static func seen(_ node: inout Node, _ id: EffectID, _ state: ObservedState) {
+        guard let vni = node.forwarding.seen(id), let network = node.catalogue.networks.values.first(where: { $0.vni == vni })
+        else { return }
+        let endpoints = node.inventory.endpoints(on: network.id)
+        let lost = Self.lostEndpoints(&node, endpoints, state, since: id)
+        // The last endpoint may have ended just now, and the network with it.
+        guard node.forwarding.isUp(vni) else { return }
+        node.forwarding.repair(
+            vni, state, sparing: node.unsynchronisedVTEPs[vni] ?? [], isLost: !lost.isEmpty, into: &node.outbox)
+        for endpoint in lost { Self.restore(&node, endpoint) }
+        // A port that was down is not listened at any more.
+        for endpoint in endpoints where node.claims.deafness[endpoint.id] != nil { ClaimFollower.listen(&node, endpoint.id) }
+    }
+
+    // MARK: Lost ports
+
+    /// True if an endpoint without its port is over: its container has left it, or has no namespace any more. The kernel destroys the
+    /// interfaces of a namespace together with it. As long as the namespace is there, the container runs, and its port is made again.
+    ///
+    /// - Parameter missing: Paths of sandboxes that do not exist.
+    static func isOver(_ endpoint: LocalEndpoint, missing: Set<String>) -> Bool {
+        !endpoint.isJoined || endpoint.sandbox.isEmpty || missing.contains(endpoint.sandbox)
+    }
+
+    /// Ends those of the endpoints that are over, and returns those whose port is to be made again.
+    private static func lostEndpoints(
+        _ node: inout Node, _ endpoints: [LocalEndpoint], _ state: ObservedState, since observation: EffectID
+    ) -> [LocalEndpoint] {
+        var lost: [LocalEndpoint] = []
+        for endpoint in endpoints where endpoint.hasPort {
             if let made = endpoint.portEffect, made > observation || !node.outbox.unfinished(.endpoint(endpoint.id)).isEmpty {
                 continue
             }
+            if let vni = Self.vni(node, of: endpoint.network), state.hasPort(KernelName.port(endpoint.id), on: vni) { continue }
+            if Self.isOver(endpoint, missing: state.missingSandboxes) {
+                Self.end(&node, endpoint)
+            } else {
+                lost.append(endpoint)
+            }
+        }
+        return lost
+    }
+
+    private static func end(_ node: inout Node, _ endpoint: LocalEndpoint) {
+        node.outbox.log(
+            .warning, "the interface of an endpoint is gone together with its container's namespace; the endpoint is taken as gone",
+            [LogKey.endpoint: endpoint.id.short, LogKey.sandbox: endpoint.sandbox])
+        _ = NetworkCalls.removeEndpoint(&node, endpoint)
+    }
+
+    /// Makes the port of an endpoint again, now or when it may be.
+    private static func restore(_ node: inout Node, _ endpoint: LocalEndpoint) {
+        guard let vni = Self.vni(node, of: endpoint.network), let (port, mtu) = node.forwarding.port(of: endpoint.id, on: vni)
+        else { return }
+        if let later = node.forwarding.restorations.begin(endpoint.id, at: node.now) {
+            return node.forwarding.lookAgain(vni, at: later, into: &node.outbox)
+        }
+        let id = node.outbox.newEffect(for: [.endpoint(endpoint.id)])
+        node.inventory.setPortEffect(id, of: endpoint.id)
+        node.forwarding.restorations.setEffect(id, of: endpoint.id)
+        node.outbox.append(
+            .restore(
+                id,
+                LostPort(
+                    vni: vni, name: KernelName.port(endpoint.id), port: port, mtu: mtu, sandbox: endpoint.sandbox,
+                    addresses: [endpoint.v4, endpoint.v6].compactMap { $0 },
+                    routes: endpoint.hasMulticastRoute ? SandboxRoutes.destinations : [])))
+    }
+
+    /// Handles the end of making a port again.
+    static func restored(_ node: inout Node, _ id: EffectID, _ outcome: RestoreOutcome) {
+        var failure: KernelFailure?
+        if case .failed(let one) = outcome { failure = one }
+        guard let (endpointID, next) = node.forwarding.restorations.end(id, failure: failure?.description),
+            let endpoint = node.inventory.endpoint(endpointID), endpoint.hasPort,
             let vni = Self.vni(node, of: endpoint.network)
-            if let vni, state.networks[vni]?.ports[KernelName.port(endpoint.id)] != nil { continue }
-            // A damaged network is repaired first. The next observation shows which of its ports are left.
-            if let vni, state.broken.contains(vni) { continue }
+        else { return }
+        switch outcome {
+        case .restored:
             node.outbox.log(
-                .warning, "the interface of an endpoint is gone; the endpoint is taken as gone",
-                [LogKey.endpoint: endpoint.id.short])
-            _ = NetworkCalls.removeEndpoint(&node, endpoint)
+                .warning, "the interface of a running container was deleted, and was made again",
+                [LogKey.endpoint: endpoint.id.short, LogKey.sandbox: endpoint.sandbox])
+            node.outbox.apply(node.forwarding.rows(to: endpoint.id, on: vni), for: [.endpoint(endpoint.id)])
+            ClaimFollower.listen(&node, endpoint.id)
+        case .sandboxIsGone: Self.end(&node, endpoint)
+        case .failed(let failure):
+            node.outbox.log(
+                .error, "the interface of a running container was deleted, and could not be made again",
+                [
+                    LogKey.endpoint: endpoint.id.short, LogKey.sandbox: endpoint.sandbox, LogKey.operation: failure.operation,
+                    LogKey.reason: failure.reason,
+                ])
+            if let next { node.forwarding.lookAgain(vni, at: next, into: &node.outbox) }
+        }
+    }
+
+    /// Sentences about ports that could not be made again.
+    static func problems(_ node: Node) -> [String] {
+        node.forwarding.restorations.failures.sorted { $0.key < $1.key }.compactMap { id, failure in
+            guard let endpoint = node.inventory.endpoint(id) else { return nil }
+            let network = node.catalogue.networks[endpoint.network]?.title ?? endpoint.network.short
+            let name = endpoint.learned.names.first
+            return "container \(name ?? "of endpoint \(id.short)") has lost its interface on network \(network), which could not be made "
+                + "again: \(failure); it is tried again, and `docker restart \(name ?? "CONTAINER")` gives it a new one"
         }
     }
 

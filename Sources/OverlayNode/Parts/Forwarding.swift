@@ -18,6 +18,10 @@ struct Forwarding: Sendable {
     }
 
     private var datapath = Datapath()
+    /// Looks at networks that others changed.
+    private var looks = Looks()
+    /// Ports that are made again as their veth pair was gone.
+    var restorations = Restorations()
     /// Tunnels whose rows the last repair spared, as their owner's endpoints are not all known.
     private var spared: [VNI: Set<IPAddress>] = [:]
     /// Refusals of the kernel since it was last found right.
@@ -49,7 +53,10 @@ struct Forwarding: Sendable {
         return operations
     }
 
-    mutating func lower(_ vni: VNI) -> [KernelOperation] { datapath.lower(vni) }
+    mutating func lower(_ vni: VNI) -> [KernelOperation] {
+        looks.forget(vni)
+        return datapath.lower(vni)
+    }
 
     // MARK: Local endpoints
 
@@ -129,13 +136,15 @@ struct Forwarding: Sendable {
     }
 
     /// Asks for what the kernel holds.
-    mutating func repair(into outbox: inout Outbox) {
+    ///
+    /// - Parameter sandboxes: Paths of the containers that have a port.
+    mutating func repair(of sandboxes: Set<String> = [], into outbox: inout Outbox) {
         // One that comes due while the kernel is being read is done right after.
         guard observing == nil else { return outbox.timers.set(.repair, at: outbox.now + Self.repairDelay) }
         outbox.timers.set(.repair, at: outbox.now + Self.repairPeriod)
         let id = outbox.newEffect()
         observing = id
-        outbox.append(.observe(id))
+        outbox.append(.observe(id, sandboxes: sandboxes))
     }
 
     /// Takes note of an observation.
@@ -175,6 +184,75 @@ struct Forwarding: Sendable {
         if operations.isEmpty { failures = 0 }
         if !observed.broken.isEmpty { repairSoon(into: &outbox) }
     }
+
+    // MARK: Looks
+
+    /// Another program changed something in a network's namespace.
+    mutating func changed(_ vni: VNI, into outbox: inout Outbox) {
+        // The first observation comes, and finds everything.
+        guard isReady, isUp(vni) else { return }
+        looks.changed(vni, at: outbox.now)
+        scheduleLook(into: &outbox)
+    }
+
+    /// Looks at the networks whose looks are due.
+    mutating func look(into outbox: inout Outbox) {
+        for vni in looks.takeDue(at: outbox.now) where isUp(vni) {
+            let id = outbox.newEffect()
+            looks.begin(id, at: vni)
+            outbox.append(.look(id, vni))
+        }
+        scheduleLook(into: &outbox)
+    }
+
+    /// Looks at a network at a time of its own.
+    mutating func lookAgain(_ vni: VNI, at time: Instant, into outbox: inout Outbox) {
+        looks.demand(vni, at: time)
+        scheduleLook(into: &outbox)
+    }
+
+    private func scheduleLook(into outbox: inout Outbox) {
+        if let next = looks.next { outbox.timers.set(.look, noLaterThan: next) }
+    }
+
+    /// Takes note of the end of a look.
+    ///
+    /// - Returns: The network; nil if it is not up any more.
+    mutating func seen(_ id: EffectID) -> VNI? { looks.end(id).flatMap { isUp($0) ? $0 : nil } }
+
+    /// Brings one network in the kernel in line with what it should hold.
+    ///
+    /// - Parameters:
+    ///   - unknown: Tunnels to spare, as their owner's endpoints are not all known.
+    ///   - isLost: True if a port of the network is gone.
+    mutating func repair(
+        _ vni: VNI, _ observed: ObservedState, sparing unknown: Set<IPAddress>, isLost: Bool, into outbox: inout Outbox
+    ) {
+        let operations = datapath.repair(vni, observed, keepingRowsTo: unknown)
+        outbox.apply(operations)
+        looks.found(isLost || !operations.isEmpty, at: vni)
+        if observed.broken.contains(vni) { changed(vni, into: &outbox) }
+        if !operations.isEmpty {
+            outbox.log(
+                .info, "a network in the kernel was changed by others, and is mended",
+                [LogKey.network: KernelName.namespace(vni), LogKey.operation: "\(operations.count) in all"])
+        }
+    }
+
+    // MARK: Lost ports
+
+    /// Names of ports that should be there and are not, by network.
+    func lostPorts(_ observed: ObservedState) -> [(vni: VNI, name: String)] { datapath.lostPorts(observed) }
+
+    /// Port of an endpoint; nil if it should not be there.
+    func port(of endpoint: EndpointID, on vni: VNI) -> (port: Port, mtu: UInt32)? {
+        datapath.port(KernelName.port(endpoint), on: vni)
+    }
+
+    /// Operations for the rows that lead to a port that was made again.
+    func rows(to endpoint: EndpointID, on vni: VNI) -> [KernelOperation] { datapath.rows(to: KernelName.port(endpoint), on: vni) }
+
+    // MARK: Refusals
 
     /// The kernel refused something. What it refuses for good is tried less and less often.
     mutating func refused(into outbox: inout Outbox) {

@@ -160,6 +160,9 @@ struct Inventory: Sendable {
     /// Paths of all sandboxes; an empty one stands for endpoints without one.
     var sandboxes: [String] { bySandbox.keys.sorted() }
 
+    /// Paths of the sandboxes of endpoints that have a port.
+    var portSandboxes: Set<String> { Set(endpoints.values.lazy.filter { $0.hasPort && !$0.sandbox.isEmpty }.map(\.sandbox)) }
+
     mutating func put(_ endpoint: LocalEndpoint) -> StoreWrite {
         if let old = endpoints.updateValue(endpoint, forKey: endpoint.id) { removeFromIndices(old) }
         let id = endpoint.id

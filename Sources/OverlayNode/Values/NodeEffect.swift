@@ -13,7 +13,13 @@ public enum NodeEffect: Sendable {
     case store(EffectID, [StoreWrite])
     /// Operations for the kernel, as one ordered batch.
     case apply(EffectID, [KernelOperation])
-    case observe(EffectID)
+    /// Reading of the kernel, answered with ``NodeEvent/observed(_:_:)``. Of the sandboxes at these paths, those are told of that do
+    /// not exist.
+    case observe(EffectID, sandboxes: Set<String>)
+    /// Reading of one network in the kernel, answered with ``NodeEvent/seen(_:_:)``.
+    case look(EffectID, VNI)
+    /// A port whose veth pair is gone while its container runs is to be made again, with its other end in the sandbox.
+    case restore(EffectID, LostPort)
     /// Frames to listen for at the port of an endpoint of this host, from now on; nil for none. The operations before it have made the
     /// port.
     case listen(EndpointID, VNI, Hearing?)

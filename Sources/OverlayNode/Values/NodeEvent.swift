@@ -50,6 +50,12 @@ public enum NodeEvent: Sendable {
     case notObserved(EffectID, String)
     /// Another program changed a namespace of ours.
     case foreignChange
+    /// Another program changed something at a place, or may have.
+    case changed(KernelPlace)
+    /// Answer to ``NodeEffect/look(_:_:)``.
+    case seen(EffectID, ObservedState)
+    /// Answer to ``NodeEffect/restore(_:_:)``.
+    case restored(EffectID, RestoreOutcome)
     /// News heard at the port of an endpoint of this host.
     case heard(EndpointID, [Heard])
     /// The port of an endpoint of this host is not listened at any more, for this reason.

@@ -12,6 +12,8 @@ enum NodeTimer: CaseIterable, Hashable, Sendable {
     case repair
     /// Links of ports that were deleted are ended.
     case reap
+    /// Networks that others changed in the kernel are looked at.
+    case look
     /// Subnets that were given up are proposed.
     case close
     /// Addresses that were given up are proposed.

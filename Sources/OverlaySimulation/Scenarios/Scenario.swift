@@ -49,5 +49,8 @@ public struct Scenario: Sendable {
             Scenario("calm", "random acts without faults, up to 25 nodes: moby's networkdb property") {
                 try Storm.run(.init(acts: 30, nodes: 2...25, hasFaults: false), seed: $0)
             },
+            Scenario("drift", "everything of networks in the kernels is deleted and altered; each time all is right within 5 s") {
+                try DriftScenario.run(seed: $0)
+            },
         ] + scenarios + names + claims
 }

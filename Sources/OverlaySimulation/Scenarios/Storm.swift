@@ -49,7 +49,7 @@ enum Storm {
         let world = workload.world
         let host = random.below(world.nodes.count)
         let time = Interval.milliseconds(Int64(100 + random.below(random.chance(0.2) ? 20_000 : 3000)))
-        switch random.below(14) {
+        switch random.below(16) {
         case 0, 1: world.stall(host, for: time)
         case 2, 3: workload.crashDaemon(host, for: time)
         case 4: workload.crashHost(host, for: time)
@@ -60,6 +60,8 @@ enum Storm {
         case 9: world.setLoss([0, 0.01, 0.05, 0.2, 0.4][random.below(5)], for: time)
         case 10: world.setDisorder(for: time)
         case 11: world.refuseWrites(host, for: time)
+        case 14, 15:
+            for _ in 0...random.below(3) { world.driftSomewhere(host) }
         case 12: world.jumpClock(host, by: .seconds(Int64(random.below(172_800)) - 86_400))
         default: world.setClockRate(host, [0.9, 1, 1.1][random.below(3)])
         }

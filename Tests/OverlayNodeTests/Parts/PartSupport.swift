@@ -56,6 +56,6 @@ extension [NodeEffect] {
         compactMap { if case .store(let id, let rows) = $0 { (id, rows) } else { nil } }
     }
     var batches: [[KernelOperation]] { compactMap { if case .apply(_, let operations) = $0 { operations } else { nil } } }
-    var observations: [EffectID] { compactMap { if case .observe(let id) = $0 { id } else { nil } } }
+    var observations: [EffectID] { compactMap { if case .observe(let id, _) = $0 { id } else { nil } } }
     var calls: [EngineAPICall] { compactMap { if case .engineCall(_, let call) = $0 { call } else { nil } } }
 }
