@@ -71,6 +71,7 @@ done
 
 echo "# which one that is does not depend on the order in which the engine joins them"
 start 1 jj --network third
+sleep 3
 for network in second mesh; do must docker 1 network connect "$network" jj; done
 must goes 1 jj third
 for _ in 1 2 3 4; do
