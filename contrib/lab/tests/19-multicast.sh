@@ -12,6 +12,8 @@ deaf() { heard 0 6 "$@"; }
 heard() {
     local count=$1 seconds=$2 group=$3 from=$4 sender=$5 receivers=() waits=() n
     shift 5
+    # A receiver is ready when it says so, not when the one before it did: its file is emptied only when it starts.
+    rm -f "$(state_dir)"/heard.*
     while (($#)); do
         in_container "$1" "$2" /usr/bin/python3 "$program" receive "$group" 5353 "$seconds" >"$(state_dir)/heard.${#receivers[@]}" 2>&1 &
         waits+=($!)
@@ -69,6 +71,7 @@ done
 
 echo "# which one that is does not depend on the order in which the engine joins them"
 start 1 jj --network third
+sleep 3
 for network in second mesh; do must docker 1 network connect "$network" jj; done
 must goes 1 jj third
 for _ in 1 2 3 4; do
