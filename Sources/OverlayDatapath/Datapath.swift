@@ -224,8 +224,8 @@ public struct Datapath: Sendable {
     public func rows(to name: String, on vni: VNI) -> [KernelOperation] {
         guard let wanted = wanted(vni) else { return [] }
         let macs = wanted.forwarding.filter { $0.value == .port(name) }.keys.sorted { $0.bits < $1.bits }
-        return macs.map { .setForwarding(vni, $0, .port(name)) }
-            + wanted.neighbours.filter { macs.contains($0.value) }.sorted { $0.key < $1.key }.map { .setNeighbour(vni, $0.key, $0.value) }
+        let neighbours = wanted.neighbours.filter { macs.contains($0.value) }.sorted { $0.key < $1.key }
+        return macs.map { .setForwarding(vni, $0, .port(name)) } + neighbours.map { .setNeighbour(vni, $0.key, $0.value) }
     }
 
     /// Operations that repair one network, and nothing else.
@@ -304,8 +304,8 @@ public struct Datapath: Sendable {
         if case .vtep(let nowhere) = Destination.nowhere, current.flood.contains(nowhere) {
             // The row of all tunnels has a part that cannot be named: it is made anew.
             operations.append(.deleteFlood(vni, nowhere))
-            return operations + present.flood.union(wanted.flood).filter { wanted.flood.contains($0) || unknown.contains($0) }
-                .sorted().map { .addFlood(vni, $0) }
+            let kept = present.flood.filter { unknown.contains($0) }
+            return operations + wanted.flood.union(kept).sorted().map { .addFlood(vni, $0) }
         }
         for vtep in wanted.flood.subtracting(current.flood).sorted() { operations.append(.addFlood(vni, vtep)) }
         for vtep in present.flood.subtracting(wanted.flood).sorted() where !unknown.contains(vtep) {

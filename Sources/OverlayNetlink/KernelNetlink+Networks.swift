@@ -14,7 +14,8 @@ extension KernelNetlink {
                 try system { () throws(SystemError) in try NetworkNamespace.prepareDirectory(directory) }
                 directoryIsReady = true
             }
-            if let held = networks[vni], try system({ () throws(SystemError) in try NetworkNamespace.state(path: path) }) != .namespace {
+            let state = try system { () throws(SystemError) in try NetworkNamespace.state(path: path) }
+            if let held = networks[vni], state != .namespace {
                 // Its file is gone, and it lives on while it is held here: containers go on as if nothing had been.
                 try system { () throws(SystemError) in try NetworkNamespace.pin(held.namespace, path: path) }
             } else {
@@ -37,7 +38,9 @@ extension KernelNetlink {
         let mac = KernelName.gatewayMAC(base.vni)
         try step("link add \(KernelName.bridge) type bridge", .bridge) { () throws(NetlinkError) in
             if let present, present.kind == "bridge" {
-                if present.sorts { try handle.socket.request(Requests.plainBridge(present.index)) }
+                if present.hasSpanningTree || present.sortsVLANs {
+                    try handle.socket.request(Requests.plainBridge(present.index, sortsVLANs: present.sortsVLANs))
+                }
                 if !present.isBridge(asMadeFor: base.vni, mtu: base.mtu) {
                     try handle.socket.setLink(present.index, mtu: base.mtu, mac: mac)
                 }
@@ -151,7 +154,8 @@ extension Link {
     /// True if this VXLAN device is the wanted one, with its socket outside of its namespace. The MTU is not compared, as it can be
     /// changed.
     func carries(_ base: NetworkState.Base) -> Bool {
-        kind == "vxlan" && vxlan.id == base.vni.value && vxlan.local == base.local && vxlan.port == base.port && peerNamespace != nil
+        kind == "vxlan" && peerNamespace != nil && vxlan.id == base.vni.value && vxlan.local == base.local
+            && vxlan.port == base.port
     }
 }
 
