@@ -274,7 +274,7 @@ public struct Datapath: Sendable {
         }
         for name in ports.sorted() where current.ports[name] != nil {
             guard let port = wanted.ports[name] else { continue }
-            operations.append(.createPort(vni, name: name, port, mtu: wanted.base.mtu))
+            operations.append(.mendPort(vni, name: name, port, mtu: wanted.base.mtu))
         }
         func isKept(_ mac: MACAddress) -> Bool {
             if case .vtep(let vtep) = present.forwarding[mac] { unknown.contains(vtep) } else { false }

@@ -14,6 +14,9 @@ public enum KernelOperation: Hashable, Sendable {
     /// Creates a veth pair: `name` as a port of the bridge, up, and the container's side in the host's namespace, both with the
     /// MTU.
     case createPort(VNI, name: String, Port, mtu: UInt32)
+    /// Brings a port that exists back to what it was made as. One that is not there is not made: its other end would not be in its
+    /// sandbox.
+    case mendPort(VNI, name: String, Port, mtu: UInt32)
     /// Deletes a port, and with it its other end, wherever that is.
     case deletePort(VNI, name: String)
     /// Sets a static FDB row. For a VTEP it is set on the VXLAN device, and on the bridge towards that device.
@@ -33,7 +36,7 @@ public enum KernelOperation: Hashable, Sendable {
         switch self {
         case .createNetwork(let base): base.vni
         case .deleteNetwork(let vni), .addGateway(let vni, _), .deleteGateway(let vni, _), .createPort(let vni, _, _, _),
-            .deletePort(let vni, _), .setForwarding(let vni, _, _), .deleteForwarding(let vni, _, _),
+            .mendPort(let vni, _, _, _), .deletePort(let vni, _), .setForwarding(let vni, _, _), .deleteForwarding(let vni, _, _),
             .setNeighbour(let vni, _, _), .deleteNeighbour(let vni, _), .announce(let vni, _, _), .addFlood(let vni, _),
             .deleteFlood(let vni, _):
             vni

@@ -103,7 +103,9 @@ extension KernelNetlink {
 
     // MARK: Ports
 
-    func createPort(_ vni: VNI, _ name: String, _ port: Port, _ mtu: UInt32) throws(KernelFailure) {
+    func createPort(
+        _ vni: VNI, _ name: String, _ port: Port, _ mtu: UInt32, onlyMending: Bool = false
+    ) throws(KernelFailure) {
         let handle = try requireHandle(vni)
         try step("link add \(name) type veth peer name \(port.containerLink)", .port(name)) { () throws(NetlinkError) in
             let bridge = try handle.requireBridge()
@@ -115,9 +117,11 @@ extension KernelNetlink {
                     try handle.socket.mendPort(present, handle.portFlags)
                     return
                 }
+                if onlyMending { return }
                 try handle.socket.deleteLink(named: name)
                 handle.forgetPort(name)
             }
+            if onlyMending { return }
             // A leftover: its other end is not ours, or not where it belongs.
             try host.deleteLink(named: port.containerLink)
             try handle.socket.request(

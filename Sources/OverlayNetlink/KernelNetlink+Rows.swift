@@ -20,7 +20,7 @@ extension KernelNetlink {
 
     private static func rowKind(_ operation: KernelOperation) -> RowKind? {
         switch operation {
-        case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .deletePort: nil
+        case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .mendPort, .deletePort: nil
         case .deleteForwarding(_, _, .vtep): .tunnelRemoval
         case .setForwarding, .deleteForwarding, .setNeighbour, .deleteNeighbour, .announce, .addFlood, .deleteFlood: .plain
         }
@@ -82,7 +82,7 @@ extension KernelNetlink {
                     let part = vtep == .nowhere ? nil : vtep
                     try batch.add(Requests.deleteForwarding(.zero, to: part, on: vxlan, .device), absentIsSuccess: true)
                 case .announce: break  // Waits for the rows: see ``applyRows(_:_:)``.
-                case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .deletePort,
+                case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .mendPort, .deletePort,
                     .deleteForwarding(_, _, .vtep):
                     preconditionFailure("\(operations[index]) is no plain row")
                 }
@@ -219,7 +219,7 @@ extension KernelOperation {
     var mayLackNetwork: Bool {
         switch self {
         case .deleteNetwork, .deleteGateway, .deletePort, .deleteForwarding, .deleteNeighbour, .announce, .deleteFlood: true
-        case .createNetwork, .addGateway, .createPort, .setForwarding, .setNeighbour, .addFlood: false
+        case .createNetwork, .addGateway, .createPort, .mendPort, .setForwarding, .setNeighbour, .addFlood: false
         }
     }
 
@@ -240,6 +240,7 @@ extension KernelOperation {
         case .addGateway(_, let prefix): "address replace \(prefix) dev \(KernelName.bridge)"
         case .deleteGateway(_, let prefix): "address del \(prefix) dev \(KernelName.bridge)"
         case .createPort(_, let name, _, _): "link add \(name) type veth"
+        case .mendPort(_, let name, _, _): "link set \(name) up"
         case .deletePort(_, let name): "link del \(name)"
         }
     }

@@ -64,7 +64,7 @@ struct Known {
     mutating func expect(_ operation: KernelOperation) {
         switch operation {
         case .createNetwork, .deleteNetwork: isSeen = false
-        case .addGateway, .deleteGateway, .announce, .addFlood, .deleteFlood: break
+        case .addGateway, .deleteGateway, .mendPort, .announce, .addFlood, .deleteFlood: break
         case .createPort(_, let name, _, _): deleted.remove(name)
         case .deletePort(_, let name): deleted.insert(name)
         case .setForwarding(_, let mac, let destination): forwarding[mac] = destination

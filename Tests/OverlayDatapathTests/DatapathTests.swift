@@ -191,7 +191,7 @@ import Testing
         #expect(datapath.repair(seen, keepingRowsTo: [:]) == [.createNetwork(Self.base)])
         seen.altered[Self.vni] = Alteration(ports: ["ve2", "ve9"])
         let port = Port(containerLink: "so2", mac: Self.other)
-        #expect(datapath.repair(Self.vni, seen, keepingRowsTo: []) == [.createPort(Self.vni, name: "ve2", port, mtu: 1450)])
+        #expect(datapath.repair(Self.vni, seen, keepingRowsTo: []) == [.mendPort(Self.vni, name: "ve2", port, mtu: 1450)])
         #expect(datapath.repair(VNI(1_048_600)!, seen, keepingRowsTo: []).isEmpty)
     }
 
@@ -203,7 +203,7 @@ import Testing
         let operations = datapath.repair(seen, keepingRowsTo: [:])
         let port = Port(containerLink: "so1", mac: Self.one)
         #expect(operations.first == .createNetwork(Self.base))
-        #expect(operations.contains(.createPort(Self.vni, name: "ve1", port, mtu: 1450)))
+        #expect(operations.contains(.mendPort(Self.vni, name: "ve1", port, mtu: 1450)))
         #expect(operations.contains(.setForwarding(Self.vni, Self.one, .port("ve1"))))
         #expect(operations.contains(.deletePort(Self.vni, name: "ve7")))
         #expect(!operations.contains(.setForwarding(Self.vni, Self.other, .port("ve2"))))
@@ -214,7 +214,7 @@ import Testing
                 .setNeighbour(Self.vni, IPAddress(v4: 10, 0, 0, 50), Self.other),
             ])
         let order = try [
-            operations.firstIndex(of: .createPort(Self.vni, name: "ve1", port, mtu: 1450)),
+            operations.firstIndex(of: .mendPort(Self.vni, name: "ve1", port, mtu: 1450)),
             operations.firstIndex(of: .setForwarding(Self.vni, Self.one, .port("ve1"))),
         ].map { try #require($0) }
         #expect(order[0] < order[1])
@@ -240,7 +240,7 @@ import Testing
         var (datapath, kernel) = Self.withPorts()
         kernel.observed.networks[Self.vni]?.base.mtu = 1400
         let names = datapath.repair(kernel.observed, keepingRowsTo: [:]).compactMap {
-            if case .createPort(_, let name, _, 1450) = $0 { name } else { nil }
+            if case .mendPort(_, let name, _, 1450) = $0 { name } else { nil }
         }
         #expect(names == ["ve1", "ve2"])
         _ = datapath.lower(Self.vni)

@@ -101,7 +101,11 @@ struct DriftTests {
 
         /// Everything that an operator would compare.
         func text() -> String {
-            sh("\(network) ip -d link | grep -v -e 'link-netns' -e '^ *link/' | sed 's/^[0-9]*: //; s/@[^:]*:/:/'")
+            sh(
+                """
+                \(network) ip -o link show 2>/dev/null | sed -E 's/^[0-9]+: //; s/@[^:]*:/:/; s/<[^>]*>//; s/ qdisc.*//' | sort; \
+                \(network) bridge -d link show 2>/dev/null | sed -E 's/^[0-9]+: //; s/@[^:]*:/:/; s/<[^>]*>//' | sort
+                """)
                 + sh("\(network) bridge fdb | grep -e static -e dst | sort") + sh("\(network) ip neigh show nud permanent | sort")
                 + sh("\(network) ip -o addr show br0 | sed 's/^[0-9]*: //'")
         }
