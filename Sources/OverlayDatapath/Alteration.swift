@@ -1,7 +1,7 @@
 /// Things of a network that exist, and are not as they were made.
 ///
 /// What differs has no name here: flags, MTU, bridge, up or down. ``KernelOperation/createNetwork(_:)`` and
-/// ``KernelOperation/createPort(_:name:_:mtu:)`` adopt what is there, and set all of it.
+/// ``KernelOperation/mendPort(_:name:_:mtu:)`` adopt what is there, and set all of it.
 public struct Alteration: Hashable, Sendable {
     /// True if the bridge or the VXLAN device differs.
     public var hasDevices: Bool

@@ -238,8 +238,8 @@ public struct Datapath: Sendable {
     public func rows(to name: String, on vni: VNI) -> [KernelOperation] {
         guard let wanted = wanted(vni) else { return [] }
         let macs = wanted.forwarding.filter { $0.value == .port(name) }.keys.sorted { $0.bits < $1.bits }
-        return macs.map { .setForwarding(vni, $0, .port(name)) }
-            + wanted.neighbours.filter { macs.contains($0.value) }.sorted { $0.key < $1.key }.map { .setNeighbour(vni, $0.key, $0.value) }
+        let neighbours = wanted.neighbours.filter { macs.contains($0.value) }.sorted { $0.key < $1.key }
+        return macs.map { .setForwarding(vni, $0, .port(name)) } + neighbours.map { .setNeighbour(vni, $0.key, $0.value) }
     }
 
     /// Operations that repair one network, and nothing else.
@@ -290,7 +290,7 @@ public struct Datapath: Sendable {
         if !strange.isEmpty { operations.append(.reapPorts(vni)) }
         for name in ports.sorted() where current.ports[name] != nil {
             guard let port = wanted.ports[name] else { continue }
-            operations.append(.createPort(vni, name: name, port, mtu: wanted.base.mtu))
+            operations.append(.mendPort(vni, name: name, port, mtu: wanted.base.mtu))
         }
         func isKept(_ mac: MACAddress) -> Bool {
             if case .vtep(let vtep) = present.forwarding[mac] { unknown.contains(vtep) } else { false }
@@ -321,7 +321,8 @@ public struct Datapath: Sendable {
             // The row of all tunnels has a part that cannot be named: it is made anew.
             operations.append(.deleteFlood(vni, nowhere))
             current.flood = []
-            for vtep in present.flood.intersection(unknown).subtracting(wanted.flood).sorted() { operations.append(.addFlood(vni, vtep)) }
+            let kept = present.flood.intersection(unknown).subtracting(wanted.flood)
+            operations += kept.sorted().map { .addFlood(vni, $0) }
         }
         for vtep in wanted.flood.subtracting(current.flood.intersection(current.admitted)).sorted() {
             operations.append(.addFlood(vni, vtep))

@@ -15,6 +15,9 @@ public enum KernelOperation: Hashable, Sendable {
     /// Creates a veth pair: `name` as a port of the bridge, up, and the container's side in the host's namespace, both with the
     /// MTU.
     case createPort(VNI, name: String, Port, mtu: UInt32)
+    /// Brings a port that exists back to what it was made as. One that is not there is not made: its other end would not be in its
+    /// sandbox.
+    case mendPort(VNI, name: String, Port, mtu: UInt32)
     /// Takes a port out of its bridge and down, and marks its link as one to be deleted. The link itself ends with
     /// ``reapPorts(_:)``: for a single one, the kernel takes some 20 ms.
     case deletePort(VNI, name: String)
@@ -40,7 +43,8 @@ public enum KernelOperation: Hashable, Sendable {
         switch self {
         case .createNetwork(let base): base.vni
         case .deleteNetwork(let vni), .addGateway(let vni, _), .deleteGateway(let vni, _), .createPort(let vni, _, _, _),
-            .deletePort(let vni, _), .reapPorts(let vni), .setForwarding(let vni, _, _), .deleteForwarding(let vni, _, _),
+            .mendPort(let vni, _, _, _), .deletePort(let vni, _), .reapPorts(let vni), .setForwarding(let vni, _, _),
+            .deleteForwarding(let vni, _, _),
             .setNeighbour(let vni, _, _), .deleteNeighbour(let vni, _), .announce(let vni, _, _), .addFlood(let vni, _),
             .deleteFlood(let vni, _):
             vni

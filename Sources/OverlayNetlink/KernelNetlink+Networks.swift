@@ -17,7 +17,8 @@ extension KernelNetlink {
                 try system { () throws(SystemError) in try NetworkNamespace.prepareDirectory(directory) }
                 directoryIsReady = true
             }
-            if let held = networks[vni], try system({ () throws(SystemError) in try NetworkNamespace.state(path: path) }) != .namespace {
+            let state = try system { () throws(SystemError) in try NetworkNamespace.state(path: path) }
+            if let held = networks[vni], state != .namespace {
                 // Its file is gone, and it lives on while it is held here: containers go on as if nothing had been.
                 try system { () throws(SystemError) in try NetworkNamespace.pin(held.namespace, path: path) }
             } else {
@@ -40,7 +41,9 @@ extension KernelNetlink {
         let mac = KernelName.gatewayMAC(base.vni)
         try step("link add \(KernelName.bridge) type bridge", .bridge) { () throws(NetlinkError) in
             if let present, present.kind == "bridge" {
-                if present.sorts { try handle.socket.request(Requests.plainBridge(present.index)) }
+                if present.hasSpanningTree || present.sortsVLANs {
+                    try handle.socket.request(Requests.plainBridge(present.index, sortsVLANs: present.sortsVLANs))
+                }
                 if !present.isBridge(asMadeFor: base.vni, mtu: base.mtu) {
                     try handle.socket.setLink(present.index, mtu: base.mtu, mac: mac)
                 }
@@ -112,7 +115,9 @@ extension KernelNetlink {
 
     // MARK: Ports
 
-    func createPort(_ vni: VNI, _ name: String, _ port: Port, _ mtu: UInt32) throws(KernelFailure) {
+    func createPort(
+        _ vni: VNI, _ name: String, _ port: Port, _ mtu: UInt32, onlyMending: Bool = false
+    ) throws(KernelFailure) {
         let handle = try requireHandle(vni)
         try step("link add \(name) type veth peer name \(port.containerLink)", .port(name)) { () throws(NetlinkError) in
             let bridge = try handle.requireBridge()
@@ -124,9 +129,11 @@ extension KernelNetlink {
                     try handle.socket.mendPort(present, handle.portFlags)
                     return
                 }
+                if onlyMending { return }
                 try handle.socket.deleteLink(named: name)
                 handle.forgetPort(name)
             }
+            if onlyMending { return }
             // A leftover: its other end is not ours, or not where it belongs.
             try host.deleteLink(named: port.containerLink)
             try handle.socket.request(
@@ -173,7 +180,8 @@ extension Link {
     /// True if this VXLAN device is the wanted one, with its socket outside of its namespace. The MTU is not compared, as it can be
     /// changed.
     func carries(_ base: NetworkState.Base) -> Bool {
-        kind == "vxlan" && vxlan.id == base.vni.value && vxlan.local == base.local && vxlan.port == base.port && peerNamespace != nil
+        kind == "vxlan" && peerNamespace != nil && vxlan.id == base.vni.value && vxlan.local == base.local
+            && vxlan.port == base.port
     }
 }
 

@@ -59,8 +59,8 @@ private struct Restoration {
     /// - Returns: False if there is no pair.
     func adopt() throws(NetlinkError) -> Bool {
         if let there = try handle.socket.link(named: lost.name) {
-            if there.kind == "veth", let number = there.peerNamespace, let index = there.peer,
-                try handle.socket.link(index, in: number)?.mac == lost.port.mac
+            if there.kind == "veth", there.peerNamespace != nil, let index = there.peer, let inner = try sandbox.link(index),
+                inner.mac == lost.port.mac, inner.peer == there.index
             {
                 try put(there)
                 return true

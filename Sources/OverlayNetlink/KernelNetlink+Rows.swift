@@ -20,7 +20,7 @@ extension KernelNetlink {
 
     private static func rowKind(_ operation: KernelOperation) -> RowKind? {
         switch operation {
-        case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .deletePort, .reapPorts: nil
+        case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .mendPort, .deletePort, .reapPorts: nil
         case .deleteForwarding(_, _, .vtep): .tunnelRemoval
         case .setForwarding, .deleteForwarding, .setNeighbour, .deleteNeighbour, .announce, .addFlood, .deleteFlood: .plain
         }
@@ -99,7 +99,7 @@ extension KernelNetlink {
                     let part = vtep == .nowhere ? nil : vtep
                     try batch.add(Requests.deleteForwarding(.zero, to: part, on: vxlan, .device), absentIsSuccess: true)
                 case .announce: break  // Waits for the rows: see ``applyRows(_:_:)``.
-                case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .deletePort, .reapPorts,
+                case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .mendPort, .deletePort, .reapPorts,
                     .deleteForwarding(_, _, .vtep):
                     preconditionFailure("\(operations[index]) is no plain row")
                 }
@@ -257,7 +257,7 @@ extension KernelOperation {
         switch self {
         case .deleteNetwork, .deleteGateway, .deletePort, .reapPorts, .deleteForwarding, .deleteNeighbour, .announce, .deleteFlood:
             true
-        case .createNetwork, .addGateway, .createPort, .setForwarding, .setNeighbour, .addFlood: false
+        case .createNetwork, .addGateway, .createPort, .mendPort, .setForwarding, .setNeighbour, .addFlood: false
         }
     }
 
@@ -278,6 +278,7 @@ extension KernelOperation {
         case .addGateway(_, let prefix): "address replace \(prefix) dev \(KernelName.bridge)"
         case .deleteGateway(_, let prefix): "address del \(prefix) dev \(KernelName.bridge)"
         case .createPort(_, let name, _, _): "link add \(name) type veth"
+        case .mendPort(_, let name, _, _): "link set \(name) up"
         case .deletePort(_, let name): "link set \(name) down nomaster group \(Requests.deletedGroup)"
         case .reapPorts: "link del group \(Requests.deletedGroup)"
         }

@@ -111,6 +111,7 @@ public actor KernelNetlink {
         case .addGateway(let vni, let prefix): try setGateway(vni, prefix, add: true)
         case .deleteGateway(let vni, let prefix): try setGateway(vni, prefix, add: false)
         case .createPort(let vni, let name, let port, let mtu): try createPort(vni, name, port, mtu)
+        case .mendPort(let vni, let name, let port, let mtu): try createPort(vni, name, port, mtu, onlyMending: true)
         case .deletePort(let vni, let name): try deletePort(vni, name)
         case .reapPorts(let vni): try reapPorts(vni)
         case .setForwarding, .deleteForwarding, .setNeighbour, .deleteNeighbour, .announce, .addFlood, .deleteFlood:

@@ -54,9 +54,11 @@ struct Known {
         neighbours = state.neighbours
         self.indexes = indexes
         self.flags = flags
-        deleted = []
-        altered = []
+        // Echoes may be on their way. What is altered stays so until a notification shows it right: it may be newer than this.
+        if deleted.count > Self.mostDeleted { deleted = [] }
     }
+
+    private static let mostDeleted = 4096
 
     /// Takes note that nothing usable was seen.
     mutating func forget() { isSeen = false }
@@ -65,7 +67,7 @@ struct Known {
     mutating func expect(_ operation: KernelOperation) {
         switch operation {
         case .createNetwork, .deleteNetwork: isSeen = false
-        case .addGateway, .deleteGateway, .announce, .addFlood, .deleteFlood: break
+        case .addGateway, .deleteGateway, .mendPort, .announce, .addFlood, .deleteFlood: break
         case .createPort(_, let name, _, _): deleted.remove(name)
         case .deletePort(_, let name): deleted.insert(name)
         case .reapPorts: break
@@ -98,8 +100,8 @@ struct Known {
     private mutating func isLinkNews(_ type: UInt16, _ payload: Received) -> Bool {
         guard let vni, let bridge, let header: ifinfomsg = payload.load(), let link = Link(payload) else { return false }
         let isPort = link.name.hasPrefix(KernelName.portPrefix)
-        guard isPort || link.index == bridge || link.index == vxlan || link.name == KernelName.bridge || link.name == KernelName.vxlan
-        else { return false }
+        let isDevice = link.index == bridge || link.index == vxlan || [KernelName.bridge, KernelName.vxlan].contains(link.name)
+        guard isPort || isDevice else { return false }
         let isBridgeMessage = Int32(header.ifi_family) == AF_BRIDGE
         if Int(type) == Int(RTM_DELLINK) {
             // A message of the bridge tells of a port that leaves it.

@@ -6,7 +6,7 @@ import OverlayModel
 extension Link {
     /// True if the bridge of a network is as it was made.
     func isBridge(asMadeFor vni: VNI, mtu: UInt32) -> Bool {
-        kind == "bridge" && isUp && mac == KernelName.gatewayMAC(vni) && self.mtu == mtu && !sorts
+        kind == "bridge" && isUp && mac == KernelName.gatewayMAC(vni) && self.mtu == mtu && !hasSpanningTree && !sortsVLANs
     }
 
     /// True if the VXLAN device of a network is as it was made, its addresses and its port aside.

@@ -24,8 +24,10 @@ struct Link {
     var portSettings: [Int: UInt8] = [:]
     /// State of a bridge port (linux/if_bridge.h); nil for another device.
     var portState: UInt8?
-    /// True if a bridge has a spanning tree, or sorts frames by VLAN.
-    var sorts = false
+    /// True if a bridge has a spanning tree.
+    var hasSpanningTree = false
+    /// True if a bridge sorts frames by VLAN.
+    var sortsVLANs = false
 
     struct VXLAN {
         var id: UInt32?
@@ -80,8 +82,8 @@ struct Link {
             case IFLA_INFO_DATA where kind == "bridge":
                 value.forEachAttribute { type, value in
                     switch type {
-                    case IFLA_BR_STP_STATE: if value.load(UInt32.self) != 0 { sorts = true }
-                    case IFLA_BR_VLAN_FILTERING: if value.load(UInt8.self) != 0 { sorts = true }
+                    case IFLA_BR_STP_STATE: hasSpanningTree = value.load(UInt32.self) != 0
+                    case IFLA_BR_VLAN_FILTERING: sortsVLANs = value.load(UInt8.self) != 0
                     default: break
                     }
                 }

@@ -22,11 +22,11 @@ enum Requests {
         return request
     }
 
-    /// `link set … type bridge stp_state 0 vlan_filtering 0`
-    static func plainBridge(_ index: Int32) throws(NetlinkError) -> Message {
+    /// `link set … type bridge stp_state 0`, and `vlan_filtering 0` where that is on: a kernel without it refuses the attribute.
+    static func plainBridge(_ index: Int32, sortsVLANs: Bool) throws(NetlinkError) -> Message {
         try change(index, "bridge") { request throws(NetlinkError) in
             try request.put(IFLA_BR_STP_STATE, UInt32(0))
-            try request.put(IFLA_BR_VLAN_FILTERING, false)
+            if sortsVLANs { try request.put(IFLA_BR_VLAN_FILTERING, false) }
         }
     }
 

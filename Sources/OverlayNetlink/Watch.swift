@@ -55,7 +55,7 @@ final class Watch: Sendable {
                 do throws(SystemError) {
                     let all = try ready.wait(milliseconds: work.patience())
                     guard let self else { return }
-                    work.turn(all) { place, change in self.shared.withLock { change(&$0.known[place, default: Known(place)]) } }
+                    work.turn(all) { place, change in self.learn(place, change) }
                 } catch {
                     // Changes are found by the look of every minute from now on.
                     self?.shared.withLock { $0.hasEnded = true }

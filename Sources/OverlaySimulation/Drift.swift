@@ -32,7 +32,9 @@ public enum Drift: Hashable, Sendable {
         if let mac = random.pick(state.forwarding.keys.sorted(by: { $0.bits < $1.bits })) {
             all += [.row(mac, nil), .row(mac, elsewhere), .row(mac, .nowhere)]
         }
-        if let address = random.pick(state.neighbours.keys.sorted()) { all += [.neighbour(address, nil), .neighbour(address, stranger)] }
+        if let address = random.pick(state.neighbours.keys.sorted()) {
+            all += [.neighbour(address, nil), .neighbour(address, stranger)]
+        }
         if let vtep = random.pick(state.flood.sorted()) { all.append(.flood(vtep, false)) }
         if let gateway = random.pick(state.gateways.sorted()) { all.append(.gateway(gateway, false)) }
         all += [

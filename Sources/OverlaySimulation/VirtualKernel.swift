@@ -173,6 +173,9 @@ public struct VirtualKernel {
                 state.networks[vni]?.ports[name] = port
                 running.insert(name)
                 mend(vni) { $0.ports.remove(name) }
+            case .mendPort(_, let name, let port, _):
+                if state.networks[vni]?.ports[name] != nil { state.networks[vni]?.ports[name] = port }
+                mend(vni) { $0.ports.remove(name) }
             case .deletePort(_, let name):
                 running.remove(name)
                 mend(vni) { $0.ports.remove(name) }

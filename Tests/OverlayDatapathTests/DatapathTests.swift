@@ -171,6 +171,85 @@ import Testing
         #expect(kernel.observed.networks[Self.vni]?.flood == [Self.near])
     }
 
+    // MARK: What others change
+
+    private static func withPorts() -> (Datapath, KernelModel) {
+        var datapath = Self.raised()
+        var kernel = KernelModel()
+        kernel.apply(datapath.repair(ObservedState(), keepingRowsTo: [:]))
+        for (name, mac) in [("ve1", Self.one), ("ve2", Self.other)] {
+            kernel.apply(
+                datapath.addPort(
+                    name, Port(containerLink: "so" + name.dropFirst(2), mac: mac),
+                    addresses: [IPAddress(v4: 10, 0, 0, UInt8(name.utf8.last ?? 0))], on: Self.vni))
+        }
+        return (datapath, kernel)
+    }
+
+    @Test func whatIsAlteredIsSetAgainAndNothingElse() {
+        let (datapath, kernel) = Self.withPorts()
+        var seen = kernel.observed
+        #expect(datapath.repair(seen, keepingRowsTo: [:]).isEmpty && datapath.lostPorts(seen).isEmpty)
+        seen.altered[Self.vni] = Alteration(hasDevices: true)
+        #expect(datapath.repair(seen, keepingRowsTo: [:]) == [.createNetwork(Self.base)])
+        seen.altered[Self.vni] = Alteration(ports: ["ve2", "ve9"])
+        let port = Port(containerLink: "so2", mac: Self.other)
+        #expect(datapath.repair(Self.vni, seen, keepingRowsTo: []) == [.mendPort(Self.vni, name: "ve2", port, mtu: 1450)])
+        #expect(datapath.repair(VNI(1_048_600)!, seen, keepingRowsTo: []).isEmpty)
+    }
+
+    /// A network without its bridge still has ports: those are adopted, and the one that is missing is not made in the host.
+    @Test func aBrokenNetworkIsMadeAroundThePortsThatAreLeft() throws {
+        let (datapath, kernel) = Self.withPorts()
+        let seen = ObservedState(broken: [Self.vni], remains: [Self.vni: ["ve1", "ve7"]])
+        #expect(datapath.lostPorts(seen).map(\.name) == ["ve2"])
+        let operations = datapath.repair(seen, keepingRowsTo: [:])
+        let port = Port(containerLink: "so1", mac: Self.one)
+        #expect(operations.first == .createNetwork(Self.base))
+        #expect(operations.contains(.mendPort(Self.vni, name: "ve1", port, mtu: 1450)))
+        #expect(operations.contains(.setForwarding(Self.vni, Self.one, .port("ve1"))))
+        #expect(operations.contains(.deletePort(Self.vni, name: "ve7")))
+        #expect(!operations.contains(.setForwarding(Self.vni, Self.other, .port("ve2"))))
+        // Its rows come when it is there.
+        #expect(
+            datapath.rows(to: "ve2", on: Self.vni) == [
+                .setForwarding(Self.vni, Self.other, .port("ve2")),
+                .setNeighbour(Self.vni, IPAddress(v4: 10, 0, 0, 50), Self.other),
+            ])
+        let order = try [
+            operations.firstIndex(of: .mendPort(Self.vni, name: "ve1", port, mtu: 1450)),
+            operations.firstIndex(of: .setForwarding(Self.vni, Self.one, .port("ve1"))),
+        ].map { try #require($0) }
+        #expect(order[0] < order[1])
+        #expect(kernel.refused.isEmpty)
+    }
+
+    @Test func rowsWithPartsOfOthersGoBeforeTheyAreSet() {
+        let (initial, model) = Self.withPorts()
+        var datapath = initial
+        var kernel = model
+        let mac = MACAddress(bits: 0x0242_0000_0077)
+        kernel.apply(datapath.locate(mac, .vtep(Self.far), addresses: [], on: Self.vni))
+        kernel.apply(datapath.setFlood(Self.far, true, on: Self.vni))
+        kernel.apply([.setForwarding(Self.vni, mac, .nowhere), .addFlood(Self.vni, IPAddress(v4: 0, 0, 0, 0))])
+        #expect(
+            datapath.repair(kernel.observed, keepingRowsTo: [:]) == [
+                .deleteForwarding(Self.vni, mac, .nowhere), .setForwarding(Self.vni, mac, .vtep(Self.far)),
+                .deleteFlood(Self.vni, IPAddress(v4: 0, 0, 0, 0)), .addFlood(Self.vni, Self.far),
+            ])
+    }
+
+    @Test func anotherMTUGoesToThePortsToo() {
+        var (datapath, kernel) = Self.withPorts()
+        kernel.observed.networks[Self.vni]?.base.mtu = 1400
+        let names = datapath.repair(kernel.observed, keepingRowsTo: [:]).compactMap {
+            if case .mendPort(_, let name, _, 1450) = $0 { name } else { nil }
+        }
+        #expect(names == ["ve1", "ve2"])
+        _ = datapath.lower(Self.vni)
+        #expect(datapath.port("ve1", on: Self.vni) == nil && datapath.rows(to: "ve1", on: Self.vni).isEmpty)
+    }
+
     // MARK: Changes
 
     @Test func raisingTwiceIsRaisingOnce() {

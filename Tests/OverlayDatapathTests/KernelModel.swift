@@ -49,6 +49,7 @@ struct KernelModel {
         case .addGateway(_, let gateway): state.gateways.insert(gateway)
         case .deleteGateway(_, let gateway): state.gateways.remove(gateway)
         case .createPort(_, let name, let port, _): state.ports[name] = port
+        case .mendPort(_, let name, let port, _): if state.ports[name] != nil { state.ports[name] = port }
         case .deletePort(_, let name):
             if state.ports.removeValue(forKey: name) != nil { observed.unreaped.insert(vni) }
             state.forwarding = state.forwarding.filter { $0.value != .port(name) }

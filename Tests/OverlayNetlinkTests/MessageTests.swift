@@ -48,12 +48,23 @@ struct MessageTests {
         #expect(
             hex(message)
                 == [
-                    "3c000000", "1300", "0100", "00000000", "00000000",  // 60 bytes, RTM_SETLINK, REQUEST
+                    "94000000", "1300", "0100", "00000000", "00000000",  // 148 bytes, RTM_SETLINK, REQUEST
                     "07", "00", "0000", "03000000", "00000000", "00000000",  // AF_BRIDGE, ifindex 3
-                    "1c00", "0c80",  // IFLA_PROTINFO
+                    "7400", "0c80",  // IFLA_PROTINFO
+                    "0500", "0400", "00", "000000",  // IFLA_BRPORT_MODE off
+                    "0500", "0500", "00", "000000",  // IFLA_BRPORT_GUARD off
+                    "0500", "0600", "00", "000000",  // IFLA_BRPORT_PROTECT off
                     "0500", "0800", "00", "000000",  // IFLA_BRPORT_LEARNING off
-                    "0500", "2000", "01", "000000",  // IFLA_BRPORT_NEIGH_SUPPRESS on
+                    "0500", "0900", "01", "000000",  // IFLA_BRPORT_UNICAST_FLOOD on
+                    "0500", "0a00", "00", "000000",  // IFLA_BRPORT_PROXYARP off
                     "0500", "0c00", "00", "000000",  // IFLA_BRPORT_PROXYARP_WIFI off
+                    "0500", "1b00", "01", "000000",  // IFLA_BRPORT_MCAST_FLOOD on
+                    "0500", "1c00", "00", "000000",  // IFLA_BRPORT_MCAST_TO_UCAST off
+                    "0500", "1e00", "01", "000000",  // IFLA_BRPORT_BCAST_FLOOD on
+                    "0500", "1d00", "00", "000000",  // IFLA_BRPORT_VLAN_TUNNEL off
+                    "0500", "2000", "01", "000000",  // IFLA_BRPORT_NEIGH_SUPPRESS on
+                    "0500", "2100", "00", "000000",  // IFLA_BRPORT_ISOLATED off
+                    "0500", "2700", "00", "000000",  // IFLA_BRPORT_LOCKED off
                 ].joined())
     }
 

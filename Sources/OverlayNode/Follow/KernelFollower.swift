@@ -325,8 +325,8 @@ enum KernelFollower {
             guard let endpoint = node.inventory.endpoint(id) else { return nil }
             let network = node.catalogue.networks[endpoint.network]?.title ?? endpoint.network.short
             let name = endpoint.learned.names.first
-            return "container \(name ?? "of endpoint \(id.short)") has lost its interface on network \(network), which could not be made "
-                + "again: \(failure); it is tried again, and `docker restart \(name ?? "CONTAINER")` gives it a new one"
+            return "container \(name ?? "of endpoint \(id.short)") has lost its interface on network \(network), which could not "
+                + "be made again: \(failure); it is tried again, and `docker restart \(name ?? "CONTAINER")` gives it a new one"
         }
     }
 

@@ -20,6 +20,8 @@ struct Forwarding: Sendable {
     private var datapath = Datapath()
     /// Looks at networks that others changed.
     private var looks = Looks()
+    /// Operations that the last look at each network led to.
+    private var lastRepairs: [VNI: [KernelOperation]] = [:]
     /// Ports that are made again as their veth pair was gone.
     var restorations = Restorations()
     /// Tunnels whose rows the last repair spared, as their owner's endpoints are not all known.
@@ -55,6 +57,7 @@ struct Forwarding: Sendable {
 
     mutating func lower(_ vni: VNI) -> [KernelOperation] {
         looks.forget(vni)
+        lastRepairs[vni] = nil
         return datapath.lower(vni)
     }
 
@@ -230,7 +233,9 @@ struct Forwarding: Sendable {
     ) {
         let operations = datapath.repair(vni, observed, keepingRowsTo: unknown)
         outbox.apply(operations)
-        looks.found(isLost || !operations.isEmpty, at: vni)
+        // What is found again as it was found last did not help, or is undone by somebody, who would go on for ever.
+        looks.found(isLost || !operations.isEmpty && operations != lastRepairs[vni], at: vni)
+        lastRepairs[vni] = operations
         if observed.broken.contains(vni) { changed(vni, into: &outbox) }
         if !operations.isEmpty {
             outbox.log(

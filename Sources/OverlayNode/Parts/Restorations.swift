@@ -5,10 +5,12 @@ import OverlayModel
 /// A container may delete its own interface as often as it likes. So the pauses between two restorations of one port become longer.
 struct Restorations: Sendable {
     /// Shortest and longest pause before a port is made again that was made again before.
-    private static let pause = Interval.milliseconds(400)
+    private static let pause = Interval.milliseconds(200)
     private static let longestPause = Interval.seconds(60)
-    /// Time after which a restoration does not count any more.
-    private static let memory = Interval.seconds(600)
+    /// Number of times that a port is made again after the shortest pause. Each further one doubles it.
+    private static let prompt = 8
+    /// Time after which restorations do not count any more. It is twice the pause where that is longer.
+    private static let memory = Interval.seconds(30)
 
     private struct Record: Sendable {
         var count = 0
@@ -16,8 +18,13 @@ struct Restorations: Sendable {
         /// Refusal of the kernel; nil if the port was made.
         var failure: String?
 
+        private var pause: Interval {
+            min(Restorations.longestPause, Restorations.pause * Int64(1 << max(0, min(count + 1 - Restorations.prompt, 10))))
+        }
         /// Time from which the port may be made again.
-        var next: Instant { last + min(Restorations.longestPause, Restorations.pause * Int64(1 << min(count - 1, 10))) }
+        var next: Instant { last + pause }
+        /// Time from which what was does not count any more.
+        var end: Instant { last + max(Restorations.memory, pause * 2) }
     }
 
     private var records: [EndpointID: Record] = [:]
@@ -30,7 +37,7 @@ struct Restorations: Sendable {
     ///
     /// - Returns: nil if it may be made now; else the time from which it may.
     mutating func begin(_ endpoint: EndpointID, at now: Instant) -> Instant? {
-        records = records.filter { now - $0.value.last < Self.memory }
+        records = records.filter { now < $0.value.end }
         if let record = records[endpoint], record.next > now { return record.next }
         let count = records[endpoint]?.count ?? 0
         records[endpoint] = Record(count: count + 1, last: now, failure: records[endpoint]?.failure)
