@@ -271,6 +271,8 @@ enum KernelFollower {
             .warning, "the interface of an endpoint is gone together with its container's namespace; the endpoint is taken as gone",
             [LogKey.endpoint: endpoint.id.short, LogKey.sandbox: endpoint.sandbox])
         _ = NetworkCalls.removeEndpoint(&node, endpoint)
+        // Its lease stays until the engine releases it, or says that it has no such endpoint.
+        Leftovers.lookSoon(&node)
     }
 
     /// Makes the port of an endpoint again, now or when it may be.
