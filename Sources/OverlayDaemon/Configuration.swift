@@ -24,6 +24,8 @@ public struct Configuration: Sendable {
     public var dnsTTL: UInt32 = 2
     /// Number of questions that one container may ask in a second; 0 is without limit.
     public var dnsRate = 200_000
+    /// True if containers are started whose start failed as the daemon was not there, and whose restart policy wants them to run.
+    public var startsMissed = false
     /// True if state that carries another machine id belongs to this host, whose id was changed.
     public var acceptsNewMachine = false
     /// Id that tells this host from others, where it has one.
@@ -68,6 +70,9 @@ public struct Configuration: Sendable {
             dnsRate = rate
         }
         isGlobalScope = try settings.choice("scope", ["local": false, "global": true], or: false, "local or global")
+        startsMissed = try settings.choice(
+            "start-missed", ["true": true, "1": true, "false": false, "0": false, "": false], or: false,
+            "true or false in the environment")
         acceptsNewMachine = try settings.choice(
             "accept-new-machine-id", ["true": true, "1": true, "false": false, "0": false, "": false], or: false,
             "true or false in the environment")

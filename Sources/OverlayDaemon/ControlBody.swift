@@ -56,6 +56,18 @@ public enum ControlBody {
         public init(name: String) { self.name = name }
     }
 
+    /// Endpoint of this host to free, by its id, the beginning of that, the name of its container, or an address.
+    public struct Disconnect: Codable, Sendable {
+        public var network: String
+        public var endpoint: String
+        public var force: Bool?
+        public init(network: String, endpoint: String, force: Bool?) {
+            self.network = network
+            self.endpoint = endpoint
+            self.force = force
+        }
+    }
+
     public struct RemoveNode: Codable, Sendable {
         public var node: String
         public var force: Bool?

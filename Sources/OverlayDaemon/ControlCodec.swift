@@ -84,6 +84,9 @@ enum ControlCodec {
         case ("GET", "/networks"): return call.query["name"].map { .network($0) } ?? .networks
         case ("POST", "/networks/create"): return .createNetwork(try network(try body(ControlBody.CreateNetwork.self)))
         case ("POST", "/networks/remove"): return .removeNetwork(try body(ControlBody.RemoveNetwork.self).name)
+        case ("POST", "/networks/disconnect"):
+            let body = try body(ControlBody.Disconnect.self)
+            return .disconnect(network: body.network, endpoint: body.endpoint, force: body.force ?? false)
         case ("GET", "/status"): return .status
         default: return nil
         }

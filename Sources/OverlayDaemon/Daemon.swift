@@ -56,7 +56,7 @@ public enum Daemon {
         let node = try decoding(configuration) { () throws(DecodeError) in
             try Node(
                 identity: identity, rows: state.rows, signing: state.key.signing, seed: systemRandom64(),
-                mirrors: !configuration.isGlobalScope)
+                mirrors: !configuration.isGlobalScope, startsMissed: configuration.startsMissed)
         }
         let controller = NodeController(
             loop: loop, key: state.key, node: node, store: state.store, kernel: kernel,

@@ -33,6 +33,9 @@ struct ContainerConfigured: Decodable {
     }
 
     var Id: String?
+    var Names: Lenient<[Lenient<String>]>?
+    /// State in lists; an object in inspections.
+    var State: Lenient<String>?
     var NetworkSettings: NetworksShown?
 
     private var shown: [(name: String, interface: InterfaceShown)] {
@@ -42,7 +45,8 @@ struct ContainerConfigured: Decodable {
     func container() throws(EngineFailure) -> ConfiguredContainer {
         ConfiguredContainer(
             id: try identifier(Id, "container"),
-            references: shown.map { .init(name: $0.name, network: EngineNetworkID($0.interface.NetworkID ?? "")) })
+            references: shown.map { .init(name: $0.name, network: EngineNetworkID($0.interface.NetworkID ?? "")) },
+            name: ContainerListed.name(of: (Names?.value ?? []).compactMap(\.value)), hasEnded: State?.value == "exited")
     }
 
     var interfaces: [String: EngineInterface] { shown.reduce(into: [:]) { $0[$1.name] = $1.interface.interface } }
@@ -67,11 +71,15 @@ struct ContainerStarted: Decodable {
     var HostConfig: Lenient<HostConfigShown>?
     var RestartCount: Int?
 
-    var start: ContainerStart {
+    /// - Parameter driver: Name of the plugin. The errors of calls that it did not take have it, in the path of its socket.
+    func start(of driver: String) -> ContainerStart {
         let policy = HostConfig?.value?.RestartPolicy?.value?.Name ?? ""
+        let hasPolicy = !policy.isEmpty && policy != "no"
+        let hasEnded = State?.Status == "exited"
+        let error = State?.Error ?? ""
         return ContainerStart(
-            hasEnded: State?.Status == "exited", error: State?.Error ?? "",
-            isRestarted: !policy.isEmpty && policy != "no" && (RestartCount ?? 0) > 0)
+            hasEnded: hasEnded, error: error, isRestarted: hasPolicy && (RestartCount ?? 0) > 0,
+            isMissed: hasPolicy && hasEnded && !driver.isEmpty && error.contains(driver))
     }
 }
 

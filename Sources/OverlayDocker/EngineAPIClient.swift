@@ -74,7 +74,7 @@ public final class EngineAPIClient: Sendable {
     public func call(_ call: EngineAPICall, done: @escaping @Sendable (EngineAPIAnswer) -> Void) {
         let refusal = state.withLock { state -> String? in
             guard !state.isStopped else { return EngineFailure.stopped.words }
-            if case .container = call {
+            if Self.isInspection(call) {
                 guard state.inspections < Self.inspections else {
                     guard state.waiting.count < Self.waiting else {
                         return "too many inspections of containers wait for the engine"
@@ -91,6 +91,13 @@ public final class EngineAPIClient: Sendable {
         if let refusal { Task { done(.unavailable(refusal)) } }
     }
 
+    private static func isInspection(_ call: EngineAPICall) -> Bool {
+        switch call {
+        case .container, .lastStart: true
+        default: false
+        }
+    }
+
     private func start(_ call: EngineAPICall, _ done: @escaping @Sendable (EngineAPIAnswer) -> Void, _ state: inout State) {
         let number = state.number()
         state.calls[number] = Task {
@@ -102,7 +109,7 @@ public final class EngineAPIClient: Sendable {
     private func ended(_ call: EngineAPICall, _ number: UInt64) {
         state.withLock { state in
             state.calls[number] = nil
-            guard case .container = call else { return }
+            guard Self.isInspection(call) else { return }
             if let next = state.waiting.popFirst() {
                 start(next.call, next.done, &state)
             } else {

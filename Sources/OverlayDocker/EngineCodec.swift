@@ -73,7 +73,7 @@ struct EngineCodec: Sendable {
         switch call {
         case .networks, .otherNetworks: EngineRequest(target: "/networks", limit: 64 << 20)
         case .addressPools: EngineRequest(target: "/info")
-        case .containers: EngineRequest(target: "/containers/json", limit: 64 << 20)
+        case .containers, .endpoints: EngineRequest(target: "/containers/json", limit: 64 << 20)
         case .containersOn(let id):
             EngineRequest(
                 target: "/containers/json?filters=\(percentEncoded(#"{"network":["\#(id.text)"]}"#))", limit: 64 << 20)
@@ -132,6 +132,7 @@ struct EngineCodec: Sendable {
             for shown in try Self.decode([NetworkShown].self, body) where isOurs(shown.driver) {
                 var network = try shown.network()
                 network.endpoints = [:]
+                network.addresses = nil
                 networks.append(network)
             }
             return .networks(networks)
@@ -142,6 +143,7 @@ struct EngineCodec: Sendable {
                 others.map { other in
                     var other = other
                     other.endpoints = [:]
+                    other.addresses = nil
                     return other
                 })
         case .addressPools:
@@ -150,6 +152,12 @@ struct EngineCodec: Sendable {
             var containers: [EngineContainer] = []
             for shown in try Self.decode([ContainerListed].self, body) { containers.append(try shown.container()) }
             return .containers(containers)
+        case .endpoints:
+            var endpoints: Set<EndpointID> = []
+            for shown in try Self.decode([ContainerListed].self, body) {
+                endpoints.formUnion(try shown.container().attachments.compactMap(\.endpoint))
+            }
+            return .endpoints(endpoints)
         case .network:
             let shown = try Self.decode(NetworkShown.self, body)
             return isOurs(shown.driver) ? .network(try shown.network()) : .notFound
@@ -162,7 +170,7 @@ struct EngineCodec: Sendable {
             return .configured(containers)
         case .interfaces: return .interfaces(try Self.decode(ContainerConfigured.self, body).interfaces)
         case .connect: return .connected
-        case .lastStart: return .lastStart(try Self.decode(ContainerStarted.self, body).start)
+        case .lastStart: return .lastStart(try Self.decode(ContainerStarted.self, body).start(of: Self.withoutTag(driver)))
         case .start: return .started
         }
     }

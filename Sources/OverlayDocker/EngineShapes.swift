@@ -38,6 +38,15 @@ struct NetworkShown: Decodable {
     struct EndpointShown: Decodable {
         var EndpointID: String?
         var Name: String?
+        var IPv4Address: String?
+        var IPv6Address: String?
+
+        /// Addresses; nil where one is not understood.
+        var addresses: [IPAddress]? {
+            let texts = [IPv4Address, IPv6Address].compactMap { $0 }.filter { !$0.isEmpty }
+            let found = texts.compactMap { IPPrefix($0)?.address ?? IPAddress($0) }
+            return found.count == texts.count ? found : nil
+        }
     }
 
     var Id: String?
@@ -60,9 +69,17 @@ struct NetworkShown: Decodable {
             labels: Labels?.compactMapValues(\.value) ?? [:], options: Options?.compactMapValues(\.value) ?? [:],
             ipamOptions: IPAM?.Options?.compactMapValues(\.value) ?? [:], subnets: (IPAM?.Config ?? []).compactMap(\.value?.subnet),
             isInternal: Internal ?? false, isIPv6: EnableIPv6 ?? false, isAttachable: Attachable ?? false)
-        for endpoint in (Containers ?? [:]).values.compactMap(\.value) {
-            if let id = EndpointID(endpoint.EndpointID ?? "") { network.endpoints[id] = endpoint.Name ?? "" }
+        // A network that is shown by the managers of a swarm alone comes without its endpoints.
+        var addresses = Containers.map { _ in Set<IPAddress>() }
+        for shown in (Containers ?? [:]).values {
+            guard let endpoint = shown.value, let id = EndpointID(endpoint.EndpointID ?? "") else {
+                addresses = nil
+                continue
+            }
+            network.endpoints[id] = endpoint.Name ?? ""
+            if let own = endpoint.addresses { addresses?.formUnion(own) } else { addresses = nil }
         }
+        network.addresses = addresses
         return network
     }
 }
@@ -166,12 +183,15 @@ struct ContainerListed: Decodable {
     var NetworkSettings: NetworksShown?
 
     func container() throws(EngineFailure) -> EngineContainer {
-        // A name with a second slash is a link of another container.
-        let name = (Names ?? []).compactMap(\.value).map { $0.hasPrefix("/") ? String($0.dropFirst()) : $0 }
-            .first { !$0.contains("/") }
         return EngineContainer(
-            id: try identifier(Id, "container"), name: name ?? "", labels: Labels?.compactMapValues(\.value) ?? [:],
+            id: try identifier(Id, "container"), name: Self.name(of: (Names ?? []).compactMap(\.value)),
+            labels: Labels?.compactMapValues(\.value) ?? [:],
             attachments: NetworkSettings?.attachments ?? [])
+    }
+
+    /// The container's own name. One with a second slash is a link of another container.
+    static func name(of names: [String]) -> String {
+        names.map { $0.hasPrefix("/") ? String($0.dropFirst()) : $0 }.first { !$0.contains("/") } ?? ""
     }
 }
 

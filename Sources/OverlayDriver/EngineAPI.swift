@@ -15,6 +15,8 @@ public enum EngineAPICall: Hashable, Sendable {
     case containers
     /// `GET /containers/json` with the filter `network`: running containers on a network of whatever driver.
     case containersOn(EngineNetworkID)
+    /// `GET /containers/json`: endpoints of running containers.
+    case endpoints
     /// `GET /networks/{id}`. Never waits for a container's lock.
     case network(EngineNetworkID)
     /// `GET /containers/{id}/json`. Waits while the container is being started or stopped.
@@ -44,6 +46,8 @@ public enum EngineAPIAnswer: Hashable, Sendable {
     /// Pools that the engine was configured with; none where it has those that are built in.
     case addressPools([EngineAddressPool])
     case containers([EngineContainer])
+    /// Endpoints of all running containers, on networks of whatever driver.
+    case endpoints(Set<EndpointID>)
     /// One network, with its endpoints.
     case network(EngineNetwork)
     case container(EngineContainer)
@@ -106,11 +110,14 @@ public struct ContainerStart: Hashable, Sendable {
     public var error: String
     /// True if the container's restart policy has it started again, and did so before.
     public var isRestarted: Bool
+    /// True if the start failed at this plugin, or as it was not there, and the container's restart policy wants it to run.
+    public var isMissed: Bool
 
-    public init(hasEnded: Bool, error: String, isRestarted: Bool) {
+    public init(hasEnded: Bool, error: String, isRestarted: Bool, isMissed: Bool = false) {
         self.hasEnded = hasEnded
         self.error = error
         self.isRestarted = isRestarted
+        self.isMissed = isMissed
     }
 }
 
@@ -130,10 +137,16 @@ public struct ConfiguredContainer: Hashable, Sendable {
 
     public var id: ContainerID
     public var references: [Reference]
+    /// Name, without the leading slash; empty if unknown.
+    public var name: String
+    /// True if it does not run, and the engine does not try to start it.
+    public var hasEnded: Bool
 
-    public init(id: ContainerID, references: [Reference]) {
+    public init(id: ContainerID, references: [Reference], name: String = "", hasEnded: Bool = false) {
         self.id = id
         self.references = references
+        self.name = name
+        self.hasEnded = hasEnded
     }
 }
 
@@ -194,6 +207,8 @@ public struct EngineNetwork: Hashable, Sendable {
     public var isAttachable: Bool
     /// Names of this engine's endpoints on the network.
     public var endpoints: [EndpointID: String] = [:]
+    /// Addresses of those endpoints; nil where the engine has not told all of them, as in lists.
+    public var addresses: Set<IPAddress>?
 
     public init(
         id: EngineNetworkID? = nil, name: String, driver: String = "", ipamDriver: String = "", labels: [String: String] = [:],

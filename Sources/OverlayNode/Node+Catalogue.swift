@@ -25,7 +25,7 @@ extension Node {
                 CatalogueFollower.followAll(&self)
                 PromotionCalls.followReplacedState(&self)
             case .heard(let term):
-                writerStatus.answered()
+                writer.status.answered()
                 outbox.log(
                     .warning, "the catalogue has a new writer; this node asks for the new term's entries",
                     [LogKey.term: "\(term.number)", LogKey.writer: name(of: term.writer)])
@@ -46,7 +46,7 @@ extension Node {
 
     /// Handles the outcome of a proposal.
     private mutating func settle(_ id: CatalogueNode.ProposalID, _ outcome: CatalogueNode.Outcome) {
-        if case .timedOut = outcome { writerStatus.didNotAnswer(at: now) } else { writerStatus.answered() }
+        if case .timedOut = outcome { writer.status.didNotAnswer(at: now) } else { writer.status.answered() }
         guard let purpose = proposals.take(id) else { return }
         switch purpose {
         case .request(let request): settle(request, outcome)
@@ -95,6 +95,7 @@ extension Node {
                     let response = AddressCalls.opened(self, subnet)
                 {
                     addresses.requested(subnet, isNamed: call.networkName != nil, now: now)
+                    Leftovers.touch(&self, .subnet(subnet))
                     return finish(id, .driver(response))
                 }
                 perform(id)
@@ -151,7 +152,7 @@ extension Node {
     var writerAwayAt: Instant? { writerPeer.flatMap { WriterStatus.awayAt($0, now: now) } }
 
     /// True if the writer is away, or left a proposal of this node unanswered not long ago.
-    var isWriterSilent: Bool { isWriterAway || writerStatus.isSilent(at: now) }
+    var isWriterSilent: Bool { isWriterAway || writer.status.isSilent(at: now) }
 
     /// State of the writer, for a refusal or a problem.
     var writerText: String { writerText(unaffected: "running containers, names and starts from owned blocks") }

@@ -13,6 +13,8 @@ extension Node {
         public var vni: VNI
         /// Id by the engine.
         public var endpoint: EndpointID
+        /// Its network by the engine.
+        public var engineNetwork: EngineNetworkID
         /// MAC of the container's interface.
         public var mac: MACAddress
         /// IPv4 and IPv6 address, as far as it has them.
@@ -45,8 +47,8 @@ extension Node {
         inventory.allEndpoints.filter(\.isAnnounced).compactMap { endpoint in
             (catalogue.networks[endpoint.network]?.vni).map {
                 LocalRecord(
-                    vni: $0, endpoint: endpoint.id, mac: endpoint.mac, addresses: endpoint.addresses,
-                    names: endpoint.names.names.map { $0.lowercased() })
+                    vni: $0, endpoint: endpoint.id, engineNetwork: endpoint.engineNetwork, mac: endpoint.mac,
+                    addresses: endpoint.addresses, names: endpoint.names.names.map { $0.lowercased() })
             }
         }
     }

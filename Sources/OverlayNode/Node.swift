@@ -28,8 +28,8 @@ public struct Node: Sendable {
     var closings: Closings
     var life: Life
     var peers = Peers()
-    var writerStatus = WriterStatus()
-    var writerDuties = WriterDuties()
+    var writer = Writer()
+    var reconciliation: Reconciliation
     var notices = RemovalNotices()
     var catalogueNode: CatalogueNode
     var replication: Replication
@@ -53,13 +53,16 @@ public struct Node: Sendable {
     ///   - signing: Signs with this node's key, verifies, and hashes.
     ///   - seed: Seed of everything random that need not be secret.
     ///   - mirrors: True if networks of other engines are made on this one, too; false in Swarm, which does that itself.
+    ///   - startsMissed: True if containers are started whose start failed as this daemon was not there, and whose restart policy wants
+    ///     them to run.
     ///   - parameters: Periods and limits of the membership protocol.
     /// - Throws: ``DecodeError`` if a stored row does not decode.
     public init(
         identity: NodeIdentity, rows: StoredRows, signing: any RecordSigning, seed: UInt64, mirrors: Bool = true,
-        parameters: MembershipParameters = .init()
+        startsMissed: Bool = false, parameters: MembershipParameters = .init()
     ) throws(DecodeError) {
         mirror = Mirror(mirrors: mirrors)
+        reconciliation = Reconciliation(startsMissed: startsMissed)
         surroundings = Surroundings(routes: identity.routes)
         self.identity = identity
         self.signing = signing
@@ -194,6 +197,7 @@ public struct Node: Sendable {
         case .hostRoutes(let id, let routes, let isWhole): RouteFollower.routesWereRead(&self, id, routes, isWhole: isWhole)
         case .routesSeen(let id, let sight):
             SandboxRoutes.seen(&self, id, sight)
+            Leftovers.seen(&self, id, sight)
             ended(id, error: nil)
         case .sandbox(let path, let failure): sandboxes.setFailure(failure, of: path, into: &outbox)
         case .sandboxGone(let path):
@@ -302,6 +306,7 @@ public struct Node: Sendable {
         case .announceRoutes: RouteFollower.announce(&self)
         case .newEpoch: RollbackRecovery.proposeNewEpoch(&self)
         case .settle: NameFollower.settle(&self)
+        case .reconcile: Leftovers.look(&self)
         }
     }
 
@@ -310,6 +315,7 @@ public struct Node: Sendable {
         guard let request = requests[id] else { return }
         // A watcher gets an empty list, and asks again.
         if case .nodeChange = request.wait { return finish(id, .control(.nodeChanges(peers.history.none(now: now)))) }
+        if case .control(.disconnect) = request.call, case .engine = request.wait { return DisconnectCalls.finish(&self, id, nil) }
         if let undo = request.undo { takeBack(undo) }
         let isSlow = if case .effects = request.wait { true } else { false }
         fail(

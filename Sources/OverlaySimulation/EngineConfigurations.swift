@@ -33,4 +33,21 @@ public struct EngineConfigurations {
     public func takesAddresses(_ index: Int, _ id: EngineNetworkID) -> Bool {
         docker.engines[index]?.withSubnet.contains(id) == true
     }
+
+    /// Containers that were started through the API, in this order.
+    public func startCalls(_ index: Int) -> [ContainerID] { docker.engines[index]?.startCalls ?? [] }
+
+    /// Ends a container while the plugin hears nothing of it.
+    public func lose(_ index: Int, _ attached: World.Attached) { docker.lose(index, attached) }
+
+    /// Lets an engine have an endpoint of which only the plugin was told.
+    public func hold(_ index: Int, _ endpoint: EndpointID, on id: EngineNetworkID, _ name: String, _ addresses: [IPAddress]) {
+        docker.hold(index, endpoint, on: id, name, addresses)
+    }
+
+    /// Sets whether an engine has what its own commands made, and nothing else.
+    public func setExact(_ index: Int, _ isExact: Bool) { docker.setExact(index, isExact) }
+
+    /// PoolID of a network that the engine created.
+    public func pool(_ index: Int, of id: EngineNetworkID) -> SubnetID? { docker.engines[index]?.pools[id] }
 }

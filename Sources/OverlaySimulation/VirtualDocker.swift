@@ -109,8 +109,13 @@ final class VirtualDocker {
             case .container(let id): answer(engine.containers[id].map { .container($0) } ?? .notFound)
             case .network(let id):
                 guard var network = engine.networks[id] else { return answer(.notFound) }
-                network.endpoints = engine.endpoints.filter { $0.value.network == id }.mapValues(\.container)
+                let held = held(index, on: id)
+                network.endpoints = held.mapValues(\.name)
+                network.addresses = Set(held.values.flatMap(\.addresses))
                 answer(.network(network))
+            case .endpoints:
+                let running = engine.containers.values.flatMap { $0.attachments.compactMap(\.endpoint) }
+                answer(.endpoints(Set(running).subtracting(engine.lost)))
             case .createNetwork(let network) where !network.driver.isEmpty:
                 answer(createOther(index, network).map { .created($0) } ?? .refused("refused"))
             case .createNetwork(let network):
@@ -122,7 +127,8 @@ final class VirtualDocker {
                         engine.configured.sorted { $0.key < $1.key }.map { id, networks in
                             ConfiguredContainer(
                                 id: id,
-                                references: networks.sorted { $0.key < $1.key }.map { .init(name: $0.key, network: $0.value) })
+                                references: networks.sorted { $0.key < $1.key }.map { .init(name: $0.key, network: $0.value) },
+                                name: id.short, hasEnded: engine.starts[id]?.hasEnded ?? false)
                         }))
             case .interfaces(let id):
                 answer(engine.configured[id].map { .interfaces($0.mapValues { _ in EngineInterface() }) } ?? .notFound)
@@ -136,6 +142,8 @@ final class VirtualDocker {
             case .start(let container):
                 guard engine.starts[container] != nil else { return answer(.notFound) }
                 engines[index]?.starts[container] = ContainerStart(hasEnded: false, error: "", isRestarted: true)
+                engines[index]?.startCalls.append(container)
+                tell(index, .container(container, .start))
                 answer(.started)
             }
         }
@@ -408,13 +416,45 @@ final class VirtualDocker {
             engines[index]?.endpoints[World.endpointID(name)] = nil
             throw error
         }
+        engines[index]?.addresses[attached.endpoint] = [attached.address]
+        engines[index]?.lost.remove(attached.endpoint)
         tell(index, .network(id, .connect, container: nil))
         return attached
     }
 
+    /// Endpoints of a network as the engine shows them, with the names and addresses that it knows.
+    private func held(_ index: Int, on id: EngineNetworkID) -> [EndpointID: (name: String, addresses: [IPAddress])] {
+        guard let engine = engines[index] else { return [:] }
+        var all = engine.endpoints.filter { $0.value.network == id }.reduce(
+            into: [EndpointID: (name: String, addresses: [IPAddress])]()
+        ) { $0[$1.key] = ($1.value.container, engine.addresses[$1.key] ?? []) }
+        guard !engine.isExact else { return all }
+        for record in world.nodes[index].core.localRecords
+        where record.engineNetwork == id && all[record.endpoint] == nil && !engine.lost.contains(record.endpoint) {
+            all[record.endpoint] = ("", record.addresses)
+        }
+        return all
+    }
+
+    /// Ends a container of which the plugin hears nothing. Its interface is back in the host's namespace.
+    func lose(_ index: Int, _ attached: World.Attached) {
+        engines[index]?.endpoints[attached.endpoint] = nil
+        engines[index]?.addresses[attached.endpoint] = nil
+        engines[index, default: VirtualEngine()].lost.insert(attached.endpoint)
+    }
+
+    /// Gives an engine an endpoint by hand.
+    func hold(_ index: Int, _ endpoint: EndpointID, on id: EngineNetworkID, _ name: String, _ addresses: [IPAddress]) {
+        engines[index]?.endpoints[endpoint] = (id, name)
+        engines[index]?.addresses[endpoint] = addresses
+    }
+
+    func setExact(_ index: Int, _ isExact: Bool) { engines[index]?.isExact = isExact }
+
     /// `docker stop`
     func stop(_ index: Int, _ attached: World.Attached) {
         engines[index]?.endpoints[attached.endpoint] = nil
+        engines[index]?.addresses[attached.endpoint] = nil
         world.detach(index, attached)
     }
 

@@ -18,11 +18,20 @@ struct VirtualEngine {
     var withSubnet: Set<EngineNetworkID> = []
     /// Networks and container names of endpoints.
     var endpoints: [EndpointID: (network: EngineNetworkID, container: String)] = [:]
+    /// Addresses of endpoints that the engine's own commands made.
+    var addresses: [EndpointID: [IPAddress]] = [:]
+    /// Endpoints that the engine does not have any more, though the plugin was not told: their containers ended while nobody heard.
+    var lost: Set<EndpointID> = []
+    /// True if the engine has what its own commands made, and nothing else; if not, it has what the plugin has, too, as callers of
+    /// the plugin took the engine's place.
+    var isExact = false
     var containers: [ContainerID: EngineContainer] = [:]
     /// Networks in the configuration of containers that do not run, by name: the id is nil for one that never ran.
     var configured: [ContainerID: [String: EngineNetworkID?]] = [:]
     /// Last starts of those containers that matter to a test.
     var starts: [ContainerID: ContainerStart] = [:]
+    /// Containers that were started through the API, in this order.
+    var startCalls: [ContainerID] = []
     /// Names of networks that are being created.
     var creating: Set<String> = []
     /// Networks that are being removed.

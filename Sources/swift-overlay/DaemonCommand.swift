@@ -81,6 +81,11 @@ struct DaemonCommand: AsyncParsableCommand {
     var scope: String?
     @Flag(
         help: ArgumentHelp(
+            "Start containers whose restart policy wants them to run, and that did not start as this daemon was not there.",
+            discussion: "Each of them once. Without it, `status` names them."))
+    var startMissed = false
+    @Flag(
+        help: ArgumentHelp(
             "Accept state that carries another machine id.",
             discussion: "Give it once, after the machine id of this host was changed on purpose."))
     var acceptNewMachineId = false
@@ -116,6 +121,7 @@ struct DaemonCommand: AsyncParsableCommand {
             "advertise-addr": advertiseAddr, "listen-addr": listenAddr, "data-path-addr": dataPathAddr,
             "data-path-port": dataPathPort.map(String.init), "engine": engine, "dns": dns,
             "dns-ttl": dnsTtl.map(String.init), "dns-rate": dnsRate.map(String.init), "scope": scope,
+            "start-missed": startMissed ? "true" : nil,
             "accept-new-machine-id": acceptNewMachineId ? "true" : nil, "log-level": logLevel, "log-format": logFormat,
         ])
     }

@@ -8,7 +8,7 @@ import OverlayNode
 struct NetworkCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "network", abstract: "List, inspect, create and remove networks of the cluster.",
-        subcommands: [List.self, Inspect.self, Create.self, Remove.self])
+        subcommands: [List.self, Inspect.self, Create.self, Remove.self, Disconnect.self])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -112,6 +112,26 @@ struct NetworkCommand: AsyncParsableCommand {
         func run() async throws {
             print(
                 try await client.ask(.POST, "/networks/remove", ControlBody.RemoveNetwork(name: network), as: Message.self).message)
+        }
+    }
+
+    struct Disconnect: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "disconnect", abstract: "Free an endpoint of this host whose container is gone.",
+            discussion: """
+                What an engine or the daemon left behind when it died goes by itself within a minute, once the engine was asked. This frees it \
+                by hand where the engine cannot be asked. It refuses what a container of the engine has: use `docker network disconnect` then.
+                """)
+        @OptionGroup var client: ClientOptions
+        @Flag(name: .shortAndLong, help: "Needed, as nothing else is freed than what no container has.") var force = false
+        @Argument(help: "Name of the network, or the beginning of its id here or on the engine.") var network: String
+        @Argument(
+            help: "Id of the endpoint, its beginning, the name of its container, or an address, also one that no endpoint has.")
+        var endpoint: String
+
+        func run() async throws {
+            let body = ControlBody.Disconnect(network: network, endpoint: endpoint, force: force)
+            print(try await client.ask(.POST, "/networks/disconnect", body, as: Message.self).message)
         }
     }
 }

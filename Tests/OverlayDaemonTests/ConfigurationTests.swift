@@ -18,7 +18,7 @@ import Testing
         #expect(configuration.dataPathPort == 4789)
         #expect(configuration.engine == "unix:///var/run/docker.sock")
         #expect(configuration.answersNames && configuration.dnsTTL == 2 && configuration.dnsRate == 200_000)
-        #expect(!configuration.isGlobalScope && !configuration.acceptsNewMachine)
+        #expect(!configuration.isGlobalScope && !configuration.acceptsNewMachine && !configuration.startsMissed)
         #expect(configuration.logLevel == .info && !configuration.logsJSON)
     }
 
@@ -26,7 +26,7 @@ import Testing
         "state-dir": "/s", "plugin-socket": "/p.sock", "control-socket": "/c.sock", "advertise-addr": "192.0.2.1",
         "listen-addr": "192.0.2.2:7000", "data-path-addr": "192.0.2.3", "data-path-port": "4790", "engine": "none", "dns": "off",
         "dns-ttl": "86400", "dns-rate": "0", "scope": "global", "accept-new-machine-id": "true", "log-level": "trace",
-        "log-format": "json",
+        "log-format": "json", "start-missed": "true",
     ]
 
     private func expectAll(_ configuration: Configuration) {
@@ -39,7 +39,7 @@ import Testing
         #expect(configuration.dataPathPort == 4790)
         #expect(configuration.engine == nil)
         #expect(!configuration.answersNames && configuration.dnsTTL == 86_400 && configuration.dnsRate == 0)
-        #expect(configuration.isGlobalScope && configuration.acceptsNewMachine)
+        #expect(configuration.isGlobalScope && configuration.acceptsNewMachine && configuration.startsMissed)
         #expect(configuration.logLevel == .trace && configuration.logsJSON)
     }
 
@@ -89,6 +89,7 @@ import Testing
             ("dns-rate", "many", "--dns-rate takes a number, not many"),
             ("scope", "swarm", "--scope takes local or global, not swarm"),
             ("accept-new-machine-id", "2", "--accept-new-machine-id takes true or false in the environment, not 2"),
+            ("start-missed", "on", "--start-missed takes true or false in the environment, not on"),
             ("log-level", "loud", "--log-level does not know loud"),
             ("log-format", "xml", "--log-format takes text or json, not xml"),
         ] as [(String, String, String)])

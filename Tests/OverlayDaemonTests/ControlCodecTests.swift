@@ -100,6 +100,12 @@ import Testing
     @Test func `Networks are listed, shown and removed`() throws {
         guard case .networks = try decode("GET", "/networks") else { throw Unexpected() }
         guard case .network("n") = try decode("GET", "/networks", query: ["name": "n"]) else { throw Unexpected() }
+        guard
+            case .disconnect(network: "n", endpoint: "e", force: true) = try decode(
+                "POST", "/networks/disconnect", #"{"name":"n","network":"n","endpoint":"e","force":true}"#),
+            case .disconnect(network: "n", endpoint: "e", force: false) = try decode(
+                "POST", "/networks/disconnect", #"{"network":"n","endpoint":"e"}"#)
+        else { throw Unexpected() }
         guard case .removeNetwork("n") = try decode("POST", "/networks/remove", #"{"name":"n"}"#) else { throw Unexpected() }
         guard case .status = try decode("GET", "/status") else { throw Unexpected() }
     }

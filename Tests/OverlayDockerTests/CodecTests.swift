@@ -268,7 +268,8 @@ import Testing
         #expect(
             answer(.configured, body)
                 == .configured([
-                    ConfiguredContainer(id: container, references: [.init(name: "shop", network: network)]),
+                    ConfiguredContainer(
+                        id: container, references: [.init(name: "shop", network: network)], name: "pc", hasEnded: true),
                     ConfiguredContainer(
                         id: ContainerID(unchecked: Sample.other), references: [.init(name: "shop", network: nil)]),
                 ]))
@@ -284,10 +285,50 @@ import Testing
         #expect(
             start(#"{"Status":"running","Error":""}"#, #"{"Name":"no"}"#)
                 == .lastStart(ContainerStart(hasEnded: false, error: "", isRestarted: false)))
+        // Its start failed as the plugin was not there.
+        let error = #"Post http://%2Frun%2Fdocker%2Fplugins%2Fswift-overlay.sock/IpamDriver.RequestAddress: dial unix"#
+        for (state, policy, isMissed) in [("exited", "always", true), ("exited", "no", false), ("running", "always", false)] {
+            guard case .lastStart(let found) = start(#"{"Status":"\#(state)","Error":"\#(error)"}"#, #"{"Name":"\#(policy)"}"#)
+            else {
+                Issue.record("no answer")
+                continue
+            }
+            #expect(found.isMissed == isMissed)
+        }
         #expect(
             start("{}", "7") == .lastStart(ContainerStart(hasEnded: false, error: "", isRestarted: false)))
         let request = try codec.request(.start(container))
         #expect(request.method == .POST && request.target == "/containers/\(Sample.container)/start" && request.mayBlock)
+    }
+
+    /// As 20.10 shows a network whose container runs, and one that the managers of a swarm tell of.
+    @Test(
+        arguments: [
+            (#"{"c":{"EndpointID":"E","IPv4Address":"10.5.0.2/24","IPv6Address":""}}"#, ["10.5.0.2"]), ("{}", []), ("null", nil),
+            (#"{"c":{"EndpointID":"E","IPv4Address":"10.5.0.2/24"},"d":7}"#, nil), (#"{"c":{"EndpointID":"short"}}"#, nil),
+            (#"{"c":{"EndpointID":"E","IPv4Address":"x"}}"#, nil),
+            (#"{"c":{"EndpointID":"E","IPv6Address":"fd00::2/64"}}"#, ["fd00::2"]),
+        ] as [(String, [String]?)])
+    func `A network tells all endpoints, or it is not believed that one is missing`(containers: String, addresses: [String]?) {
+        let text = containers.replacing("\"E\"", with: "\"\(Sample.container)\"")
+        let body = #"{"Id":"\#(Sample.network)","Name":"n","Driver":"swift-overlay","Containers":\#(text)}"#
+        guard case .network(let shown) = answer(.network(network), body) else {
+            Issue.record("no answer")
+            return
+        }
+        #expect(shown.addresses == addresses.map { Set($0.compactMap { IPAddress($0) }) })
+    }
+
+    @Test func `Endpoints of running containers are read`() {
+        let body = """
+            [{"Id":"\(Sample.container)","NetworkSettings":{"Networks":{"a":{"NetworkID":"\(Sample.network)","EndpointID":"\(Sample.other)"},
+            "b":{"NetworkID":"\(Sample.network)","EndpointID":""}}}}]
+            """
+        #expect(answer(.endpoints, body) == .endpoints([EndpointID(unchecked: Sample.other)]))
+        guard case .unavailable = answer(.endpoints, #"[{"Id":"x"}]"#) else {
+            Issue.record("a list that is not understood counts")
+            return
+        }
     }
 
     @Test func `A container is connected as its configuration has it`() throws {

@@ -23,6 +23,7 @@ enum AddressCalls {
         if let subnet = Self.existingSubnet(node, for: call) {
             if let response = Self.opened(node, subnet) {
                 node.addresses.requested(subnet, isNamed: call.networkName != nil, now: node.now)
+                Leftovers.touch(&node, .subnet(subnet))
                 return .reply(.driver(response))
             }
             guard !node.isWriterAway else { throw DriverError(.unavailable, node.writerText) }
@@ -83,6 +84,7 @@ enum AddressCalls {
         if let address = call.address, !subnet.prefix.contains(address) {
             throw DriverError(.invalid, "\(address) is not in subnet \(subnet.prefix) of network \(network.title)")
         }
+        Leftovers.touch(&node, .subnet(subnet.id))
         switch call.purpose {
         case .gateway:
             guard let address = call.address, address != subnet.gateway else {
@@ -133,6 +135,7 @@ enum AddressCalls {
         }
         if case .own(let lease) = held, wanted == nil || wanted == lease.address {
             try Self.checkLeaseUnused(node, lease, in: network)
+            Leftovers.touch(&node, .lease(subnet.id, lease.address))
             return Self.address(node, lease.address, in: subnet, after: node.outbox.unfinished(.lease(subnet.id, lease.address)))
         }
         let isEarly = node.isWriterAway || node.requests[id]?.scarcity != nil
@@ -148,6 +151,8 @@ enum AddressCalls {
                 return .propose(.claimBlock(subnet.id, count: 16))
             case .notOwned: return try Self.claim(&node, wanted ?? subnet.gateway, subnet, network, id)
             case .inUse(let lease):
+                // Its container may be gone: an engine that died, or a daemon that was away, left it then.
+                Leftovers.lookSoon(&node)
                 throw DriverError(
                     .conflict,
                     "address \(lease.address) of network \(network.title) is in use by \(Self.holder(node, of: lease)) on node "
@@ -156,6 +161,7 @@ enum AddressCalls {
             }
         }
         guard let lease = taken else { throw DriverError(.notFound, "the pool \(subnet.id) does not exist") }
+        Leftovers.touch(&node, .lease(subnet.id, lease.address))
         let stored = node.outbox.store(
             [.put(.lease, key: lease.storeKey, value: lease.wireBytes)], for: [.lease(subnet.id, lease.address)])
         AddressExchange.prefetchBlock(&node, of: subnet.id)
@@ -222,6 +228,12 @@ enum AddressCalls {
         guard node.addresses.isLeased(address, of: id) else {
             let rows = node.addresses.endQuarantine(of: address, in: id)
             return .after(rows.isEmpty ? [] : [node.outbox.store(rows)], .driver(.done), undo: nil)
+        }
+        if let network = node.catalogue.network(holding: id), node.inventory.endpoint(with: address, on: network.id) != nil,
+            node.reconciliation.takeLateRelease(of: .lease(id, address), at: node.now)
+        {
+            node.outbox.log(.info, "a late release means an endpoint that was given up; another one has its address by now")
+            return .reply(.driver(.done))
         }
         var awaited: Set<EffectID> = []
         // An engine that was killed may never delete the endpoint. It has ended if its address is released.

@@ -44,6 +44,8 @@ enum ClusterCalls {
             return .reply(.control(.network(report)))
         case .createNetwork(let network): return try NetworkCommands.createByCommand(&node, network, id)
         case .removeNetwork(let name): return try NetworkCommands.removeByCommand(&node, name, id)
+        case .disconnect(let network, let endpoint, let force):
+            return try DisconnectCalls.disconnect(&node, network, endpoint, force: force, id)
         case .status: return .reply(.control(.status(Reports.statusReport(node))))
         }
     }
@@ -221,7 +223,7 @@ enum ClusterCalls {
         node.claims = Claims(of: node.identity.id)
         node.peers.forgetAll()
         node.life.forgetRollback(into: &node.outbox)
-        node.writerStatus.answered()
+        node.writer.status.answered()
         node.outbox.store([
             .clear(.network), .clear(.endpoint), .clear(.lease), .clear(.closing), .clear(.handover), .clear(.quarantine),
             .clear(.declined), .clear(.claim),

@@ -48,6 +48,7 @@ enum NetworkCalls {
         let local = LocalNetwork(id: call.network, network: network.id, subnets: subnets, admission: admission)
         let row = node.inventory.put(local)
         for subnet in subnets { node.addresses.bound(subnet) }
+        Leftovers.touch(&node, .network(local.id))
         // A user who names the network wants it here.
         let want = admission == .open ? node.inventory.want(network.id) : nil
         let stored = node.outbox.store([row] + [want].compactMap { $0 }, for: [.network(local.id)])
@@ -156,6 +157,7 @@ enum NetworkCalls {
             guard known.engineNetwork == call.network, known.v4 == call.v4, known.v6 == call.v6,
                 call.mac == nil || call.mac == known.mac
             else { throw DriverError(.conflict, "endpoint \(call.endpoint.short) exists with other addresses") }
+            Leftovers.touch(&node, .endpoint(known.id))
             return .after(
                 node.outbox.unfinished(.endpoint(known.id)), .driver(.endpoint(mac: call.mac == nil ? known.mac : nil)), undo: nil)
         }
@@ -176,6 +178,7 @@ enum NetworkCalls {
         endpoint.givenName = call.options[OptionName.endpointName]?.string.flatMap { EndpointNames.isName($0) ? $0 : nil }
         if let name = node.names.takeExpected(mac, on: network.id) { endpoint.learned = EndpointNames(names: [name]) }
         let row = node.inventory.put(endpoint)
+        Leftovers.touch(&node, .endpoint(endpoint.id))
         // Announced now, so that other hosts have their rows when the Join that follows is done. Leave or DeleteEndpoint withdraws
         // it.
         KernelFollower.announce(&node, endpoint)
@@ -233,6 +236,7 @@ enum NetworkCalls {
             throw DriverError(.notFound, "network \(call.network.short) is no more in the cluster; remove it and create it again")
         }
         let link = KernelName.containerLink(endpoint.id)
+        Leftovers.touch(&node, .endpoint(endpoint.id))
         if endpoint.isJoined, endpoint.hasPort {
             return .after(
                 node.outbox.unfinished(.endpoint(endpoint.id)), .driver(SandboxRoutes.repeatedResponse(node, to: endpoint, link)),
@@ -277,6 +281,7 @@ enum NetworkCalls {
     /// Leave: withdraws the endpoint. Its interface is still in the container, so the veth pair goes with DeleteEndpoint.
     static func leave(_ node: inout Node, _ id: EndpointID) -> Step {
         guard var endpoint = node.inventory.endpoint(id), endpoint.isJoined else { return .reply(.driver(.done)) }
+        Leftovers.touch(&node, .endpoint(id))
         SandboxRoutes.handOn(&node, from: endpoint)
         endpoint.isJoined = false
         endpoint.hasMulticastRoute = false
@@ -291,6 +296,12 @@ enum NetworkCalls {
     static func deleteEndpoint(_ node: inout Node, _ id: EndpointID) -> Step {
         guard let endpoint = node.inventory.endpoint(id) else {
             return .after(node.outbox.unfinished(.endpoint(id)), .driver(.done), undo: nil)
+        }
+        // The engine releases its addresses next.
+        for subnet in node.catalogue.networks[endpoint.network]?.subnets ?? [] {
+            for address in endpoint.addresses where subnet.prefix.contains(address) {
+                Leftovers.touch(&node, .lease(subnet.id, address))
+            }
         }
         return .after(Self.removeEndpoint(&node, endpoint), .driver(.done), undo: nil)
     }

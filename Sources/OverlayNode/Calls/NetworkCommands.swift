@@ -103,6 +103,7 @@ enum NetworkCommands {
 
     /// Answers a command with what the engine answered.
     static func finishCommand(_ node: inout Node, _ request: RequestID, _ answer: EngineAPIAnswer) {
+        if case .control(.disconnect) = node.requests[request]?.call { return DisconnectCalls.finish(&node, request, answer) }
         if case .control(.createNetwork(let wanted)) = node.requests[request]?.call, wanted.subnets.isEmpty {
             let isMade = if case .created = answer { true } else { false }
             if !isMade, let network = Self.opened(node, for: wanted) {
@@ -117,7 +118,8 @@ enum NetworkCommands {
         case .notFound: node.fail(request, DriverError(.notFound, "the engine knows no such network"))
         case .refused(let reason): node.fail(request, DriverError(.conflict, "the engine says: \(reason)"))
         case .unavailable(let reason): node.fail(request, DriverError(.unavailable, "the engine does not answer: \(reason)"))
-        case .networks, .otherNetworks, .addressPools, .containers, .network, .container, .configured, .interfaces, .connected,
+        case .networks, .otherNetworks, .addressPools, .containers, .endpoints, .network, .container, .configured, .interfaces,
+            .connected,
             .lastStart, .started:
             node.fail(request, DriverError(.system, "the engine's answer was of another kind"))
         }

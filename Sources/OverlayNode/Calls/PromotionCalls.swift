@@ -106,7 +106,7 @@ enum PromotionCalls {
     /// - Parameter index: Position of the term's first entry; nil where this node has a snapshot only.
     static func logTerm(_ node: inout Node, since index: UInt64? = nil) {
         let term = node.catalogue.term
-        guard node.writerStatus.logs(term) else { return }
+        guard node.writer.status.logs(term) else { return }
         let isOwn = term.writer == node.identity.id
         node.outbox.log(
             .warning,

@@ -69,12 +69,12 @@ enum RemovalCalls {
 
     /// Follows which removed nodes have addresses in quarantine.
     static func followQuarantines(_ node: inout Node) {
-        node.writerDuties.followQuarantines(isWriter: node.isWriter, departed: node.catalogue.departed.keys, into: &node.outbox)
+        node.writer.duties.followQuarantines(isWriter: node.isWriter, departed: node.catalogue.departed.keys, into: &node.outbox)
     }
 
     /// Proposes the end of quarantines that have lasted for long enough; the writer only.
     static func endQuarantines(_ node: inout Node) {
-        let ended = node.writerDuties.takeEnded(isWriter: node.isWriter, into: &node.outbox)
+        let ended = node.writer.duties.takeEnded(isWriter: node.isWriter, into: &node.outbox)
         if node.isWriter { node.propose(.endQuarantine(ended), for: .quarantine, deadline: node.now + Proposals.budget) }
     }
 

@@ -132,11 +132,11 @@ enum CatalogueFollower {
 
     /// Gives the writer's chores to this node, or takes them, as the catalogue names its writer.
     static func followTerm(_ node: inout Node) {
-        node.writerDuties.follow(isWriter: node.isWriter, departed: node.catalogue.departed.keys, into: &node.outbox)
+        node.writer.duties.follow(isWriter: node.isWriter, departed: node.catalogue.departed.keys, into: &node.outbox)
     }
 
     /// Asks the shell for a new gossip key, at the writer.
-    static func requestKey(_ node: inout Node) { node.writerDuties.beginRotation(isWriter: node.isWriter, into: &node.outbox) }
+    static func requestKey(_ node: inout Node) { node.writer.duties.beginRotation(isWriter: node.isWriter, into: &node.outbox) }
 
     /// Proposes a new gossip key, at the writer.
     static func rotate(_ node: inout Node, to key: [UInt8]) {

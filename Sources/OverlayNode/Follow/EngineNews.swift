@@ -25,8 +25,11 @@ enum EngineNews {
             RouteFollower.connected(&node)
             for id in node.sandboxes.others.watched { Self.callEngine(&node, .containersOn(id)) }
             NameFollower.awaitNames(&node)
+            Leftovers.connected(&node)
         case .otherNetworks: RouteFollower.networksChanged(&node)
-        case .disconnected(let reason): node.mirror.disconnected(reason, into: &node.outbox)
+        case .disconnected(let reason):
+            node.mirror.disconnected(reason, into: &node.outbox)
+            Leftovers.disconnected(&node)
         case .network(let id, let action, let container): Self.handleNetwork(&node, id, action, container)
         case .elsewhere(let network, let action, let id):
             let isWatched = node.sandboxes.others.isWatched(network)
@@ -41,7 +44,9 @@ enum EngineNews {
             // It may need a network that was removed from here.
             if !node.inventory.declined.isEmpty { Self.callEngine(&node, .configured) }
         case .container(let id, .rename): Self.callEngine(&node, .container(id))
+        case .container(let id, .destroy): node.reconciliation.missed.drop(id)
         case .container(let id, .start):
+            node.reconciliation.missed.drop(id)
             // A container that was being started when the link came up: its networks were reported before that.
             let isAnyUnknown = node.inventory.allEndpoints.contains { $0.isJoined && !node.mirror.isInspected($0.id) }
             if isAnyUnknown, !node.mirror.isAsking(.container(id)) { Self.callEngine(&node, .container(id)) }
@@ -86,20 +91,32 @@ enum EngineNews {
             for (endpoint, name) in network.endpoints { NameFollower.learnName(&node, name, of: endpoint) }
             Mirroring.mirrorSoon(&node)
         case .container(let container): NameFollower.learnContainer(&node, container, isWhole: true)
-        case .configured(let all): NetworkRemovals.learn(&node, all)
+        case .configured(let all):
+            NetworkRemovals.learn(&node, all)
+            Leftovers.learn(&node, all)
         case .interfaces(let interfaces):
             if case .interfaces(let container) = call { NetworkRemovals.reconnect(&node, container, interfaces) }
         case .refused(let reason), .unavailable(let reason):
             if call == .configured { NetworkRemovals.learn(&node, nil) }
+            if case .start(let container) = call {
+                node.outbox.log(
+                    .warning, "the engine did not start a container", [LogKey.container: container.short, LogKey.reason: reason])
+            }
             node.mirror.notAnswered(call, reason, into: &node.outbox)
-        case .notFound: if case .container(let id) = call { node.sandboxes.others.forget(id, on: nil) }
+        case .notFound:
+            if case .container(let id) = call { node.sandboxes.others.forget(id, on: nil) }
+            if case .lastStart(let id) = call { node.reconciliation.missed.drop(id) }
         case .connected: if case .connect(_, let container, _) = call { Self.callEngine(&node, .lastStart(container)) }
         case .lastStart(let start):
-            if case .lastStart(let container) = call { NetworkRemovals.startAgain(&node, container, start) }
-        case .created, .removed, .started, .otherNetworks, .addressPools: break
+            if case .lastStart(let container) = call {
+                NetworkRemovals.startAgain(&node, container, start)
+                Leftovers.learn(&node, container, start)
+            }
+        case .created, .removed, .started, .otherNetworks, .addressPools, .endpoints: break
         }
         RouteFollower.handle(&node, id, answer)
         Mirroring.engineCallEnded(&node, id, call, answer)
+        Leftovers.answered(&node, id, answer)
         if isToBeAsked { Self.callEngine(&node, call) }
     }
 
@@ -118,11 +135,7 @@ enum EngineNews {
         node.mirror.endList(known: node.inventory.networkIDs)
         for local in node.inventory.allNetworks
         where node.mirror.isGone(local.id, isNamed: local.name != nil, now: node.outbox.now) {
-            node.outbox.log(
-                .warning, "the engine does not have a network any more; it is taken as gone here",
-                [LogKey.network: local.name ?? local.id.short])
-            _ = node.inventory.setName(nil, of: local.id)
-            _ = NetworkCalls.deleteNetwork(&node, local.id)
+            if Leftovers.isInhabited(node, local.id) { Leftovers.lookSoon(&node) } else { Leftovers.end(&node, local) }
         }
         node.mirror.watchMissing(into: &node.outbox)
         Mirroring.mirrorSoon(&node)
@@ -147,7 +160,7 @@ enum EngineNews {
         if case .away(let reason, let since) = node.mirror.state {
             problems.append(
                 "the engine's API is away since \((node.now - since).wholeSeconds) s (\(reason)): new containers have no names, "
-                    + "and networks of other hosts are not made here")
+                    + "networks of other hosts are not made here, and what containers that are gone left behind is kept")
         }
         for (id, failure) in node.mirror.failures.sorted(by: { $0.key < $1.key }) {
             problems.append("network \(node.catalogue.networks[id]?.title ?? id.short): \(failure.reason)")
@@ -164,6 +177,7 @@ enum EngineNews {
                 "network \(node.inventory.network(id)?.name ?? "") (\(id.short)) of this engine is on this host alone: "
                     + "\(reason); remove its containers here, and the cluster's takes its place")
         }
+        problems += Leftovers.problems(node)
         problems += Admissions.problems(node)
         for (path, reason) in node.sandboxes.failures.sorted(by: { $0.key < $1.key }) {
             problems.append("names are not answered in the container at \(path): \(reason)")

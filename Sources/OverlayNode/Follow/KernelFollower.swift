@@ -231,6 +231,8 @@ enum KernelFollower {
                 .warning, "the interface of an endpoint is gone; the endpoint is taken as gone",
                 [LogKey.endpoint: endpoint.id.short])
             _ = NetworkCalls.removeEndpoint(&node, endpoint)
+            // Its lease stays until the engine releases it, or says that it has no such endpoint.
+            Leftovers.lookSoon(&node)
         }
     }
 

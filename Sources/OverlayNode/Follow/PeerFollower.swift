@@ -23,7 +23,7 @@ enum PeerFollower {
             node.withReplication { [now = node.now] in $0.setReachable(peer, status.state.isReachable, now: now, into: &$1) }
         }
         if wasAway, !node.isWriterAway {
-            node.writerStatus.answered()
+            node.writer.status.answered()
             Mirroring.mirrorSoon(&node)
         }
         if peer == node.catalogueNode.writer, wasAway || old == .unknown, !node.isWriterAway, !node.closings.isEmpty {

@@ -122,7 +122,8 @@ struct Mirror: Sendable {
     mutating func notAnswered(_ call: EngineAPICall, _ reason: String, into outbox: inout Outbox) {
         guard isConnected else { return }
         switch call {
-        case .createNetwork, .removeNetwork, .lastStart, .start: return
+        // What may be left over is looked for again soon.
+        case .createNetwork, .removeNetwork, .lastStart, .start, .endpoints: return
         // All that follows from the configurations is found out anew.
         case .configured, .interfaces, .connect: return askLater(.configured, in: Self.retryPause, into: &outbox)
         case .networks, .otherNetworks, .addressPools, .containers, .containersOn, .network, .container: break

@@ -21,5 +21,8 @@ public enum ControlRequest: Sendable {
     /// `swift-overlay network create`: creates a network on this host's engine, from where it is mirrored to all.
     case createNetwork(EngineNetwork)
     case removeNetwork(String)
+    /// Frees what no container has any more: an endpoint of this host by its id, the beginning of that, a name or an address, or an address
+    /// that no endpoint has.
+    case disconnect(network: String, endpoint: String, force: Bool)
     case status
 }

@@ -32,4 +32,6 @@ enum NodeTimer: CaseIterable, Hashable, Sendable {
     case newEpoch
     /// Names that were awaited from the engine are awaited no more.
     case settle
+    /// The engine is asked whether it has all that this host holds for it.
+    case reconcile
 }

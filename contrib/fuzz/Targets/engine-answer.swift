@@ -14,12 +14,13 @@ import OverlayModel
         .createNetwork(EngineNetwork(name: "blue")), .removeNetwork(EngineNetworkID(unchecked: id)),
         .configured, .interfaces(ContainerID(unchecked: id)),
         .otherNetworks, .addressPools, .lastStart(ContainerID(unchecked: id)),
-        .containersOn(EngineNetworkID(unchecked: id)),
+        .containersOn(EngineNetworkID(unchecked: id)), .endpoints,
     ]
     let network = """
         {"Name":"blue","Id":"\(id)","Driver":"swift-overlay:latest","EnableIPv6":true,"IPAM":{"Driver":"swift-overlay","Options":{"net":"b"},
         "Config":[{"Subnet":"10.5.0.0/24","IPRange":"10.5.0.128/25","Gateway":"10.5.0.1/24","AuxiliaryAddresses":{"p":"10.5.0.9"}},
-        {"Subnet":"fd00::/64"},null]},"Internal":false,"Attachable":true,"Containers":{"\(id)":{"Name":"web","EndpointID":"\(id)"},"b":7},
+        {"Subnet":"fd00::/64"},null]},"Internal":false,"Attachable":true,
+        "Containers":{"\(id)":{"Name":"web","EndpointID":"\(id)","IPv4Address":"10.5.0.2/24","IPv6Address":""},"b":7},
         "Options":{"encrypted":"true","odd":3},"Labels":{"team":"a"}}
         """
     let container = """
@@ -39,7 +40,7 @@ import OverlayModel
     let pools = #"{"DefaultAddressPools":[{"Base":"10.200.0.0/16","Size":24},{"Base":"fd00::/8","Size":64},null],"Containers":1}"#
     let texts = [
         "[\(network)]", listed, network, container, #"{"Id":"\#(id)","Warning":""}"#, #"{"message":"no"}"#, listed, container,
-        "[\(other),7]", pools, listed, events,
+        "[\(other),7]", pools, container, listed, listed, events,
     ]
     let taken = ["10.200.255.0/24", "10.200.64.0/18", "192.168.0.0/17", "fdff::/16"].compactMap { IPPrefix($0) }
     return Target(seeds: texts.enumerated().map { [UInt8($0)] + Array($1.utf8) }) { bytes in
