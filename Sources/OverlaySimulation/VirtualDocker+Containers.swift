@@ -46,6 +46,7 @@ extension VirtualDocker {
                     return ask(index, .releaseAddress(pool, given.address)) { _ in done(nil) }
                 }
                 engines[index]?.endpoints[endpoint] = (id, name)
+                engines[index]?.addresses[endpoint] = [given.address]
                 engines[index]?.attached[endpoint] = entry
                 join(index, entry, then: done)
             }
@@ -106,14 +107,20 @@ extension VirtualDocker {
             world.removeLink(index, attached.mac)
             world.nodes[index].kernel.missingSandboxes.insert(entry.sandbox)
             // Out of the engine's store before the driver is told.
-            engines[index]?.endpoints[attached.endpoint] = nil
-            engines[index]?.attached[attached.endpoint] = nil
+            forget(index, attached.endpoint)
             ask(index, .deleteEndpoint(network: attached.network, endpoint: attached.endpoint)) { [unowned self] _ in
                 ask(index, .releaseAddress(attached.pool, attached.address)) { _ in done() }
             }
         }
         guard case .leave = step else { return delete() }
         ask(index, .leave(network: attached.network, endpoint: attached.endpoint)) { _ in delete() }
+    }
+
+    /// Takes an endpoint out of the engine's store.
+    private func forget(_ index: Int, _ endpoint: EndpointID) {
+        engines[index]?.endpoints[endpoint] = nil
+        engines[index]?.addresses[endpoint] = nil
+        engines[index]?.attached[endpoint] = nil
     }
 
     /// Ends the containers that an engine finds at its start: all of them, or with live-restore those that had not come up.
@@ -127,8 +134,7 @@ extension VirtualDocker {
             switch engine.staleEndpoints {
             case .deleted: end(index, entry, from: entry.isJoined ? .leave : .delete) {}
             case .released, .forgotten:
-                engines[index]?.endpoints[endpoint] = nil
-                engines[index]?.attached[endpoint] = nil
+                forget(index, endpoint)
                 guard case .released = engine.staleEndpoints else { continue }
                 ask(index, .releaseAddress(entry.attached.pool, entry.attached.address)) { _ in }
             }

@@ -57,8 +57,8 @@ extension NodeEffect {
         case .engineCall(_, let call):
             switch call {
             case .createNetwork, .removeNetwork, .connect, .start: ("engine call", [.before, .after])
-            case .networks, .otherNetworks, .addressPools, .containers, .containersOn, .network, .container, .configured,
-                .interfaces, .lastStart:
+            case .networks, .otherNetworks, .addressPools, .containers, .containersOn, .endpoints, .network, .container,
+                .configured, .interfaces, .lastStart:
                 ("question", [])
             }
         case .addRoutes: ("add routes", [.before, .after])

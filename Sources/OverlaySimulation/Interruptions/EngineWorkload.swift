@@ -45,7 +45,10 @@ final class EngineWorkload {
         if case .lostRows(let space) = planted { world.faults.lostSpace = space }
         world.docker.isPatient = true
         world.docker.workTime = .milliseconds(2)
-        for index in world.nodes.indices { world.startEngine(index) }
+        for index in world.nodes.indices {
+            world.startEngine(index)
+            world.docker.setExact(index, true)
+        }
         world.run(for: .milliseconds(2))
     }
 
