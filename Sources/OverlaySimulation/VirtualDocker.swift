@@ -7,9 +7,13 @@ import OverlayNode
 ///
 /// They call the plugin in the order in which real ones do, and their events tell the node what became of a command.
 final class VirtualDocker {
-    private unowned let world: World
+    unowned let world: World
     /// Engines by the index of their node.
-    private(set) var engines: [Int: VirtualEngine] = [:]
+    var engines: [Int: VirtualEngine] = [:]
+    /// Faults of calls of the plugin.
+    var callFaults = CallFaults()
+    /// True if calls that find no daemon, or lose it, are made again for about 15 s, as engines do (moby's `callWithRetry`).
+    var isPatient = false
     /// Longest time that an engine takes between two calls of the plugin.
     var workTime = Interval(nanoseconds: 0)
     /// Time that a call of the API, or an event, takes.
@@ -30,6 +34,9 @@ final class VirtualDocker {
             engines[index]?.removing.remove(id)
             engines[index]?.networks[id] = nil
         }
+        if wasDown, engines[index]?.attached.isEmpty == false {
+            ask(index, .activate) { [unowned self] _ in endStale(index) }
+        }
         tell(index, .connected(apiVersion: "1.41"))
     }
 
@@ -37,6 +44,7 @@ final class VirtualDocker {
     func stop(_ index: Int) {
         let waiting = engines[index]?.apiCalls ?? [:]
         engines[index]?.isUp = false
+        engines[index]?.life += 1
         engines[index]?.apiCalls = [:]
         engines[index]?.calls = [:]
         engines[index]?.creating = []
@@ -64,11 +72,14 @@ final class VirtualDocker {
         for next in calls.sorted(by: { $0.key.value < $1.key.value }) { next.value(Self.connectionLost) }
     }
 
+    /// Takes a call of the plugin from those that fail when the daemon ends, as its answer is on the way.
+    func takeCall(_ index: Int, _ id: RequestID) -> ((DriverResponse) -> Void)? { engines[index]?.calls.removeValue(forKey: id) }
+
     // MARK: API
 
     func setStart(_ index: Int, of container: ContainerID, _ start: ContainerStart) { engines[index]?.starts[container] = start }
 
-    private func tell(_ index: Int, _ news: EngineAPINews) {
+    func tell(_ index: Int, _ news: EngineAPINews) {
         world.schedule(.event(index, boot: world.nodes[index].boot, .engineNews(news)), in: Self.apiTime)
     }
 
@@ -141,14 +152,58 @@ final class VirtualDocker {
 
     // MARK: Commands
 
-    /// Calls the plugin. The call fails when the daemon ends, and at once where none runs.
-    private func ask(_ index: Int, _ request: DriverRequest, then next: @escaping (DriverResponse) -> Void) {
+    /// Calls the plugin. The call fails when the daemon ends, and at once where none runs, unless engines are patient.
+    func ask(_ index: Int, _ request: DriverRequest, then next: @escaping (DriverResponse) -> Void) {
+        let fault = callFaults.take(index, request)
+        fault?.onStrike()
+        switch fault?.kind {
+        case nil: place(index, request, then: next)
+        case .lost: fail(index, in: .seconds(1), next)
+        case .answerLost: place(index, request) { [unowned self] _ in fail(index, in: .seconds(1), next) }
+        case .again: place(index, request) { [unowned self] _ in place(index, request, then: next) }
+        case .twice:
+            place(index, request) { _ in }
+            place(index, request, then: next)
+        case .engineDies:
+            place(index, request) { _ in }
+            stop(index)
+        case .engineDiesAfter: place(index, request) { [unowned self] _ in stop(index) }
+        }
+    }
+
+    private func fail(_ index: Int, in time: Interval, _ next: @escaping (DriverResponse) -> Void) {
+        let life = engines[index]?.life
+        world.after(time) { [unowned self] _ in if engines[index]?.life == life { next(Self.connectionLost) } }
+    }
+
+    /// - Parameter tries: Number of times that no daemon was found.
+    private func place(_ index: Int, _ request: DriverRequest, tries: Int = 0, then next: @escaping (DriverResponse) -> Void) {
         guard world.nodes[index].isUp else {
-            return world.schedule(.action { _ in next(Self.connectionLost) }, in: Self.apiTime)
+            return tryLater(index, tries, next) { [unowned self] in place(index, request, tries: tries + 1, then: next) }
         }
         let id = world.newRequest()
-        engines[index]?.calls[id] = next
+        engines[index]?.calls[id] = { [unowned self] answer in
+            guard isPatient, answer == Self.connectionLost else { return next(answer) }
+            // The request was written, so that engines write it again without its body, which the daemon refuses.
+            sendEmpty(index, tries, next)
+        }
         world.begin(index, id, request) { [unowned self] in engines[index]?.calls.removeValue(forKey: id)?($0) }
+    }
+
+    private func sendEmpty(_ index: Int, _ tries: Int, _ next: @escaping (DriverResponse) -> Void) {
+        tryLater(index, tries, next) { [unowned self] in
+            guard !world.nodes[index].isUp else { return next(.failed(DriverError(.invalid, "the request has no body"))) }
+            sendEmpty(index, tries + 1, next)
+        }
+    }
+
+    /// Tries again after 1, 2, 4 and 8 s; then the call fails.
+    private func tryLater(
+        _ index: Int, _ tries: Int, _ next: @escaping (DriverResponse) -> Void, _ again: @escaping () -> Void
+    ) {
+        guard isPatient, tries < 4 else { return fail(index, in: Self.apiTime, next) }
+        let life = engines[index]?.life
+        world.after(.seconds(1 << Int64(tries))) { [unowned self] _ in if engines[index]?.life == life { again() } }
     }
 
     private static let connectionLost = DriverResponse.failed(DriverError(.unavailable, "connection lost"))
@@ -185,7 +240,8 @@ final class VirtualDocker {
             if wanted.isInternal { options[OptionName.isInternal] = .bool(true) }
             ask(index, .createNetwork(CreateNetwork(network: id, options: options, v4: [data], v6: []))) { [unowned self] answer in
                 if case .failed = answer {
-                    return ask(index, .releasePool(pool)) { _ in end(nil) }
+                    // Engines release the gateway that the pool came with, though they never asked for it.
+                    return release(index, pool, gateway?.address) { end(nil) }
                 }
                 later { [unowned self] in
                     guard engines[index]?.isUp == true else { return end(nil) }
@@ -299,7 +355,12 @@ final class VirtualDocker {
             }
         }
         guard let pool = engine.pools[id] else { return delete() }
-        ask(index, .releasePool(pool)) { [unowned self] _ in later(delete) }
+        release(index, pool, network.subnets.first?.gateway) { [unowned self] in later(delete) }
+    }
+
+    private func release(_ index: Int, _ pool: SubnetID, _ gateway: IPAddress?, then next: @escaping () -> Void) {
+        guard let gateway else { return ask(index, .releasePool(pool)) { _ in next() } }
+        ask(index, .releaseAddress(pool, gateway)) { [unowned self] _ in ask(index, .releasePool(pool)) { _ in next() } }
     }
 
     /// `docker network prune`: removes what no container is on, one after another.

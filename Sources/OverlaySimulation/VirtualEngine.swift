@@ -42,4 +42,14 @@ struct VirtualEngine {
     var apiCalls: [EffectID: (EngineAPIAnswer) -> Void] = [:]
     /// Number of networks whose creation was begun.
     var created = 0
+    /// Interfaces of containers, as the engine's own store has them.
+    var attached: [EndpointID: EngineAttachment] = [:]
+    /// Number of containers that were begun to be started.
+    var started = 0
+    /// Number of times that the engine ended.
+    var life = 0
+    /// True if containers outlive the engine (`live-restore`).
+    var livesOn = true
+    /// What becomes of the endpoints of other containers when it starts.
+    var staleEndpoints = StaleEndpoints.deleted
 }
