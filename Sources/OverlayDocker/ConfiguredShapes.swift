@@ -33,6 +33,8 @@ struct ContainerConfigured: Decodable {
     }
 
     var Id: String?
+    /// A word in the list of containers, and an object in an inspection.
+    var State: Lenient<String>?
     var NetworkSettings: NetworksShown?
 
     private var shown: [(name: String, interface: InterfaceShown)] {
@@ -42,7 +44,8 @@ struct ContainerConfigured: Decodable {
     func container() throws(EngineFailure) -> ConfiguredContainer {
         ConfiguredContainer(
             id: try identifier(Id, "container"),
-            references: shown.map { .init(name: $0.name, network: EngineNetworkID($0.interface.NetworkID ?? "")) })
+            references: shown.map { .init(name: $0.name, network: EngineNetworkID($0.interface.NetworkID ?? "")) },
+            hasEnded: State?.value == "exited")
     }
 
     var interfaces: [String: EngineInterface] { shown.reduce(into: [:]) { $0[$1.name] = $1.interface.interface } }
@@ -69,9 +72,11 @@ struct ContainerStarted: Decodable {
 
     var start: ContainerStart {
         let policy = HostConfig?.value?.RestartPolicy?.value?.Name ?? ""
+        // Newer engines count no restart that failed. One by `on-failure` shows in the count alone.
+        let isWanted = policy == "always" || policy == "unless-stopped"
         return ContainerStart(
             hasEnded: State?.Status == "exited", error: State?.Error ?? "",
-            isRestarted: !policy.isEmpty && policy != "no" && (RestartCount ?? 0) > 0)
+            isRestarted: isWanted || !policy.isEmpty && policy != "no" && (RestartCount ?? 0) > 0)
     }
 }
 

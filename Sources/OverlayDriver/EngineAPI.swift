@@ -104,7 +104,7 @@ public struct ContainerStart: Hashable, Sendable {
     public var hasEnded: Bool
     /// Error of the start; empty where it had none.
     public var error: String
-    /// True if the container's restart policy has it started again, and did so before.
+    /// True if the container's restart policy has it started again.
     public var isRestarted: Bool
 
     public init(hasEnded: Bool, error: String, isRestarted: Bool) {
@@ -130,10 +130,13 @@ public struct ConfiguredContainer: Hashable, Sendable {
 
     public var id: ContainerID
     public var references: [Reference]
+    /// True if the container ran, or was to run, and does not any more.
+    public var hasEnded: Bool
 
-    public init(id: ContainerID, references: [Reference]) {
+    public init(id: ContainerID, references: [Reference], hasEnded: Bool = false) {
         self.id = id
         self.references = references
+        self.hasEnded = hasEnded
     }
 }
 

@@ -111,7 +111,8 @@ final class VirtualDocker {
                         engine.configured.sorted { $0.key < $1.key }.map { id, networks in
                             ConfiguredContainer(
                                 id: id,
-                                references: networks.sorted { $0.key < $1.key }.map { .init(name: $0.key, network: $0.value) })
+                                references: networks.sorted { $0.key < $1.key }.map { .init(name: $0.key, network: $0.value) },
+                                hasEnded: engine.starts[id]?.hasEnded ?? false)
                         }))
             case .interfaces(let id):
                 answer(engine.configured[id].map { .interfaces($0.mapValues { _ in EngineInterface() }) } ?? .notFound)

@@ -268,15 +268,22 @@ import Testing
         #expect(
             answer(.configured, body)
                 == .configured([
-                    ConfiguredContainer(id: container, references: [.init(name: "shop", network: network)]),
+                    ConfiguredContainer(id: container, references: [.init(name: "shop", network: network)], hasEnded: true),
                     ConfiguredContainer(
                         id: ContainerID(unchecked: Sample.other), references: [.init(name: "shop", network: nil)]),
                 ]))
     }
 
     @Test func `The last start of a container is read, and it is started again`() throws {
-        func start(_ state: String, _ policy: String) -> EngineAPIAnswer {
-            answer(.lastStart(container), #"{"State":\#(state),"RestartCount":3,"HostConfig":{"RestartPolicy":\#(policy)}}"#)
+        func start(_ state: String, _ policy: String, _ count: Int = 3) -> EngineAPIAnswer {
+            answer(
+                .lastStart(container), #"{"State":\#(state),"RestartCount":\#(count),"HostConfig":{"RestartPolicy":\#(policy)}}"#)
+        }
+        for policy in ["always", "unless-stopped", "on-failure", "no", ""] {
+            let isRestarted = policy == "always" || policy == "unless-stopped"
+            #expect(
+                start(#"{"Status":"exited","Error":"x"}"#, #"{"Name":"\#(policy)"}"#, 0)
+                    == .lastStart(ContainerStart(hasEnded: true, error: "x", isRestarted: isRestarted)))
         }
         #expect(
             start(#"{"Status":"exited","Error":"network x not found"}"#, #"{"Name":"always"}"#)
