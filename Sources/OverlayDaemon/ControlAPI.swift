@@ -1,7 +1,6 @@
 import OverlayGossip
 import OverlayNode
 import OverlayPluginServer
-import ServiceLifecycle
 
 /// Handler of the control socket: JSON over HTTP, for `swift-overlay` the client and for `curl --unix-socket`.
 struct ControlAPI: Sendable {
@@ -16,13 +15,6 @@ struct ControlAPI: Sendable {
         } catch {
             return ControlCodec.encode(error)
         }
-        let controller = controller
-        // A client that watches the nodes waits for the next change, and shutdown does not wait for that client.
-        let response = await withGracefulShutdownHandler {
-            await controller.control(request)
-        } onGracefulShutdown: {
-            controller.endWaits()
-        }
-        return ControlCodec.encode(response, transport: await transport.counters)
+        return ControlCodec.encode(await controller.control(request), transport: await transport.counters)
     }
 }

@@ -78,7 +78,9 @@ public enum Daemon {
         if let names { parts.append(NamesPart(server: names)) }
         parts.append(NodePart(controller: controller, surroundings: .init(transport: transport, link: link, dns: names)))
         parts.append(
-            ControlPart(path: configuration.controlSocket, logger: logger) { request in await api.answer(request) })
+            ControlPart(path: configuration.controlSocket, logger: logger, whenClosing: { controller.endWaits() }) { request in
+                await api.answer(request)
+            })
         parts.append(
             PluginPart(
                 path: configuration.pluginSocket, scope: configuration.isGlobalScope ? .global : .local, logger: logger,

@@ -34,7 +34,7 @@ struct ContainerConfigured: Decodable {
 
     var Id: String?
     var Names: Lenient<[Lenient<String>]>?
-    /// State in lists; an object in inspections.
+    /// A word in the list of containers, and an object in an inspection.
     var State: Lenient<String>?
     var NetworkSettings: NetworksShown?
 
@@ -74,11 +74,13 @@ struct ContainerStarted: Decodable {
     /// - Parameter driver: Name of the plugin. The errors of calls that it did not take have it, in the path of its socket.
     func start(of driver: String) -> ContainerStart {
         let policy = HostConfig?.value?.RestartPolicy?.value?.Name ?? ""
-        let hasPolicy = !policy.isEmpty && policy != "no"
         let hasEnded = State?.Status == "exited"
         let error = State?.Error ?? ""
+        let hasPolicy = !policy.isEmpty && policy != "no"
+        // Newer engines count no restart that failed. One by `on-failure` shows in the count alone.
+        let isWanted = policy == "always" || policy == "unless-stopped"
         return ContainerStart(
-            hasEnded: hasEnded, error: error, isRestarted: hasPolicy && (RestartCount ?? 0) > 0,
+            hasEnded: hasEnded, error: error, isRestarted: isWanted || hasPolicy && (RestartCount ?? 0) > 0,
             isMissed: hasPolicy && hasEnded && !driver.isEmpty && error.contains(driver))
     }
 }

@@ -108,7 +108,7 @@ public struct ContainerStart: Hashable, Sendable {
     public var hasEnded: Bool
     /// Error of the start; empty where it had none.
     public var error: String
-    /// True if the container's restart policy has it started again, and did so before.
+    /// True if the container's restart policy has it started again.
     public var isRestarted: Bool
     /// True if the start failed at this plugin, or as it was not there, and the container's restart policy wants it to run.
     public var isMissed: Bool
@@ -139,7 +139,7 @@ public struct ConfiguredContainer: Hashable, Sendable {
     public var references: [Reference]
     /// Name, without the leading slash; empty if unknown.
     public var name: String
-    /// True if it does not run, and the engine does not try to start it.
+    /// True if the container ran, or was to run, and does not any more.
     public var hasEnded: Bool
 
     public init(id: ContainerID, references: [Reference], name: String = "", hasEnded: Bool = false) {

@@ -79,7 +79,7 @@ extension Membership {
         self.now = now
         guard let member = members[peer] else { return }
         // If datagrams fail as well, a failing stream is no problem of its own.
-        members[peer]?.streamFailure = member.status.reason == Self.indirectReason ? nil : failure
+        members[peer]?.streamFailure = member.status.reason == PeerStatus.silentReason ? nil : failure
         if failure == .refused { members[peer]?.refusals.refused(in: member.spoken.life, after: nextNumber) }
         switch (member.status.state, failure) {
         case (.unreachable, .refused) where !member.refusals.areOfFirewall:
@@ -87,7 +87,7 @@ extension Membership {
         case (.daemonDown, .failed(let text)):
             setState(peer, .unreachable, "its host does not answer any more: \(text)", into: &effects)
         case (.alive, _) where inquiries[peer] == nil && !probes.values.contains { $0.target == peer }:
-            if member.status.reason != Self.indirectReason { setState(peer, .alive, aliveReason(peer), into: &effects) }
+            if member.status.reason != PeerStatus.silentReason { setState(peer, .alive, aliveReason(peer), into: &effects) }
         default: if failure == .refused { inquiries[peer]?.refused += 1 }
         }
         // The failure may be from before the peer was found alive, or over.
@@ -104,7 +104,6 @@ extension Membership {
         send(.ping(takeNumber()), to: peer, by: .stream, report, into: &effects)
     }
 
-    static let indirectReason = PeerStatus.silentReason
     static let blockedReason = "answers by TCP alone: UDP is dropped on the way, by a firewall perhaps"
     static let downReason = "its host answers, but no daemon listens there"
 

@@ -143,7 +143,7 @@ extension Membership {
         dropProbe(number)
         guard let state = members[probe.target]?.status.state, state.isReachable, state != .suspect else { return }
         members[probe.target]?.streamFailure = nil
-        setState(probe.target, state == .unknown ? .alive : state, Self.indirectReason, answers: false, into: &effects)
+        setState(probe.target, state == .unknown ? .alive : state, PeerStatus.silentReason, answers: false, into: &effects)
     }
 
     mutating func notReached(_ number: UInt32, by helper: NodeID) {
@@ -171,13 +171,14 @@ extension Membership {
 
     mutating func retry(_ peer: NodeID, _ report: (NodeID) -> PeerReport, into effects: inout [Effect]) {
         guard let tries = retries[peer] else { return }
-        let isBlocked = members[peer]?.status.state == .udpBlocked
+        let (isBlocked, wasDown) = (members[peer]?.status.state == .udpBlocked, members[peer]?.status.state == .daemonDown)
         let pause = isBlocked ? parameters.pathRetry : parameters.retryTime(tries: tries, members: count)
         // ±12 %, so that not all try together for ever.
         let jitter = Int64(random(below: UInt64(pause.nanoseconds / 4))) - pause.nanoseconds / 8
         setRetry(peer, (now + pause + Interval(nanoseconds: jitter), tries + 1))
         send(.ping(takeNumber()), to: peer, by: .datagram, report, into: &effects)
-        if !isBlocked, tries % 4 == 3 || members[peer]?.status.state == .daemonDown {
+        if wasDown, members[peer]?.streamFailure == nil { setState(peer, .unreachable, PeerStatus.strangerReason, into: &effects) }
+        if !isBlocked, tries % 4 == 3 || wasDown {
             send(.ping(takeNumber()), to: peer, by: .stream, report, into: &effects)
         }
     }

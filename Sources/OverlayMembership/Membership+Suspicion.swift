@@ -153,9 +153,8 @@ extension Membership {
             return setState(peer, .udpBlocked, Self.blockedReason, answers: true, into: &effects)
         }
         let isQuiet = member.answeredAt.map { now - $0 > parameters.longestTimeout } ?? true
-        setState(
-            peer, .alive, member.status.reason == Self.indirectReason ? Self.indirectReason : aliveReason(peer), answers: true,
-            into: &effects)
+        let reason = member.status.reason == PeerStatus.silentReason ? member.status.reason : aliveReason(peer)
+        setState(peer, .alive, reason, answers: true, into: &effects)
         if isQuiet { inquire(after: peer) }
     }
 

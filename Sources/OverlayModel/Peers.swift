@@ -57,6 +57,9 @@ public struct PeerStatus: Hashable, Sendable {
     /// Reason if only other nodes have answers from it.
     public static let silentReason = "answers other nodes, but not this one"
 
+    /// Reason if a stream was opened to a peer whose daemon was down, and it is silent all the same: it has lost its state.
+    public static let strangerReason = "a daemon listens there, and does not answer as this member"
+
     public init(
         state: PeerState, since: Instant, reason: String = "", roundTrip: Interval? = nil, silentSince: Instant? = nil,
         healthScore: UInt8 = 0

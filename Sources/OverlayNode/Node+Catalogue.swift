@@ -55,6 +55,7 @@ extension Node {
             addresses.endPrefetch(of: subnet, isRefused: isRefused, now: outbox.now)
         case .handOver(let handover): AddressExchange.settleHandover(&self, handover, outcome)
         case .description(let network): Mirroring.described(&self, network, outcome)
+        case .adoption(let network): Adoptions.settled(&self, network, outcome)
         case .rotation:
             if case .decided(.accepted) = outcome { break }
             outbox.timers[.rotateKey] = now + WriterDuties.rotationRetry
@@ -94,7 +95,7 @@ extension Node {
                 if call.pool == nil || call.networkName != nil, case .opened(let subnet) = result,
                     let response = AddressCalls.opened(self, subnet)
                 {
-                    addresses.requested(subnet, isNamed: call.networkName != nil, now: now)
+                    addresses.requested(subnet, isNamed: call.networkName != nil, isChosen: call.pool != nil, now: now)
                     Leftovers.touch(&self, .subnet(subnet))
                     return finish(id, .driver(response))
                 }

@@ -311,6 +311,7 @@ public struct Node: Sendable {
         case .askEngine: EngineNews.askAgain(&self)
         case .mirror: Mirroring.compareNetworks(&self)
         case .removal: NetworkRemovals.advance(&self)
+        case .restarts: NetworkRemovals.lookForEnded(&self)
         case .admission: Admissions.wakeAll(&self)
         case .surroundings: RouteFollower.look(&self)
         case .announceRoutes: RouteFollower.announce(&self)

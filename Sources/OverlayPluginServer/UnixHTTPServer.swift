@@ -62,17 +62,17 @@ struct UnixHTTPServer: Sendable {
         let connections = Connections(loop: loop, limits: limits, arrivalAtShutdown: arrivalLimitAtShutdown)
         let executor = answersOnLoop ? LoopExecutor(loop) : nil
         let http = HTTP1Channel.Configuration(additionalChannelHandlers: [ConnectionWatchInstaller(connections)])
-        let server = try HTTPServerBuilder.http1(configuration: http).buildServer(
+        let channels = HTTP1Channel(
+            responder: { request, writer, channel in
+                try await self.serve(request, on: channel, of: connections, by: executor, to: writer)
+            }, configuration: http)
+        let server = Server(
+            childChannelSetup: channels,
             configuration: ServerConfiguration(
                 address: .unixDomainSocket(path: socketPath),
                 backlog: Self.backlog,
                 availableConnectionsDelegate: Acceptance(connections: connections)
             ),
-            eventLoopGroup: loop,
-            logger: logger,
-            responder: { request, writer, channel in
-                try await self.serve(request, on: channel, of: connections, by: executor, to: writer)
-            },
             onServerRunning: { channel in
                 // The umask belongs to the whole process, so the mode is set after the bind. In between the file has mode 0755 (with the
                 // usual umask 022). Connecting takes write permission, so only the owner can.
@@ -83,18 +83,44 @@ struct UnixHTTPServer: Sendable {
                     return
                 }
                 await ready()
-            }
+            },
+            eventLoopGroup: loop,
+            logger: logger
         )
         do {
-            try await withGracefulShutdownHandler {
-                try await withTaskExecutorPreference(executor) { try await server.run() }
-            } onGracefulShutdown: {
-                connections.shutDown()
-            }
+            try await Self.run(server, by: executor) { connections.shutDown() }
         } catch {
             throw SocketError(path: socketPath, cause: "cannot listen: \(error)")
         }
         if let error = failure.error.withLock({ $0 }) { throw error }
+    }
+
+    /// Runs a server until it ends or is told to, and returns when nothing of it uses the event loop any more.
+    ///
+    /// Told to end by the graceful shutdown of its own task, it would end in a task that nobody waits for, and that uses the loop once
+    /// more. So neither the server nor its handlers hear of graceful shutdown.
+    private static func run(
+        _ server: Server<HTTP1Channel>, by executor: LoopExecutor?, whenClosing: @Sendable @escaping () -> Void
+    ) async throws {
+        // Detached, as it must not hear of graceful shutdown.
+        let serving = Task.detached { try await withTaskExecutorPreference(executor) { try await server.run() } }
+        try await withThrowingTaskGroup { group in
+            group.addTask {
+                do {
+                    try await serving.value
+                } catch {
+                    // One that is told to end before it has begun says so.
+                    guard Task.isShuttingDownGracefully || Task.isCancelled else { throw error }
+                }
+            }
+            group.addTask {
+                try? await gracefulShutdown()
+                whenClosing()
+                try? await server.shutdownGracefully()
+            }
+            defer { group.cancelAll() }
+            while try await group.next() != nil { group.cancelAll() }
+        }
     }
 
     private func takeLock() throws(SocketError) -> LockFile {

@@ -8,7 +8,7 @@ import Testing
 
     /// Types above a limit, with what they are today. Only ever made shorter: an entry that could be smaller, or is not needed, fails.
     private static let allowed: [String: Measure] = [
-        "OverlayMembership.Membership": .init(properties: 30, lines: 1027),
+        "OverlayMembership.Membership": .init(properties: 30, lines: 1026),
         "OverlayMembership.MembershipParameters": .init(properties: 28, lines: 75),
         "OverlayReplication.Replication": .init(properties: 12, lines: 983),
         "OverlaySimulation.World": .init(properties: 20, lines: 885),

@@ -276,8 +276,15 @@ import Testing
     }
 
     @Test func `The last start of a container is read, and it is started again`() throws {
-        func start(_ state: String, _ policy: String) -> EngineAPIAnswer {
-            answer(.lastStart(container), #"{"State":\#(state),"RestartCount":3,"HostConfig":{"RestartPolicy":\#(policy)}}"#)
+        func start(_ state: String, _ policy: String, _ count: Int = 3) -> EngineAPIAnswer {
+            answer(
+                .lastStart(container), #"{"State":\#(state),"RestartCount":\#(count),"HostConfig":{"RestartPolicy":\#(policy)}}"#)
+        }
+        for policy in ["always", "unless-stopped", "on-failure", "no", ""] {
+            let isRestarted = policy == "always" || policy == "unless-stopped"
+            #expect(
+                start(#"{"Status":"exited","Error":"x"}"#, #"{"Name":"\#(policy)"}"#, 0)
+                    == .lastStart(ContainerStart(hasEnded: true, error: "x", isRestarted: isRestarted)))
         }
         #expect(
             start(#"{"Status":"exited","Error":"network x not found"}"#, #"{"Name":"always"}"#)

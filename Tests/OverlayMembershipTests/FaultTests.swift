@@ -121,6 +121,27 @@ import Testing
         expectSound(network)
     }
 
+    /// Its daemon was killed, and lost its state before it came back.
+    @Test(arguments: [2, 4]) func aDaemonThatKnowsNobodyIsUnreachable(count: Int) {
+        let network = settled(count, seed: 7)
+        network.stop(0, .daemonDown)
+        let down = network.wait(atMost: .seconds(3)) { network in
+            network.running.allSatisfy { network.state(0, by: $0) == .daemonDown }
+        }
+        #expect(down != nil)
+        network.stop(0, .stranger)
+        let found = network.wait(atMost: .seconds(10)) { network in
+            network.running.allSatisfy { network.state(0, by: $0) == .unreachable }
+        }
+        #expect(found != nil)
+        network.run(for: .seconds(30))
+        #expect(network.running.allSatisfy { network.state(0, by: $0) == .unreachable })
+        #expect(network.status(0, by: 1)?.reason == PeerStatus.strangerReason)
+        network.start(0)
+        #expect(network.wait(atMost: .seconds(12)) { $0.allAreAlive } != nil)
+        expectSound(network)
+    }
+
     @Test func aHostDiesAfterItsDaemon() {
         let network = settled(4, seed: 6)
         network.stop(0, .daemonDown)

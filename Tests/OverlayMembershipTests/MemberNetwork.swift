@@ -10,6 +10,8 @@ final class MemberNetwork {
         case up
         /// The host refuses streams and answers nothing.
         case daemonDown
+        /// A daemon that lost its state: it takes streams and answers nothing.
+        case stranger
         case dead
     }
 

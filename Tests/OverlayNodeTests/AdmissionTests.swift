@@ -108,14 +108,17 @@ import Testing
         #expect(world.violations.isEmpty, "\(world.violations)")
     }
 
-    /// One Compose file comes up on three hosts at one moment, and its containers start as soon as the network is made.
-    @Test(arguments: 1...20) func oneFileIsOneNetwork(seed: UInt64) throws {
+    /// One Compose file comes up on three hosts at one moment, and its containers start as soon as the network is made: by the id that
+    /// its engine gave.
+    @Test(arguments: 1...20, ["10.9.0.0/24", nil]) func oneFileIsOneNetwork(seed: UInt64, subnet: String?) throws {
         let world = try world(seed: seed)
         var attached: [World.Attached] = []
+        var all: [Int: EngineNetworkID] = [:]
         var refused: [String] = []
         for index in 0..<3 {
-            world.dockerCreate(index, Self.network("shop")) { [unowned world] made in
+            world.dockerCreate(index, Self.network("shop", subnet: subnet)) { [unowned world] made in
                 guard let made else { return refused.append("create on \(index)") }
+                all[index] = made
                 world.after(.milliseconds(1)) { world in
                     do {
                         attached.append(try world.dockerRun(index, "web\(index)", on: made))
@@ -124,7 +127,8 @@ import Testing
                     }
                 }
             }
-            world.run(for: .microseconds(Int64(seed) * 37))
+            // A create that comes later finds the name taken.
+            world.run(for: .microseconds(Int64(seed) * (subnet == nil ? 20 : 37)))
         }
         world.run(for: .seconds(5))
         #expect(refused.isEmpty, "\(refused)")
@@ -132,9 +136,61 @@ import Testing
         for index in 0...2 {
             #expect(world.dockerNetworks(index).map(\.name) == ["shop"] && problems(world, index).isEmpty)
             #expect(networks(world, index).map(\.name) == ["shop"] && networks(world, index).first?.endpoints.count == 3)
+            #expect(networks(world, index).first?.subnets.count == 1)
+            #expect(id(world, index, "shop") == all[index], "an id that a user has stays")
         }
+        #expect(Set(attached.map { IPPrefix($0.address, length: 24)?.network }).count == 1)
         world.expectConvergence(within: .seconds(1))
         #expect(world.violations.isEmpty, "\(world.violations)")
+    }
+
+    /// A network that stands for that of another host outlives the daemon, ends with a user's command, and is made anew when it is idle.
+    @Test(arguments: 1...8) func whatStandsForAnotherEnds(seed: UInt64) throws {
+        let world = try world(seed: seed)
+        var made: [EngineNetworkID?] = [nil, nil, nil]
+        for index in 0..<3 {
+            world.dockerCreate(index, Self.network("shop", subnet: nil)) { made[index] = $0 }
+            world.run(for: .microseconds(Int64(seed) * 50))
+        }
+        world.run(for: .seconds(2))
+        let subnets = (0..<3).map { world.dockerNetworks($0).first?.subnets.first?.subnet }
+        let winner = try #require(networks(world, 0).first?.subnets.first.flatMap { IPPrefix($0.subnet) })
+        let index = try #require((0..<3).first { subnets[$0] != winner }, "two made it at one moment")
+        let id = try #require(made[index])
+        let attached = try world.dockerRun(index, "web", on: id)
+        #expect(winner.contains(attached.address))
+        world.crash(index)
+        try world.restart(index)
+        world.startEngine(index)
+        world.run(for: .seconds(2))
+        let again = try world.dockerRun(index, "web2", on: id)
+        #expect(winner.contains(again.address) && problems(world, index).isEmpty)
+        // A container that does not run has it in its configuration.
+        world.dockerStop(index, again)
+        let container = ContainerID(String(repeating: "cd", count: 32))!
+        EngineConfigurations(world).add(index, container, on: "shop", id)
+        world.dockerStop(index, attached)
+        world.run(for: .seconds(120))
+        #expect(self.id(world, index, "shop") == id)
+        EngineConfigurations(world).remove(index, container)
+        world.run(for: .seconds(120))
+        #expect(world.dockerNetworks(index).map { $0.subnets.map(\.subnet) } == [[winner]])
+        #expect((0..<3).allSatisfy { problems(world, $0).isEmpty } && world.violations.isEmpty, "\(world.violations)")
+        remove(world, index, "shop")
+        world.run(for: .seconds(5))
+        #expect((0..<3).allSatisfy { world.dockerNetworks($0).isEmpty } && networks(world, 0).isEmpty)
+    }
+
+    /// Two projects with networks of the cluster's choice at one moment are none of each other's business.
+    @Test(arguments: 1...10) func otherNamesStayApart(seed: UInt64) throws {
+        let world = try world(seed: seed)
+        world.dockerCreate(0, Self.network("anna", subnet: nil))
+        world.run(for: .microseconds(Int64(seed) * 200))
+        world.dockerCreate(1, Self.network("berta", subnet: nil))
+        world.run(for: .seconds(5))
+        for index in 0..<3 { #expect(world.dockerNetworks(index).map(\.name) == ["anna", "berta"]) }
+        #expect(Set(networks(world, 0).flatMap { $0.subnets.map(\.subnet) }).count == 2)
+        #expect((0..<3).allSatisfy { problems(world, $0).isEmpty } && world.violations.isEmpty)
     }
 
     /// A network that is on this engine has another name, as no engine has a name twice.
@@ -327,6 +383,14 @@ import Testing
         for admission in [Admission.undecided, .foreign, .different] {
             other.admission = admission
             #expect(try LocalNetwork(wire: other.wireBytes) == other)
+            other.isAutomatic = true
+            other.aliases = [PoolAlias(pool: SubnetID(7), subnet: SubnetID(8))]
+            #expect(try LocalNetwork(wire: other.wireBytes) == other)
+            for length in 1..<20 where (try? LocalNetwork(wire: Array(other.wireBytes.dropLast(length)))) == other {
+                Issue.record("cut by \(length)")
+            }
+            other.isAutomatic = false
+            other.aliases = []
         }
         #expect(throws: DecodeError.invalid("admission")) { try LocalNetwork(wire: writer.bytes + [9]) }
     }

@@ -2,9 +2,10 @@ import OverlayCatalogue
 import OverlayDNS
 import OverlayDriver
 import OverlayModel
-import OverlayNode
 import OverlaySimulation
 import Testing
+
+@testable import OverlayNode
 
 /// Names of containers, and the networks that a sandbox sees.
 @Suite struct NameTests {
@@ -217,6 +218,42 @@ import Testing
         container.attachments[0].priority = 1
         tell(world, 0, container)
         #expect(scope() == SandboxScope(networks: [shared], forwards: true) && others == nil)
+    }
+
+    /// Docker's order of networks: priority, internal ones last, both families first, name.
+    @Test func networksAreRankedAsByDocker() {
+        let ranks = [
+            NetworkRank(name: "z", priority: 2, isInternal: true, families: 1),
+            NetworkRank(name: "y", priority: 0, isInternal: false, families: 2),
+            NetworkRank(name: "a", priority: 0, isInternal: false, families: 1),
+            NetworkRank(name: "b", priority: 0, isInternal: false, families: 1),
+            NetworkRank(name: "a", priority: 0, isInternal: true, families: 2),
+            NetworkRank(name: "a", priority: -1, isInternal: false, families: 2),
+        ]
+        for seed in 0..<20 {
+            var generator = SeededGenerator(seed: UInt64(seed))
+            #expect(ranks.shuffled(using: &generator).sorted() == ranks)
+        }
+    }
+
+    /// One of both families comes before ours of one, whatever its name.
+    @Test(arguments: [["10.1.0.0/24"], ["10.1.0.0/24", "fd01::/64"]]) func bothFamiliesComeFirst(subnets: [String]) throws {
+        let world = try world(1)
+        let network = try world.createNetwork(0, "shared")
+        let attached = try world.attach(0, "one", to: network, isNamed: false)
+        let shared = try #require(world.nodes[0].core.catalogue.network(named: "shared")).id
+        world.startEngine(0)
+        let plain = try #require(
+            world.otherNetworks(0).create(
+                EngineNetwork(
+                    name: "zproj", driver: "bridge", subnets: subnets.compactMap { IPPrefix($0) }.map { .init(subnet: $0) })))
+        world.run(for: .seconds(1))
+        var container = shop(attached)
+        container.attachments[0].networkName = "shared"
+        container.attachments.append(.init(network: plain, networkName: "zproj", endpoint: EndpointID("0123456789ef")))
+        tell(world, 0, container)
+        let places: [SandboxScope.Place] = subnets.count == 2 ? [.other(plain), .ours(shared)] : [.ours(shared)]
+        #expect(world.nodes[0].core.sandboxScopes[Self.sandbox]?.places == places)
     }
 
     /// The engine does not answer: what was awaited for long is taken as it is.

@@ -109,6 +109,27 @@ import Testing
         #expect(engine.start(0, of: Self.container)?.hasEnded == !wants)
     }
 
+    /// The engine gives the container up a moment after its network is there again, or as its own docker_gwbridge was away.
+    @Test(arguments: ["network ID not found", "container 1: endpoint create on GW Network failed: network 2 not found", "oom"])
+    func whoIsGivenUpLateIsStarted(error: String) throws {
+        let world = try world()
+        let before = try #require(id(world, 0))
+        let engine = EngineConfigurations(world)
+        engine.add(0, Self.container, on: "front", before)
+        engine.setStart(0, of: Self.container, ContainerStart(hasEnded: false, error: "", isRestarted: true))
+        prune(world, 0)
+        world.run(for: .milliseconds(900))
+        let text = error.replacing("ID", with: before.text)
+        engine.setStart(0, of: Self.container, ContainerStart(hasEnded: true, error: text, isRestarted: true))
+        world.run(for: .seconds(4))
+        #expect(engine.start(0, of: Self.container)?.hasEnded == (error == "oom"))
+        // Later ends have other reasons.
+        world.run(for: .seconds(20))
+        engine.setStart(0, of: Self.container, ContainerStart(hasEnded: true, error: text, isRestarted: true))
+        world.run(for: .seconds(20))
+        #expect(engine.start(0, of: Self.container)?.hasEnded == true)
+    }
+
     /// Others use it, so the pruning host has given it up before the engine tells of the prune.
     @Test func itComesBackWhereOthersUseIt() throws {
         let world = try world()

@@ -11,11 +11,18 @@ struct ControlPart: DaemonPart {
     let name = "control socket"
     let path: String
     let logger: Logger
+    /// Called when the socket is to close: no client is waited for that waits for news.
+    var whenClosing: @Sendable () -> Void = {}
     let handle: @Sendable (ControlHTTPRequest) async -> ControlHTTPResponse
 
     func run(opened: @escaping @Sendable () -> Void) async throws {
-        try await onOwnLoop { loop in
-            try await ControlServer(socketPath: path, loop: loop, logger: logger, ready: { opened() }, handle: handle).run()
+        let whenClosing = whenClosing
+        try await withGracefulShutdownHandler {
+            try await onOwnLoop { loop in
+                try await ControlServer(socketPath: path, loop: loop, logger: logger, ready: { opened() }, handle: handle).run()
+            }
+        } onGracefulShutdown: {
+            whenClosing()
         }
         try checkEnd(of: path)
     }

@@ -19,10 +19,11 @@ enum AddressCalls {
         guard call.addressSpace == DriverRequest.addressSpace || call.addressSpace.isEmpty else {
             throw DriverError(.invalid, "address space \(call.addressSpace) is not ours")
         }
+        if !Mirroring.isMaking(node, call) { node.mirror.userCreates(at: node.now) }
         try Admissions.checkSubnet(&node, of: call)
         if let subnet = Self.existingSubnet(node, for: call) {
             if let response = Self.opened(node, subnet) {
-                node.addresses.requested(subnet, isNamed: call.networkName != nil, now: node.now)
+                node.addresses.requested(subnet, isNamed: call.networkName != nil, isChosen: call.pool != nil, now: node.now)
                 Leftovers.touch(&node, .subnet(subnet))
                 return .reply(.driver(response))
             }
@@ -72,8 +73,11 @@ enum AddressCalls {
     // MARK: Addresses
 
     /// RequestAddress: the gateway's, an auxiliary one, or an endpoint's.
-    static func requestAddress(_ node: inout Node, _ call: RequestAddress, _ id: RequestID) throws(DriverError) -> Step {
+    static func requestAddress(_ node: inout Node, _ asked: RequestAddress, _ id: RequestID) throws(DriverError) -> Step {
         try Self.checkCluster(node)
+        if case .endpoint = asked.purpose, let step = try Adoptions.wait(&node, for: asked.pool, id) { return step }
+        var call = asked
+        call.pool = node.inventory.subnet(of: asked.pool)
         guard let subnet = node.catalogue.subnet(call.pool), subnet.users.contains(node.identity.id),
             !node.closings.contains(call.pool),
             let network = node.catalogue.network(holding: call.pool)
@@ -224,7 +228,8 @@ enum AddressCalls {
     }
 
     /// ReleaseAddress: frees an address, and ends an endpoint that still has it.
-    static func releaseAddress(_ node: inout Node, _ id: SubnetID, _ address: IPAddress) -> Step {
+    static func releaseAddress(_ node: inout Node, _ pool: SubnetID, _ address: IPAddress) -> Step {
+        let id = node.inventory.subnet(of: pool)
         guard node.addresses.isLeased(address, of: id) else {
             let rows = node.addresses.endQuarantine(of: address, in: id)
             return .after(rows.isEmpty ? [] : [node.outbox.store(rows)], .driver(.done), undo: nil)

@@ -19,7 +19,12 @@ enum NetworkCalls {
         guard let first = subnets.first, let network = node.catalogue.network(holding: first) else {
             throw DriverError(.invalid, "network \(call.network.short) has no subnet; swift-overlay needs an IPv4 or IPv6 one")
         }
-        if let other = node.inventory.network(of: network.id) {
+        let admission = Admissions.first(node, of: network, named: subnets.allSatisfy { node.addresses.isNamed($0) })
+        // Two that are made at one moment, by a user and by this node, both come; this node's goes then.
+        if let other = node.inventory.network(of: network.id),
+            admission == .open || !node.mirror.isMaking(network.id) && !node.mirror.isMadeHere(other.id)
+                || node.inventory.hasEndpoints(of: other.id)
+        {
             throw DriverError(
                 .conflict,
                 "network \(network.title) is on this engine already, as \(other.id.short); remove that one first, or use it")
@@ -44,8 +49,8 @@ enum NetworkCalls {
         guard network.settings == settings, foreign.isEmpty else {
             return .propose(.configure(network.id, adopting: foreign, settings))
         }
-        let admission = Admissions.first(node, of: network, named: subnets.allSatisfy { node.addresses.isNamed($0) })
-        let local = LocalNetwork(id: call.network, network: network.id, subnets: subnets, admission: admission)
+        var local = LocalNetwork(id: call.network, network: network.id, subnets: subnets, admission: admission)
+        local.isAutomatic = admission == .undecided && subnets.allSatisfy { node.addresses.isAutomatic($0) }
         let row = node.inventory.put(local)
         for subnet in subnets { node.addresses.bound(subnet) }
         Leftovers.touch(&node, .network(local.id))

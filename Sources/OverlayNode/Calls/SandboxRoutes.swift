@@ -49,8 +49,11 @@ enum SandboxRoutes {
 
     /// True if the network of the first endpoint comes before that of the second one.
     private static func precedes(_ node: Node, _ first: LocalEndpoint, _ second: LocalEndpoint) -> Bool {
-        let titles = [first, second].map { node.catalogue.networks[$0.network]?.title ?? "" }
-        return (titles[0], first.network, first.id) < (titles[1], second.network, second.id)
+        let ranks = [first, second].map { endpoint in
+            let network = node.catalogue.networks[endpoint.network]
+            return NetworkRank(network, name: network?.title ?? "")
+        }
+        return (ranks[0], first.network, first.id) < (ranks[1], second.network, second.id)
     }
 
     private static func mayHave(_ node: Node, _ endpoint: LocalEndpoint) -> Bool {

@@ -114,6 +114,7 @@ enum Admissions {
             return true
         }
         guard node.mirror.conflicts[local.id] == nil else { return true }
+        if Adoptions.begin(&node, local, of: other) { return false }
         if local.admission == .different { Self.set(&node, .undecided, of: local) }
         Self.log(&node, "a network has the name of another one", local)
         node.mirror.setConflict(

@@ -59,7 +59,9 @@ enum Mirroring {
 
     /// Compares networks after the end of an endpoint; a little later where its container may only start anew.
     static func mirrorLater(_ node: inout Node, for id: EngineNetworkID) {
-        let network = node.inventory.network(id)?.network
+        let local = node.inventory.network(id)
+        if local?.aliases.isEmpty == false { node.mirror.keep(id, for: Adoptions.idleTime, into: &node.outbox) }
+        let network = local?.network
         let isRemoved = network.flatMap { node.catalogue.networks[$0]?.isRemoved } ?? false
         node.mirror.compareAfterRestart(of: id, network, isRemoved: isRemoved, into: &node.outbox)
     }
@@ -83,6 +85,7 @@ enum Mirroring {
                 continue
             } else if network.description != nil {
                 node.mirror.clearFailure(of: network.id)
+                Adoptions.leaveOne(&node, local, network)
             } else if network.settings != nil, Admissions.mayDescribe(&node, local, network) {
                 Self.describe(&node, id, shown, network)
             }
@@ -150,6 +153,11 @@ enum Mirroring {
         guard !network.subnets.contains(where: { node.addresses.isExpected($0.id, at: node.now) }) else {
             return node.outbox.timers.set(.mirror, noLaterThan: node.now + .milliseconds(100))
         }
+        if let end = node.mirror.wait(toMake: network.id, at: node.now) {
+            return node.outbox.timers.set(.mirror, noLaterThan: end)
+        }
+        // It is to be adopted by one that is here.
+        guard !Adoptions.isUnderWay(node, named: request.name) else { return }
         guard let id = EngineNews.callEngine(&node, .createNetwork(request)) else { return }
         node.mirror.make(network.id, by: id)
     }
@@ -174,6 +182,12 @@ enum Mirroring {
     static func networkBeingMade(_ node: Node, with prefix: IPPrefix?) -> NetworkID? {
         guard let prefix else { return nil }
         return node.mirror.beingMade.first { id in node.catalogue.networks[id]?.subnets.contains { $0.prefix == prefix } ?? false }
+    }
+
+    /// True if a call for a pool may be for a network that this node makes now.
+    static func isMaking(_ node: Node, _ call: RequestPool) -> Bool {
+        guard let name = call.networkName else { return Self.networkBeingMade(node, with: call.pool) != nil }
+        return node.catalogue.network(named: name).map { node.mirror.isMaking($0.id) } ?? false
     }
 
     /// Records that a user of this host wants the network here, even if it was removed from here before.
@@ -207,8 +221,13 @@ enum Mirroring {
         if let request { NetworkCommands.finishCommand(&node, request, answer) }
         switch (call, answer) {
         case (.createNetwork, .created(let id)):
-            if let made { node.mirror.clearFailure(of: made) }
+            if let made {
+                node.mirror.clearFailure(of: made)
+                node.mirror.setMadeHere(id)
+            }
             EngineNews.callEngine(&node, .network(id))
+            // Asked now, as containers may wait for the network that was pruned.
+            if made != nil, node.mirror.hasFormer { EngineNews.callEngine(&node, .configured) }
         case (.createNetwork(let network), .refused(let reason)), (.createNetwork(let network), .unavailable(let reason)):
             // A network of this driver, of a cluster that the node has left, may be in the way. The engine keeps it while
             // containers are on it.

@@ -110,10 +110,11 @@ enum NameFollower {
             SandboxScope(places: places, forwards: forwards, isSettled: isSettled), of: path, into: &node.outbox)
     }
 
-    /// Networks of a sandbox in the order in which libnetwork asks them (`epHeap`): internal ones last, then by priority, then by name.
-    /// Those of other drivers behind all of ours are left out: what ours do not have is asked of Docker in any case.
+    /// Networks of a sandbox in the order in which libnetwork asks them (`Endpoint.Less`): by priority, internal ones last, those of both
+    /// families first, then by name. Those of other drivers behind all of ours are left out: what ours do not have is asked of Docker in
+    /// any case.
     private static func places(_ node: Node, _ endpoints: [LocalEndpoint]) -> [SandboxScope.Place] {
-        var all: [(isInternal: Bool, priority: Int, name: String, id: String, place: SandboxScope.Place)] = []
+        var all: [(rank: NetworkRank, id: String, place: SandboxScope.Place)] = []
         var seen: Set<SandboxScope.Place> = []
         for endpoint in endpoints {
             let surroundings = node.sandboxes.others.surroundings(of: endpoint.id)
@@ -121,18 +122,18 @@ enum NameFollower {
             let network = node.catalogue.networks[endpoint.network]
             let name = surroundings?.name ?? network?.zone ?? ""
             if seen.insert(ours).inserted {
-                let isInternal = network?.settings?.isInternal == true
-                all.append((isInternal, surroundings?.priority ?? 0, name, endpoint.network.description, ours))
+                let rank = NetworkRank(network, name: name, priority: surroundings?.priority ?? 0)
+                all.append((rank, endpoint.network.description, ours))
             }
             for other in surroundings?.others ?? [] where seen.insert(.other(other.network)).inserted {
-                let isInternal = node.surroundings.networks?.first { $0.id == other.network }?.isInternal == true
-                all.append((isInternal, other.priority, other.name, other.network.text, .other(other.network)))
+                let shown = node.surroundings.networks?.first { $0.id == other.network }
+                let rank = NetworkRank(
+                    name: other.name, priority: other.priority, isInternal: shown?.isInternal ?? false,
+                    families: max(1, Set((shown?.subnets ?? []).map(\.subnet.family)).count))
+                all.append((rank, other.network.text, .other(other.network)))
             }
         }
-        all.sort { one, other in
-            if one.isInternal != other.isInternal { return other.isInternal }
-            return (other.priority, one.name, one.id) < (one.priority, other.name, other.id)
-        }
+        all.sort { ($0.rank, $0.id) < ($1.rank, $1.id) }
         var places = all.map(\.place)
         while case .other = places.last { places.removeLast() }
         return places

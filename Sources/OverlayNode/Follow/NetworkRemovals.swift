@@ -45,6 +45,8 @@ enum NetworkRemovals {
             node.closings.hold(id, hold)
         }
         if EngineNews.callEngine(&node, .configured) == nil, !node.mirror.isAsking(.configured) { Self.learn(&node, nil) }
+        let next = node.mirror.restarts.begin(at: node.now)
+        node.outbox.timers.set(.restarts, noLaterThan: next)
     }
 
     /// Counts a removal as a user's at once, as a network in its place is being made.
@@ -167,6 +169,8 @@ enum NetworkRemovals {
             Mirroring.mirrorSoon(&node)
         }
         Self.findOutdated(&node, references)
+        if let all { Adoptions.replaceIdle(&node, all) }
+        if !node.mirror.restarts.isOver { Self.inspectEnded(&node, references) }
     }
 
     /// True if a container needs a network that is not on this engine any more.
@@ -181,7 +185,8 @@ enum NetworkRemovals {
         }
     }
 
-    private static func isNamed(_ name: String?, _ id: EngineNetworkID, by all: [ConfiguredContainer]) -> Bool {
+    /// True if a container has a network of the engine in its configuration.
+    static func isNamed(_ name: String?, _ id: EngineNetworkID, by all: [ConfiguredContainer]) -> Bool {
         all.contains { $0.references.contains { $0.network == id || $0.name == name } }
     }
 
@@ -221,14 +226,42 @@ enum NetworkRemovals {
         }
     }
 
-    /// Starts a container that its restart policy wants to run, and that the engine gave up as its network was away: an attempt came
-    /// between the prune and the network's return. One that its user stopped has no such error.
+    // MARK: Containers that were given up
+
+    /// Looks for containers that were given up, until nothing more of the last prune can show.
+    static func lookForEnded(_ node: inout Node) {
+        guard let next = node.mirror.restarts.look(at: node.now) else { return }
+        node.outbox.timers.set(.restarts, at: next)
+        EngineNews.callEngine(&node, .configured)
+    }
+
+    /// Asks how containers of our networks ended.
+    private static func inspectEnded(_ node: inout Node, _ all: [ConfiguredContainer]) {
+        let names = Set(node.inventory.allNetworks.compactMap(\.name))
+        let ended = all.filter { $0.hasEnded && $0.references.contains { names.contains($0.name) } }.map(\.id)
+        for id in node.mirror.restarts.candidates(ended) { EngineNews.callEngine(&node, .lastStart(id)) }
+    }
+
+    /// Starts a container that its restart policy wants to run, and that the engine gave up as its network, or docker_gwbridge, was
+    /// away: an attempt came between the prune and its return. One that its user stopped has no such error.
     static func startAgain(_ node: inout Node, _ container: ContainerID, _ start: ContainerStart) {
-        guard start.hasEnded, start.isRestarted, start.error.hasSuffix("not found") else { return }
-        let words = start.error.split(separator: " ")
-        guard words.contains(where: { EngineNetworkID(String($0)).map { node.mirror.isFormer($0) } ?? false }) else { return }
+        guard start.hasEnded else { return }
+        guard start.isRestarted, Self.wasGivenUp(node, start.error) else {
+            return node.mirror.restarts.endedOtherwise(container)
+        }
         node.outbox.log(
             .info, "a container is started that ended as its network was away", [LogKey.container: container.short])
         EngineNews.callEngine(&node, .start(container))
+    }
+
+    /// True if an error of a start is about a network that was pruned.
+    private static func wasGivenUp(_ node: Node, _ error: String) -> Bool {
+        // In the engine's errors about its own bridge (libnetwork's `createGWNetwork` and `setupDefaultGW`).
+        if [EngineNetwork.gatewayName, "GW Network"].contains(where: error.contains) { return true }
+        guard error.hasSuffix("not found") else { return false }
+        let names = Set(node.inventory.allNetworks.compactMap(\.name))
+        return error.split(separator: " ").contains { word in
+            EngineNetworkID(String(word)).map { node.mirror.isFormer($0) } ?? names.contains(String(word))
+        }
     }
 }

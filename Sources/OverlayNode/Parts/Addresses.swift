@@ -24,6 +24,8 @@ struct Addresses: Sendable {
     private var poolRequests: [SubnetID: Int] = [:]
     /// Number of those that named the network, and of those that did not. CreateNetwork does not tell.
     private var namedRequests: [SubnetID: (named: Int, other: Int)] = [:]
+    /// Subnets that the cluster chose for a create.
+    private var automatic: Set<SubnetID> = []
     /// Time of the last of them.
     private var requestedAt: [SubnetID: Instant] = [:]
     /// Times since which subnets of this host have had no network.
@@ -75,6 +77,7 @@ struct Addresses: Sendable {
         poolRequests = poolRequests.filter { isUsed($0.key) }
         namedRequests = namedRequests.filter { isUsed($0.key) }
         requestedAt = requestedAt.filter { isUsed($0.key) }
+        automatic = automatic.filter(isUsed)
     }
 
     /// Drops a pool.
@@ -131,7 +134,11 @@ struct Addresses: Sendable {
 
     // MARK: RequestPool
 
-    mutating func requested(_ subnet: SubnetID, isNamed: Bool, now: Instant) {
+    /// - Parameters:
+    ///   - isNamed: True if the create named its network.
+    ///   - isChosen: True if the create named a subnet.
+    mutating func requested(_ subnet: SubnetID, isNamed: Bool, isChosen: Bool = true, now: Instant) {
+        if !isChosen, !isNamed { automatic.insert(subnet) }
         poolRequests[subnet, default: 0] += 1
         var counts = namedRequests[subnet] ?? (0, 0)
         if isNamed { counts.named += 1 } else { counts.other += 1 }
@@ -143,10 +150,14 @@ struct Addresses: Sendable {
     mutating func bound(_ subnet: SubnetID) {
         poolRequests[subnet] = poolRequests[subnet].flatMap { $0 > 1 ? $0 - 1 : nil }
         requestedAt[subnet] = nil
+        automatic.remove(subnet)
         guard var counts = namedRequests[subnet] else { return }
         if counts.other > 0 { counts.other -= 1 } else { counts.named = max(0, counts.named - 1) }
         namedRequests[subnet] = counts == (0, 0) ? nil : counts
     }
+
+    /// True if the cluster chose the subnet for the create that asked for it.
+    func isAutomatic(_ subnet: SubnetID) -> Bool { automatic.contains(subnet) }
 
     /// True if each create that asked for the subnet named its network.
     func isNamed(_ subnet: SubnetID) -> Bool { namedRequests[subnet].map { $0.other == 0 && $0.named > 0 } ?? false }
@@ -163,6 +174,7 @@ struct Addresses: Sendable {
         if others == 0 {
             namedRequests[subnet] = nil
             requestedAt[subnet] = nil
+            automatic.remove(subnet)
         }
         return others == 0
     }

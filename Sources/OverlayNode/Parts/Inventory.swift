@@ -15,6 +15,7 @@ struct Inventory: Sendable {
     private var unjoined: [EndpointID: Instant] = [:]
     // Indices.
     private var engineNetworks = Index<NetworkID, EngineNetworkID>()
+    private var aliases: [SubnetID: SubnetID] = [:]
     private var byEngineNetwork = Index<EngineNetworkID, EndpointID>()
     private var byNetwork = Index<NetworkID, EndpointID>()
     private var byAddress = Index<Address, EndpointID>()
@@ -76,8 +77,18 @@ struct Inventory: Sendable {
         networks.values.contains { $0.admission != .foreign && $0.subnets.contains(subnet) }
     }
 
+    /// All engine's networks that are this network of the cluster, by id.
+    func networks(of id: NetworkID) -> [LocalNetwork] { engineNetworks.all(id).compactMap { networks[$0] } }
+
+    /// The engine's network with this subnet.
+    func network(with subnet: SubnetID) -> LocalNetwork? { networks.values.first { $0.subnets.contains(subnet) } }
+
+    /// Subnet that the engine means by a pool.
+    func subnet(of pool: SubnetID) -> SubnetID { aliases[pool] ?? pool }
+
     mutating func put(_ network: LocalNetwork) -> StoreWrite {
         if let old = networks.updateValue(network, forKey: network.id) { engineNetworks.remove(old.id, at: old.network) }
+        for alias in network.aliases { aliases[alias.pool] = alias.subnet }
         if network.admission != .foreign { engineNetworks.insert(network.id, at: network.network) }
         return .put(.network, key: network.id.wireBytes, value: network.wireBytes)
     }
@@ -97,12 +108,14 @@ struct Inventory: Sendable {
     mutating func setAdmission(_ admission: Admission, of id: EngineNetworkID) -> StoreWrite? {
         guard var network = networks[id], network.admission != admission else { return nil }
         network.admission = admission
+        if admission == .open { network.isAutomatic = false }
         return put(network)
     }
 
     mutating func remove(_ id: EngineNetworkID) -> StoreWrite? {
         guard let old = networks.removeValue(forKey: id) else { return nil }
         engineNetworks.remove(id, at: old.network)
+        for alias in old.aliases { aliases[alias.pool] = nil }
         return .delete(.network, key: id.wireBytes)
     }
 

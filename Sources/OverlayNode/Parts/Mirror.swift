@@ -9,6 +9,10 @@ struct Mirror: Sendable {
     static let creationTime = Interval.seconds(60)
     static let longestPause = Interval.seconds(60)
     static let delay = Interval.milliseconds(1)
+    /// Time from a create on this engine to the next one of the same project, and the longest for which networks of others wait for it:
+    /// this may be the same project, and its next create is refused where the network is there already.
+    static let creationPause = Interval.seconds(1)
+    static let longestDeferral = Interval.seconds(3)
     /// Time that a container may take from its end to its next start. An engine does not start one whose network is gone.
     static let restartTime = Interval.seconds(10)
 
@@ -53,6 +57,13 @@ struct Mirror: Sendable {
     private(set) var failures: [NetworkID: Failure] = [:]
     /// Networks of this driver, by name, that this node does not know: they are of a cluster that it has left.
     private var stale: [String: EngineNetworkID] = [:]
+    /// Networks of the engine that this node made, the last ones.
+    private var madeHere: [EngineNetworkID] = []
+    /// Time at which a user last made a network on this engine, and times since which networks of others wait for that to be over.
+    private var userCreatedAt: Instant?
+    private var deferred: [NetworkID: Instant] = [:]
+    /// Networks that stand for one of other subnets, while it is asked whether a container names them.
+    private var maybeIdle: Set<EngineNetworkID> = []
     /// Containers of endpoints that were inspected.
     private var inspected: [EndpointID: ContainerID] = [:]
     /// Ids of networks of ours that the engine removed, the last ones. Containers that do not run may name them still.
@@ -62,6 +73,8 @@ struct Mirror: Sendable {
     private var askers: [NetworkID: Set<NodeID>] = [:]
     /// Containers whose configuration names networks by ids that they had before they were made anew, with their present ids by name.
     private var outdated: [ContainerID: [String: EngineNetworkID]] = [:]
+    /// Watch over containers that the engine gave up during a prune.
+    var restarts = RestartWatch()
     /// Networks of this engine whose name another network of the cluster has, and what the catalogue said.
     private(set) var conflicts: [EngineNetworkID: String] = [:]
 
@@ -84,6 +97,8 @@ struct Mirror: Sendable {
         making = [:]
         missing = [:]
         keptUntil = [:]
+        deferred = [:]
+        maybeIdle = []
     }
 
     // MARK: Calls
@@ -235,6 +250,7 @@ struct Mirror: Sendable {
     mutating func dropped(_ id: EngineNetworkID, now: Instant) {
         networks[id] = nil
         conflicts[id] = nil
+        madeHere.removeAll { $0 == id }
         stale = stale.filter { $0.value != id }
         // A name may be free now.
         for network in failures.keys { failures[network]?.until = now }
@@ -247,6 +263,39 @@ struct Mirror: Sendable {
     /// Networks that are being made.
     var beingMade: some Collection<NetworkID> { making.values }
     mutating func takeMade(_ effect: EffectID) -> NetworkID? { making.removeValue(forKey: effect) }
+
+    mutating func setMadeHere(_ id: EngineNetworkID) {
+        if madeHere.count >= Self.formerLimit { madeHere.removeFirst() }
+        madeHere.append(id)
+    }
+
+    /// True if this node made a network of the engine, not long ago.
+    func isMadeHere(_ id: EngineNetworkID) -> Bool { madeHere.contains(id) }
+
+    mutating func userCreates(at now: Instant) { userCreatedAt = now }
+
+    /// Time until which a network of others is not made here, as a user makes networks on this engine; nil where it is to be made now.
+    mutating func wait(toMake network: NetworkID, at now: Instant) -> Instant? {
+        let since = deferred[network] ?? now
+        let quiet = userCreatedAt.map { $0 + Self.creationPause } ?? now
+        let end = min(quiet, since + Self.longestDeferral)
+        deferred[network] = end > now ? since : nil
+        return end > now ? end : nil
+    }
+
+    // MARK: Networks that stand for another
+
+    /// Keeps a network of the engine for a while, though nothing is on it.
+    mutating func keep(_ id: EngineNetworkID, for time: Interval, into outbox: inout Outbox) {
+        keptUntil[id] = outbox.now + time
+        outbox.timers.set(.mirror, noLaterThan: outbox.now + time)
+    }
+
+    mutating func askIdle(_ id: EngineNetworkID) { maybeIdle.insert(id) }
+    mutating func takeMaybeIdle() -> Set<EngineNetworkID> {
+        defer { maybeIdle = [] }
+        return maybeIdle
+    }
 
     mutating func wait(_ request: RequestID, for effect: EffectID) { waiting[effect] = request }
     mutating func takeWaiting(_ effect: EffectID) -> RequestID? { waiting.removeValue(forKey: effect) }
@@ -267,7 +316,10 @@ struct Mirror: Sendable {
     mutating func clearFailure(of network: NetworkID) { failures[network] = nil }
 
     /// Forgets failures of networks that wait for nothing.
-    mutating func keepFailures(where isWaiting: (NetworkID) -> Bool) { failures = failures.filter { isWaiting($0.key) } }
+    mutating func keepFailures(where isWaiting: (NetworkID) -> Bool) {
+        failures = failures.filter { isWaiting($0.key) }
+        deferred = deferred.filter { isWaiting($0.key) }
+    }
 
     mutating func fail(_ network: NetworkID, _ title: String, _ reason: String, into outbox: inout Outbox) {
         let old = failures[network]

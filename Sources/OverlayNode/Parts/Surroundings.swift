@@ -9,10 +9,12 @@ struct Surroundings: Sendable {
     static let delay = Interval.milliseconds(200)
     /// Pause after a reading that was cut off: such a host has very many routes, and they cost time to read.
     static let longPeriod = Interval.seconds(300)
-    /// Time that a change must last before others are told of it, and between two such changes. Compose projects make networks all
-    /// the time, and each change is an entry of the catalogue.
+    /// Time that a change must last before others are told of it. Compose projects make networks all the time, and each change is an
+    /// entry of the catalogue; so others are told of few changes in a while. A route that is gone is told soon where that is possible:
+    /// others refuse its subnet as long as they know of it.
     static let settling = Interval.seconds(1)
-    static let announcePause = Interval.seconds(30)
+    static let announcements = 4
+    static let announcePeriod = Interval.seconds(120)
     /// Time after the end of docker_gwbridge in which only a user makes it, by hand with a subnet of choice.
     static let gatewayPause = Interval.seconds(60)
     static let gatewayRetry = Interval.seconds(60)
@@ -23,7 +25,8 @@ struct Surroundings: Sendable {
     private(set) var networks: [EngineNetwork]?
     /// Subnets that other nodes know of.
     private(set) var announced: [IPPrefix]
-    private var announcedAt: Instant?
+    /// Times at which they were told, the last ones.
+    private var announcedAt: [Instant] = []
     /// The reading of routes under way.
     private var reading: EffectID?
     /// Pools that the engine takes the subnets of its own networks from; nil until it has told.
@@ -137,13 +140,14 @@ struct Surroundings: Sendable {
     func announceSoon(into outbox: inout Outbox) {
         guard current != announced else { return outbox.timers.clear(.announceRoutes) }
         guard outbox.timers[.announceRoutes] == nil else { return }
-        let earliest = announcedAt.map { $0 + Self.announcePause } ?? outbox.now
+        let earliest = announcedAt.count < Self.announcements ? outbox.now : announcedAt[0] + Self.announcePeriod
         outbox.timers.set(.announceRoutes, at: max(outbox.now + Self.settling, earliest))
     }
 
     /// Others are told from now on what there is now.
     mutating func announce(at now: Instant) {
         announced = current
-        announcedAt = now
+        if announcedAt.count >= Self.announcements { announcedAt.removeFirst() }
+        announcedAt.append(now)
     }
 }

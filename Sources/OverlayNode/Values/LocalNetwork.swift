@@ -9,6 +9,10 @@ struct LocalNetwork: Hashable, Sendable, Wire {
     /// only.
     var name: String?
     var admission: Admission
+    /// True if the cluster chose its subnets, and whether it is a network of another host has not been decided.
+    var isAutomatic = false
+    /// Pools by which the engine knows the network, where those are not its subnets: it adopted the network of another host.
+    var aliases: [PoolAlias] = []
 
     init(id: EngineNetworkID, network: NetworkID, subnets: [SubnetID], admission: Admission = .open) {
         self.id = id
@@ -29,6 +33,9 @@ struct LocalNetwork: Hashable, Sendable, Wire {
         }
         guard let admission = Admission(rawValue: try reader.byte()) else { throw .invalid("admission") }
         self.admission = admission
+        guard reader.remaining > 0 else { return }
+        isAutomatic = try reader.bool()
+        aliases = try reader.list(limit: Limits.subnetsPerNetwork)
     }
 
     func encode(to writer: inout ByteWriter) {
@@ -36,6 +43,31 @@ struct LocalNetwork: Hashable, Sendable, Wire {
         writer.value(network)
         writer.list(subnets)
         writer.optional(name)
-        if admission != .open { writer.byte(admission.rawValue) }
+        let isPlain = !isAutomatic && aliases.isEmpty
+        if admission != .open || !isPlain { writer.byte(admission.rawValue) }
+        guard !isPlain else { return }
+        writer.bool(isAutomatic)
+        writer.list(aliases)
+    }
+}
+
+/// Pool of the engine that stands for a subnet of another id.
+struct PoolAlias: Hashable, Sendable, Wire {
+    var pool: SubnetID
+    var subnet: SubnetID
+
+    init(pool: SubnetID, subnet: SubnetID) {
+        self.pool = pool
+        self.subnet = subnet
+    }
+
+    init(from reader: inout ByteReader) throws(DecodeError) {
+        pool = try reader.value()
+        subnet = try reader.value()
+    }
+
+    func encode(to writer: inout ByteWriter) {
+        writer.value(pool)
+        writer.value(subnet)
     }
 }

@@ -26,6 +26,8 @@ enum NodeTimer: CaseIterable, Hashable, Sendable {
     case mirror
     /// Removals of networks are decided.
     case removal
+    /// Containers that the engine gave up during a prune are looked for.
+    case restarts
     /// Endpoints waited long enough for the name of their network.
     case admission
     /// The host's routes are read.

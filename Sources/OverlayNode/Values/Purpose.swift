@@ -10,6 +10,8 @@ enum Purpose: Sendable {
     case own
     /// Description of a network of this engine.
     case description(EngineNetworkID)
+    /// Use of a subnet of the network that this one of the engine adopts.
+    case adoption(EngineNetworkID)
     /// The next gossip key.
     case rotation
     /// Addresses of removed nodes leave quarantine.

@@ -110,8 +110,9 @@ final class NetworkScenario {
         world.log("host\(host + 1): docker run --network \(name) --name \(container)")
         do {
             let attached = try world.dockerRun(host, container, on: id)
-            // There may be two networks of one name while one of them is being removed.
-            workload.endpoints.append((host, "\(name) of \(attached.pool)", attached))
+            // There may be two networks of one name while one of them is being removed, and two pools of one network.
+            let subnet = IPPrefix(attached.address, length: 24)?.network
+            workload.endpoints.append((host, "\(name) of \(subnet.map { "\($0)" } ?? "")", attached))
         } catch {
             workload.uncertain.insert(World.endpointID(container))
         }

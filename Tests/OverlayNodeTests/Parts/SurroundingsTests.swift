@@ -71,7 +71,12 @@ import Testing
         outbox.begin(at: .seconds(8))
         part.setNetworks([], into: &outbox)
         part.announceSoon(into: &outbox)
-        #expect(outbox.timers[.announceRoutes] == .seconds(37))
+        #expect(outbox.timers[.announceRoutes] == .seconds(9))
+        for second in 9...11 { part.announce(at: .seconds(Int64(second))) }
+        outbox.timers.clear(.announceRoutes)
+        part.setNetworks([Self.network("c", "10.0.2.0/24")], into: &outbox)
+        part.announceSoon(into: &outbox)
+        #expect(outbox.timers[.announceRoutes] == .seconds(127), "four times in two minutes")
     }
 
     @Test func aSubnetThatTheEngineRefusedIsNotTriedAgain() throws {

@@ -128,8 +128,11 @@ networks_right() {
     done
     subnets=$(overlay 1 network ls --format json | jq -r '.[].name' | sort | paste -sd ' ')
     [[ $subnets == "ten_back ten_default ten_front" ]] || { echo "the cluster has $subnets" && return 1; }
-    subnets=$(for host in 1 2 3; do docker "$host" network inspect -f '{{(index .IPAM.Config 0).Subnet}}' ten_default; done | sort -u)
+    # Engines may show one of their own, where they made the network at one moment: that of the containers counts.
+    subnets=$(for host in 1 2 3; do overlay "$host" network inspect ten_default | jq -r '.subnets[0].subnet'; done | sort -u)
     [[ $(wc -l <<<"$subnets") == 1 ]] || { echo "ten_default is of $subnets" && return 1; }
+    subnets=$(addresses ten_default | cut -d. -f1-3 | sort -u)
+    [[ $(wc -l <<<"$subnets") == 1 ]] || { echo "containers on ten_default have addresses of $subnets" && return 1; }
 }
 nothing_left() {
     local host
