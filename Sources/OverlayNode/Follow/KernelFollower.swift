@@ -183,6 +183,7 @@ enum KernelFollower {
         guard let isFirst = node.forwarding.observed(id) else { return }
         Self.dropDeadEndpoints(&node, state, since: id)
         if isFirst {
+            node.forwarding.recall(state)
             for endpoint in node.inventory.allEndpoints {
                 guard let network = node.catalogue.networks[endpoint.network] else { continue }
                 if endpoint.hasPort {
