@@ -11,7 +11,9 @@ public struct Datapath: Sendable {
     private var claims: [VNI: ClaimedRows] = [:]
     /// Last MAC of each address, including addresses that are gone: what containers may still have in their neighbour caches.
     private var remembered: [VNI: [IPAddress: MACAddress]] = [:]
-    /// Number of addresses remembered per network. When there are more, all are forgotten, which costs an announcement at most.
+    /// Networks with containers that may know more addresses than are remembered. What is not remembered is announced there.
+    private var forgetful: Set<VNI> = []
+    /// Number of addresses remembered per network. When there are more, all are forgotten, which costs announcements at most.
     static let rememberedAddresses = 65_536
 
     /// Other MACs of an address, in the order in which they were heard.
@@ -26,6 +28,15 @@ public struct Datapath: Sendable {
 
     // MARK: Changes
 
+    /// Takes note of what the containers of a network may know that were there before this life of the daemon: the rows that the
+    /// kernel holds, and addresses that went before. Each is announced where it has another MAC from now on.
+    public mutating func recall(_ observed: ObservedState) {
+        for (vni, state) in observed.networks where !state.ports.isEmpty {
+            remembered[vni] = state.neighbours
+            forgetful.insert(vni)
+        }
+    }
+
     public mutating func raise(_ base: NetworkState.Base, gateways: Set<IPPrefix>) -> [KernelOperation] {
         if let state = networks[base.vni], state.base == base, state.gateways == gateways { return [] }
         var state = NetworkState(base: base)
@@ -38,6 +49,7 @@ public struct Datapath: Sendable {
 
     public mutating func lower(_ vni: VNI) -> [KernelOperation] {
         remembered[vni] = nil
+        forgetful.remove(vni)
         shadowed[vni] = nil
         claims[vni] = nil
         unreaped.remove(vni)
@@ -97,8 +109,9 @@ public struct Datapath: Sendable {
         networks[vni]?.neighbours[address] = mac
         // The row is that of a claim, and stays so.
         if claims[vni]?.neighbours[address] != nil { return [] }
-        let old = remember(mac, of: address, on: vni) ?? mac
-        return [.setNeighbour(vni, address, mac)] + (old == mac ? [] : [.announce(vni, address, mac)])
+        let old = remember(mac, of: address, on: vni)
+        let isNews = old.map { $0 != mac } ?? forgetful.contains(vni)
+        return [.setNeighbour(vni, address, mac)] + (isNews ? [.announce(vni, address, mac)] : [])
     }
 
     private mutating func deleteNeighbour(_ address: IPAddress, on vni: VNI) -> [KernelOperation] {
@@ -108,7 +121,10 @@ public struct Datapath: Sendable {
 
     /// Notes the MAC that containers may have of an address from now on, and returns the one before it.
     private mutating func remember(_ mac: MACAddress, of address: IPAddress, on vni: VNI) -> MACAddress? {
-        if remembered[vni, default: [:]].count >= Self.rememberedAddresses { remembered[vni] = nil }
+        if remembered[vni, default: [:]].count >= Self.rememberedAddresses {
+            remembered[vni] = nil
+            forgetful.insert(vni)
+        }
         return remembered[vni, default: [:]].updateValue(mac, forKey: address)
     }
 
@@ -316,6 +332,8 @@ public struct Datapath: Sendable {
         for (address, mac) in wanted.neighbours.sorted(by: { $0.key < $1.key })
         where current.neighbours[address] != mac && leadsSomewhere(mac) {
             operations.append(.setNeighbour(vni, address, mac))
+            // Containers may have asked for it meanwhile.
+            if current.neighbours[address] != nil { operations.append(.announce(vni, address, mac)) }
         }
         if case .vtep(let nowhere) = Destination.nowhere, current.flood.contains(nowhere) {
             // The row of all tunnels has a part that cannot be named: it is made anew.

@@ -353,6 +353,51 @@ import Testing
         #expect(!announced(Self.other), "a network that was gone has no containers that remember")
     }
 
+    /// Containers that were there before the daemon's present life know what that one does not.
+    @Test func whatContainersMayKnowFromBeforeIsAnnounced() {
+        func announced(_ datapath: inout Datapath, _ mac: MACAddress) -> Bool {
+            datapath.locate(mac, .vtep(Self.near), addresses: [Self.address], on: Self.vni).contains(
+                .announce(Self.vni, Self.address, mac))
+        }
+        func recalling(_ neighbours: [IPAddress: MACAddress], hasPorts: Bool) -> Datapath {
+            var state = NetworkState(base: Self.base)
+            state.neighbours = neighbours
+            if hasPorts { state.ports["ve1"] = Port(containerLink: "vc1", mac: MACAddress(bits: 0x02_42_00_00_00_99)) }
+            var datapath = Datapath()
+            datapath.recall(ObservedState(networks: [Self.vni: state]))
+            _ = datapath.raise(Self.base, gateways: [])
+            return datapath
+        }
+        var same = recalling([Self.address: Self.one], hasPorts: true)
+        #expect(!announced(&same, Self.one), "the kernel has answered with it all the while")
+        var another = recalling([Self.address: Self.one], hasPorts: true)
+        #expect(announced(&another, Self.other), "it changed hands while the daemon was away")
+        var gone = recalling([:], hasPorts: true)
+        #expect(announced(&gone, Self.one), "another one may have had it in the life before")
+        #expect(!announced(&gone, Self.one))
+        var empty = recalling([:], hasPorts: false)
+        #expect(!announced(&empty, Self.one), "nobody is there who could know")
+        // The network goes, and what its containers knew with it.
+        _ = gone.lower(Self.vni)
+        _ = gone.raise(Self.base, gateways: [])
+        #expect(!announced(&gone, Self.other))
+    }
+
+    /// A row that somebody else altered is put right where the containers may have learned it, too.
+    @Test func aMendedNeighbourIsAnnounced() {
+        var datapath = Self.raised()
+        _ = datapath.locate(Self.one, .vtep(Self.near), addresses: [Self.address], on: Self.vni)
+        var observed = ObservedState(networks: datapath.networks)
+        #expect(datapath.repair(observed, keepingRowsTo: [:]).isEmpty)
+        observed.networks[Self.vni]?.neighbours[Self.address] = Self.other
+        #expect(
+            datapath.repair(observed, keepingRowsTo: [:]) == [
+                .setNeighbour(Self.vni, Self.address, Self.one), .announce(Self.vni, Self.address, Self.one),
+            ])
+        observed.networks[Self.vni]?.neighbours[Self.address] = nil
+        #expect(datapath.repair(observed, keepingRowsTo: [:]) == [.setNeighbour(Self.vni, Self.address, Self.one)])
+    }
+
     @Test func floodIsSetAndUnset() {
         var datapath = Self.raised()
         #expect(datapath.setFlood(Self.near, false, on: Self.vni).isEmpty)

@@ -237,6 +237,35 @@ import Testing
         #expect(world.nodes[1].kernel.announcements.map { $0.2 } == [new.mac])
     }
 
+    /// An address goes to another container before, while or after the daemon of a third one's host is away: that container hears of it,
+    /// as its cache outlives the daemon.
+    @Test(arguments: [0, 1, 2])
+    func anAddressThatChangesHandsAroundARestartIsAnnounced(step: Int) throws {
+        let world = try World(count: 2)
+        #expect(world.makeCluster())
+        let first = try world.createNetwork(0, "net")
+        let second = try world.createNetwork(1, "net")
+        _ = try world.attach(1, "witness", to: second)
+        let bystander = try world.attach(0, "bystander", to: first)
+        let wanted = IPAddress("10.32.0.77")!
+        let old = try world.attach(0, "old", to: first, address: wanted)
+        world.run(for: .seconds(1))
+        var new: World.Attached?
+        for now in 0...2 {
+            if now == 1 { world.crash(1) }
+            if now == step { world.detach(0, old) }
+            if now == 1, step == 1 { new = try world.attach(0, "new", to: first, address: wanted) }
+            world.run(for: .seconds(1))
+            if now == 1 { try world.restart(1) }
+            world.run(for: .seconds(1))
+        }
+        if step != 1 { new = try world.attach(0, "new", to: first, address: wanted) }
+        world.run(for: .seconds(1))
+        let announcements = world.nodes[1].kernel.announcements
+        #expect(announcements.map { $0.1 } == [wanted] && announcements.map { $0.2 } == [new?.mac])
+        #expect(world.kernel(1)?.neighbours[bystander.address] == bystander.mac)
+    }
+
     @Test func partitionKeepsRowsAndHeals() throws {
         let world = try World(count: 2)
         #expect(world.makeCluster())

@@ -416,7 +416,7 @@ def main():
     print(f"faults: {LOSS} % loss, {', '.join(f'{number} {what}' for what, number in sorted(faults.count.items()))}")
     for text, number in Churn.refused.most_common(8):
         print(f"  {number} times: {text}")
-    # What a load thread has not connected is connected now: the look is at all of them.
+    # All are connected, as the look is at all of them.
     stuck = settle(hosts, engines)
     for churn in churns:
         with contextlib.suppress(Exception):

@@ -185,6 +185,7 @@ enum KernelFollower {
         guard let isFirst = node.forwarding.observed(id) else { return }
         let lost = Self.lostEndpoints(&node, node.inventory.allEndpoints, state, since: id)
         if isFirst {
+            node.forwarding.recall(state)
             for endpoint in node.inventory.allEndpoints {
                 guard let network = node.catalogue.networks[endpoint.network] else { continue }
                 if endpoint.hasPort {

@@ -160,6 +160,9 @@ struct Forwarding: Sendable {
         return !isReady
     }
 
+    /// Takes note of what containers may know that were there before this life of the daemon.
+    mutating func recall(_ observed: ObservedState) { datapath.recall(observed) }
+
     mutating func notObserved(_ id: EffectID, into outbox: inout Outbox) {
         guard observing == id else { return }
         observing = nil

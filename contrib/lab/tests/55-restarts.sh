@@ -27,16 +27,14 @@ reaches 1 c1 "$a2"
 
 milliseconds() { echo $((${EPOCHREALTIME/./} / 1000)); }
 now=0 longest=0 rebooting=()
-# beside I NAME COMMAND…: as in_container, in place of this shell, so that its process can be signalled.
-beside() {
-    local sandbox
-    sandbox=/proc/$(host_init "$1")/root/proc/$(pid_of "$1" "$2")/ns/net
-    shift 2
-    exec nsenter --net="$sandbox" -- "$@"
-}
+# sandbox I NAME: the container's network namespace, for nsenter. A program of the machine in it alone gets the signals that are
+# meant for it.
+sandbox() { echo "/proc/$(host_init "$1")/root/proc/$(pid_of "$1" "$2")/ns/net"; }
 # pings: a thousand a second from c1 to c2. arrived: none was lost.
 pings() {
-    beside 1 c1 python3 "$LAB_DIR/tests/pings.py" "$a2" >"$(state_dir)/pings" 2>&1 &
+    local from
+    from=$(sandbox 1 c1)
+    nsenter --net="$from" -- python3 "$LAB_DIR/tests/pings.py" "$a2" >"$(state_dir)/pings" 2>&1 &
     pinging=$!
     ends_with+=("$pinging")
     sleep 0.5
@@ -50,12 +48,13 @@ arrived() {
 }
 
 echo "# the daemon is killed and started $kills times under a TCP stream each way and a thousand pings a second"
-beside 2 c2 iperf3 -s -1 >"$(state_dir)/streamed" 2>&1 &
+near=$(sandbox 1 c1) far=$(sandbox 2 c2)
+nsenter --net="$far" -- iperf3 -s -1 >"$(state_dir)/streamed" 2>&1 &
 ends_with+=($!)
 listens_at() { in_container "$1" "$2" ss -Hltn "sport = :$3" | grep -q .; }
 eventually 10 listens_at 2 c2 5201
 # A limited rate: a stream that takes both cores drops packets of others on any network.
-beside 1 c1 iperf3 -c "$a2" --bidir -b "${RATE:-100M}" -t 86400 -i 1 --forceflush >"$(state_dir)/stream" 2>&1 &
+nsenter --net="$near" -- iperf3 -c "$a2" --bidir -b "${RATE:-100M}" -t 86400 -i 1 --forceflush >"$(state_dir)/stream" 2>&1 &
 stream=$!
 ends_with+=("$stream")
 sleep 1

@@ -36,7 +36,7 @@ for seconds in "${late[@]}"; do
         wait "$starting" || fail "the engine does not start"
         attached 1 c1 net 2 c2
         attached 1 c3 net 2 c2
-        # What somebody stopped stays so.
+        # Containers that somebody stopped stay so.
         for name in stopped once; do
             same "$name runs" false "$(docker 1 inspect -f '{{.State.Running}}' "$name")"
         done
