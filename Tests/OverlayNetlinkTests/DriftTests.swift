@@ -8,7 +8,7 @@ import Testing
 
 @testable import OverlayNetlink
 
-/// What others delete or alter in the kernel is told of by the kernel, and mended by what the diff says.
+/// The kernel tells of what others delete or alter in it, and the diff mends that.
 @Suite("changes by others", .enabled(if: kernelIsUsable))
 struct DriftTests {
     /// Places that were told of.

@@ -6,7 +6,7 @@ import Testing
 
 @testable import OverlayNode
 
-/// What others change in the kernel of a host, while its containers run.
+/// Changes by others in the kernel of a host, while its containers run.
 @Suite struct DriftTests {
     private static func world() throws -> (World, World.Attached, VNI) {
         let world = try World(count: 2)
