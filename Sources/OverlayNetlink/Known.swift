@@ -3,7 +3,7 @@ import Glibc
 import OverlayDatapath
 import OverlayModel
 
-/// What is known of a place in the kernel: what was last seen there, with the own changes since. A notification that says nothing
+/// Knowledge of a place in the kernel: what was last seen there, with the own changes since. A notification that says nothing
 /// else is no news. So the kernel's echo of an own change leads to no look.
 struct Known {
     private let vni: VNI?

@@ -6,7 +6,7 @@ import Testing
 
 @testable import OverlayNode
 
-/// What others change in the kernel of a host, while its containers run.
+/// Changes by others in the kernel of a host, while its containers run.
 @Suite struct DriftTests {
     private static func world() throws -> (World, World.Attached, VNI) {
         let world = try World(count: 2)
@@ -66,7 +66,7 @@ import Testing
         world.run(for: .seconds(5))
         #expect(world.nodes[0].core.inventory.endpoint(attached.endpoint) != nil)
         let problem = try #require(Self.problems(world).first { $0.contains("lost its interface") })
-        #expect(problem.contains("no memory") && problem.contains("docker restart a"), "\(problem)")
+        #expect(problem.contains("no memory") && problem.contains("docker restart "), "\(problem)")
         world.nodes[0].kernel.failure = nil
         world.run(for: .seconds(120))
         #expect(Self.problems(world) == [])

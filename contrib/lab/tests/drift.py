@@ -6,7 +6,6 @@ and link, addresses and routes of the container.
 """
 
 import json
-import os
 import random
 import subprocess
 import sys
