@@ -46,6 +46,7 @@ import Testing
     }
 
     private func expectNothing(_ world: World, _ comment: Comment? = nil, networks: Int = 1) throws {
+        world.run(for: .milliseconds(200))
         let report = try status(world)
         #expect(report.endpoints == 0 && report.leases == 0 && report.networks.count == networks, comment)
         #expect(report.problems.isEmpty, comment)

@@ -26,9 +26,13 @@ enum DisconnectCalls {
         }
         let network = try Self.network(node, name)
         let meant = try Self.find(node, text, on: network)
-        guard let local = Self.local(node, meant, network),
-            let effect = EngineNews.callEngine(&node, .network(local))
-        else { return Self.free(&node, meant, except: []) }
+        guard let local = Self.local(node, meant, network), node.mirror.isConnected else {
+            return Self.free(&node, meant, except: [])
+        }
+        // The answer to a question that is on its way may be older than this command.
+        guard let effect = EngineNews.callEngine(&node, .network(local)) else {
+            throw DriverError(.unavailable, "the engine is busy with the same question; try again in a moment")
+        }
         node.mirror.wait(id, for: effect)
         node.requests.wait(id, for: .engine(.control(.done(text))))
         return .wait
