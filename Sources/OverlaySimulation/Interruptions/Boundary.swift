@@ -61,6 +61,7 @@ extension NodeEffect {
                 .configured, .interfaces, .lastStart:
                 ("question", [])
             }
+        case .restore: ("restore port", [.before, .after])
         case .addRoutes: ("add routes", [.before, .after])
         case .moveRoutes: ("move routes", [.before, .after])
         case .notify: ("notify", [.before, .after])
@@ -68,7 +69,7 @@ extension NodeEffect {
         case .contact: ("contact", [.before, .after])
         case .admit: ("admit", [.before, .after])
         // Sockets and tables of the process, which end with it, and what only reads.
-        case .observe, .listen, .peers, .names, .subnets, .otherNames, .unsettled, .suspects, .publishNames, .serve, .unserve,
+        case .observe, .look, .listen, .peers, .names, .subnets, .otherNames, .unsettled, .suspects, .publishNames, .serve, .unserve,
             .readRoutes, .lookForRoutes, .makeKey, .log:
             ("nothing", [])
         }
