@@ -1,6 +1,6 @@
 /// Things of a network that exist, and are not as they were made.
 ///
-/// What differs has no name here: flags, MTU, bridge, up or down. ``KernelOperation/createNetwork(_:)`` and
+/// The differences have no names here: flags, MTU, bridge, up or down. ``KernelOperation/createNetwork(_:)`` and
 /// ``KernelOperation/mendPort(_:name:_:mtu:)`` adopt what is there, and set all of it.
 public struct Alteration: Hashable, Sendable {
     /// True if the bridge or the VXLAN device differs.

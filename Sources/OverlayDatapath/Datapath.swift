@@ -325,7 +325,7 @@ public struct Datapath: Sendable {
         }
         for (mac, destination) in wanted.forwarding.sorted(by: { $0.key.bits < $1.key.bits })
         where current.forwarding[mac] != destination && leadsSomewhere(mac) {
-            // What somebody added to a row stays when it is set, so it goes first.
+            // A part that somebody added to a row stays when it is set, so it goes first.
             if current.forwarding[mac] == .nowhere { operations.append(.deleteForwarding(vni, mac, .nowhere)) }
             operations.append(.setForwarding(vni, mac, destination))
         }

@@ -173,7 +173,7 @@ struct Known {
         }
         guard let address else { return false }
         let isPermanent = header.ndm_state & UInt16(NUD_PERMANENT) != 0
-        // What containers ask of the bridge gives neighbours that are not permanent. Theirs are never news.
+        // Containers that ask the bridge give it neighbours that are not permanent. Theirs are never news.
         guard let known = neighbours[address] else { return isPermanent && Int(type) == Int(RTM_NEWNEIGH) }
         return Int(type) == Int(RTM_DELNEIGH) || !isPermanent || mac(payload) != known
     }

@@ -173,7 +173,8 @@ public final class World {
             let outcome = nodes[index].kernel.apply(operations)
             onApply?(index, operations)
             schedule(.event(index, boot: boot, .applied(id, outcome)), in: .microseconds(100))
-        case .observe, .look, .restore: carryOut(index, ofKernel: effect)
+        case .observe, .look, .restore:
+            Kernels.carryOut(effect, in: self, on: index)
         case .listen(let endpoint, _, let hearing): nodes[index].ears[endpoint] = hearing
         case .notify(let target, let bytes):
             guard let other = nodes.firstIndex(where: { $0.core.identity.endpoint == target }) else { return }

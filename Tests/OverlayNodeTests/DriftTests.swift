@@ -38,7 +38,7 @@ import Testing
             .flood(vtep, false), .flood(IPAddress(v4: 203, 0, 113, 9), true), .gateway(gateway, false),
         ]
         for drift in all {
-            world.drift(0, vni, drift)
+            Drift.happen(drift, in: world, on: 0, vni)
             world.run(for: .seconds(1))
             #expect(world.kernel(0) == before, "\(drift)")
             #expect(world.nodes[0].kernel.state.altered.isEmpty && world.nodes[0].kernel.state.broken.isEmpty, "\(drift)")
@@ -62,7 +62,7 @@ import Testing
     @Test func aPortThatCannotBeMadeAgainIsAProblemUntilItCan() throws {
         let (world, attached, vni) = try Self.world()
         world.nodes[0].kernel.failure = KernelFailure(operation: "link add", errno: 12, reason: "no memory")
-        world.drift(0, vni, .portIsGone(KernelName.port(attached.endpoint)))
+        Drift.happen(.portIsGone(KernelName.port(attached.endpoint)), in: world, on: 0, vni)
         world.run(for: .seconds(5))
         #expect(world.nodes[0].core.inventory.endpoint(attached.endpoint) != nil)
         let problem = try #require(Self.problems(world).first { $0.contains("lost its interface") })
@@ -81,7 +81,7 @@ import Testing
         for _ in 0..<6000 {
             if world.kernel(0)?.ports[name] != nil {
                 restorations += 1
-                world.drift(0, vni, .portIsGone(name))
+                Drift.happen(.portIsGone(name), in: world, on: 0, vni)
             }
             world.run(for: .milliseconds(10))
         }
@@ -116,7 +116,7 @@ import Testing
         let (world, attached, vni) = try Self.world()
         let before = try #require(world.kernel(0))
         world.crash(0)
-        world.drift(0, vni, .namespaceIsGone)
+        Drift.happen(.namespaceIsGone, in: world, on: 0, vni)
         try world.restart(0)
         world.run(for: .seconds(3))
         #expect(world.kernel(0) == before)

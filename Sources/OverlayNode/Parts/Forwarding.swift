@@ -236,7 +236,7 @@ struct Forwarding: Sendable {
     ) {
         let operations = datapath.repair(vni, observed, keepingRowsTo: unknown)
         outbox.apply(operations)
-        // What is found again as it was found last did not help, or is undone by somebody, who would go on for ever.
+        // A repair that is found due again did not help, or is undone by somebody, who would go on for ever.
         looks.found(isLost || !operations.isEmpty && operations != lastRepairs[vni], at: vni)
         lastRepairs[vni] = operations
         if observed.broken.contains(vni) { changed(vni, into: &outbox) }

@@ -13,7 +13,7 @@ enum DriftScenario {
         world.run(for: .seconds(1))
         for _ in 0..<30 {
             // Several at a time, as a script of an operator does; in one place or in several.
-            for _ in 0...random.below(4) { world.driftSomewhere(random.below(hosts.count)) }
+            for _ in 0...random.below(4) { Drift.happenSomewhere(in: world, on: random.below(hosts.count)) }
             switch random.below(8) {
             case 0: workload.attachSomewhere()
             case 1: workload.detachSomewhere()

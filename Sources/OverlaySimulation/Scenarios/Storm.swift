@@ -61,7 +61,7 @@ enum Storm {
         case 10: world.setDisorder(for: time)
         case 11: world.refuseWrites(host, for: time)
         case 14, 15:
-            for _ in 0...random.below(3) { world.driftSomewhere(host) }
+            for _ in 0...random.below(3) { Drift.happenSomewhere(in: world, on: host) }
         case 12: world.jumpClock(host, by: .seconds(Int64(random.below(172_800)) - 86_400))
         default: world.setClockRate(host, [0.9, 1, 1.1][random.below(3)])
         }

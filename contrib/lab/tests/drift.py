@@ -217,7 +217,7 @@ def main():
         if not right:
             failed.append(name)
             print("\n".join(difference(wanted, seen)) or "no answer to a ping", flush=True)
-            # What follows is measured against what is there now.
+            # From here on it is measured against the present state.
             wanted = state()
         else:
             times.append(taken)
