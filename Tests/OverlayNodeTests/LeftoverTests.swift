@@ -283,6 +283,9 @@ import Testing
     @Test func theCommandFreesWhatNoContainerHas() throws {
         let (world, network) = try world()
         let web = try world.dockerRun(0, "web", on: network.network)
+        // The same question is on its way, for the container's name.
+        world.run(for: .microseconds(1500))
+        #expect(disconnect(world, "\(web.address)").hasPrefix("refused: endpoint \(web.endpoint.short) is that of container web"))
         world.run(for: .seconds(1))
         #expect(disconnect(world, "web", force: false).contains("docker network disconnect"))
         for text in ["web", web.endpoint.text, web.endpoint.short, "\(web.address)"] {

@@ -29,13 +29,27 @@ enum DisconnectCalls {
         guard let local = Self.local(node, meant, network), node.mirror.isConnected else {
             return Self.free(&node, meant, except: [])
         }
-        // The answer to a question that is on its way may be older than this command.
-        guard let effect = EngineNews.callEngine(&node, .network(local)) else {
-            throw DriverError(.unavailable, "the engine is busy with the same question; try again in a moment")
+        guard !node.requests.all.contains(where: { $0.key != id && Self.isWaiting($0.value) }) else {
+            throw DriverError(.unavailable, "another command of this kind waits for the engine; try again in a moment")
         }
-        node.mirror.wait(id, for: effect)
+        // The answer to a question that is on its way may be older than this command: it is asked once more.
+        if let effect = EngineNews.callEngine(&node, .network(local)) { node.mirror.wait(id, for: effect) }
         node.requests.wait(id, for: .engine(.control(.done(text))))
         return .wait
+    }
+
+    /// A question was asked once more: a command that came meanwhile waits for its answer.
+    static func asked(_ node: inout Node, _ call: EngineAPICall, _ effect: EffectID) {
+        guard case .network(let asked) = call, let (id, request) = node.requests.all.first(where: { Self.isWaiting($0.value) }),
+            case .control(.disconnect(let name, let text, _)) = request.call, let network = try? Self.network(node, name),
+            let meant = try? Self.find(node, text, on: network), Self.local(node, meant, network) == asked
+        else { return }
+        node.mirror.wait(id, for: effect)
+    }
+
+    private static func isWaiting(_ request: Requests.Open) -> Bool {
+        guard case .control(.disconnect) = request.call, case .engine = request.wait else { return false }
+        return true
     }
 
     /// Goes on when the engine has answered.

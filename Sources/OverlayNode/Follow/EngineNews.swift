@@ -117,7 +117,7 @@ enum EngineNews {
         RouteFollower.handle(&node, id, answer)
         Mirroring.engineCallEnded(&node, id, call, answer)
         Leftovers.answered(&node, id, answer)
-        if isToBeAsked { Self.callEngine(&node, call) }
+        if isToBeAsked, let effect = Self.callEngine(&node, call) { DisconnectCalls.asked(&node, call, effect) }
     }
 
     /// Repeats questions that the engine did not answer.
