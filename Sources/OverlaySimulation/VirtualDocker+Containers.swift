@@ -27,7 +27,7 @@ extension VirtualDocker {
         then done: @escaping (EngineAttachment?) -> Void
     ) {
         guard let engine = engines[index], engine.isUp, !engine.removing.contains(id),
-            let prefix = engine.networks[id]?.subnets.first?.subnet, let pool = engine.pools[id],
+            engine.networks[id] != nil, let pool = engine.pools[id],
             let container = ContainerID(World.networkID(index, "container \(name)").text)
         else { return done(nil) }
         engines[index]?.started += 1
@@ -40,7 +40,7 @@ extension VirtualDocker {
             let attached = World.Attached(endpoint: endpoint, network: id, pool: pool, address: given.address, mac: mac)
             let entry = EngineAttachment(
                 attached: attached, container: container, name: name, sandbox: "/run/docker/netns/" + endpoint.short)
-            let create = CreateEndpoint(network: id, endpoint: endpoint, v4: IPPrefix(given.address, length: prefix.length), v6: nil, mac: mac, options: [:])
+            let create = CreateEndpoint(network: id, endpoint: endpoint, v4: given, v6: nil, mac: mac, options: [:])
             ask(index, .createEndpoint(create)) { [unowned self] answer in
                 if case .failed = answer {
                     return ask(index, .releaseAddress(pool, given.address)) { _ in done(nil) }
@@ -67,13 +67,10 @@ extension VirtualDocker {
             var entry = entry
             entry.isJoined = true
             engines[index]?.attached[attached.endpoint] = entry
+            let name = engines[index]?.networks[attached.network]?.name ?? ""
             engines[index]?.containers[entry.container] = EngineContainer(
                 id: entry.container, name: entry.name,
-                attachments: [
-                    .init(
-                        network: attached.network, networkName: engines[index]?.networks[attached.network]?.name ?? "",
-                        endpoint: attached.endpoint)
-                ])
+                attachments: [.init(network: attached.network, networkName: name, endpoint: attached.endpoint)])
             tell(index, .network(attached.network, .connect, container: entry.container))
             tell(index, .container(entry.container, .start))
             done(entry)
