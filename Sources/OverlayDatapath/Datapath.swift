@@ -57,11 +57,10 @@ public struct Datapath: Sendable {
     }
 
     public mutating func addPort(_ name: String, _ port: Port, addresses: [IPAddress], on vni: VNI) -> [KernelOperation] {
-        guard let state = networks[vni] else { return [] }
+        guard let mtu = networks[vni]?.base.mtu else { return [] }
         var operations: [KernelOperation] = []
-        if state.ports[name] != port {
-            networks[vni]?.ports[name] = port
-            operations.append(.createPort(vni, name: name, port, mtu: state.base.mtu))
+        if networks[vni]?.ports.updateValue(port, forKey: name) != port {
+            operations.append(.createPort(vni, name: name, port, mtu: mtu))
         }
         operations += locate(port.mac, .port(name), addresses: addresses, on: vni)
         return operations
@@ -83,10 +82,11 @@ public struct Datapath: Sendable {
     public mutating func locate(
         _ mac: MACAddress, _ destination: Destination, addresses: [IPAddress], on vni: VNI
     ) -> [KernelOperation] {
-        guard let state = networks[vni] else { return [] }
+        // No copy of the state is held: with one, each change would copy all rows.
+        guard networks[vni] != nil else { return [] }
         var isElsewhere = false
         if case .vtep = destination { isElsewhere = true }
-        guard !isElsewhere || !state.isLocal(mac) else { return [] }
+        guard !isElsewhere || !isLocal(mac, on: vni) else { return [] }
         var operations: [KernelOperation] = []
         if networks[vni]?.forwarding.updateValue(destination, forKey: mac) != destination {
             operations.append(.setForwarding(vni, mac, destination))
@@ -95,7 +95,7 @@ public struct Datapath: Sendable {
             let holder = networks[vni]?.neighbours[address]
             guard holder != mac else { continue }
             endShadow(of: mac, at: address, on: vni)
-            if isElsewhere, let holder, state.isLocal(holder) {
+            if isElsewhere, let holder, isLocal(holder, on: vni) {
                 shadowed[vni, default: [:]][address, default: []].append(mac)
                 continue
             }
@@ -103,6 +103,11 @@ public struct Datapath: Sendable {
             operations += setNeighbour(address, mac, on: vni)
         }
         return operations
+    }
+
+    /// True if the MAC belongs to a container on this host.
+    private func isLocal(_ mac: MACAddress, on vni: VNI) -> Bool {
+        if case .port = networks[vni]?.forwarding[mac] { true } else { false }
     }
 
     private mutating func setNeighbour(_ address: IPAddress, _ mac: MACAddress, on vni: VNI) -> [KernelOperation] {
@@ -373,11 +378,4 @@ private struct ClaimedRows: Hashable, Sendable {
     var neighbours: [IPAddress: MACAddress] = [:]
 
     var isEmpty: Bool { forwarding.isEmpty && neighbours.isEmpty }
-}
-
-extension NetworkState {
-    /// True if the MAC belongs to a container on this host.
-    fileprivate func isLocal(_ mac: MACAddress) -> Bool {
-        if case .port = forwarding[mac] { true } else { false }
-    }
 }
