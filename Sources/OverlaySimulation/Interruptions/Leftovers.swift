@@ -102,7 +102,9 @@ struct Leftovers {
     private func sandboxDifference(_ index: Int, _ joined: [EngineAttachment]) -> String? {
         let host = world.nodes[index]
         let paths = Set(joined.map(\.sandbox))
-        if let left = Set(host.core.sandboxScopes.keys).subtracting(paths).min() { return "answers questions at \(left), which is gone" }
+        // The gateway's address answers, too, in the namespace of a network that is in the kernel.
+        let gateways = host.kernel.state.networks.keys.map { "/run/netns/swov-\($0)" }
+        if let left = Set(host.core.sandboxScopes.keys).subtracting(paths).subtracting(gateways).min() { return "answers questions at \(left), which is gone" }
         if let lost = paths.subtracting(host.core.sandboxScopes.keys).min() { return "answers no questions at \(lost)" }
         let left = Set(host.ears.keys).subtracting(joined.map(\.attached.endpoint)).min()
         return left.map { "listens at the port of endpoint \($0.short), which no container has" }
