@@ -6,7 +6,7 @@ import Testing
 @testable import OverlayNode
 @testable import OverlaySimulation
 
-/// What engines and daemons leave behind when they die goes within a minute, and nothing that lives goes.
+/// Leftovers of engines and daemons that died go within a minute, and nothing that lives goes.
 @Suite struct LeftoverTests {
     private static let subnet = IPPrefix(IPAddress(v4: 10, 90, 0, 0), length: 24)
     private static let minute = Interval.seconds(60)

@@ -90,7 +90,8 @@ import Testing
         let attached = try world.attach(0, "given", to: networks[0])
         func problems() -> [String] {
             guard case .status(let status) = world.control(0, .status) else { return [] }
-            return status.problems
+            // The engine was given the container alone, without its network.
+            return status.problems.filter { !$0.hasPrefix("the engine does not have network") }
         }
         var crowded = shop(attached)
         crowded.attachments[0].aliases += (0..<500).map { "an-alias-of-quite-some-length-\($0)" }

@@ -6,7 +6,7 @@ import OverlayModel
 /// Command `swift-overlay network disconnect --force`: frees an endpoint, or an address, that the engine does not have any more. Owns
 /// nothing.
 enum DisconnectCalls {
-    /// What a command means.
+    /// Meaning of a command.
     private enum Meant {
         case endpoint(LocalEndpoint)
         /// Address that was handed out, and that no endpoint has.

@@ -3,7 +3,7 @@ import OverlayDriver
 import OverlayIPAM
 import OverlayModel
 
-/// What an engine, or this daemon, left behind when it died: endpoints that no container has, leases that no endpoint has, subnets
+/// Things that an engine, or this daemon, left behind when it died: endpoints that no container has, leases that no endpoint has, subnets
 /// that no network has, and networks that no engine has. The engine is asked when the link comes up, and every minute; what it does not
 /// have, twice, is given up. What cannot be asked is kept. Owns nothing.
 enum Leftovers {

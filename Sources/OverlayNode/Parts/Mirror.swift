@@ -137,7 +137,7 @@ struct Mirror: Sendable {
     mutating func notAnswered(_ call: EngineAPICall, _ reason: String, into outbox: inout Outbox) {
         guard isConnected else { return }
         switch call {
-        // What may be left over is looked for again soon.
+        // Leftovers are looked for again soon.
         case .createNetwork, .removeNetwork, .lastStart, .start, .endpoints: return
         // All that follows from the configurations is found out anew.
         case .configured, .interfaces, .connect: return askLater(.configured, in: Self.retryPause, into: &outbox)

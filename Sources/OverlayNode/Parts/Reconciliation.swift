@@ -3,7 +3,7 @@ import OverlayModel
 /// Comparison of what this host holds for its engine with what the engine has: what it was asked, what it said, and since when
 /// something seems to be left over.
 ///
-/// What is left over is found missing in two looks, some seconds apart, over one connection. A look is a set of questions, and is
+/// A leftover is found missing in two looks, some seconds apart, over one connection. A look is a set of questions, and is
 /// judged when all are answered: each thing by the answer of its own network. What was changed after the look began is not judged by it,
 /// nor what a call of the engine concerns that is open.
 struct Reconciliation: Sendable {
@@ -39,7 +39,7 @@ struct Reconciliation: Sendable {
         case left
     }
 
-    /// What the engine said of one network.
+    /// Endpoints of one network as the engine has them.
     struct Shown: Sendable {
         var endpoints: Set<EndpointID>
         var addresses: Set<IPAddress>
@@ -218,7 +218,7 @@ struct Reconciliation: Sendable {
             suspects[subject] = look.began
             return .suspected
         }
-        // What containers say of themselves was asked, too, as something was missing.
+        // Containers were asked, too, as something was missing.
         guard look.began - since >= Self.pause, look.running != nil else { return .suspected }
         suspects[subject] = nil
         touched[subject] = nil

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What engines and daemons leave behind when they die goes by itself, what lives stays, and a container that was started while the daemon
-# was not there is named.
+# Leftovers of engines and daemons that died go by themselves, everything that lives stays, and a container that was started while the
+# daemon was not there is named.
 set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
