@@ -340,9 +340,11 @@ public struct Datapath: Sendable {
             // Containers may have asked for it meanwhile.
             if current.neighbours[address] != nil { operations.append(.announce(vni, address, mac)) }
         }
+        var stale = present.flood.union(present.admitted).subtracting(wanted.flood)
         if case .vtep(let nowhere) = Destination.nowhere, current.flood.contains(nowhere) {
             // The row of all tunnels has a part that cannot be named: it is made anew.
             operations.append(.deleteFlood(vni, nowhere))
+            stale.remove(nowhere)
             current.flood = []
             let kept = present.flood.intersection(unknown).subtracting(wanted.flood)
             operations += kept.sorted().map { .addFlood(vni, $0) }
@@ -350,9 +352,7 @@ public struct Datapath: Sendable {
         for vtep in wanted.flood.subtracting(current.flood.intersection(current.admitted)).sorted() {
             operations.append(.addFlood(vni, vtep))
         }
-        for vtep in present.flood.union(present.admitted).subtracting(wanted.flood).sorted() where !unknown.contains(vtep) {
-            operations.append(.deleteFlood(vni, vtep))
-        }
+        for vtep in stale.sorted() where !unknown.contains(vtep) { operations.append(.deleteFlood(vni, vtep)) }
         return operations
     }
 }

@@ -37,14 +37,14 @@ extension KernelNetlink {
         }
         var batch = RowBatch(socket: handle.socket, operations: operations)
         if Self.rowKind(operations[range.lowerBound]) == .tunnelRemoval {
-            try removeTunnelRows(handle, &batch, range)
+            try RowRequests.removeTunnelRows(handle, &batch, range)
             return
         }
         do throws(IndexedFailure) {
             // No row stands before the filter lets answers in, and none is left that leads to what it keeps out.
             let flood = FloodChange(operations[range])
             try change(flood.added, from: range.lowerBound) { filter throws(NetlinkError) in try filter.admit(flood.added) }
-            try setRows(handle, &batch, range)
+            try RowRequests.setRows(handle, &batch, range)
             try change(flood.deleted, from: range.lowerBound) { filter throws(NetlinkError) in try filter.refuse(flood.deleted) }
             tunnels.subtract(flood.deleted)
         } catch {
@@ -66,8 +66,34 @@ extension KernelNetlink {
             throw IndexedFailure(index: index, failure: error)
         }
     }
+}
 
-    private func setRows(_ handle: NetworkHandle, _ batch: inout RowBatch, _ range: Range<Int>) throws(IndexedFailure) {
+extension RouteSocket {
+    /// VTEP of a MAC in the VXLAN device's own table; nil if it has no row.
+    func tunnelRow(_ mac: MACAddress, on vxlan: Int32) throws(NetlinkError) -> IPAddress? {
+        var header = ndmsg()
+        header.ndm_family = UInt8(AF_BRIDGE)
+        header.ndm_ifindex = vxlan
+        header.ndm_flags = UInt8(NTF_SELF)
+        var request = try Message(Int(RTM_GETNEIGH), header)
+        try request.put(Int(NDA_LLADDR), mac)
+        var vtep: IPAddress?
+        do {
+            try get(request) { _, payload in
+                payload.dropping(MemoryLayout<ndmsg>.size).forEachAttribute { type, value in
+                    if type == Int(NDA_DST) { vtep = value.address }
+                }
+            }
+        } catch {
+            guard error.code == ENOENT else { throw error }
+        }
+        return vtep
+    }
+}
+
+/// Requests for rows of one network.
+private enum RowRequests {
+    static func setRows(_ handle: NetworkHandle, _ batch: inout RowBatch, _ range: Range<Int>) throws(IndexedFailure) {
         let operations = batch.operations
         for index in range {
             try batch.build(index) { batch throws(NetlinkError) in
@@ -112,7 +138,7 @@ extension KernelNetlink {
     ///
     /// The bridge's row does not name the VTEP, and the kernel reports success for removing a tunnel row to another one, so the row
     /// is looked up first.
-    private func removeTunnelRows(
+    static func removeTunnelRows(
         _ handle: NetworkHandle, _ batch: inout RowBatch, _ range: Range<Int>
     ) throws(IndexedFailure) {
         guard let vxlan = handle.vxlan else { return }
@@ -144,29 +170,6 @@ extension KernelNetlink {
 
     /// Number of rows above which one dump is cheaper than a lookup per row.
     private static let lookupLimit = 64
-}
-
-extension RouteSocket {
-    /// VTEP of a MAC in the VXLAN device's own table; nil if it has no row.
-    func tunnelRow(_ mac: MACAddress, on vxlan: Int32) throws(NetlinkError) -> IPAddress? {
-        var header = ndmsg()
-        header.ndm_family = UInt8(AF_BRIDGE)
-        header.ndm_ifindex = vxlan
-        header.ndm_flags = UInt8(NTF_SELF)
-        var request = try Message(Int(RTM_GETNEIGH), header)
-        try request.put(Int(NDA_LLADDR), mac)
-        var vtep: IPAddress?
-        do {
-            try get(request) { _, payload in
-                payload.dropping(MemoryLayout<ndmsg>.size).forEachAttribute { type, value in
-                    if type == Int(NDA_DST) { vtep = value.address }
-                }
-            }
-        } catch {
-            guard error.code == ENOENT else { throw error }
-        }
-        return vtep
-    }
 }
 
 /// Peers that a run of rows adds and deletes. The last row of each counts.
