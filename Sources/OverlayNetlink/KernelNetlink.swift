@@ -200,7 +200,8 @@ public actor KernelNetlink {
             if let filter = try? filter() {
                 let ownPort = try system { () throws(SystemError) in try filter.socketPort() }
                 watch.add(
-                    .filter, try system { () throws(SystemError) in try MonitorSocket(ofTablesIn: hostNamespace, ownPort: ownPort) })
+                    .filter, try system { () throws(SystemError) in try MonitorSocket(ofTablesIn: hostNamespace, ownPort: ownPort) }
+                )
             }
             for (vni, handle) in networks { try listen(to: handle, of: vni) }
         }

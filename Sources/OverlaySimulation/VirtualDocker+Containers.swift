@@ -34,7 +34,8 @@ extension VirtualDocker {
         // Each start has an endpoint and a MAC of its own.
         let title = "\(name) \(index) \(engine.started)"
         let mac = World.mac(title)
-        ask(index, .requestAddress(RequestAddress(pool: pool, address: address, purpose: .endpoint(mac)))) { [unowned self] answer in
+        ask(index, .requestAddress(RequestAddress(pool: pool, address: address, purpose: .endpoint(mac)))) {
+            [unowned self] answer in
             guard case .address(let given) = answer else { return done(nil) }
             let endpoint = World.endpointID(title)
             let attached = World.Attached(endpoint: endpoint, network: id, pool: pool, address: given.address, mac: mac)
@@ -123,7 +124,8 @@ extension VirtualDocker {
     /// Ends the containers that an engine finds at its start: all of them, or with live-restore those that had not come up.
     func endStale(_ index: Int) {
         guard let engine = engines[index] else { return }
-        for (endpoint, entry) in engine.attached.sorted(by: { $0.key < $1.key }) where !engine.livesOn || !entry.isJoined || entry.hasEnded {
+        for (endpoint, entry) in engine.attached.sorted(by: { $0.key < $1.key })
+        where !engine.livesOn || !entry.isJoined || entry.hasEnded {
             engines[index]?.containers[entry.container] = nil
             world.removeLink(index, entry.attached.mac)
             world.nodes[index].kernel.missingSandboxes.insert(entry.sandbox)

@@ -98,7 +98,7 @@ for round in "${rounds[@]}"; do
     echo "round $round: $made of two calls were granted"
     for host in 1 2 3; do gets "$host" "both$round"; done
 done
-# What lost is used as it is, and is made anew once it has been idle for half a minute.
+# The network that lost is used as it is, and is made anew once it has been idle for half a minute.
 one_of_each() {
     local round subnets
     for round in "${rounds[@]}"; do

@@ -109,6 +109,7 @@ echo "# the daemon comes too late for a container of host 2"
 must docker 2 inspect -f '{{.State.Status}}: {{.State.Error}}' late
 prints "exited: "
 must daemon_start 2
+# shellcheck disable=SC2016 # no command
 eventually 20 problem 2 '`docker start late`'
 must daemon_stop 2
 LAB_DAEMON_ARGS=--start-missed must daemon_start 2
