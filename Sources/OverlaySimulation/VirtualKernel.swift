@@ -156,6 +156,11 @@ public struct VirtualKernel {
                 state.altered[vni] = nil
                 damaged[vni] = nil
                 continue
+            case .reapPorts:
+                // The links are in the namespace, whatever is left of the network.
+                for name in deletedPorts.removeValue(forKey: vni) ?? [] { endPair(name) }
+                state.unreaped.remove(vni)
+                continue
             default: break
             }
             guard state.networks[vni] != nil else {
@@ -165,7 +170,7 @@ public struct VirtualKernel {
                 }
             }
             switch operation {
-            case .createNetwork, .deleteNetwork: break
+            case .createNetwork, .deleteNetwork, .reapPorts: break
             case .addGateway(_, let gateway): state.networks[vni]?.gateways.insert(gateway)
             case .deleteGateway(_, let gateway): state.networks[vni]?.gateways.remove(gateway)
             case .createPort(_, let name, let port, _):
@@ -185,9 +190,6 @@ public struct VirtualKernel {
                 }
                 let rows = state.networks[vni]?.forwarding.filter { $0.value != .port(name) }
                 state.networks[vni]?.forwarding = rows ?? [:]
-            case .reapPorts:
-                for name in deletedPorts.removeValue(forKey: vni) ?? [] { endPair(name) }
-                state.unreaped.remove(vni)
             case .setForwarding(_, let mac, let destination): state.networks[vni]?.forwarding[mac] = destination
             case .deleteForwarding(_, let mac, let destination):
                 if state.networks[vni]?.forwarding[mac] == destination { state.networks[vni]?.forwarding[mac] = nil }

@@ -199,6 +199,8 @@ public final class Workload {
         if !world.run(atMost: left, step: .milliseconds(10), until: { world.agree(world.nodes.indices) }) {
             world.violate("P", "views of who is reachable differ \(limit.wholeSeconds) s after the heal")
         }
+        // The last change by others in a kernel may have come a moment ago: it is right within a second.
+        world.run(for: .seconds(1))
         checkEndpoints()
         for (host, name) in world.nodes.indices.compactMap({ host in networks[host].keys.sorted().first.map { (host, $0) } }) {
             do { try attach(host, name) } catch {
@@ -209,7 +211,8 @@ public final class Workload {
             }
         }
         world.expectConvergence(within: .seconds(1), letter: "C", "quiet")
-        world.run(for: .milliseconds(100))
+        // Time in which links gather, and that in which what was deleted last is told.
+        world.run(for: .milliseconds(300))
         for host in world.nodes.indices where world.nodes[host].isUp && !world.nodes[host].kernel.state.unreaped.isEmpty {
             world.violate("C", "host\(host + 1) has links of deleted ports")
         }
