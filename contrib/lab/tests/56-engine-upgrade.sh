@@ -5,9 +5,9 @@ set -euo pipefail
 # shellcheck source=contrib/lab/tests/assert.sh
 source "$(dirname "${BASH_SOURCE[0]}")/assert.sh"
 
-if [[ ! -e $DATA_ROOT/engine-28/.complete ]] && ! curl -sf --max-time 10 -o /dev/null \
-    "${SWIFT_OVERLAY_LAB_MIRROR:-http://deb.debian.org/debian}/dists/sid/InRelease"; then
-    echo "SKIPPED: the tree of engine 28 is not there, and the mirror from which it is made does not answer"
+# Making the tree takes minutes, and what the distribution has that day: it is made where somebody asks for that engine.
+if [[ ! -e $DATA_ROOT/engine-28/.complete ]]; then
+    echo "SKIPPED: the tree of engine 28 is not there; contrib/lab/up --engine 28 makes it"
     exit 0
 fi
 
