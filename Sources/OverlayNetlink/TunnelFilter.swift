@@ -275,9 +275,10 @@ final class TunnelFilter {
     /// Reads the table.
     func look() throws(NetlinkError) -> Sight {
         var sight = Sight()
-        sight.isThere = try !listing(.getTable).isEmpty
+        // A table that cannot be read does not stand.
         isStanding = false
         peers = [:]
+        sight.isThere = try !listing(.getTable).isEmpty
         guard sight.isThere else { return sight }
         for family in Family.allCases {
             do throws(NetlinkError) {
