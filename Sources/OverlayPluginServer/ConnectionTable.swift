@@ -2,7 +2,8 @@
 /// are arriving hold too much.
 ///
 /// A client that holds its connections must not keep an engine out. First goes the request that has not moved for the longest time,
-/// then a connection that was never used, then one that is idle. One whose request is being worked on never does.
+/// then a connection that was never used, then one that is idle. One whose request is being worked on never does, nor one whose answer is
+/// just being written: its client would lose what was done for it.
 struct ConnectionTable<ID: Hashable & Sendable> {
     struct Limits: Sendable {
         /// Number of connections.
@@ -11,6 +12,8 @@ struct ConnectionTable<ID: Hashable & Sendable> {
         var keptBytes = 32 << 20
         /// Time in nanoseconds for a request to arrive after its first byte, and for its answer to be read.
         var arrival: UInt64 = 30_000_000_000
+        /// Time in nanoseconds in which an answer may be read before its connection gives way.
+        var reading: UInt64 = 100_000_000
     }
 
     private enum Stage: Hashable {
@@ -30,6 +33,9 @@ struct ConnectionTable<ID: Hashable & Sendable> {
         var moved: UInt64
         /// Time at which the request began to arrive, or its answer to be written.
         var since: UInt64 = 0
+
+        /// Nanoseconds that the request arrives, or its answer is written.
+        func age(at now: UInt64) -> UInt64 { now - min(now, since) }
         var keptBytes = 0
         /// True if bytes came while a request was worked on: the next request has begun.
         var isAhead = false
@@ -52,14 +58,14 @@ struct ConnectionTable<ID: Hashable & Sendable> {
     // MARK: Connections
 
     /// True if a new connection may come: there is room for it, or a connection that gives way.
-    mutating func hasRoom() -> Bool {
-        isStarved = connections.count >= limits.connections && victim() == nil
+    mutating func hasRoom(at now: UInt64) -> Bool {
+        isStarved = connections.count >= limits.connections && victim(at: now) == nil
         return !isStarved
     }
 
     /// Adds a connection, and returns the one that has to be closed for it, if any.
-    mutating func open(_ id: ID) -> ID? {
-        let leaving = connections.count >= limits.connections ? victim() : nil
+    mutating func open(_ id: ID, at now: UInt64) -> ID? {
+        let leaving = connections.count >= limits.connections ? victim(at: now) : nil
         connections[id] = Connection(moved: nextOrder())
         return leaving
     }
@@ -76,9 +82,11 @@ struct ConnectionTable<ID: Hashable & Sendable> {
     }
 
     /// Connection that gives way to a new one; nil if all are in work.
-    private func victim() -> ID? {
+    private func victim(at now: UInt64) -> ID? {
         func oldest(_ stages: Set<Stage>) -> ID? {
-            connections.filter { stages.contains($0.value.stage) }.min { $0.value.moved < $1.value.moved }?.key
+            connections.filter { _, connection in
+                stages.contains(connection.stage) && (connection.stage != .answering || connection.age(at: now) >= limits.reading)
+            }.min { $0.value.moved < $1.value.moved }?.key
         }
         return oldest([.arriving, .answering]) ?? oldest([.idle(used: false)]) ?? oldest([.idle(used: true)])
     }
@@ -162,13 +170,15 @@ struct ConnectionTable<ID: Hashable & Sendable> {
         connection.since = now
     }
 
-    /// Connections that have to be closed, as a request did not arrive in time, or an answer was not read.
+    /// Connections that have to be closed, as a request did not arrive in time, or an answer was not read. Where others wait for room, one
+    /// whose answer is not read makes it.
     ///
     /// - Parameter arrival: Time for that, where it is not the usual one.
     func expired(at now: UInt64, arrival: UInt64? = nil) -> [ID] {
-        connections.filter { _, connection in
-            (connection.stage == .arriving || connection.stage == .answering)
-                && now - min(now, connection.since) >= arrival ?? limits.arrival
-        }.map(\.key)
+        let expired = connections.filter { _, connection in
+            (connection.stage == .arriving || connection.stage == .answering) && connection.age(at: now) >= arrival ?? limits.arrival
+        }
+        guard expired.isEmpty, isStarved, let leaving = victim(at: now) else { return Array(expired.keys) }
+        return [leaving]
     }
 }

@@ -38,11 +38,11 @@ final class Connections: Sendable {
 
     private static func now() -> UInt64 { NIODeadline.now().uptimeNanoseconds }
 
-    var hasRoom: Bool { state.withLock { $0.table.hasRoom() } }
+    var hasRoom: Bool { state.withLock { $0.table.hasRoom(at: Self.now()) } }
 
     func opened(_ channel: any Channel) {
         close { state in
-            let leaving = state.table.open(ObjectIdentifier(channel))
+            let leaving = state.table.open(ObjectIdentifier(channel), at: Self.now())
             state.open[ObjectIdentifier(channel)] = Open(channel: channel)
             return leaving.map { [$0] } ?? []
         }

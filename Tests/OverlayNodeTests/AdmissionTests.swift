@@ -144,6 +144,41 @@ import Testing
         #expect(world.violations.isEmpty, "\(world.violations)")
     }
 
+    /// A Compose project goes down on one host after the other, and comes up on all at once. The host that removed its network last says
+    /// that nobody needs it when it makes the next one, and others have their new one stand for it by then.
+    @Test(arguments: 1...20) func whatComesUpAgainIsNotRemoved(seed: UInt64) throws {
+        let world = try world(seed: seed)
+        for round in 0..<4 {
+            var attached: [World.Attached?] = [nil, nil, nil]
+            var refused: [String] = []
+            for index in 0..<3 {
+                world.dockerCreate(index, Self.network("shop", subnet: nil)) { [unowned world] made in
+                    guard let made else { return refused.append("create on \(index)") }
+                    world.after(.milliseconds(1)) { world in
+                        do {
+                            attached[index] = try world.dockerRun(index, "web\(index)-\(round)", on: made)
+                        } catch {
+                            refused.append("\(error)")
+                        }
+                    }
+                }
+                world.run(for: .microseconds(Int64(seed) * 20))
+            }
+            world.run(for: .seconds(2))
+            #expect(refused.isEmpty, "round \(round): \(refused)")
+            #expect(networks(world, 0).map(\.name) == ["shop"] && networks(world, 0).first?.endpoints.count == 3, "round \(round)")
+            for index in 0...2 {
+                #expect(problems(world, index).isEmpty, "round \(round): \(problems(world, index))")
+                if let attached = attached[index] { world.dockerStop(index, attached) }
+                remove(world, index, "shop")
+                world.run(for: .milliseconds(200))
+            }
+        }
+        world.run(for: .seconds(5))
+        #expect((0..<3).allSatisfy { world.dockerNetworks($0).isEmpty && networks(world, $0).isEmpty })
+        #expect(world.violations.isEmpty, "\(world.violations)")
+    }
+
     /// A network that stands for that of another host outlives the daemon, ends with a user's command, and is made anew when it is idle.
     @Test(arguments: 1...8) func whatStandsForAnotherEnds(seed: UInt64) throws {
         let world = try world(seed: seed)

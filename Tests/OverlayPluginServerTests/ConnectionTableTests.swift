@@ -14,8 +14,8 @@ import Testing
         var count: Int { table.count }
         var isWaiting: Bool { table.isWaiting }
 
-        func hasRoom() -> Bool { table.hasRoom() }
-        func open(_ id: Int) -> Int? { table.open(id) }
+        func hasRoom(at now: UInt64 = 0) -> Bool { table.hasRoom(at: now) }
+        func open(_ id: Int, at now: UInt64 = 0) -> Int? { table.open(id, at: now) }
         func close(_ id: Int) { table.close(id) }
         func received(_ id: Int, at now: UInt64) { table.received(id, at: now) }
         func began(_ id: Int, at now: UInt64) { table.began(id, at: now) }
@@ -37,7 +37,7 @@ import Testing
     }
 
     private func table(connections: Int = 3, keptBytes: Int = 100, arrival: UInt64 = 30) -> Fixture {
-        Fixture(Fixture.Table.Limits(connections: connections, keptBytes: keptBytes, arrival: arrival))
+        Fixture(Fixture.Table.Limits(connections: connections, keptBytes: keptBytes, arrival: arrival, reading: 10))
     }
 
     @Test func `While there is room nobody gives way`() {
@@ -97,14 +97,29 @@ import Testing
         #expect(!table.answered(2, at: 0))
     }
 
-    @Test func `An answer that nobody reads gives way`() {
+    @Test func `An answer that nobody reads gives way, one that is just written does not`() {
         let table = table(connections: 1)
         _ = table.open(1)
         table.received(1, at: 0)
         table.complete(1)
         table.answering(1, at: 0)
-        #expect(table.hasRoom() && table.open(2) == 1)
+        #expect(table.expired(at: 10).isEmpty)
+        #expect(!table.hasRoom(at: 9) && table.open(2, at: 9) == nil)
+        table.close(2)
+        #expect(table.hasRoom(at: 10) && table.open(2, at: 10) == 1)
+        #expect(table.expired(at: 29).isEmpty)
         #expect(table.expired(at: 30) == [1])
+    }
+
+    @Test func `Who waits gets the room of an answer that nobody reads`() {
+        let table = table(connections: 1)
+        _ = table.open(1)
+        table.received(1, at: 0)
+        table.complete(1)
+        table.answering(1, at: 0)
+        #expect(!table.hasRoom(at: 0))
+        #expect(table.expired(at: 9).isEmpty)
+        #expect(table.expired(at: 10) == [1])
     }
 
     @Test func `A request that does not arrive in time expires, also if it moves`() {

@@ -105,7 +105,7 @@ import Testing
                 try await connection.send(RawConnection.request("/NetworkDriver.DeleteNetwork", body: body))
                 working.append(connection)
             }
-            try await Task.sleep(for: .milliseconds(100))
+            while await gate.waiting < working.count { try await Task.sleep(for: .milliseconds(5)) }
             let next = try RawConnection(path: path)
             try await next.send(RawConnection.request("/Plugin.Activate"))
             opener.finish()
@@ -165,8 +165,13 @@ import Testing
 /// Gate that all pass when it has been opened.
 private actor Gate {
     private let opening: Task<Void, Never>
+    /// Number of those that came to it.
+    private(set) var waiting = 0
 
     init(_ open: AsyncStream<Void>) { opening = Task { for await _ in open {} } }
 
-    func pass() async { await opening.value }
+    func pass() async {
+        waiting += 1
+        await opening.value
+    }
 }

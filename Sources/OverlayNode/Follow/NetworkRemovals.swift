@@ -23,7 +23,7 @@ enum NetworkRemovals {
         node.closings.hold(
             network.id,
             Closings.Hold(
-                subnets: subnets, until: node.mirror.isCommanded(local.id) ? nil : node.now + Self.window, asked: others,
+                subnets: subnets, until: node.mirror.isCommanded(local.id) ? nil : node.now + Self.window, others: others,
                 answersUntil: node.now + Self.answerTime, isWhole: isWhole))
         Self.prolong(&node)
         Self.ask(&node, network.id, others)
@@ -72,8 +72,11 @@ enum NetworkRemovals {
     static func conclude(_ node: inout Node, _ id: NetworkID) {
         guard let hold = node.closings.holds[id], hold.until == nil, hold.asked.isEmpty else { return }
         guard let network = node.catalogue.networks[id], !network.isRemoved else { return Self.end(&node, id) }
-        guard hold.needing.isEmpty, Mirroring.isEmpty(node, network) else {
-            let hosts = hold.needing.union(Mirroring.possibleUsers(node, of: network)).map { node.name(of: $0) }.sorted()
+        // Whoever came onto it meanwhile means to use it: no removal that was before that ends it.
+        let newcomers = network.users.subtracting(hold.others).subtracting([node.identity.id])
+        let needing = hold.needing.union(newcomers)
+        guard needing.isEmpty, Mirroring.isEmpty(node, network) else {
+            let hosts = needing.union(Mirroring.possibleUsers(node, of: network)).map { node.name(of: $0) }.sorted()
             node.outbox.log(
                 .info, "a network is removed from this engine alone, as containers of other hosts have it, or may",
                 [LogKey.network: network.title, LogKey.hosts: hosts.joined(separator: " ")])

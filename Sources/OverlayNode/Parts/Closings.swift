@@ -22,6 +22,8 @@ struct Closings: Sendable {
         var subnets: [SubnetID]
         /// Time at which the removal counts as a user's, unless the engine tells of a prune before; nil once it does.
         var until: Instant?
+        /// Other hosts that were on the network when it was removed.
+        let others: Set<NodeID>
         /// Hosts that have not said yet whether their containers need the network.
         var asked: Set<NodeID>
         /// Time at which hosts that have not answered count as some that need it.
@@ -32,6 +34,15 @@ struct Closings: Sendable {
         var isWhole: Bool
         /// True after a prune, while this engine's own containers are looked at.
         var isPruned = false
+
+        init(subnets: [SubnetID], until: Instant?, others: Set<NodeID>, answersUntil: Instant, isWhole: Bool) {
+            self.subnets = subnets
+            self.until = until
+            self.others = others
+            asked = others
+            self.answersUntil = answersUntil
+            self.isWhole = isWhole
+        }
     }
 
     init() {}
