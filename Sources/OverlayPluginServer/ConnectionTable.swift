@@ -176,7 +176,8 @@ struct ConnectionTable<ID: Hashable & Sendable> {
     /// - Parameter arrival: Time for that, where it is not the usual one.
     func expired(at now: UInt64, arrival: UInt64? = nil) -> [ID] {
         let expired = connections.filter { _, connection in
-            (connection.stage == .arriving || connection.stage == .answering) && connection.age(at: now) >= arrival ?? limits.arrival
+            (connection.stage == .arriving || connection.stage == .answering)
+                && connection.age(at: now) >= arrival ?? limits.arrival
         }
         guard expired.isEmpty, isStarved, let leaving = victim(at: now) else { return Array(expired.keys) }
         return [leaving]
