@@ -7,6 +7,14 @@ extension Node {
     /// Version of this build, as `status` shows it.
     public static let version = "0.1.0"
 
+    /// Reason why this build cannot be a member of its cluster any more; nil if it can.
+    public var versionProblem: String? {
+        guard catalogue.versionInUse > identity.versions.newest else { return nil }
+        return
+            "the cluster uses protocol \(catalogue.versionInUse), and this release of swift-overlay speaks \(identity.versions.text): start a "
+            + "later release here"
+    }
+
     /// Endpoint of this host as other nodes are told of it.
     public struct LocalRecord: Hashable, Sendable {
         /// VXLAN network identifier of its network.

@@ -70,9 +70,11 @@ public struct Node: Sendable {
                 announced: try (rows[.node]?[NodeRow.announcedWrites]).map { bytes throws(DecodeError) in
                     try UInt64(wire: bytes)
                 }))
-        catalogueNode = try CatalogueNode(node: identity.id, epoch: identity.epoch, boot: identity.boot, rows: rows)
+        catalogueNode = try CatalogueNode(
+            node: identity.id, epoch: identity.epoch, boot: identity.boot, rows: rows, versions: identity.versions)
         replication = Replication(
-            node: identity.id, life: Incarnation(epoch: identity.epoch, boot: identity.boot).life, signing: signing)
+            node: identity.id, life: Incarnation(epoch: identity.epoch, boot: identity.boot).life, signing: signing,
+            versions: identity.versions)
         membership = Membership(
             node: identity.id, incarnation: Incarnation(epoch: identity.epoch, boot: identity.boot), seed: seed,
             parameters: parameters)
@@ -115,11 +117,11 @@ public struct Node: Sendable {
         if let pool = catalogue.cluster?.addressPool {
             // A route for the whole pool is a way to the networks, and no obstacle to one of them.
             member.routes.removeAll { $0 == pool }
-            return member.limited(to: pool)
+            return member.limited(to: pool).telling(identity.versions).limited(to: pool)
         }
         // The cluster to join decides which of the routes matter, and it is not known yet.
         member.routes = Array(surroundings.announced.filter { $0.family == .v4 }.prefix(Limits.routesPerMember))
-        return member
+        return member.telling(identity.versions)
     }
 
     // MARK: Events
@@ -289,6 +291,7 @@ public struct Node: Sendable {
         case .follow: CatalogueFollower.followAll(&self)
         case .store: outbox.retryStore()
         case .rotateKey: CatalogueFollower.requestKey(&self)
+        case .version: CatalogueFollower.raiseVersion(&self)
         case .quarantine: RemovalCalls.endQuarantines(&self)
         case .repair: forwarding.repair(into: &outbox)
         case .close: CatalogueFollower.proposeClosing(&self)
@@ -367,6 +370,9 @@ public struct Node: Sendable {
         case addresses = 4
     }
 
+    /// Log message about one that this build does not understand.
+    package static let undecodable = "message of a member does not decode"
+
     private mutating func receive(_ bytes: [UInt8], from peer: NodeID) {
         guard let kind = bytes.first.flatMap(MessageKind.init(rawValue:)) else { return }
         let body = Array(bytes.dropFirst())
@@ -384,7 +390,7 @@ public struct Node: Sendable {
             case .addresses: AddressExchange.receiveAddress(&self, try AddressMessage(wire: body), from: peer)
             }
         } catch {
-            outbox.log(.warning, "message of a member does not decode", [LogKey.peer: name(of: peer), LogKey.error: "\(error)"])
+            outbox.log(.warning, Self.undecodable, [LogKey.peer: name(of: peer), LogKey.error: "\(error)"])
         }
     }
 

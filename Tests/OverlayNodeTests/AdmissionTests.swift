@@ -313,21 +313,33 @@ import Testing
 
     // MARK: Rows
 
-    /// A row of 0.1 says nothing of admission.
-    @Test func rowsOf01AreRead() throws {
+    /// A row of the first schema says nothing of admission where endpoints are let on.
+    @Test func rowsOfTheFirstSchemaAreMigrated() throws {
         let id = World.networkID(1, "old")
         var writer = ByteWriter()
         writer.value(id)
         writer.value(NetworkID(bits: 7))
         writer.list([SubnetID(3)])
         writer.optional("old")
-        let network = try LocalNetwork(wire: writer.bytes)
-        #expect(network.admission == .open && network.name == "old" && network.wireBytes == writer.bytes)
+        #expect(throws: DecodeError.self) { try LocalNetwork(wire: writer.bytes) }
+        var rows: StoredRows = [.network: [id.wireBytes: writer.bytes, [9]: writer.bytes + [2]]]
+        let writes = try StateSchema.present.migrate(rows, 1)
+        #expect(writes == [.put(.network, key: id.wireBytes, value: writer.bytes + [0])])
+        rows.apply(writes)
+        let network = try LocalNetwork(wire: rows[.network]?[id.wireBytes] ?? [])
+        #expect(network.admission == .open && network.name == "old")
+        #expect(try StateSchema.present.migrate(rows, 1).isEmpty && StateSchema.present.migrate(rows, 2).isEmpty)
+        for length in 0..<writer.bytes.count {
+            #expect(throws: DecodeError.self) {
+                try StateSchema.present.migrate([.network: [[1]: Array(writer.bytes.prefix(length))]], 1)
+            }
+        }
         var other = network
         for admission in [Admission.undecided, .foreign, .different] {
             other.admission = admission
             #expect(try LocalNetwork(wire: other.wireBytes) == other)
         }
         #expect(throws: DecodeError.invalid("admission")) { try LocalNetwork(wire: writer.bytes + [9]) }
+        #expect(throws: DecodeError.trailingBytes) { try LocalNetwork(wire: writer.bytes + [0, 0]) }
     }
 }

@@ -22,11 +22,6 @@ struct LocalNetwork: Hashable, Sendable, Wire {
         network = try reader.value()
         subnets = try reader.list(limit: Limits.subnetsPerNetwork)
         name = try reader.optional()
-        // Rows of 0.1 end here; their networks let endpoints on.
-        guard reader.remaining > 0 else {
-            admission = .open
-            return
-        }
         guard let admission = Admission(rawValue: try reader.byte()) else { throw .invalid("admission") }
         self.admission = admission
     }
@@ -36,6 +31,6 @@ struct LocalNetwork: Hashable, Sendable, Wire {
         writer.value(network)
         writer.list(subnets)
         writer.optional(name)
-        if admission != .open { writer.byte(admission.rawValue) }
+        writer.byte(admission.rawValue)
     }
 }
