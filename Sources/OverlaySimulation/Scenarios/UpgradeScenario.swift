@@ -47,6 +47,11 @@ final class UpgradeScenario {
                 start(host, old)
                 left.append(host)
             }
+            // Longer than the writer waits.
+            if !left.isEmpty, random.chance(0.2) {
+                workload.heal()
+                world.run(for: .seconds(700))
+            }
             expect(old.newest, "while a member is of the release before")
         }
         for _ in 0..<random.below(5) { act() }
