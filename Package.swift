@@ -182,7 +182,9 @@ package.targets += [
             "OverlayDaemon", "OverlayNode", "OverlayCatalogue", "OverlayCrypto", "OverlayDriver", "OverlayGossip", "OverlayLinux",
             "OverlayModel", "OverlayNetlink", "OverlayPluginServer", "OverlayStore", log, nioCore, nioPosix, lifecycle,
             .product(name: "UnixSignals", package: "swift-service-lifecycle"),
-        ]),
+        ],
+        // State directories as earlier builds left them.
+        resources: [.copy("Resources/states")]),
     tests("OverlayDNSServerTests", ["OverlayDNSServer", "OverlayDNS", "OverlayModel", "OverlayLinux", "OverlayTestSupport"]),
     tests("OverlayDockerTests", ["OverlayDocker", "OverlayDriver", "OverlayModel", log, nioCore, nioPosix]),
     tests("OverlayNetlinkTests", ["OverlayNetlink", "OverlayModel", "OverlayDatapath", "OverlayLinux", "OverlayTestSupport"]),

@@ -6,6 +6,8 @@ public struct Catalogue: Hashable, Sendable {
     /// Index of the last entry applied; 0 before the first.
     public private(set) var index: UInt64 = 0
     public internal(set) var cluster: Cluster?
+    /// Version of the protocol in use. Every member speaks it, and no node joins that does not. It never falls within a history.
+    public internal(set) var versionInUse = ProtocolVersions.unannounced
     public private(set) var members: [NodeID: Member] = [:]
     /// Removed nodes whose addresses are in quarantine, with the names that they had. None of those addresses is given to anybody.
     public internal(set) var departed: [NodeID: String] = [:]
@@ -98,7 +100,12 @@ public struct Catalogue: Hashable, Sendable {
         }
         switch entry.command {
         case .initialise: return .accepted
-        case .admit(let member): try admit(member)
+        case .admit(let member):
+            // Members of the first version have no such rule, and all must come to the same.
+            if versionInUse > ProtocolVersions.unannounced, let reason = VersionRules.obstacle(to: member, in: self) {
+                throw Refusal(.conflict, reason)
+            }
+            try admit(member)
         case .remove(let node, let now): try remove(node, isAtOnce: now || node == proposer.id)
         case .endQuarantine(let nodes): endQuarantine(of: Set(nodes))
         case .setJoinSecret(let secret):
@@ -124,6 +131,7 @@ public struct Catalogue: Hashable, Sendable {
         case .giveBack(let subnet, let range): try giveBack(subnet, range, owner: proposer.id)
         case .move(let subnet, let address, let node, let epoch):
             try move(subnet, address, from: proposer, to: node, epoch: epoch)
+        case .raise(let version): versionInUse = try VersionRules.raised(to: version, in: self)
         case .promote(let term): try promote(proposer.id, termNumber: entry.termNumber, after: term)
         }
         return .accepted

@@ -27,6 +27,9 @@ extension CatalogueNode {
     }
 
     mutating func sendFirst(now: Instant, into effects: inout [Effect]) {
+        if let command = proposer.first?.command, let refusal = VersionRules.obstacle(to: command, in: log.catalogue) {
+            return finishFirst(.decided(.refused(refusal)), now: now, into: &effects)
+        }
         guard let proposal = proposer.sendFirst(by: route, epoch: epoch, now: now, timers: &timers, into: &effects) else { return }
         stage(proposal.sequence, epoch: epoch, proposal.command, from: node, into: &effects)
     }

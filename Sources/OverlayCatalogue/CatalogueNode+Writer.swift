@@ -30,6 +30,10 @@ extension CatalogueNode {
         case .initialise, .promote: return
         default: break
         }
+        // An entry that a member cannot read would end its history. One that is about to be admitted is a member, too.
+        guard VersionRules.obstacle(to: command, in: log.catalogue) == nil,
+            command.version <= ProtocolVersions.unannounced || !pipeline.admits(below: command.version)
+        else { return }
         // Without rule R3 an old proposal passes for a present one.
         let epoch = rules.contains(.epochs) ? epoch : log.catalogue.members[proposer]?.epoch ?? epoch
         pipeline.stage(

@@ -57,6 +57,8 @@ public struct CatalogueNode: Sendable {
     /// The daemon never sets it.
     package var rules = SafetyRules.all
     public private(set) var epoch: UInt32
+    /// Versions of the protocol that this node speaks.
+    let versions: ProtocolVersions
     @usableFromInline var log: CatalogueLog
     var pipeline: WriterPipeline
     var proposer: Proposer
@@ -66,9 +68,13 @@ public struct CatalogueNode: Sendable {
     /// - Parameters:
     ///   - boot: The node's boot counter, stored before use: sequences of this life are above those of all earlier ones.
     ///   - rows: The store's rows of the catalogue.
+    ///   - versions: Versions of the protocol that this node speaks.
     /// - Throws: ``DecodeError`` for a row that is not what this version writes.
-    public init(node: NodeID, epoch: UInt32, boot: UInt32, rows: StoredRows) throws(DecodeError) {
+    public init(
+        node: NodeID, epoch: UInt32, boot: UInt32, rows: StoredRows, versions: ProtocolVersions = .present
+    ) throws(DecodeError) {
         self.node = node
+        self.versions = versions
         self.epoch = epoch
         log = try CatalogueLog(rows: rows)
         proposer = Proposer(boot: boot)
@@ -173,7 +179,10 @@ public struct CatalogueNode: Sendable {
     public mutating func receive(
         _ bytes: [UInt8], from peer: NodeID, now: Instant, into effects: inout [Effect]
     ) throws(DecodeError) {
-        switch try CatalogueMessage(wire: bytes) {
+        let message = try CatalogueMessage(wire: bytes)
+        // Like a form that this build does not know.
+        guard message.version <= versions.newest else { throw .invalid("catalogue message of a later protocol") }
+        switch message {
         case .propose(let epoch, let sequence, let command):
             takeProposal(sequence, epoch: epoch, command, from: peer, into: &effects)
         case .outcome(let sequence, let position, _):

@@ -37,6 +37,8 @@ public enum Command: Hashable, Sendable {
     case move(SubnetID, IPAddress, to: NodeID, epoch: UInt32)
     /// The proposer writes the catalogue from now on, in the entry's term. `after` is the term of the entry before it.
     case promote(after: Term)
+    /// Version of the protocol that is used from now on. Every member speaks it.
+    case raise(to: UInt16)
 }
 
 /// Subnet that an engine asks for.
@@ -132,6 +134,7 @@ extension Command: Wire {
         case 17: self = .rotateKey(try reader.sized(limit: 32))
         case 15: self = .promote(after: try reader.value())
         case 18: self = .describe(try reader.value(), try reader.value())
+        case 19: self = .raise(to: try reader.integer())
         default: throw .invalid("command")
         }
     }
@@ -203,6 +206,9 @@ extension Command: Wire {
             writer.byte(18)
             writer.value(network)
             writer.value(description)
+        case .raise(let version):
+            writer.byte(19)
+            writer.integer(version)
         }
     }
 }

@@ -16,7 +16,8 @@ public struct Member: Hashable, Sendable {
     public var agreementKey: [UInt8]
     /// Identity life; a new one begins after lost state. Commands of another epoch are refused (rule R3).
     public var epoch: UInt32
-    /// Subnets that its host has routes for, and those of its engine's networks. No subnet is chosen there.
+    /// Subnets that its host has routes for, and those of its engine's networks. No subnet is chosen there. One of them may tell the
+    /// versions that it speaks (``ProtocolVersions/init(route:)``).
     public var routes: [IPPrefix]
 
     public init(
@@ -32,6 +33,21 @@ public struct Member: Hashable, Sendable {
         self.agreementKey = agreementKey
         self.epoch = epoch
         self.routes = routes
+    }
+
+    /// Versions of the protocol that it speaks. Of several that it tells, none counts.
+    public var versions: ProtocolVersions {
+        let told = routes.compactMap { ProtocolVersions(route: $0) }
+        return told.count == 1 ? told[0] : .silent
+    }
+
+    /// The member as it tells its versions, with at most ``Limits/routesPerMember`` routes.
+    public func telling(_ versions: ProtocolVersions) -> Member {
+        var member = self
+        member.routes.removeAll { ProtocolVersions.isReserved($0) }
+        guard let route = versions.route else { return member }
+        member.routes = Array(member.routes.prefix(Limits.routesPerMember - 1)) + [route]
+        return member
     }
 
     /// The member with at most ``Limits/routesPerMember`` routes: first those that overlap the pool of subnets that are chosen for

@@ -2,11 +2,20 @@ public import OverlayModel
 
 /// Byte form of the whole state. Equal states have equal bytes, so that nodes can compare hashes.
 extension Catalogue: Wire {
+    /// Form without a version in use, which is the first one then; and form with it.
     private static let version: UInt8 = 4
+    private static let versionWithUse: UInt8 = 5
 
     public init(from reader: inout ByteReader) throws(DecodeError) {
         self.init()
-        guard try reader.byte() == Self.version else { throw .invalid("catalogue version") }
+        switch try reader.byte() {
+        case Self.version: break
+        case Self.versionWithUse:
+            versionInUse = try reader.integer()
+            // A state has one form.
+            guard versionInUse > ProtocolVersions.unannounced else { throw .invalid("version in use") }
+        default: throw .invalid("catalogue version")
+        }
         restore(index: try reader.counter())
         cluster = try reader.optional()
         let listed = try reader.list(Member.self, limit: Limits.members)
@@ -34,7 +43,12 @@ extension Catalogue: Wire {
     }
 
     public func encode(to writer: inout ByteWriter) {
-        writer.byte(Self.version)
+        if versionInUse > ProtocolVersions.unannounced {
+            writer.byte(Self.versionWithUse)
+            writer.integer(versionInUse)
+        } else {
+            writer.byte(Self.version)
+        }
         writer.integer(index)
         writer.optional(cluster)
         writer.list(members.values.sorted { $0.id < $1.id })

@@ -28,6 +28,13 @@ struct WriterPipeline: Sendable {
         return staged.contains(where: isLater) || writing?.entries.contains(where: isLater) == true
     }
 
+    /// True if a node that does not speak a version is on its way to be a member.
+    func admits(below version: UInt16) -> Bool {
+        (staged + (writing?.entries ?? [])).contains { entry in
+            if case .admit(let member) = entry.command { member.versions.newest < version } else { false }
+        }
+    }
+
     /// Numbers a proposal as the next entry and writes it as soon as the disk is free.
     mutating func stage(
         _ command: Command, from proposer: NodeID, epoch: UInt32, sequence: UInt64, termNumber: UInt64,

@@ -1,6 +1,6 @@
 public import Logging
 import OverlayLinux
-import OverlayModel
+public import OverlayModel
 
 /// Settings of a daemon: the options of `swift-overlay daemon`.
 public struct Configuration: Sendable {
@@ -30,6 +30,8 @@ public struct Configuration: Sendable {
     public var acceptsNewMachine = false
     /// Id that tells this host from others, where it has one.
     public var machineID: @Sendable () -> String? = { OverlayLinux.machineID() }
+    /// Versions of the protocol between nodes that this one speaks. Tests hold it back with SWIFT_OVERLAY_TEST_PROTOCOL.
+    public var versions = ProtocolVersions.present
     public var logLevel: Logger.Level = .info
     public var logsJSON = false
 
@@ -76,6 +78,12 @@ public struct Configuration: Sendable {
         acceptsNewMachine = try settings.choice(
             "accept-new-machine-id", ["true": true, "1": true, "false": false, "0": false, "": false], or: false,
             "true or false in the environment")
+        if let value = settings["test-protocol"] {
+            guard let versions = UInt16(value).flatMap({ ProtocolVersions.present.limited(to: $0) }) else {
+                throw SettingError("SWIFT_OVERLAY_TEST_PROTOCOL takes \(ProtocolVersions.present.text), not \(value)")
+            }
+            self.versions = versions
+        }
         if let value = settings["log-level"] {
             guard let level = Logger.Level(rawValue: value) else { throw SettingError("--log-level does not know \(value)") }
             logLevel = level

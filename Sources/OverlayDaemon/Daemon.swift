@@ -58,6 +58,7 @@ public enum Daemon {
                 identity: identity, rows: state.rows, signing: state.key.signing, seed: systemRandom64(),
                 mirrors: !configuration.isGlobalScope, startsMissed: configuration.startsMissed)
         }
+        if let problem = node.versionProblem { throw StartError(problem) }
         let controller = NodeController(
             loop: loop, key: state.key, node: node, store: state.store, kernel: kernel,
             ttl: configuration.dnsTTL, logger: logger)
@@ -199,7 +200,8 @@ public enum Daemon {
         return NodeIdentity(
             id: key.id, name: hostName(), publicKey: key.publicBytes, agreementKey: key.agreementBytes, epoch: state.epoch,
             boot: state.boot, address: advertised, port: port, vtep: vtep, underlayMTU: link.mtu,
-            routes: Array(Set(routes.map(\.destination).filter { $0.length > 0 && $0.isNetwork })).sorted())
+            routes: Array(Set(routes.map(\.destination).filter { $0.length > 0 && $0.isNetwork })).sorted(),
+            versions: configuration.versions)
     }
 
     private static func hostName() -> String {

@@ -17,7 +17,7 @@ struct NodeState {
     /// - Throws: ``StartError`` or `StateInUse`, with the cause and the way out.
     static func open(_ configuration: Configuration, _ logger: Logger) async throws -> NodeState {
         do {
-            let store = try StateStore(directory: configuration.stateDirectory)
+            let store = try StateStore(directory: configuration.stateDirectory, schema: StateSchema.present)
             let rows = try await store.load()
             // Before anything of it is used, and before a peer hears of it.
             try await checkMachine(configuration, rows, store, logger)

@@ -54,6 +54,9 @@ public enum Limits {
     public static let claimsPerEndpoint = 16
     /// Number of endpoints of an owner on a network that claim something.
     public static let claimantsPerLog = 1024
+    /// Size of a fact about an endpoint, in bytes, and number of facts of an owner on a network.
+    public static let factBytes = 512
+    public static let factsPerLog = 4096
     /// Number of endpoints of an owner on a network.
     public static let endpointsPerLog = 65_536
 }

@@ -64,6 +64,8 @@ public enum LogKey {
     public static let term = "term"
     /// MTU of the link below the tunnels.
     public static let underlayMTU = "underlay-mtu"
+    /// Version of the protocol between nodes.
+    public static let version = "version"
     /// The catalogue writer.
     public static let writer = "writer"
 }

@@ -34,6 +34,21 @@ public enum StoreWrite: Hashable, Sendable {
     case clear(StoreSpace)
 }
 
+/// Version of the forms of all rows, and the way to it from earlier ones.
+public struct StoreSchema: Sendable {
+    /// Number that the store's file carries, from 1.
+    public var version: Int
+    /// Returns the writes that make rows of an earlier version such of this one. They are one transaction.
+    public var migrate: @Sendable (_ rows: StoredRows, _ version: Int) throws(DecodeError) -> [StoreWrite]
+
+    public init(
+        version: Int, migrate: @escaping @Sendable (_ rows: StoredRows, _ version: Int) throws(DecodeError) -> [StoreWrite]
+    ) {
+        self.version = version
+        self.migrate = migrate
+    }
+}
+
 /// All durable rows, as read at start.
 public typealias StoredRows = [StoreSpace: [[UInt8]: [UInt8]]]
 

@@ -60,6 +60,9 @@ extension Node {
             if case .decided(.accepted) = outcome { break }
             outbox.timers[.rotateKey] = now + WriterDuties.rotationRetry
         case .quarantine: break
+        case .version:
+            if case .decided(.accepted) = outcome { break }
+            outbox.timers[.version] = now + WriterDuties.raiseRetry
         case .promotion(let request): PromotionCalls.settlePromotion(&self, request, outcome)
         case .own:
             if case .decided(.refused(let refusal)) = outcome {

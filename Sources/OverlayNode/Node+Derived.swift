@@ -7,21 +7,8 @@ extension Node {
     /// Version of this build, as `status` shows it.
     public static let version = "0.1.0"
 
-    /// Endpoint of this host as other nodes are told of it.
-    public struct LocalRecord: Hashable, Sendable {
-        /// VXLAN network identifier of its network.
-        public var vni: VNI
-        /// Id by the engine.
-        public var endpoint: EndpointID
-        /// Its network by the engine.
-        public var engineNetwork: EngineNetworkID
-        /// MAC of the container's interface.
-        public var mac: MACAddress
-        /// IPv4 and IPv6 address, as far as it has them.
-        public var addresses: [IPAddress]
-        /// Names in lower case.
-        public var names: [String]
-    }
+    /// Reason why this build cannot be a member of its cluster any more; nil if it can.
+    public var versionProblem: String? { VersionRules.obstacle(to: identity.versions, in: catalogue) }
 
     /// State of a peer by membership; unknown where it was not heard of since the start.
     public func state(of peer: NodeID) -> PeerState { peers.state(of: peer) }

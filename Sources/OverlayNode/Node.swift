@@ -73,9 +73,11 @@ public struct Node: Sendable {
                 announced: try (rows[.node]?[NodeRow.announcedWrites]).map { bytes throws(DecodeError) in
                     try UInt64(wire: bytes)
                 }))
-        catalogueNode = try CatalogueNode(node: identity.id, epoch: identity.epoch, boot: identity.boot, rows: rows)
+        catalogueNode = try CatalogueNode(
+            node: identity.id, epoch: identity.epoch, boot: identity.boot, rows: rows, versions: identity.versions)
         replication = Replication(
-            node: identity.id, life: Incarnation(epoch: identity.epoch, boot: identity.boot).life, signing: signing)
+            node: identity.id, life: Incarnation(epoch: identity.epoch, boot: identity.boot).life, signing: signing,
+            versions: identity.versions)
         membership = Membership(
             node: identity.id, incarnation: Incarnation(epoch: identity.epoch, boot: identity.boot), seed: seed,
             parameters: parameters)
@@ -118,11 +120,11 @@ public struct Node: Sendable {
         if let pool = catalogue.cluster?.addressPool {
             // A route for the whole pool is a way to the networks, and no obstacle to one of them.
             member.routes.removeAll { $0 == pool }
-            return member.limited(to: pool)
+            return member.limited(to: pool).telling(identity.versions).limited(to: pool)
         }
         // The cluster to join decides which of the routes matter, and it is not known yet.
         member.routes = Array(surroundings.announced.filter { $0.family == .v4 }.prefix(Limits.routesPerMember))
-        return member
+        return member.telling(identity.versions)
     }
 
     // MARK: Events
@@ -301,6 +303,7 @@ public struct Node: Sendable {
         case .follow: CatalogueFollower.followAll(&self)
         case .store: outbox.retryStore()
         case .rotateKey: CatalogueFollower.requestKey(&self)
+        case .version: CatalogueFollower.raiseVersion(&self)
         case .quarantine: RemovalCalls.endQuarantines(&self)
         case .repair: forwarding.repair(of: inventory.portSandboxes, into: &outbox)
         case .reap: forwarding.reap(into: &outbox)
@@ -384,6 +387,9 @@ public struct Node: Sendable {
         case addresses = 4
     }
 
+    /// Log message about one that this build does not understand.
+    package static let undecodable = "message of a member does not decode"
+
     private mutating func receive(_ bytes: [UInt8], from peer: NodeID) {
         guard let kind = bytes.first.flatMap(MessageKind.init(rawValue:)) else { return }
         let body = Array(bytes.dropFirst())
@@ -401,7 +407,7 @@ public struct Node: Sendable {
             case .addresses: AddressExchange.receiveAddress(&self, try AddressMessage(wire: body), from: peer)
             }
         } catch {
-            outbox.log(.warning, "message of a member does not decode", [LogKey.peer: name(of: peer), LogKey.error: "\(error)"])
+            outbox.log(.warning, Self.undecodable, [LogKey.peer: name(of: peer), LogKey.error: "\(error)"])
         }
     }
 

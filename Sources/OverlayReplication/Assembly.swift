@@ -14,10 +14,11 @@ struct Assembly: Sendable {
     private let total: Int
     /// Peer that gives all of it. So it is known who is at fault if it proves false.
     let source: NodeID
-    private var parts: [Int: (records: [EndpointRecord], names: [NamePart], claims: [EndpointClaims])] = [:]
+    private var parts: [Int: SnapshotPart] = [:]
     private var records = 0
     private var nameParts = 0
     private var claims = 0
+    private var facts = 0
     /// All parts below this index were asked for.
     private var asked = 0
     /// All parts below this index have arrived.
@@ -61,13 +62,15 @@ struct Assembly: Sendable {
         let index = Int(part.index)
         guard part.total == total, index < total, part.attachment == attachment, part.signature == signature,
             Self.isAscending(part.records), records + part.records.count <= Limits.endpointsPerLog,
-            nameParts + part.names.count <= Limits.namePartsPerLog, claims + part.claims.count <= Limits.claimantsPerLog
+            nameParts + part.names.count <= Limits.namePartsPerLog, claims + part.claims.count <= Limits.claimantsPerLog,
+            facts + part.facts.count <= Limits.factsPerLog
         else { return .broken }
         guard parts[index] == nil else { return .known }
-        parts[index] = (part.records, part.names, part.claims)
+        parts[index] = part
         records += part.records.count
         nameParts += part.names.count
         claims += part.claims.count
+        facts += part.facts.count
         asked = max(asked, index + 1)
         while firstMissing < asked, parts[firstMissing] != nil { firstMissing += 1 }
         return .new
@@ -111,10 +114,12 @@ struct Assembly: Sendable {
         let records = (0..<total).flatMap { parts[$0]?.records ?? [] }
         let names = (0..<total).flatMap { parts[$0]?.names ?? [] }
         let claims = (0..<total).flatMap { parts[$0]?.claims ?? [] }
+        let facts = (0..<total).flatMap { parts[$0]?.facts ?? [] }
         guard Self.isAscending(records), let all = DividedRecord.all(records, names),
-            zip(claims, claims.dropFirst()).allSatisfy({ $0.endpoint < $1.endpoint }), claims.allSatisfy({ !$0.isEmpty })
+            zip(claims, claims.dropFirst()).allSatisfy({ $0.endpoint < $1.endpoint }), claims.allSatisfy({ !$0.isEmpty }),
+            EndpointFacts.areInOrder(facts)
         else { return nil }
-        let contents = LogContents(all, claims, attachment: attachment, signing: signing)
+        let contents = LogContents(all, claims, facts, attachment: attachment, signing: signing)
         guard contents.root(signing) == root else { return nil }
         return OwnerLog(key, at: position, contents, root: root, signature: signature)
     }

@@ -48,6 +48,16 @@ enum LogChange: Hashable, Sendable, Wire {
     case namesGone(EndpointID, UInt8)
     /// All that an endpoint claims from now on. It counts for an endpoint that the log has, and goes with it.
     case claims(EndpointClaims)
+    /// Fact of a kind that this node may not know. It counts for an endpoint that the log has, and goes with it.
+    case fact(EndpointFact)
+
+    /// Version of the protocol that came with the change.
+    var version: UInt16 {
+        switch self {
+        case .fact: 3
+        default: ProtocolVersions.unannounced
+        }
+    }
 
     init(from reader: inout ByteReader) throws(DecodeError) {
         switch try reader.byte() {
@@ -58,6 +68,7 @@ enum LogChange: Hashable, Sendable, Wire {
         case 5: self = .names(try reader.value())
         case 6: self = .namesGone(try reader.value(), try reader.byte())
         case 7: self = .claims(try reader.value())
+        case 8: self = .fact(try reader.value())
         default: throw .invalid("log change")
         }
     }
@@ -84,6 +95,9 @@ enum LogChange: Hashable, Sendable, Wire {
         case .claims(let claims):
             writer.byte(7)
             writer.value(claims)
+        case .fact(let fact):
+            writer.byte(8)
+            writer.value(fact)
         }
     }
 }
@@ -107,6 +121,7 @@ struct PendingChanges: Sendable {
     private(set) var changes: [LogChange] = []
     private var endpoints: [EndpointID: DividedRecord?] = [:]
     private var claims: [EndpointID: EndpointClaims] = [:]
+    private var facts: [EndpointFact.Key: [UInt8]] = [:]
     /// Attachment after the changes. The outer nil means that it is unchanged.
     private(set) var attachment: Attachment??
     private var isCleared = false
@@ -146,6 +161,7 @@ struct PendingChanges: Sendable {
             attachment = .some(nil)
             endpoints = [:]
             claims = [:]
+            facts = [:]
             isCleared = true
             growth = 0
             partGrowth = 0
@@ -165,6 +181,11 @@ struct PendingChanges: Sendable {
             partGrowth -= old.parts.count
             endpoints[endpoint] = .some(nil)
             claims[endpoint] = EndpointClaims(of: endpoint)
+            for key in Array(facts.keys) + Array(contents.facts.values.keys) where key.endpoint == endpoint { facts[key] = [] }
+        case .fact(let new):
+            let old = facts[new.key] ?? (isCleared ? [] : contents.facts.values[new.key] ?? [])
+            guard old != new.value, pieces(of: new.key.endpoint, over: contents) != nil else { return .same }
+            facts[new.key] = new.value
         case .claims(let new):
             let none = EndpointClaims(of: new.endpoint)
             let old = claims[new.endpoint] ?? (isCleared ? none : contents.claims[new.endpoint] ?? none)

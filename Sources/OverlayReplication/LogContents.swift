@@ -63,20 +63,24 @@ struct LogContents: Sendable {
     private(set) var claims: [EndpointID: EndpointClaims] = [:]
     /// Digest of the claims in order of their endpoints; empty where there are none.
     private var claimsDigest: [UInt8] = []
+    private(set) var facts = EndpointFacts()
 
     init() {}
 
     /// - Parameters:
     ///   - endpoints: Endpoints in order, each once.
     ///   - claims: Claims of some of the endpoints, each endpoint once.
+    ///   - facts: Facts of some of the endpoints.
     init(
-        _ endpoints: [DividedRecord], _ claims: [EndpointClaims] = [], attachment: Attachment?, signing: any RecordSigning
+        _ endpoints: [DividedRecord], _ claims: [EndpointClaims] = [], _ facts: [EndpointFact] = [], attachment: Attachment?,
+        signing: any RecordSigning
     ) {
         self.attachment = attachment
         count = endpoints.count
         partCount = endpoints.reduce(0) { $0 + $1.parts.count }
         for one in claims { self.claims[one.endpoint] = one }
         claimsDigest = Self.digest(of: self.claims, signing)
+        self.facts = EndpointFacts(facts, signing)
         var all = (0...UInt8.max).map { Bucket(index: $0) }
         for pieces in endpoints { all[Int(Self.bucket(of: pieces.first.endpoint))].entries.append(Entry(pieces)) }
         buckets = all.filter { !$0.entries.isEmpty }
@@ -101,6 +105,7 @@ struct LogContents: Sendable {
         var differences: [LogDifference] = []
         var touched: Set<UInt8> = []
         let oldClaims = claims
+        let oldFacts = facts
         for change in changes {
             switch change {
             case .attach(let new):
@@ -111,6 +116,7 @@ struct LogContents: Sendable {
                 differences += records.map { .gone($0) }
                 if let old = attachment { differences.append(.detached(old)) }
                 attachment = nil
+                facts = EndpointFacts()
                 buckets = []
                 count = 0
                 partCount = 0
@@ -125,13 +131,18 @@ struct LogContents: Sendable {
                 let index = Self.bucket(of: endpoint)
                 guard let old = remove(endpoint, from: index) else { continue }
                 differences += claim(EndpointClaims(of: endpoint))
+                facts.remove(endpoint)
                 differences.append(.gone(old))
                 touched.insert(index)
             case .claims(let new):
                 guard record(of: new.endpoint) != nil else { continue }
                 differences += claim(new)
+            case .fact(let new):
+                // It makes no difference to this node's own tables.
+                if record(of: new.key.endpoint) != nil { facts.set(new) }
             }
         }
+        if facts != oldFacts { facts.rehash(signing) }
         if claims != oldClaims { claimsDigest = Self.digest(of: claims, signing) }
         for index in touched {
             let position = position(of: index)
@@ -215,6 +226,11 @@ struct LogContents: Sendable {
             writer.raw("claims".utf8)
             writer.integer(UInt32(claims.count))
             writer.raw(claimsDigest)
+        }
+        if !facts.isEmpty {
+            writer.raw("facts".utf8)
+            writer.integer(UInt32(facts.values.count))
+            writer.raw(facts.digest)
         }
         return signing.hash(writer.bytes)
     }

@@ -184,25 +184,31 @@ struct OwnerLog: Sendable {
             parts.make(room: claims.wireBytes.count)
             parts.all[parts.all.count - 1].claims.append(claims)
         }
+        for fact in contents.facts.sorted {
+            parts.make(room: fact.wireBytes.count)
+            parts.all[parts.all.count - 1].facts.append(fact)
+        }
         return parts.all.enumerated().map { index, part in
             ReplicationMessage.part(
                 SnapshotPart(
                     network: key.network, owner: key.owner, position: position, root: root, signature: signature,
                     attachment: contents.attachment, total: UInt32(parts.all.count), index: UInt32(index), records: part.records,
-                    names: part.names, claims: part.claims)
+                    names: part.names, claims: part.claims, facts: part.facts)
             ).wireBytes
         }
     }
 
     /// Parts of a snapshot while it is cut.
     private struct Parts {
-        var all: [(records: [EndpointRecord], names: [NamePart], claims: [EndpointClaims])] = [([], [], [])]
+        var all: [(records: [EndpointRecord], names: [NamePart], claims: [EndpointClaims], facts: [EndpointFact])] = [
+            ([], [], [], [])
+        ]
         private var bytes = 0
 
         /// Begins another part where this one has too little room.
         mutating func make(room size: Int) {
             if bytes + size > Budget.part {
-                all.append(([], [], []))
+                all.append(([], [], [], []))
                 bytes = 0
             }
             bytes += size

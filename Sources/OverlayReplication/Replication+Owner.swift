@@ -37,7 +37,8 @@ extension Replication {
         unfolded.insert(network)
     }
 
-    private mutating func record(_ change: LogChange, on network: NetworkID, now: Instant, into effects: inout [Effect]) {
+    mutating func record(_ change: LogChange, on network: NetworkID, now: Instant, into effects: inout [Effect]) {
+        guard change.version <= settings.versionInUse else { return }
         open(network)
         guard let added = networks[network]?.add(change) else { return }
         switch added {
@@ -62,7 +63,7 @@ extension Replication {
         guard let new = networks[network]?.own.position, let order = networks[network]?.order else { return }
         highest = max(highest, new.sequence)
         moved(LogKey(network: network, owner: node), from: old, to: new)
-        if order.count > relayThreshold {
+        if order.count > settings.relayThreshold {
             spread(network, after: old.sequence, now: now, into: &effects)
         } else {
             for peer in order { push(network, to: peer, now: now, into: &effects) }

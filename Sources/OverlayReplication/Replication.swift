@@ -69,8 +69,7 @@ public struct Replication: Sendable {
     public private(set) var life: UInt64
     public internal(set) var counters = ReplicationCounters()
     let signing: any RecordSigning
-    /// Number of subscribers above which batches go by relays.
-    let relayThreshold: Int
+    public var settings: ReplicationSettings
     var keys: [NodeID: [UInt8]] = [:]
     var networks: [NetworkID: NetworkLogs] = [:]
     var peers: [NodeID: Peer] = [:]
@@ -83,11 +82,13 @@ public struct Replication: Sendable {
     /// end of the old one must not take the new one for something it has.
     var highest: UInt64 = 0
 
-    public init(node: NodeID, life: UInt64, signing: any RecordSigning, relayThreshold: Int = 128) {
+    public init(
+        node: NodeID, life: UInt64, signing: any RecordSigning, versions: ProtocolVersions = .present, relayThreshold: Int = 128
+    ) {
         self.node = node
         self.life = life
         self.signing = signing
-        self.relayThreshold = relayThreshold
+        settings = ReplicationSettings(versions: versions, relayThreshold: relayThreshold)
     }
 
     /// Starts a new life, because the node joins a cluster.
@@ -127,9 +128,7 @@ public struct Replication: Sendable {
     public mutating func receive(
         _ bytes: [UInt8], from peer: NodeID, now: Instant, into effects: inout [Effect]
     ) throws(DecodeError) {
-        // A stream may bring longer ones. They would be kept and passed on as they are, and fit no datagram.
-        guard bytes.count <= Budget.message else { throw .tooLong(limit: Budget.message) }
-        switch try ReplicationMessage(wire: bytes) {
+        switch try ReplicationMessage(received: bytes, by: settings.versions) {
         case .batch(let batch, let relay): take(batch, bytes, relay: relay, from: peer, now: now, into: &effects)
         case .part(let part): take(part, from: peer, now: now, into: &effects)
         case .acknowledge(let network, let position, let view):
@@ -151,6 +150,16 @@ public struct Replication: Sendable {
         if new != .none { networks[key.network]?.view ^= ViewHash.position(of: key.owner, new) }
         unfolded.insert(key.network)
     }
+}
+
+/// Settings of the core.
+public struct ReplicationSettings: Sendable {
+    /// Versions of the protocol that this node speaks.
+    let versions: ProtocolVersions
+    /// Version that is in use. Changes of a later one are not recorded.
+    public var versionInUse = ProtocolVersions.unannounced
+    /// Number of subscribers above which batches go by relays.
+    let relayThreshold: Int
 }
 
 /// Numbers of events since the start, for metrics.

@@ -77,6 +77,8 @@ struct SnapshotPart: Hashable, Sendable {
     var names: [NamePart] = []
     /// Claims in order of their endpoints. They come after all records, and make another kind of message.
     var claims: [EndpointClaims] = []
+    /// Facts in their order. They come after all claims, and make another kind of message.
+    var facts: [EndpointFact] = []
 
     var key: LogKey { LogKey(network: network, owner: owner) }
 }
@@ -94,7 +96,7 @@ extension SnapshotPart: Wire {
         // A record takes more than 16 bytes.
         records = try reader.list(limit: Budget.part / 16)
         names = try reader.list(limit: Budget.part / 16)
-        guard index < total, total <= Limits.endpointsPerLog + Limits.namePartsPerLog + Limits.claimantsPerLog
+        guard index < total, total <= Limits.endpointsPerLog + Limits.namePartsPerLog + Limits.claimantsPerLog + Limits.factsPerLog
         else { throw .invalid("snapshot part") }
     }
 
@@ -200,6 +202,26 @@ enum ReplicationMessage: Hashable, Sendable {
     static let vectorLimit = 30
 }
 
+extension ReplicationMessage {
+    /// Decodes a message of a member, for a node that speaks these versions.
+    init(received bytes: [UInt8], by versions: ProtocolVersions) throws(DecodeError) {
+        // A stream may bring longer ones. They would be kept and passed on as they are, and fit no datagram.
+        guard bytes.count <= Budget.message else { throw .tooLong(limit: Budget.message) }
+        try self.init(wire: bytes)
+        // Like a form that this build does not know.
+        guard version <= versions.newest else { throw .invalid("replication message of a later protocol") }
+    }
+
+    /// Version of the protocol that a receiver must speak.
+    var version: UInt16 {
+        switch self {
+        case .batch(let batch, _): batch.changes.map(\.version).max() ?? ProtocolVersions.unannounced
+        case .part(let part): part.facts.isEmpty ? ProtocolVersions.unannounced : 3
+        case .acknowledge, .pull, .compare, .vector: ProtocolVersions.unannounced
+        }
+    }
+}
+
 extension ReplicationMessage: Wire {
     init(from reader: inout ByteReader) throws(DecodeError) {
         switch try reader.byte() {
@@ -215,6 +237,13 @@ extension ReplicationMessage: Wire {
             // A claim takes more than 16 bytes.
             part.claims = try reader.list(limit: Budget.part / 16)
             guard !part.claims.isEmpty else { throw .invalid("claims") }
+            self = .part(part)
+        case 8:
+            var part: SnapshotPart = try reader.value()
+            part.claims = try reader.list(limit: Budget.part / 16)
+            // A fact takes more than 16 bytes.
+            part.facts = try reader.list(limit: Budget.part / 16)
+            guard !part.facts.isEmpty else { throw .invalid("facts") }
             self = .part(part)
         case 3: self = .acknowledge(try reader.value(), try reader.value(), view: try reader.integer())
         case 4:
@@ -236,9 +265,10 @@ extension ReplicationMessage: Wire {
             writer.optional(relay)
             writer.value(batch)
         case .part(let part):
-            writer.byte(part.claims.isEmpty ? 2 : 7)
+            writer.byte(!part.facts.isEmpty ? 8 : part.claims.isEmpty ? 2 : 7)
             writer.value(part)
-            if !part.claims.isEmpty { writer.list(part.claims) }
+            if !part.claims.isEmpty || !part.facts.isEmpty { writer.list(part.claims) }
+            if !part.facts.isEmpty { writer.list(part.facts) }
         case .acknowledge(let network, let position, let view):
             writer.byte(3)
             writer.value(network)

@@ -86,7 +86,7 @@ struct Invariants {
                 + "\(newest.index) of \(newest.term.number)"
         }
         // Live endpoints by network, with their host.
-        var live: [VNI: [(host: Int, records: [Node.LocalRecord])]] = [:]
+        var live: [VNI: [(host: Int, records: [LocalRecord])]] = [:]
         // An endpoint whose network is not in the kernel was created but never joined, so nobody forwards to it.
         for index in up {
             for (vni, records) in Dictionary(grouping: nodes[index].core.localRecords, by: \.vni)
@@ -155,7 +155,7 @@ struct Invariants {
     }
 
     private func difference(
-        _ index: Int, _ vni: VNI, _ state: NetworkState, _ live: [(host: Int, records: [Node.LocalRecord])],
+        _ index: Int, _ vni: VNI, _ state: NetworkState, _ live: [(host: Int, records: [LocalRecord])],
         _ claimed: ClaimedThings
     ) -> String? {
         var forwarding: [MACAddress: IPAddress] = [:]

@@ -34,6 +34,10 @@ public struct VirtualHost {
 
     public var underlayMTU: UInt32
     public var vtep: IPAddress
+    /// Versions of the protocol that its next daemon speaks.
+    public var versions = Self.versionsOfNew
+    /// Versions of the protocol that hosts of new worlds speak.
+    @TaskLocal public static var versionsOfNew = ProtocolVersions.present
     /// Frames that are listened for, by endpoint.
     public var ears: [EndpointID: Hearing] = [:]
     /// Nodes that its transport accepts.
@@ -52,6 +56,18 @@ public struct VirtualHost {
     /// Time until which something was wrong with the node.
     var trouble = Instant(nanoseconds: Int64.min / 2)
     var declared = 0
+
+    static func identity(
+        _ index: Int, boot: UInt32, epoch: UInt32, vtep: IPAddress, underlayMTU: UInt32, lostKeys: UInt32 = 0,
+        versions: ProtocolVersions = Self.versionsOfNew
+    ) -> NodeIdentity {
+        NodeIdentity(
+            id: NodeID(bits: World.id(index).bits | UInt128(lostKeys) << 32), name: "host\(index + 1)",
+            publicKey: lostKeys.wireBytes + World.publicKey(index).dropFirst(4), agreementKey: World.publicKey(index), epoch: epoch,
+            boot: boot,
+            address: World.address(index), port: DefaultPort.nodes, vtep: vtep, underlayMTU: underlayMTU,
+            routes: routes(index), versions: versions)
+    }
 
     /// Ends the process, with all that it had in memory.
     mutating func end(hostToo: Bool) {

@@ -75,7 +75,7 @@ public final class World {
             let address = Self.address(index)
             let host = Host(
                 core: try Self.core(
-                    Self.identity(index, boot: 1, epoch: 1, vtep: address, underlayMTU: underlayMTU), [:], seed, parameters, rules,
+                    Host.identity(index, boot: 1, epoch: 1, vtep: address, underlayMTU: underlayMTU), [:], seed, parameters, rules,
                     start: 1),
                 underlayMTU: underlayMTU, vtep: address)
             nodes.append(host)
@@ -90,16 +90,6 @@ public final class World {
     public static func address(_ index: Int) -> IPAddress {
         index < 250
             ? IPAddress(v4: 192, 0, 2, UInt8(index + 1)) : IPAddress(v4: 198, 18, UInt8(index / 250), UInt8(index % 250 + 1))
-    }
-
-    static func identity(
-        _ index: Int, boot: UInt32, epoch: UInt32, vtep: IPAddress, underlayMTU: UInt32, lostKeys: UInt32 = 0
-    ) -> NodeIdentity {
-        NodeIdentity(
-            id: NodeID(bits: id(index).bits | UInt128(lostKeys) << 32), name: "host\(index + 1)",
-            publicKey: lostKeys.wireBytes + publicKey(index).dropFirst(4), agreementKey: publicKey(index), epoch: epoch, boot: boot,
-            address: address(index), port: DefaultPort.nodes, vtep: vtep, underlayMTU: underlayMTU,
-            routes: VirtualHost.routes(index))
     }
 
     public static func id(_ index: Int) -> NodeID { NodeID(bits: UInt128(index + 1)) }
@@ -197,6 +187,7 @@ public final class World {
             let event = NodeEvent.joinAnswer(original, answer)
             schedule(.event(node, boot: nodes[node].boot, event), in: network.delay)
         case .log(let level, let message, let metadata):
+            if message == Node.undecodable { violate("L", "host\(index + 1) does not understand a member: \(metadata)") }
             log("host\(index + 1) \(level): \(message) \(metadata.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" })")
         }
     }
@@ -344,9 +335,9 @@ public final class World {
         nodes[index].rows[.node, default: [:]][Array("boot".utf8)] = boot.wireBytes
         nodes[index].seal = boot
         nodes[index].opened = [:]
-        let identity = Self.identity(
+        let identity = Host.identity(
             index, boot: boot, epoch: epoch, vtep: nodes[index].vtep, underlayMTU: nodes[index].underlayMTU,
-            lostKeys: nodes[index].lostKeys)
+            lostKeys: nodes[index].lostKeys, versions: nodes[index].versions)
         nodes[index].core = try Self.core(identity, nodes[index].rows, seed, parameters, rules, start: nodes[index].boot)
         nodes[index].isUp = true
         nodes[index].isHostUp = true

@@ -21,14 +21,15 @@ public actor StateStore {
 
     /// Opens or creates the state directory (0700) and the database (0600).
     ///
+    /// - Parameter schema: Forms of the rows. Those of an earlier version are migrated, in one transaction.
     /// - Throws: ``StoreError``, or ``StateInUse``.
-    public init(directory: String) throws {
+    public init(directory: String, schema: StoreSchema = .first) throws {
         executor = ThreadExecutor(name: "overlay-store")
         if mkdir(directory, 0o700) != 0, errno != EEXIST {
             throw StoreError(SystemError(operation: "make", path: directory, errno: errno))
         }
         lock = try Self.lock(directory)
-        database = try Database(path: directory + "/state.db")
+        database = try Database(path: directory + "/state.db", schema)
     }
 
     private static func lock(_ directory: String) throws -> LockFile {
@@ -85,6 +86,11 @@ public actor StateStore {
     }
 }
 
+extension StoreSchema {
+    /// Schema of a store that has no earlier one.
+    public static let first = StoreSchema(version: 1) { _, _ in [] }
+}
+
 /// Database with its statements. Not Sendable: it belongs to the store.
 private final class Database {
     private let connection: SQLiteConnection
@@ -94,9 +100,8 @@ private final class Database {
     private let clear: SQLiteStatement
     private let begin: SQLiteStatement
     private let end: SQLiteStatement
-    private static let schemaVersion: Int64 = 1
 
-    init(path: String) throws(StoreError) {
+    init(path: String, _ schema: StoreSchema) throws(StoreError) {
         // Created before SQLite would do it with the mode of the umask. Its -wal and -shm files take the mode of this file.
         let descriptor = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else {
@@ -107,7 +112,7 @@ private final class Database {
         try connection.execute("PRAGMA journal_mode=WAL", to: "open")
         try connection.execute("PRAGMA synchronous=FULL", to: "open")
         try connection.execute("PRAGMA busy_timeout=2000", to: "open")
-        try Self.migrate(connection)
+        let version = try Self.prepared(connection, schema)
         put = try connection.prepare("INSERT OR REPLACE INTO rows(space, key, value) VALUES (?, ?, ?)")
         delete = try connection.prepare("DELETE FROM rows WHERE space = ? AND key = ?")
         deleteThrough = try connection.prepare("DELETE FROM rows WHERE space = ? AND key <= ?")
@@ -115,24 +120,45 @@ private final class Database {
         begin = try connection.prepare("BEGIN IMMEDIATE")
         end = try connection.prepare("COMMIT")
         self.connection = connection
+        guard version < schema.version else { return }
+        try change { () throws(StoreError) in try migrate(to: schema, from: version) }
     }
 
-    private static func migrate(_ connection: borrowing SQLiteConnection) throws(StoreError) {
+    /// Makes the table, if it is not there.
+    ///
+    /// - Returns: Version of the rows; that of the schema where there are none yet.
+    private static func prepared(_ connection: borrowing SQLiteConnection, _ schema: StoreSchema) throws(StoreError) -> Int {
         let query = try connection.prepare("PRAGMA user_version")
         _ = query.step()
-        let version = query.integer(0)
+        let version = Int(query.integer(0))
         query.reset()
-        guard version <= schemaVersion else {
+        guard version <= schema.version else {
             throw StoreError(
                 operation: "read", path: connection.path, code: SQLITE_MISMATCH,
-                reason: "written by a later version of swift-overlay (schema \(version)); upgrade this daemon")
+                reason: "written by a later version of swift-overlay (schema \(version), and this one knows those up to "
+                    + "\(schema.version)); upgrade this daemon, or start that version again")
         }
-        guard version < schemaVersion else { return }
+        guard version == 0 else { return version }
         try connection.execute(
             """
             BEGIN; CREATE TABLE IF NOT EXISTS rows(space TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, \
-            PRIMARY KEY(space, key)) WITHOUT ROWID; PRAGMA user_version=\(schemaVersion); COMMIT
+            PRIMARY KEY(space, key)) WITHOUT ROWID; PRAGMA user_version=\(schema.version); COMMIT
             """, to: "write")
+        return schema.version
+    }
+
+    private func migrate(to schema: StoreSchema, from version: Int) throws(StoreError) {
+        let rows = try load()
+        let writes: [StoreWrite]
+        do throws(DecodeError) {
+            writes = try schema.migrate(rows, version)
+        } catch {
+            throw StoreError(
+                operation: "migrate", path: connection.path, code: SQLITE_CORRUPT,
+                reason: "a row of schema \(version) does not decode (\(error))")
+        }
+        for write in writes { try apply(write) }
+        try connection.execute("PRAGMA user_version=\(schema.version)", to: "migrate")
     }
 
     func load() throws(StoreError) -> StoredRows {
@@ -151,9 +177,16 @@ private final class Database {
     }
 
     func commit(_ batches: [[StoreWrite]]) throws(StoreError) {
+        try change { () throws(StoreError) in
+            for write in batches.joined() { try apply(write) }
+        }
+    }
+
+    /// Runs the body in one transaction.
+    private func change(_ body: () throws(StoreError) -> Void) throws(StoreError) {
         try run(begin)
         do throws(StoreError) {
-            for write in batches.joined() { try apply(write) }
+            try body()
             try run(end)
         } catch {
             // SQLite rolls back by itself after some errors. Then this does nothing.

@@ -164,6 +164,7 @@ struct NodeCommand: AsyncParsableCommand {
             commandName: "ls", abstract: "List the nodes, as this node sees them.",
             discussion: """
                 STATE is alive, suspect, udp-blocked, daemon-down or unreachable, and SINCE the time in this state. RTT is the round trip of the last probe. \
+                PROTOCOL is the versions of the protocol between nodes that a node speaks. \
                 REASON says what the state rests on, and the health score (0 is well, 7 is worst) of a node that reports trouble of its own.
                 """)
         @OptionGroup var client: ClientOptions
@@ -183,12 +184,12 @@ struct NodeCommand: AsyncParsableCommand {
 
         private func printNodes(_ nodes: [NodeReport]) {
             printTable(
-                ["ID", "NAME", "ADDRESS", "STATE", "SINCE", "RTT", "NETWORKS", "BLOCKS", "CATALOGUE", "REASON"],
+                ["ID", "NAME", "ADDRESS", "STATE", "SINCE", "RTT", "NETWORKS", "BLOCKS", "CATALOGUE", "PROTOCOL", "REASON"],
                 nodes.map { node in
                     [
                         String(node.id.prefix(12)) + (node.isSelf ? " *" : ""), node.name, node.address, node.state,
                         node.isSelf ? "-" : "\(node.since)s", node.roundTrip.map { "\($0)µs" } ?? "-", "\(node.networks)",
-                        "\(node.blocks)", node.isWriter ? "writer" : "replica",
+                        "\(node.blocks)", node.isWriter ? "writer" : "replica", node.speaks ?? "?",
                         node.reason
                             + (node.healthScore > 0
                                 ? (node.reason.isEmpty ? "" : "; ") + "health score \(node.healthScore) of 7" : ""),
@@ -292,7 +293,7 @@ struct StatusCommand: AsyncParsableCommand {
             (
                 "Engine", status.engine.state + (status.engine.apiVersion.map { ", API \($0)" } ?? "")
             ),
-            ("Members", "\(status.reachable) of \(status.members) reachable"),
+            ("Members", "\(status.reachable) of \(status.members) reachable"), ("Protocol", status.protocols?.text ?? "?"),
             (
                 "Networks",
                 "\(status.networks.count), \(status.endpoints) endpoints here, \(status.leases) addresses handed out here"

@@ -38,7 +38,8 @@ struct ClientOptions: ParsableArguments {
         let data = Data(buffer: try await response.body.collect(upTo: 64 << 20))
         guard response.status == .ok else {
             let refusal = try? JSONDecoder().decode([String: String].self, from: data)
-            complain(refusal?["error"] ?? "the daemon answered \(response.status)")
+            let advice = response.status == .notFound ? "; the daemon is of another release than this program: restart it" : ""
+            complain((refusal?["error"] ?? "the daemon answered \(response.status)") + advice)
             throw ExitCode(1)
         }
         return data

@@ -11,7 +11,7 @@ import Testing
         "OverlayMembership.Membership": .init(properties: 30, lines: 1026),
         "OverlayMembership.MembershipParameters": .init(properties: 28, lines: 75),
         "OverlayReplication.Replication": .init(properties: 12, lines: 983),
-        "OverlaySimulation.World": .init(properties: 20, lines: 885),
+        "OverlaySimulation.World": .init(properties: 20, lines: 876),
     ]
 
     struct Measure: Equatable, CustomStringConvertible {

@@ -5,6 +5,7 @@ import NIOPosix
 import OverlayGossip
 import OverlayLinux
 import OverlayNetlink
+import OverlayNode
 import OverlayPluginServer
 import OverlayStore
 import ServiceLifecycle
@@ -70,7 +71,7 @@ private final class ScratchHost {
     /// True if the daemon has let go of its state, its port and its sockets.
     func isFree() async -> Bool {
         // Other threads release the last references to the store.
-        await eventually { (try? StateStore(directory: self.configuration.stateDirectory)) != nil }
+        await eventually { (try? StateStore(directory: self.configuration.stateDirectory, schema: StateSchema.present)) != nil }
             && (try? GossipSocket(host: "127.0.0.1", port: configuration.listenPort ?? 0)) != nil
             && access(configuration.controlSocket, F_OK) != 0 && access(configuration.pluginSocket, F_OK) != 0
     }

@@ -404,16 +404,35 @@ import Testing
 
     // MARK: Rows
 
-    /// A row of 0.1 says nothing of admission.
-    @Test func rowsOf01AreRead() throws {
+    /// A row of the first schema says nothing of admission where endpoints are let on, and nothing after that where there is nothing to say.
+    @Test func rowsOfTheFirstSchemaAreMigrated() throws {
         let id = World.networkID(1, "old")
         var writer = ByteWriter()
         writer.value(id)
         writer.value(NetworkID(bits: 7))
         writer.list([SubnetID(3)])
         writer.optional("old")
-        let network = try LocalNetwork(wire: writer.bytes)
-        #expect(network.admission == .open && network.name == "old" && network.wireBytes == writer.bytes)
+        #expect(throws: DecodeError.self) { try LocalNetwork(wire: writer.bytes) }
+        let rest: [UInt8] = [0, 0, 0, 0, 0]
+        let whole = writer.bytes + [1, 1] + rest.dropFirst()
+        var rows: StoredRows = [.network: [[1]: writer.bytes, [2]: writer.bytes + [2], [3]: whole]]
+        let writes = try StateSchema.present.migrate(rows, 1)
+        #expect(
+            Set(writes) == [
+                .put(.network, key: [1], value: writer.bytes + [0] + rest),
+                .put(.network, key: [2], value: writer.bytes + [2] + rest),
+            ])
+        rows.apply(writes)
+        let network = try LocalNetwork(wire: rows[.network]?[[1]] ?? [])
+        #expect(network.admission == .open && network.name == "old" && !network.isAutomatic && network.aliases.isEmpty)
+        #expect(try LocalNetwork(wire: rows[.network]?[[2]] ?? []).admission == .foreign)
+        #expect(try LocalNetwork(wire: whole).isAutomatic)
+        #expect(try StateSchema.present.migrate(rows, 1).isEmpty && StateSchema.present.migrate(rows, 2).isEmpty)
+        for length in 0..<writer.bytes.count {
+            #expect(throws: DecodeError.self) {
+                try StateSchema.present.migrate([.network: [[1]: Array(writer.bytes.prefix(length))]], 1)
+            }
+        }
         var other = network
         for admission in [Admission.undecided, .foreign, .different] {
             other.admission = admission
@@ -427,6 +446,7 @@ import Testing
             other.isAutomatic = false
             other.aliases = []
         }
-        #expect(throws: DecodeError.invalid("admission")) { try LocalNetwork(wire: writer.bytes + [9]) }
+        #expect(throws: DecodeError.invalid("admission")) { try LocalNetwork(wire: writer.bytes + [9] + rest) }
+        #expect(throws: DecodeError.trailingBytes) { try LocalNetwork(wire: whole + [0]) }
     }
 }

@@ -29,7 +29,14 @@ import Testing
         .endpoint(LogNetwork.record(1)), .gone(bare.endpoint), .attach(LogNetwork.attachment(1)), .detach,
         .names(NamePart(endpoint: bare.endpoint, number: 3, names: ["www", "db.1"])), .namesGone(bare.endpoint, 254),
         .claims(LogNetwork.claims(1, count: 2)), .claims(EndpointClaims(of: bare.endpoint)),
+        .fact(EndpointFact(9, of: bare.endpoint, [1, 2])), .fact(EndpointFact(255, of: bare.endpoint, [])),
     ]
+
+    private static var told: SnapshotPart {
+        var part = claimed
+        part.facts = [EndpointFact(9, of: bare.endpoint, [1, 2])]
+        return part
+    }
 
     private static var claimed: SnapshotPart {
         var part = part([LogNetwork.record(1)])
@@ -38,17 +45,35 @@ import Testing
     }
 
     private static let messages: [ReplicationMessage] = [
-        .batch(batch(changes), relay: nil), .batch(batch([.detach]), relay: RelayGroup(index: 2, of: 3)),
+        .batch(batch(changes), relay: nil), .batch(batch(changes.filter { $0.version == 2 }), relay: nil),
+        .batch(batch([.detach]), relay: RelayGroup(index: 2, of: 3)),
         .part(part([LogNetwork.record(1), LogNetwork.record(2)])),
         .part(part([bare], names: [NamePart(endpoint: bare.endpoint, number: 0, names: ["www"])])), .part(part([])),
         .part(part([bare], total: 9, index: 8)),
-        .part(claimed),
+        .part(claimed), .part(told),
         .acknowledge(key.network, position, view: 9), .pull(key, have: .none, part: nil),
         .pull(key, have: position, part: PartRequest(position: position, first: 3, count: 16)),
         .compare([NetworkView(network: key.network, hash: 1), NetworkView(network: NetworkID(bits: 1), hash: 2)]), .compare([]),
         .vector(key.network, [VectorEntry(owner: key.owner, position: position)], isAnswer: false),
         .vector(key.network, [], isAnswer: true),
     ]
+
+    /// Golden bytes of every change and message, as their size and hash, by the protocol that they came with. A form that is there
+    /// never changes; a new one has the protocol of its release.
+    @Test func formsAreThoseOfTheirProtocol() {
+        func mark(_ version: UInt16) -> String {
+            var hash = FNV1a<UInt32>()
+            var writer = ByteWriter()
+            for change in Self.changes where change.version == version { writer.value(change) }
+            for message in Self.messages where message.version == version { writer.value(message) }
+            hash.combine(writer.bytes)
+            return "\(writer.bytes.count):\(String(hash.value, radix: 16))"
+        }
+        #expect(Set(Self.changes.map { $0.wireBytes[0] }) == Set(1...8), "a new change goes into the samples")
+        #expect(Set(Self.messages.map { $0.wireBytes[0] }) == Set(1...8), "a new message goes into the samples")
+        #expect(mark(2) == "2736:cf3fd89a")
+        #expect(mark(3) == "1066:d2454940")
+    }
 
     @Test(arguments: [1] as [UInt64])
     func hostileBytesAreHarmless(seed: UInt64) {
@@ -110,7 +135,8 @@ import Testing
         #expect(!Self.messages.contains(where: refused))
     }
 
-    private static let mostParts = Limits.endpointsPerLog + Limits.namePartsPerLog + Limits.claimantsPerLog
+    private static let mostParts =
+        Limits.endpointsPerLog + Limits.namePartsPerLog + Limits.claimantsPerLog + Limits.factsPerLog
 
     /// The largest message of each kind fits a datagram with its seal.
     @Test func theLargestMessagesFitADatagram() {

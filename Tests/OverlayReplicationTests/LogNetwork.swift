@@ -117,6 +117,21 @@ struct LogNetwork {
         act(index) { [now] in $0.put(claims, on: Self.network, now: now, into: &$1) }
     }
 
+    mutating func tell(_ fact: EndpointFact, by index: Int = 0) {
+        act(index) { [now] in $0.record(.fact(fact), on: Self.network, now: now, into: &$1) }
+    }
+
+    /// Facts of node 0 at a node, in their order.
+    func facts(_ index: Int) -> [EndpointFact] {
+        let logs = nodes[index].networks[Self.network]
+        return (index == 0 ? logs?.own : logs?.remotes[Self.id(0)]?.log)?.contents.facts.sorted ?? []
+    }
+
+    /// Every member speaks the version with facts.
+    mutating func useFacts() {
+        for index in nodes.indices { nodes[index].settings.versionInUse = 3 }
+    }
+
     mutating func attach(_ index: Int, mtu: UInt32 = 1450) {
         act(index) { [now] in $0.attach(Self.attachment(index, mtu: mtu), to: Self.network, now: now, into: &$1) }
     }

@@ -129,6 +129,54 @@ import Testing
         #expect(try await store.load()[.lease]?.count == 1, "the first one is not disturbed")
     }
 
+    // MARK: Schemas
+
+    private static func schema(_ version: Int, fails: Bool = false) -> StoreSchema {
+        StoreSchema(version: version) { rows, from throws(DecodeError) in
+            if fails { throw .truncated }
+            return (rows[.lease] ?? [:]).sorted { $0.key.lexicographicallyPrecedes($1.key) }.map {
+                .put(.lease, key: $0.key, value: $0.value + [UInt8(from)])
+            } + [.clear(.claim)]
+        }
+    }
+
+    private func opened(_ directory: String, _ schema: StoreSchema) async throws -> StateStore {
+        try await closed(directory)
+        return try StateStore(directory: directory, schema: schema)
+    }
+
+    @Test func anEarlierSchemaIsMigratedOnce() async throws {
+        let scratch = try Scratch()
+        try await StateStore(directory: scratch.state).commit([[Self.put(1, [7]), .put(.claim, key: [1], value: [1])]])
+        for _ in 0..<2 {
+            let rows = try await opened(scratch.state, Self.schema(3)).load()
+            #expect(rows[.lease].map { Array($0.values) } == [[7, 1]] && rows[.claim] == nil)
+        }
+        #expect(try await opened(scratch.state, Self.schema(4)).load()[.lease].map { Array($0.values) } == [[7, 1, 3]])
+        try await closed(scratch.state)
+        let error = try await failure(of: scratch.state)
+        #expect(error.contains("schema 4, and this one knows those up to 1"))
+    }
+
+    @Test func whatCannotBeMigratedStaysAsItWas() async throws {
+        let scratch = try Scratch()
+        try await StateStore(directory: scratch.state).commit([[Self.put(1, [7])]])
+        try await closed(scratch.state)
+        let error = try #require(throws: StoreError.self) {
+            try StateStore(directory: scratch.state, schema: Self.schema(2, fails: true))
+        }
+        #expect(error.text(isStarting: true).contains("a row of schema 1 does not decode"))
+        #expect(error.text(isStarting: true).contains("restore it from a backup, or remove it, and let this node join anew"))
+        #expect(try await opened(scratch.state, .first).load()[.lease].map { Array($0.values) } == [[7]])
+    }
+
+    @Test func aNewStoreIsOfThePresentSchema() async throws {
+        let scratch = try Scratch()
+        let never = StoreSchema(version: 5) { _, _ throws(DecodeError) in throw .truncated }
+        try await StateStore(directory: scratch.state, schema: never).commit([[Self.put(1)]])
+        #expect(try await opened(scratch.state, never).load()[.lease]?.count == 1)
+    }
+
     @Test func aLaterSchemaIsLeftAlone() async throws {
         let scratch = try Scratch()
         try await StateStore(directory: scratch.state).commit([[Self.put(1)]])
@@ -142,7 +190,8 @@ import Testing
         try Scratch.write(bytes, to: file)
         let error = try await failure(of: scratch.state)
         #expect(
-            error.contains("written by a later version of swift-overlay (schema 9); upgrade this daemon") && error.contains(file))
+            error.contains("written by a later version of swift-overlay (schema 9, and this one knows those up to 1)")
+                && error.contains("upgrade this daemon, or start that version again") && error.contains(file))
         bytes[63] = 1
         try Scratch.write(bytes, to: file)
         #expect(try await reopen(scratch.state).load()[.lease]?.count == 1)

@@ -155,6 +155,12 @@ enum ClusterCalls {
             guard snapshot.members[node.identity.id]?.epoch == node.life.epoch else {
                 return node.fail(id, DriverError(.invalid, "the answer does not admit this node"))
             }
+            // A member of an earlier release does not look at versions.
+            if let reason = VersionRules.obstacle(to: node.member, in: snapshot) {
+                let advice =
+                    "; then remove this one there (`swift-overlay node rm --force --now \(node.identity.name)`) and join again"
+                return node.fail(id, DriverError(.conflict, reason + advice))
+            }
             let stored = enterCluster(&node) { [life = node.life] in $0.join(snapshot, epoch: life.epoch, into: &$1) }
             let done = "This node joined cluster \(node.clusterName) as \(node.identity.name).\(Self.portHint(node, in: snapshot))"
             node.requests.wait(id, for: .effects([stored], .control(.done(done)), undo: .cluster))
@@ -174,6 +180,7 @@ enum ClusterCalls {
     /// Admits a node that has proved to know the join secret.
     static func admit(_ node: inout Node, _ member: Member) throws(DriverError) -> Step {
         try AddressCalls.checkCluster(node)
+        if let reason = VersionRules.obstacle(to: member, in: node.catalogue) { throw DriverError(.conflict, reason) }
         let pool = node.catalogue.cluster?.addressPool
         if let pool, node.catalogue.members[member.id] == member.limited(to: pool) {
             return .reply(.admission(.admitted(node.catalogue)))

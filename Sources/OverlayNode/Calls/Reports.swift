@@ -22,7 +22,7 @@ enum Reports {
                 since: peer.map { (node.now - $0.since).wholeSeconds } ?? 0,
                 roundTrip: peer?.roundTrip.map { $0.nanoseconds / 1000 }, isSelf: isSelf,
                 isWriter: member.id == node.catalogueNode.writer, blocks: blocks,
-                networks: node.catalogue.networks.values.count { $0.users.contains(member.id) })
+                networks: node.catalogue.networks.values.count { $0.users.contains(member.id) }, speaks: member.versions.text)
         }
     }
 
@@ -87,8 +87,22 @@ enum Reports {
                 + (node.catalogue.cluster == nil ? 0 : 1),
             engine: node.mirror.report, sandboxes: node.sandboxes.count, networks: Self.networkReports(node),
             endpoints: node.inventory.endpointCount,
-            leases: node.addresses.leaseCount,
+            leases: node.addresses.leaseCount, protocols: Self.protocolReport(node),
             problems: Self.problems(node))
+    }
+
+    /// Things that came with a version of the protocol, in words.
+    private static let features: [(version: UInt16, words: String)] = [
+        (3, "facts of endpoints that only later releases know")
+    ]
+
+    private static func protocolReport(_ node: Node) -> ProtocolReport {
+        let versions = node.identity.versions
+        let inUse = node.catalogue.versionInUse
+        let older = node.catalogue.members.values.filter { $0.versions.newest < versions.newest }
+        return ProtocolReport(
+            inUse: inUse, oldest: versions.oldest, newest: versions.newest, older: older.map(\.name).sorted(),
+            heldBack: Self.features.filter { inUse < $0.version && $0.version <= versions.newest }.map(\.words))
     }
 
     /// Sentences about what is wrong now.

@@ -43,6 +43,10 @@ enum CatalogueFollower {
             NameFollower.rename(&node, network)
             Mirroring.mirrorSoon(&node)
         case .setJoinSecret: break
+        case .raise(let version):
+            node.replication.settings.versionInUse = node.catalogue.versionInUse
+            node.outbox.log(
+                .info, "every member speaks a later protocol, which is used from now on", [LogKey.version: "\(version)"])
         case .promote:
             // The chores are another node's now.
             Self.followTerm(&node)
@@ -85,6 +89,7 @@ enum CatalogueFollower {
     static func setPeers(_ node: inout Node) {
         let others = node.catalogue.members.values.filter { $0.id != node.identity.id }.sorted { $0.id < $1.id }
         node.replication.setKeys(node.catalogue.members.mapValues(\.publicKey))
+        node.replication.settings.versionInUse = node.catalogue.versionInUse
         node.outbox.append(.peers(others, keys: node.catalogue.cluster?.gossipKeys ?? []))
     }
 
@@ -133,6 +138,7 @@ enum CatalogueFollower {
     /// Gives the writer's chores to this node, or takes them, as the catalogue names its writer.
     static func followTerm(_ node: inout Node) {
         node.writer.duties.follow(isWriter: node.isWriter, departed: node.catalogue.departed.keys, into: &node.outbox)
+        node.writer.duties.followVersion(canRise: Self.canRaiseVersion(node), into: &node.outbox)
     }
 
     /// Asks the shell for a new gossip key, at the writer.
@@ -160,6 +166,20 @@ enum CatalogueFollower {
         guard case .accepted = ahead.apply(entry), let subnet = ahead.subnet(id) else { return nil }
         Self.followSubnet(&node, subnet)
         return id
+    }
+
+    // MARK: Versions
+
+    private static func canRaiseVersion(_ node: Node) -> Bool {
+        node.isCatalogueWriter && VersionRules.ofAll(node.catalogue) > node.catalogue.versionInUse
+    }
+
+    /// Proposes the version of the protocol that every member speaks, at the writer.
+    static func raiseVersion(_ node: inout Node) {
+        guard Self.canRaiseVersion(node), !node.proposals.contains(where: { if case .version = $0 { true } else { false } }) else {
+            return
+        }
+        node.propose(.raise(to: VersionRules.ofAll(node.catalogue)), for: .version, deadline: node.now + Proposals.budget)
     }
 
     // MARK: Giving up

@@ -1,6 +1,6 @@
 import OverlayModel
 
-/// Chores of the catalogue writer: the next gossip key, and the end of quarantines. Every node keeps count, as each may be the
+/// Chores of the catalogue writer: the next gossip key, the end of quarantines, and the version of the protocol. Every node keeps count, as each may be the
 /// writer next; only the writer acts.
 struct WriterDuties: Sendable {
     /// Life of a gossip key, and the pause after a rotation that came to nothing.
@@ -9,6 +9,10 @@ struct WriterDuties: Sendable {
     /// Time for which nobody is given the addresses of a removed node (rule R5), and the pause before its end is proposed again.
     static let quarantine = Interval.seconds(600)
     static let quarantineRetry = Interval.seconds(60)
+    /// Time for which every member must speak a version of the protocol before it is used: until then one may be taken back to its
+    /// release of before, and another one of that release may join. And the pause before it is proposed again.
+    static let raiseDelay = Interval.seconds(600)
+    static let raiseRetry = Interval.seconds(10)
 
     /// Ends of quarantines by removed node, counted from when this process first heard of the removal.
     private var quarantineEnds: [NodeID: Instant] = [:]
@@ -36,6 +40,11 @@ struct WriterDuties: Sendable {
 
     private func setTimer(isWriter: Bool, into outbox: inout Outbox) {
         outbox.timers[.quarantine] = isWriter ? quarantineEnds.values.min() : nil
+    }
+
+    /// Follows whether every member speaks a later version than the one in use.
+    func followVersion(canRise: Bool, into outbox: inout Outbox) {
+        outbox.timers[.version] = canRise ? outbox.timers[.version] ?? outbox.now + Self.raiseDelay : nil
     }
 
     /// The writer makes a key now.

@@ -26,14 +26,8 @@ struct LocalNetwork: Hashable, Sendable, Wire {
         network = try reader.value()
         subnets = try reader.list(limit: Limits.subnetsPerNetwork)
         name = try reader.optional()
-        // Rows of 0.1 end here; their networks let endpoints on.
-        guard reader.remaining > 0 else {
-            admission = .open
-            return
-        }
         guard let admission = Admission(rawValue: try reader.byte()) else { throw .invalid("admission") }
         self.admission = admission
-        guard reader.remaining > 0 else { return }
         isAutomatic = try reader.bool()
         aliases = try reader.list(limit: Limits.subnetsPerNetwork)
     }
@@ -43,9 +37,7 @@ struct LocalNetwork: Hashable, Sendable, Wire {
         writer.value(network)
         writer.list(subnets)
         writer.optional(name)
-        let isPlain = !isAutomatic && aliases.isEmpty
-        if admission != .open || !isPlain { writer.byte(admission.rawValue) }
-        guard !isPlain else { return }
+        writer.byte(admission.rawValue)
         writer.bool(isAutomatic)
         writer.list(aliases)
     }

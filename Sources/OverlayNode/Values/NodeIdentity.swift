@@ -24,13 +24,16 @@ public struct NodeIdentity: Hashable, Sendable {
     public var underlayMTU: UInt32
     /// Subnets that this host has routes for. Subnets of new networks avoid them.
     public var routes: [IPPrefix]
+    /// Versions of the protocol that the node speaks. Only tests hold it back.
+    public var versions: ProtocolVersions
 
     /// Address and port at which other nodes reach the daemon.
     public var endpoint: SocketEndpoint { SocketEndpoint(address: address, port: port) }
 
     public init(
         id: NodeID, name: String, publicKey: [UInt8], agreementKey: [UInt8], epoch: UInt32, boot: UInt32, address: IPAddress,
-        port: UInt16, vtep: IPAddress, underlayMTU: UInt32, routes: [IPPrefix]
+        port: UInt16, vtep: IPAddress, underlayMTU: UInt32, routes: [IPPrefix],
+        versions: ProtocolVersions = .present
     ) {
         self.id = id
         self.name = name
@@ -43,6 +46,7 @@ public struct NodeIdentity: Hashable, Sendable {
         self.vtep = vtep
         self.underlayMTU = underlayMTU
         self.routes = routes
+        self.versions = versions
     }
 
     /// Bytes that VXLAN adds to an inner frame's payload: outer IP, UDP, VXLAN and inner Ethernet headers.

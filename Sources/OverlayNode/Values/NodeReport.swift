@@ -28,4 +28,6 @@ public struct NodeReport: Codable, Hashable, Sendable {
     public var blocks: Int
     /// Number of networks that its engine has.
     public var networks: Int
+    /// Versions of the protocol that it speaks, such as `2 to 3`; nil from daemons that do not tell.
+    public var speaks: String?
 }

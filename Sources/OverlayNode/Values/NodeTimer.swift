@@ -6,6 +6,8 @@ enum NodeTimer: CaseIterable, Hashable, Sendable {
     case store
     /// The catalogue writer makes the next gossip key.
     case rotateKey
+    /// Every member spoke a later version of the protocol for long enough.
+    case version
     /// Addresses of a removed node leave quarantine.
     case quarantine
     /// The kernel is read and repaired.

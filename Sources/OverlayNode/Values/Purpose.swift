@@ -16,6 +16,8 @@ enum Purpose: Sendable {
     case rotation
     /// Addresses of removed nodes leave quarantine.
     case quarantine
+    /// A version of the protocol that every member speaks is used.
+    case version
     /// This node becomes the writer.
     case promotion(RequestID)
     /// A new epoch, after a rollback was detected.

@@ -38,6 +38,8 @@ public struct StatusReport: Codable, Hashable, Sendable {
     public var endpoints: Int
     /// Number of addresses that this node has handed out.
     public var leases: Int
+    /// Versions of the protocol between nodes; nil from daemons that do not tell.
+    public var protocols: ProtocolReport?
     /// Sentences about what is wrong now.
     public var problems: [String]
 }

@@ -89,7 +89,7 @@ public enum CatalogueSamples {
     public static var endings: [Entry] {
         [
             (other, Command.closeSubnet(pool(0), removing: true)), (writer, .remove(other, now: false)),
-            (writer, .endQuarantine([other])),
+            (writer, .endQuarantine([other])), (writer, .admit(members[0].telling(.present))), (writer, .raise(to: 3)),
         ].enumerated()
             .map {
                 Entry(

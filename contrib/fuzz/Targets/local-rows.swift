@@ -20,7 +20,10 @@ import OverlayModel
     local.name = "shop"
     let leases = ["10.0.0.2", "fd00::2"].map { Lease(subnet: SubnetID(1), address: IPAddress($0)!, mac: mac) }
     let handover = Handover(subnet: SubnetID(1), range: AddressRange(IPAddress("10.0.0.16")!))
-    let seeds = [[0] + local.wireBytes, [1] + endpoint.wireBytes, [3] + handover.wireBytes] + leases.map { [2] + $0.wireBytes }
+    // A row of the first schema ends before the admission.
+    let seeds =
+        [[0] + local.wireBytes, [4] + local.wireBytes.dropLast(), [1] + endpoint.wireBytes, [3] + handover.wireBytes]
+        + leases.map { [2] + $0.wireBytes }
     return Target(seeds: seeds) { bytes in
         guard let kind = bytes.first else { return }
         let row = Array(bytes.dropFirst())
@@ -29,6 +32,7 @@ import OverlayModel
         case 1: roundTrip(LocalEndpoint.self, row)
         case 2: _ = roundTrip(Lease.self, row)?.storeKey
         case 3: _ = roundTrip(Handover.self, row)?.storeKey
+        case 4: _ = try? StateSchema.present.migrate([.network: [[1]: row]], 1)
         default: break
         }
     }

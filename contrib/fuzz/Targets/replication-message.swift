@@ -29,8 +29,12 @@ import OverlayModel
     claims.insert(EndpointClaims.Address(IPAddress(v4: 10, 0, 0, 200), at: whole.mac, number: 4))
     var claimed = part([whole])
     claimed.claims = [claims]
+    var told = claimed
+    told.facts = [EndpointFact(200, of: whole.endpoint, [1, 2, 3])]
     let seeds: [ReplicationMessage] = [
         .batch(batch([.claims(claims), .claims(EndpointClaims(of: bare.endpoint))]), relay: nil), .part(claimed),
+        .part(told),
+        .batch(batch([.endpoint(whole), .fact(told.facts[0]), .fact(EndpointFact(0, of: bare.endpoint, []))]), relay: nil),
         .batch(batch([.endpoint(whole), .gone(bare.endpoint), attachment.map { .attach($0) }, .detach]), relay: nil),
         .batch(batch([.detach]), relay: RelayGroup(index: 2, of: 3)),
         .part(part([bare, whole], attachment)), .part(part([])), .part(part([whole], total: 9, index: 8)),
