@@ -40,6 +40,7 @@ actor NodeController: GossipDelegate {
     private let kernel: KernelNetlink
     private var link: EngineAPIClient?
     private var dns: DNSServer?
+    private var monitor: HostMonitor?
     private var tables: NameTables
     private var isStopped = false
     /// Links that routes of sandboxes are to lead through, by path.
@@ -74,6 +75,12 @@ actor NodeController: GossipDelegate {
         transport = surroundings.transport
         link = surroundings.link
         dns = surroundings.dns
+        do {
+            monitor = try await kernel.watchHost { isRoute in self.come(.hostChanged(isRoute: isRoute)) }
+        } catch {
+            logger.warning(
+                "the host's links are not watched; they are looked at every ten seconds", metadata: [LogKey.reason: "\(error)"])
+        }
         await withCheckedContinuation { continuation in
             starters.append(continuation)
             process(.start)
@@ -114,6 +121,7 @@ actor NodeController: GossipDelegate {
         transport = nil
         link = nil
         dns = nil
+        monitor = nil
     }
 
     // MARK: Calls
@@ -294,6 +302,12 @@ actor NodeController: GossipDelegate {
                 let found = try? kernel.hostSubnets(limit: Limits.hostRoutes)
                 let routes = found.map { $0.routes.map { HostSubnet(prefix: $0.prefix, link: $0.link) } }
                 self.come(.hostRoutes(id, routes, isWhole: found?.isWhole ?? true))
+            }
+        case .readHost(let id, let isChoosing):
+            kernel.submit { kernel in
+                let addresses = try? kernel.hostAddresses()
+                let routes = isChoosing ? try? kernel.hostRoutes() : nil
+                self.come(.host(id, addresses.map { HostNetwork.view($0, choosingBy: routes) }))
             }
         case .lookForRoutes(let id, let path, let routes):
             kernel.submit { kernel in

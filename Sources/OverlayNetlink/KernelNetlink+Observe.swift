@@ -27,6 +27,10 @@ extension KernelNetlink {
                 let network = try step("show \(KernelName.namespace(vni))", .query) { () throws(NetlinkError) in
                     let links = try handle.reload()
                     if links.contains(where: { $0.group == Requests.deletedGroup }) { state.unreaped.insert(vni) }
+                    let ports = links.filter { $0.kind == "veth" && $0.master != nil && $0.master == handle.bridge }
+                    if !ports.isEmpty {
+                        state.portMTUs[vni] = Dictionary(ports.map { ($0.name, $0.mtu) }) { first, _ in first }
+                    }
                     return try observe(handle, vni, links, hostLinks)
                 }
                 if let network { state.networks[vni] = network } else { state.broken.insert(vni) }

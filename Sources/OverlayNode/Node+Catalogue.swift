@@ -60,10 +60,7 @@ extension Node {
             outbox.timers[.rotateKey] = now + WriterDuties.rotationRetry
         case .quarantine: break
         case .promotion(let request): PromotionCalls.settlePromotion(&self, request, outcome)
-        case .own:
-            if case .decided(.refused(let refusal)) = outcome {
-                outbox.log(.error, "the cluster does not accept this host's new address or name", [LogKey.reason: refusal.message])
-            }
+        case .own: HostFollower.settled(&self, outcome)
         case .rollback: RollbackRecovery.rollbackSettled(&self, outcome)
         case .close(let subnet):
             if case .decided = outcome {

@@ -14,8 +14,8 @@ import OverlayReplication
 /// the catalogue and starts over when that is decided. Each round reads the state afresh, so a repeated call finds what the first
 /// one made, and is answered when that is durable.
 public struct Node: Sendable {
-    /// Identity, addresses and keys of this node, as they were at the start.
-    public let identity: NodeIdentity
+    /// Identity, addresses and keys of this node.
+    public internal(set) var identity: NodeIdentity
     let signing: any RecordSigning
     /// Safety rules in force. Only tests leave one out; the daemon runs with all.
     package var rules: SafetyRules {
@@ -192,6 +192,8 @@ public struct Node: Sendable {
         case .engineAnswer(let id, let answer): EngineNews.handleAnswer(&self, id, answer)
         case .served(let id): ended(id, error: nil)
         case .hostRoutes(let id, let routes, let isWhole): RouteFollower.routesWereRead(&self, id, routes, isWhole: isWhole)
+        case .hostChanged(let isRoute): surroundings.own.changed(isRoute: isRoute, into: &outbox)
+        case .host(let id, let view): HostFollower.wasRead(&self, id, view)
         case .routesSeen(let id, let sight):
             SandboxRoutes.seen(&self, id, sight)
             ended(id, error: nil)
@@ -300,6 +302,7 @@ public struct Node: Sendable {
         case .removal: NetworkRemovals.advance(&self)
         case .admission: Admissions.wakeAll(&self)
         case .surroundings: RouteFollower.look(&self)
+        case .host: HostFollower.look(&self)
         case .announceRoutes: RouteFollower.announce(&self)
         case .newEpoch: RollbackRecovery.proposeNewEpoch(&self)
         case .settle: NameFollower.settle(&self)

@@ -34,10 +34,12 @@ public struct VirtualHost {
 
     public var underlayMTU: UInt32
     public var vtep: IPAddress
+    /// Address at which others reach it.
+    public var address: IPAddress
     /// Frames that are listened for, by endpoint.
     public var ears: [EndpointID: Hearing] = [:]
-    /// Nodes that its transport accepts.
-    var peers: Set<NodeID> = []
+    /// Nodes that its transport accepts, with the addresses at which it looks for them.
+    var peers: [NodeID: IPAddress] = [:]
     /// Writes that are not synced yet. After a crash at most the first few are on the disk.
     var unsynced: [(EffectID, [StoreWrite])] = []
     var storedAt = Instant(nanoseconds: 0)
@@ -52,6 +54,17 @@ public struct VirtualHost {
     /// Time until which something was wrong with the node.
     var trouble = Instant(nanoseconds: Int64.min / 2)
     var declared = 0
+
+    /// Addresses of the host, as its daemon sees them.
+    func view(choosing isChoosing: Bool) -> HostView {
+        HostView(
+            mtus: Dictionary([address, vtep].map { ($0, underlayMTU) }) { first, _ in first }, choice: isChoosing ? address : nil)
+    }
+
+    mutating func takeInbox() -> [NodeEvent] {
+        defer { inbox = [] }
+        return inbox
+    }
 
     /// Ends the process, with all that it had in memory.
     mutating func end(hostToo: Bool) {

@@ -51,8 +51,17 @@ public struct VirtualKernel {
         state.broken.insert(vni)
     }
 
+    /// MTUs of the other ends of ports, by the port's name.
+    public var containerMTUs: [String: UInt32] = [:]
+
+    private mutating func forget(_ port: String) {
+        containerMTUs[port] = nil
+        for vni in state.portMTUs.keys { state.portMTUs[vni]?[port] = nil }
+    }
+
     /// Removes a veth pair, as the end of a container does.
     public mutating func endPair(_ name: String) {
+        forget(name)
         for (vni, network) in state.networks where network.ports[name] != nil {
             state.networks[vni]?.ports[name] = nil
             state.networks[vni]?.forwarding = network.forwarding.filter { $0.value != .port(name) }
@@ -87,13 +96,16 @@ public struct VirtualKernel {
             case .deleteNetwork:
                 state.networks[vni] = nil
                 deletedPorts[vni] = nil
+                state.portMTUs[vni] = nil
                 state.unreaped.remove(vni)
                 continue
             default: break
             }
             guard state.networks[vni] != nil else {
                 switch operation {
-                case .deleteGateway, .deletePort, .reapPorts, .deleteForwarding, .deleteNeighbour, .announce, .deleteFlood: continue
+                case .deleteGateway, .deletePort, .reapPorts, .setPortMTU, .deleteForwarding, .deleteNeighbour, .announce,
+                    .deleteFlood:
+                    continue
                 default: return .failed(index: index, KernelFailure(operation: "\(operation)", errno: 19, reason: "no network"))
                 }
             }
@@ -101,16 +113,27 @@ public struct VirtualKernel {
             case .createNetwork, .deleteNetwork: break
             case .addGateway(_, let gateway): state.networks[vni]?.gateways.insert(gateway)
             case .deleteGateway(_, let gateway): state.networks[vni]?.gateways.remove(gateway)
-            case .createPort(_, let name, let port, _):
+            case .createPort(_, let name, let port, let mtu):
+                state.portMTUs[vni, default: [:]][name] = mtu
+                containerMTUs[name] = mtu
                 deletedPorts[vni]?.remove(name)
                 state.networks[vni]?.ports[name] = port
             case .deletePort(_, let name):
+                forget(name)
                 if state.networks[vni]?.ports.removeValue(forKey: name) != nil {
                     deletedPorts[vni, default: []].insert(name)
                     state.unreaped.insert(vni)
                 }
                 let rows = state.networks[vni]?.forwarding.filter { $0.value != .port(name) }
                 state.networks[vni]?.forwarding = rows ?? [:]
+            case .setPortMTU(_, let name, let sandbox, let from, let to):
+                guard state.networks[vni]?.ports[name] != nil else { continue }
+                guard !missingSandboxes.contains(sandbox) else {
+                    return .failed(index: index, KernelFailure(operation: "\(operation)", errno: 2, reason: "no such sandbox"))
+                }
+                let mtu = containerMTUs[name] ?? from
+                if mtu == from || mtu > to { containerMTUs[name] = to }
+                state.portMTUs[vni, default: [:]][name] = to
             case .reapPorts:
                 for name in deletedPorts.removeValue(forKey: vni) ?? [] { endPair(name) }
                 state.unreaped.remove(vni)

@@ -77,9 +77,8 @@ public final class World {
                 core: try Self.core(
                     Self.identity(index, boot: 1, epoch: 1, vtep: address, underlayMTU: underlayMTU), [:], seed, parameters, rules,
                     start: 1),
-                underlayMTU: underlayMTU, vtep: address)
+                rows: [.node: [Array("boot".utf8): UInt32(1).wireBytes]], underlayMTU: underlayMTU, vtep: address, address: address)
             nodes.append(host)
-            nodes[index].rows[.node] = [Array("boot".utf8): UInt32(1).wireBytes]
         }
         for index in 0..<count { handle(index, .start) }
     }
@@ -99,7 +98,7 @@ public final class World {
             id: NodeID(bits: id(index).bits | UInt128(lostKeys) << 32), name: "host\(index + 1)",
             publicKey: lostKeys.wireBytes + publicKey(index).dropFirst(4), agreementKey: publicKey(index), epoch: epoch, boot: boot,
             address: address(index), port: DefaultPort.nodes, vtep: vtep, underlayMTU: underlayMTU,
-            routes: VirtualHost.routes(index))
+            routes: VirtualHost.routes(index), choosesAddress: true, choosesVTEP: true)
     }
 
     public static func id(_ index: Int) -> NodeID { NodeID(bits: UInt128(index + 1)) }
@@ -179,7 +178,7 @@ public final class World {
                 schedule(.event(other, boot: nodes[other].boot, .notice(bytes)), in: delay)
             }
         case .raiseBoot(let boot): nodes[index].seal = max(nodes[index].seal, boot)
-        case .peers(let members, _): nodes[index].peers = Set(members.map(\.id))
+        case .peers(let all, _): nodes[index].peers = Dictionary(all.map { ($0.id, $0.address) }) { first, _ in first }
         case .engineCall(let id, let call): docker.answer(index, id, call)
         case .serve(let id, let path, let scope):
             serve(index, path, scope)
@@ -187,7 +186,7 @@ public final class World {
         case .names, .subnets, .otherNames, .unsettled, .suspects: nameServers[index]?.learn(effect)
         case .publishNames: break
         case .unserve(let path): unserve(index, path)
-        case .readRoutes, .lookForRoutes, .addRoutes, .moveRoutes: docker.carryOut(index, effect)
+        case .readRoutes, .readHost, .lookForRoutes, .addRoutes, .moveRoutes: docker.carryOut(index, effect)
         case .makeKey:
             let key = (0..<32).map { _ in UInt8(truncatingIfNeeded: random.next()) }
             schedule(.event(index, boot: nodes[index].boot, .keyMade(key)), in: .milliseconds(1))
@@ -214,7 +213,8 @@ public final class World {
     }
 
     private func send(_ from: Int, _ to: Int, _ bytes: [UInt8], _ path: MessagePath) {
-        guard nodes.indices.contains(to), nodes[from].peers.contains(nodes[to].core.identity.id) else { return }
+        guard nodes.indices.contains(to), let address = nodes[from].peers[nodes[to].core.identity.id] else { return }
+        let isThere = address == nodes[to].address
         let link = VirtualNetwork.Link(from, to)
         guard hasMembership || bytes.first != Node.MessageKind.membership.rawValue else { return }
         let kinds: [Node.MessageKind] = [.catalogue, .addresses]
@@ -222,15 +222,16 @@ public final class World {
             return late.hold(link, bytes, path)
         }
         // A message that does not fit a datagram goes by stream.
-        guard path == .datagram, bytes.count + Limits.sealBytes <= Limits.datagramBytes else { return stream(link, bytes) }
-        for delay in network.datagram(link, bytes: bytes.count, &random) {
+        guard path == .datagram, bytes.count + Limits.sealBytes <= Limits.datagramBytes else { return stream(link, bytes, isThere) }
+        for delay in network.datagram(link, bytes: bytes.count, &random) where isThere {
             schedule(.message(from: from, to: to, boot: nodes[to].boot, seal: nodes[from].seal, bytes, .datagram), in: delay)
         }
     }
 
-    private func stream(_ link: VirtualNetwork.Link, _ bytes: [UInt8]) {
+    private func stream(_ link: VirtualNetwork.Link, _ bytes: [UInt8], _ isThere: Bool) {
         let outcome = network.stream(
-            link, bytes: bytes.count, now: now, isListening: nodes[link.to].isUp, isHostUp: nodes[link.to].isHostUp, &random)
+            link, bytes: bytes.count, now: now, isListening: nodes[link.to].isUp && isThere,
+            isHostUp: nodes[link.to].isHostUp && isThere, &random)
         let boot = nodes[link.from].boot
         switch outcome {
         case .arrives(let delay, let opened):
@@ -296,7 +297,7 @@ public final class World {
             handle(index, .stored(id, outcome))
         case .message(let from, let to, let boot, let seal, let bytes, let path):
             guard nodes[to].isUp, nodes[to].boot == boot else { return }
-            guard nodes[to].peers.contains(nodeID(from)) else {
+            guard nodes[to].peers[nodeID(from)] != nil else {
                 return handle(to, .stranger(nodeID(from), nodes[from].core.identity.endpoint))
             }
             guard seal >= nodes[to].opened[from, default: 0] else { return handle(to, .earlierLife(of: nodeID(from))) }
@@ -344,9 +345,10 @@ public final class World {
         nodes[index].rows[.node, default: [:]][Array("boot".utf8)] = boot.wireBytes
         nodes[index].seal = boot
         nodes[index].opened = [:]
-        let identity = Self.identity(
+        var identity = Self.identity(
             index, boot: boot, epoch: epoch, vtep: nodes[index].vtep, underlayMTU: nodes[index].underlayMTU,
             lostKeys: nodes[index].lostKeys)
+        identity.address = nodes[index].address
         nodes[index].core = try Self.core(identity, nodes[index].rows, seed, parameters, rules, start: nodes[index].boot)
         nodes[index].isUp = true
         nodes[index].isHostUp = true
@@ -354,7 +356,7 @@ public final class World {
         nodes[index].failsStores = false
         nodes[index].storedAt = now
         nodes[index].declared = 0
-        nodes[index].peers = []
+        nodes[index].peers = [:]
         trouble(index, until: now)
         log("host\(index + 1) starts")
         handle(index, .start)
@@ -391,11 +393,9 @@ public final class World {
         nodes[index].stalledUntil = nil
         nodes[index].timer = nil
         log("host\(index + 1) goes on")
-        let waiting = nodes[index].inbox
-        nodes[index].inbox = []
         // A process that goes on may look at its timers before or after its sockets.
         if random.chance(0.5) { handle(index, .tick) }
-        for event in waiting { handle(index, event) }
+        for event in nodes[index].takeInbox() { handle(index, event) }
         handle(index, .tick)
     }
 

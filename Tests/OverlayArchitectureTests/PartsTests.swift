@@ -44,7 +44,8 @@ enum Parts {
     private static let folder = "Sources/\(module)/Parts"
     /// Parts that others may name. The outbox is lent to all; the others are parts of one part.
     private static let allowed: [String: Set<String>?] = [
-        "NodeHistory": ["Peers.swift"], "OtherNetworks": ["Sandboxes.swift"], "Outbox": nil, "Settling": ["Names.swift"],
+        "NodeHistory": ["Peers.swift"], "OtherNetworks": ["Sandboxes.swift"], "Outbox": nil, "OwnAddresses": ["Surroundings.swift"],
+        "Settling": ["Names.swift"],
         "StoreLedger": ["Outbox.swift"], "WriteJournal": ["Outbox.swift"],
     ]
 

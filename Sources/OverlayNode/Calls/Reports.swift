@@ -122,6 +122,7 @@ enum Reports {
         }
         problems += EngineNews.linkProblems(node)
         problems += RouteFollower.problems(node)
+        problems += HostFollower.problems(node)
         if let failure = node.outbox.lastKernelFailure { problems.append("the kernel refused: \(failure)") }
         if let failure = node.outbox.lastStoreFailure { problems.append("state could not be written: \(failure)") }
         return problems

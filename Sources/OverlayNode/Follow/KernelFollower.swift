@@ -23,10 +23,10 @@ enum KernelFollower {
     }
 
     /// Devices of a network.
-    private static func base(_ node: Node, of network: Network) -> NetworkState.Base {
+    static func base(_ node: Node, of network: Network) -> NetworkState.Base {
         NetworkState.Base(
             vni: network.vni, local: node.identity.vtep, port: node.catalogue.cluster?.dataPathPort ?? DefaultPort.vxlan,
-            mtu: network.settings?.mtu ?? node.identity.fittingMTU)
+            mtu: network.settings?.mtu ?? max(node.identity.fittingMTU, HostFollower.leastMTU(of: network)))
     }
 
     /// Endpoints of an owner on a network, behind its VTEP.
@@ -209,6 +209,7 @@ enum KernelFollower {
             Self.rebuild(&node)
         }
         node.forwarding.repair(state, sparing: node.unsynchronisedVTEPs, into: &node.outbox)
+        HostFollower.followMTUs(&node, state, since: id)
         ClaimFollower.settleEverywhere(&node)
         RollbackRecovery.finishRollback(&node)
         CatalogueFollower.proposeOwnChange(&node)

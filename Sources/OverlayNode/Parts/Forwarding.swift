@@ -20,6 +20,8 @@ struct Forwarding: Sendable {
     private var datapath = Datapath()
     /// Tunnels whose rows the last repair spared, as their owner's endpoints are not all known.
     private var spared: [VNI: Set<IPAddress>] = [:]
+    /// MTUs of ports that differ from that of their network, as the kernel was last read.
+    private(set) var misfits: [EndpointID: UInt32] = [:]
     /// Refusals of the kernel since it was last found right.
     private var failures = 0
     /// The observation under way.
@@ -180,6 +182,12 @@ struct Forwarding: Sendable {
     mutating func refused(into outbox: inout Outbox) {
         failures = min(failures + 1, 9)
         repairSoon(after: min(Self.repairPeriod, Self.repairDelay * (1 << (failures - 1))), into: &outbox)
+    }
+
+    /// Takes note of ports whose MTU is not that of their network, and has it looked at again soon whether they follow.
+    mutating func setMisfits(_ all: [EndpointID: UInt32], into outbox: inout Outbox) {
+        if all != misfits, !all.isEmpty { repairSoon(into: &outbox) }
+        misfits = all
     }
 
     mutating func spare(_ unknown: [VNI: Set<IPAddress>]) { spared = unknown }

@@ -49,5 +49,5 @@ public struct Scenario: Sendable {
             Scenario("calm", "random acts without faults, up to 25 nodes: moby's networkdb property") {
                 try Storm.run(.init(acts: 30, nodes: 2...25, hasFaults: false), seed: $0)
             },
-        ] + scenarios + names + claims
+        ] + scenarios + names + claims + hosts
 }
