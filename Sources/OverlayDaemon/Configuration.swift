@@ -10,6 +10,8 @@ public struct Configuration: Sendable {
     /// Address at which other nodes reach this one; nil takes that of the default route.
     public var advertiseAddress: String?
     public var listenHost = "0.0.0.0"
+    /// True if the daemon is reached at each address of the host.
+    var listensEverywhere: Bool { IPAddress(listenHost).map { $0.bits == 0 } ?? false }
     /// TCP and UDP port for other nodes; nil takes the one of ``NodePort/listening(given:node:rows:)``.
     public var listenPort: UInt16?
     /// Tunnel address; nil takes the advertised one.

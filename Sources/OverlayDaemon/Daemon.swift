@@ -201,6 +201,9 @@ public enum Daemon {
             id: key.id, name: hostName(), publicKey: key.publicBytes, agreementKey: key.agreementBytes, epoch: state.epoch,
             boot: state.boot, address: advertised, port: port, vtep: vtep, underlayMTU: link.mtu,
             routes: Array(Set(routes.map(\.destination).filter { $0.length > 0 && $0.isNetwork })).sorted(),
+            // A port that is bound to one address stays there.
+            choosesAddress: configuration.advertiseAddress == nil && configuration.listensEverywhere,
+            choosesVTEP: configuration.dataPathAddress == nil && configuration.advertiseAddress == nil,
             versions: configuration.versions)
     }
 

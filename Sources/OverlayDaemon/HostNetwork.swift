@@ -1,5 +1,6 @@
 import OverlayModel
 import OverlayNetlink
+import OverlayNode
 
 /// Choice of the host's address under which the daemon is reached.
 enum HostNetwork {
@@ -23,6 +24,16 @@ enum HostNetwork {
             )
         }
         return first.prefix.address
+    }
+
+    /// The host's addresses as the node sees them.
+    ///
+    /// - Parameter routes: Routes by which an address is chosen; nil where none is to be.
+    static func view(_ addresses: [HostAddress], choosingBy routes: [HostRoute]?) -> HostView {
+        let mtus = Dictionary(addresses.map { ($0.prefix.address, $0.mtu) }) { first, _ in first }
+        let choice = routes.flatMap { try? advertised(nil, addresses, $0) }
+        // A route may prefer an address that is not there any more.
+        return HostView(mtus: mtus, choice: choice.flatMap { mtus[$0] == nil ? nil : $0 })
     }
 
     /// Address that the user gave, if the host has it.

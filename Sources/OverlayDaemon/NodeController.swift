@@ -314,6 +314,12 @@ actor NodeController: GossipDelegate {
                 let routes = found.map { $0.routes.map { HostSubnet(prefix: $0.prefix, link: $0.link) } }
                 self.come(.hostRoutes(id, routes, isWhole: found?.isWhole ?? true))
             }
+        case .readHost(let id, let isChoosing):
+            kernel.submit { kernel in
+                let addresses = try? kernel.hostAddresses()
+                let routes = isChoosing ? try? kernel.hostRoutes() : nil
+                self.come(.host(id, addresses.map { HostNetwork.view($0, choosingBy: routes) }))
+            }
         case .lookForRoutes(let id, let path, let routes):
             kernel.submit { kernel in
                 switch kernel.hasRoute(to: routes, in: path) {

@@ -24,6 +24,10 @@ public enum KernelOperation: Hashable, Sendable {
     /// Deletes all links of ports that ``deletePort(_:name:)`` has marked, in one go, and with them their other ends, wherever those
     /// are. A port that was created anew under the name of a marked one is none of them.
     case reapPorts(VNI)
+    /// Gives a port and its other end, which is in the host's namespace or in that of the path, another MTU in bytes. The other end
+    /// keeps a smaller one that its container chose: it follows where it has the one of before, or too large a one. The port follows
+    /// last.
+    case setPortMTU(VNI, name: String, sandbox: String, from: UInt32, to: UInt32)
     /// Sets a static FDB row. For a VTEP it is set on the VXLAN device, and on the bridge towards that device.
     case setForwarding(VNI, MACAddress, Destination)
     case deleteForwarding(VNI, MACAddress, Destination)
@@ -43,7 +47,8 @@ public enum KernelOperation: Hashable, Sendable {
         switch self {
         case .createNetwork(let base): base.vni
         case .deleteNetwork(let vni), .addGateway(let vni, _), .deleteGateway(let vni, _), .createPort(let vni, _, _, _),
-            .mendPort(let vni, _, _, _), .deletePort(let vni, _), .reapPorts(let vni), .setForwarding(let vni, _, _),
+            .mendPort(let vni, _, _, _), .deletePort(let vni, _), .reapPorts(let vni), .setPortMTU(let vni, _, _, _, _),
+            .setForwarding(let vni, _, _),
             .deleteForwarding(let vni, _, _),
             .setNeighbour(let vni, _, _), .deleteNeighbour(let vni, _), .announce(let vni, _, _), .addFlood(let vni, _),
             .deleteFlood(let vni, _):
@@ -87,20 +92,23 @@ public struct ObservedState: Hashable, Sendable {
     public var unreaped: Set<VNI>
     /// Ports that are left of broken networks, where some are.
     public var remains: [VNI: Set<String>]
-    /// Things that exist and differ from what they were made as, by network.
+    /// Things that exist and differ from what they were made as, by network. The MTU of a port is not among them.
     public var altered: [VNI: Alteration]
+    /// MTUs of ports by network and name.
+    public var portMTUs: [VNI: [String: UInt32]]
     /// Paths of sandboxes that were asked for and do not exist.
     public var missingSandboxes: Set<String> = []
 
     public init(
         networks: [VNI: NetworkState] = [:], broken: Set<VNI> = [], unreaped: Set<VNI> = [], remains: [VNI: Set<String>] = [:],
-        altered: [VNI: Alteration] = [:]
+        altered: [VNI: Alteration] = [:], portMTUs: [VNI: [String: UInt32]] = [:]
     ) {
         self.networks = networks
         self.broken = broken
         self.unreaped = unreaped
         self.remains = remains
         self.altered = altered
+        self.portMTUs = portMTUs
     }
 
     /// True if the port exists.

@@ -123,9 +123,8 @@ extension KernelNetlink {
             let bridge = try handle.requireBridge()
             if let present = try handle.socket.link(named: name) {
                 if try adopt(present, port, handle) {
-                    if present.mtu != mtu || present.master != bridge || !present.isUp {
-                        try handle.socket.setLink(present.index, mtu: mtu, master: bridge)
-                    }
+                    // Its MTU is not altered here, as it tells which one its other end was given.
+                    if present.master != bridge || !present.isUp { try handle.socket.setLink(present.index, master: bridge) }
                     try handle.socket.mendPort(present, handle.portFlags)
                     return
                 }

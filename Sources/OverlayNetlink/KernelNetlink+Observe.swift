@@ -61,6 +61,7 @@ extension KernelNetlink {
             tunnels.formUnion(network.flood.map { .init(vni: vni, vtep: $0) })
             state.networks[vni] = network
             if !sight.alteration.isEmpty { state.altered[vni] = sight.alteration }
+            if !sight.mtus.isEmpty { state.portMTUs[vni] = sight.mtus }
             watch?.learn(.network(vni)) { $0.see(network, sight.indexes, handle.portFlags) }
         } catch {
             drop(vni)
@@ -82,6 +83,8 @@ private struct Sight {
     var network: NetworkState?
     /// Ports that exist, in the bridge or not.
     var ports: Set<String> = []
+    /// Their MTUs, which others follow (``KernelOperation/setPortMTU(_:name:sandbox:from:to:)``).
+    var mtus: [String: UInt32] = [:]
     var alteration = Alteration()
     var indexes = Known.Indexes()
 
@@ -92,6 +95,7 @@ private struct Sight {
         for link in links where link.isPortOfPair {
             portNames[link.index] = link.name
             ports.insert(link.name)
+            mtus[link.name] = link.mtu
         }
         guard let bridge = links.first(where: { $0.index == handle.bridge }),
             let vxlan = links.first(where: { $0.index == handle.vxlan }), vxlan.peerNamespace != nil,
@@ -109,7 +113,7 @@ private struct Sight {
         let hostNumber = try handle.socket.number(ofNamespace: hostNamespace)
         for link in links {
             guard let name = portNames[link.index] else { continue }
-            if !link.isPort(asMadeIn: bridge.index, mtu: vxlan.mtu, handle.portFlags) { alteration.ports.insert(name) }
+            if !link.isPort(asMadeIn: bridge.index, handle.portFlags) { alteration.ports.insert(name) }
             if let hostNumber, link.peerNamespace == hostNumber, let index = link.peer, let peer = try host.link(index) {
                 state.ports[name] = Port(containerLink: peer.name, mac: peer.mac ?? .zero)
             } else {

@@ -20,7 +20,9 @@ extension KernelNetlink {
 
     private static func rowKind(_ operation: KernelOperation) -> RowKind? {
         switch operation {
-        case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .mendPort, .deletePort, .reapPorts: nil
+        case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .mendPort, .deletePort, .reapPorts,
+            .setPortMTU:
+            nil
         case .deleteForwarding(_, _, .vtep): .tunnelRemoval
         case .setForwarding, .deleteForwarding, .setNeighbour, .deleteNeighbour, .announce, .addFlood, .deleteFlood: .plain
         }
@@ -126,7 +128,7 @@ private enum RowRequests {
                     try batch.add(Requests.deleteForwarding(.zero, to: part, on: vxlan, .device), absentIsSuccess: true)
                 case .announce: break  // Waits for the rows: see ``applyRows(_:_:)``.
                 case .createNetwork, .deleteNetwork, .addGateway, .deleteGateway, .createPort, .mendPort, .deletePort, .reapPorts,
-                    .deleteForwarding(_, _, .vtep):
+                    .setPortMTU, .deleteForwarding(_, _, .vtep):
                     preconditionFailure("\(operations[index]) is no plain row")
                 }
             }
@@ -258,7 +260,8 @@ extension KernelOperation {
     /// True if a missing network is no error, because the operation removes something or tells containers that cannot exist then.
     var mayLackNetwork: Bool {
         switch self {
-        case .deleteNetwork, .deleteGateway, .deletePort, .reapPorts, .deleteForwarding, .deleteNeighbour, .announce, .deleteFlood:
+        case .deleteNetwork, .deleteGateway, .deletePort, .reapPorts, .setPortMTU, .deleteForwarding, .deleteNeighbour, .announce,
+            .deleteFlood:
             true
         case .createNetwork, .addGateway, .createPort, .mendPort, .setForwarding, .setNeighbour, .addFlood: false
         }
@@ -283,6 +286,7 @@ extension KernelOperation {
         case .createPort(_, let name, _, _): "link add \(name) type veth"
         case .mendPort(_, let name, _, _): "link set \(name) up"
         case .deletePort(_, let name): "link set \(name) down nomaster group \(Requests.deletedGroup)"
+        case .setPortMTU(_, let name, _, _, let mtu): "link set \(name) mtu \(mtu)"
         case .reapPorts: "link del group \(Requests.deletedGroup)"
         }
     }

@@ -49,7 +49,7 @@ extension KernelNetlink {
         }
     }
 
-    private func sandboxSocket(_ path: String) throws(NetlinkError) -> RouteSocket {
+    func sandboxSocket(_ path: String) throws(NetlinkError) -> RouteSocket {
         let namespace = try system { () throws(SystemError) in try NetworkNamespace.open(path: path) }
         return try RouteSocket(in: namespace)
     }

@@ -114,6 +114,8 @@ public actor KernelNetlink {
         case .mendPort(let vni, let name, let port, let mtu): try createPort(vni, name, port, mtu, onlyMending: true)
         case .deletePort(let vni, let name): try deletePort(vni, name)
         case .reapPorts(let vni): try reapPorts(vni)
+        case .setPortMTU(let vni, let name, let sandbox, let from, let to):
+            try setPortMTU(vni, name, sandbox: sandbox, from: from, to: to)
         case .setForwarding, .deleteForwarding, .setNeighbour, .deleteNeighbour, .announce, .addFlood, .deleteFlood:
             preconditionFailure("\(operation) is a row")
         }

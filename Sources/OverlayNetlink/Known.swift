@@ -67,7 +67,7 @@ struct Known {
     mutating func expect(_ operation: KernelOperation) {
         switch operation {
         case .createNetwork, .deleteNetwork: isSeen = false
-        case .addGateway, .deleteGateway, .mendPort, .announce, .addFlood, .deleteFlood: break
+        case .addGateway, .deleteGateway, .mendPort, .setPortMTU, .announce, .addFlood, .deleteFlood: break
         case .createPort(_, let name, _, _): deleted.remove(name)
         case .deletePort(_, let name): deleted.insert(name)
         case .reapPorts: break
@@ -123,7 +123,7 @@ struct Known {
         } else if link.index == vxlan {
             isRight = link.name == KernelName.vxlan && link.isTunnel(asMadeIn: bridge, mtu: mtu)
         } else {
-            isRight = isPort && link.isPort(asMadeIn: bridge, mtu: mtu, flags)
+            isRight = isPort && link.isPort(asMadeIn: bridge, flags) && link.mtu == mtu
         }
         if isRight { altered.remove(link.index) } else { altered.insert(link.index) }
         return false
@@ -185,15 +185,16 @@ struct Known {
         return isOurs
     }
 
-    /// True if an address or a link of the host changed. Veth pairs are other programs'.
+    /// True if an address or a link of the host changed. Of veth pairs, which come and go with containers, only the MTU counts: a host
+    /// may be on one itself.
     private mutating func isHostNews(_ type: UInt16, _ payload: Received) -> Bool {
         switch Int(type) {
         case Int(RTM_NEWADDR), Int(RTM_DELADDR): return true
         case Int(RTM_NEWLINK):
             guard let header: ifinfomsg = payload.load(), Int32(header.ifi_family) != AF_BRIDGE, let link = Link(payload),
-                link.kind != "veth"
+                case let isPair = link.kind == "veth", !isPair || !link.name.hasPrefix(KernelName.containerPrefix)
             else { return false }
-            let now = HostLink(name: link.name, isUp: link.isUp, mtu: link.mtu)
+            let now = HostLink(name: isPair ? "" : link.name, isUp: isPair || link.isUp, mtu: link.mtu)
             return hostLinks.updateValue(now, forKey: link.index) != now
         case Int(RTM_DELLINK):
             guard let header: ifinfomsg = payload.load(), Int32(header.ifi_family) != AF_BRIDGE else { return false }

@@ -14,9 +14,9 @@ extension Link {
         kind == "vxlan" && isUp && master == bridge && self.mtu == mtu && !vxlan.learning && isPort(with: .tunnel)
     }
 
-    /// True if the bridge side of a veth pair is as it was made.
-    func isPort(asMadeIn bridge: Int32, mtu: UInt32, _ flags: PortFlags) -> Bool {
-        kind == "veth" && isUp && master == bridge && self.mtu == mtu && isPort(with: flags)
+    /// True if the bridge side of a veth pair is as it was made, whatever its MTU is.
+    func isPort(asMadeIn bridge: Int32, _ flags: PortFlags) -> Bool {
+        kind == "veth" && isUp && master == bridge && isPort(with: flags)
     }
 
     /// True if the settings that the kernel tells of are these. A port whose other end is down does not forward, and need not.

@@ -64,10 +64,7 @@ extension Node {
             if case .decided(.accepted) = outcome { break }
             outbox.timers[.version] = now + WriterDuties.raiseRetry
         case .promotion(let request): PromotionCalls.settlePromotion(&self, request, outcome)
-        case .own:
-            if case .decided(.refused(let refusal)) = outcome {
-                outbox.log(.error, "the cluster does not accept this host's new address or name", [LogKey.reason: refusal.message])
-            }
+        case .own: HostFollower.settled(&self, outcome)
         case .rollback: RollbackRecovery.rollbackSettled(&self, outcome)
         case .close(let subnet):
             if case .decided = outcome {
@@ -177,26 +174,12 @@ extension Node {
         let advice =
             isCut
             ? "see to the way \(member.map { "to \($0.address):\($0.port)" } ?? "there"), UDP and TCP"
-            : copyText != nil
+            : CopiedMachine.text(self) != nil
                 ? "this host seems to be a copy of another one, so do not promote it"
                 : "if it is gone for good, `swift-overlay promote` makes this node the writer"
         return
             "catalogue writer \(writerName) unreachable since \((now - since).wholeSeconds) s\(why); \(unaffected) are unaffected; "
             + advice
-    }
-
-    /// Sentence about another host with this node's identity; nil where nothing speaks for one. All members send to the address at
-    /// which the catalogue has this node. A copy of that host, made with its machine id, is never answered at its own one.
-    var copyText: String? {
-        guard let known = catalogue.members[identity.id], catalogue.members.count > 1,
-            known.address != identity.address || known.port != identity.port,
-            !catalogue.members.keys.contains(where: { $0 != identity.id && peers.isReached($0) })
-        else { return nil }
-        return
-            "another host runs with the identity of this node (\(known.name), \(identity.id.short)): the cluster has it at "
-            + "\(known.address):\(known.port), and nobody answers this host at \(identity.address):\(identity.port); if this host is a "
-            + "copy of that one, stop its daemon, remove its state directory and run `swift-overlay join`; if it is that host with a new "
-            + "address, it is heard when the catalogue writer is"
     }
 
     /// Reason why a change of the catalogue is refused while the writer is away.

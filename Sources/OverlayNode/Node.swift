@@ -14,8 +14,8 @@ import OverlayReplication
 /// the catalogue and starts over when that is decided. Each round reads the state afresh, so a repeated call finds what the first
 /// one made, and is answered when that is durable.
 public struct Node: Sendable {
-    /// Identity, addresses and keys of this node, as they were at the start.
-    public let identity: NodeIdentity
+    /// Identity, addresses and keys of this node.
+    public internal(set) var identity: NodeIdentity
     let signing: any RecordSigning
     /// Safety rules in force. Only tests leave one out; the daemon runs with all.
     package var rules: SafetyRules {
@@ -197,6 +197,7 @@ public struct Node: Sendable {
         case .engineAnswer(let id, let answer): EngineNews.handleAnswer(&self, id, answer)
         case .served(let id): ended(id, error: nil)
         case .hostRoutes(let id, let routes, let isWhole): RouteFollower.routesWereRead(&self, id, routes, isWhole: isWhole)
+        case .host(let id, let view): HostFollower.wasRead(&self, id, view)
         case .routesSeen(let id, let sight):
             SandboxRoutes.seen(&self, id, sight)
             Leftovers.seen(&self, id, sight)
@@ -210,7 +211,7 @@ public struct Node: Sendable {
         case .changed(.network(let vni)): forwarding.changed(vni, into: &outbox)
         case .changed(.filter): forwarding.repairSoon(after: .milliseconds(0), into: &outbox)
         // Nothing of a network is in the host's namespace once its containers have started.
-        case .changed(.host): break
+        case .changed(.host): surroundings.own.changed(into: &outbox)
         case .seen(let id, let state): KernelFollower.seen(&self, id, state)
         case .restored(let id, let outcome):
             KernelFollower.restored(&self, id, outcome)
@@ -317,6 +318,7 @@ public struct Node: Sendable {
         case .restarts: NetworkRemovals.lookForEnded(&self)
         case .admission: Admissions.wakeAll(&self)
         case .surroundings: RouteFollower.look(&self)
+        case .host: HostFollower.look(&self)
         case .announceRoutes: RouteFollower.announce(&self)
         case .newEpoch: RollbackRecovery.proposeNewEpoch(&self)
         case .settle: NameFollower.settle(&self)

@@ -52,8 +52,8 @@ struct ConnectionTable<ID: Hashable & Sendable> {
 
     var count: Int { connections.count }
 
-    /// True if a request is on its way, so that its time has to be watched.
-    var isWaiting: Bool { connections.values.contains { $0.stage == .arriving || $0.stage == .answering } }
+    /// True if a request is on its way, so that its time has to be watched, or a client waits for room.
+    var isWaiting: Bool { isStarved || connections.values.contains { $0.stage == .arriving || $0.stage == .answering } }
 
     // MARK: Connections
 
@@ -140,19 +140,27 @@ struct ConnectionTable<ID: Hashable & Sendable> {
     }
 
     /// Notes that the answer is there.
-    mutating func answering(_ id: ID, at now: UInt64) {
-        guard var connection = connections[id] else { return }
+    ///
+    /// - Returns: Number of the answer.
+    mutating func answering(_ id: ID, at now: UInt64) -> UInt64 {
+        guard var connection = connections[id] else { return 0 }
         keptBytes -= connection.keptBytes
         connection.keptBytes = 0
         begin(&connection, .answering, now)
         connections[id] = connection
+        return connection.moved
+    }
+
+    /// True if an answer is being written. A request that came together with the one before it may have begun, or may be answered by now.
+    func isAnswering(_ id: ID, _ answer: UInt64) -> Bool {
+        connections[id].map { $0.stage == .answering && $0.moved == answer } ?? false
     }
 
     /// Notes that the answer was written.
     ///
     /// - Returns: True if the connection has to be closed, as others wait and all are in work.
-    mutating func answered(_ id: ID, at now: UInt64) -> Bool {
-        guard var connection = connections[id] else { return false }
+    mutating func answered(_ id: ID, _ answer: UInt64, at now: UInt64) -> Bool {
+        guard isAnswering(id, answer), var connection = connections[id] else { return false }
         if connection.isAhead {
             begin(&connection, .arriving, now)
         } else {

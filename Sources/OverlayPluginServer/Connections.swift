@@ -21,6 +21,9 @@ final class Connections: Sendable {
         var arrival: UInt64?
     }
 
+    /// Pause between two looks whether an answer was written.
+    private static let writePause = TimeAmount.milliseconds(10)
+
     private let loop: any EventLoop
     private let period: TimeAmount
     private let arrivalAtShutdown: Duration
@@ -78,20 +81,25 @@ final class Connections: Sendable {
         if !isOpen { abandon() }
     }
 
-    func answering(on channel: any Channel) {
+    /// - Returns: Number of the answer.
+    func answering(on channel: any Channel) -> UInt64 {
         change { state in
             state.open[ObjectIdentifier(channel)]?.abandon = nil
-            state.table.answering(ObjectIdentifier(channel), at: Self.now())
+            return state.table.answering(ObjectIdentifier(channel), at: Self.now())
         }
     }
 
-    func answered(on channel: any Channel) {
-        guard state.withLock({ $0.table.answered(ObjectIdentifier(channel), at: Self.now()) }) else { return }
-        channel.eventLoop.execute {
-            // The rest of an answer would be lost with the connection.
-            let unsent = try? channel.syncOptions?.getOption(ChannelOptions.bufferedWritableBytes)
-            if unsent == 0 { channel.close(promise: nil) }
+    /// Notes that the answer was handed to the channel. Its loop writes it, so a connection counts as idle only after that: it may be
+    /// closed then, and the answer would be lost with it.
+    func answered(_ answer: UInt64, on channel: any Channel) { channel.eventLoop.execute { self.settle(channel, answer) } }
+
+    private func settle(_ channel: any Channel, _ answer: UInt64) {
+        guard channel.isActive, state.withLock({ $0.table.isAnswering(ObjectIdentifier(channel), answer) }) else { return }
+        guard let unsent = try? channel.syncOptions?.getOption(ChannelOptions.bufferedWritableBytes), unsent == 0 else {
+            channel.eventLoop.scheduleTask(in: Self.writePause) { self.settle(channel, answer) }
+            return
         }
+        if state.withLock({ $0.table.answered(ObjectIdentifier(channel), answer, at: Self.now()) }) { channel.close(promise: nil) }
     }
 
     /// Requests that do not arrive soon are given up, as the server waits for those that have begun.
@@ -110,13 +118,14 @@ final class Connections: Sendable {
     }
 
     /// Makes a change after which a request may be on its way.
-    private func change(_ body: (inout State) -> Void) {
-        let isFirst = state.withLock { state in
-            body(&state)
+    private func change<Result: Sendable>(_ body: (inout State) -> Result) -> Result {
+        let (result, isFirst) = state.withLock { state in
+            let result = body(&state)
             defer { state.isSweeping = true }
-            return !state.isSweeping
+            return (result, !state.isSweeping)
         }
         if isFirst { loop.scheduleTask(in: period) { self.sweep() } }
+        return result
     }
 
     private func sweep() {

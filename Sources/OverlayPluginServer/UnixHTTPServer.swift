@@ -176,9 +176,9 @@ struct UnixHTTPServer: Sendable {
             // The answer to HEAD has the length that a body would have.
             body: request.method == .head ? ResponseBody() : ResponseBody(byteBuffer: ByteBuffer(bytes: answer.body))
         )
-        connections.answering(on: channel)
+        let number = connections.answering(on: channel)
         try await writer.write(response: response.head, body: response.body)
-        connections.answered(on: channel)
+        connections.answered(number, on: channel)
     }
 
     private func work(

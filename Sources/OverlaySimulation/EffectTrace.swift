@@ -106,6 +106,7 @@ public struct EffectTrace: Sendable {
             write(Self.bytes(of: scope))
         case .unserve(let path): write("unserve \(path)")
         case .readRoutes(let id): write("routes \(id.value)")
+        case .readHost(let id, let isChoosing): write("host \(id.value) \(isChoosing)")
         case .lookForRoutes(let id, let path, let routes): write("look \(id.value) \(path) \(routes)")
         case .moveRoutes(let path, let mac, let routes): write("move routes \(path) \(mac) \(routes)")
         case .addRoutes(let path, let mac, let routes): write("routes \(path) \(mac) \(routes)")

@@ -315,6 +315,7 @@ final class VirtualDocker {
         let kernel = world.nodes[index].kernel
         switch effect {
         case .readRoutes(let id): answer(.hostRoutes(id, routes(index), isWhole: true))
+        case .readHost(let id, let isChoosing): answer(.host(id, world.nodes[index].view(choosing: isChoosing)))
         case .lookForRoutes(let id, let path, let destinations):
             let isAny = destinations.contains { kernel.routes[path]?[$0] != nil }
             answer(.routesSeen(id, kernel.missingSandboxes.contains(path) ? .missing : isAny ? .taken : .free))
@@ -322,7 +323,7 @@ final class VirtualDocker {
             world.nodes[index].kernel.addRoutes(routes, through: mac, in: path)
         case .moveRoutes(let path, let mac, let routes):
             world.nodes[index].kernel.moveRoutes(routes, through: mac, in: path)
-        default: preconditionFailure("\(effect) is not about routes")
+        default: preconditionFailure("\(effect) is not about the host")
         }
     }
 

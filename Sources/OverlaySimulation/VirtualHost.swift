@@ -34,17 +34,17 @@ public struct VirtualHost {
 
     public var underlayMTU: UInt32
     public var vtep: IPAddress
+    /// Address at which others reach it.
+    public var address: IPAddress
     /// Versions of the protocol that its next daemon speaks.
     public var versions = Self.versionsOfNew
     /// Versions of the protocol that hosts of new worlds speak.
     @TaskLocal public static var versionsOfNew = ProtocolVersions.present
     /// Frames that are listened for, by endpoint.
     public var ears: [EndpointID: Hearing] = [:]
-    /// Nodes that its transport accepts.
-    var peers: Set<NodeID> = []
-    /// Writes that are not synced yet. After a crash at most the first few are on the disk.
-    var unsynced: [(EffectID, [StoreWrite])] = []
-    var storedAt = Instant(nanoseconds: 0)
+    /// Nodes that its transport accepts, with the addresses at which it looks for them.
+    var peers: [NodeID: IPAddress] = [:]
+    var disk = VirtualDisk()
     /// Time of a write to this disk; nil for the world's default.
     public var storeTime: Interval?
     var timer: Instant?
@@ -66,12 +66,23 @@ public struct VirtualHost {
             publicKey: lostKeys.wireBytes + World.publicKey(index).dropFirst(4), agreementKey: World.publicKey(index), epoch: epoch,
             boot: boot,
             address: World.address(index), port: DefaultPort.nodes, vtep: vtep, underlayMTU: underlayMTU,
-            routes: routes(index), versions: versions)
+            routes: routes(index), choosesAddress: true, choosesVTEP: true, versions: versions)
+    }
+
+    /// Addresses of the host, as its daemon sees them.
+    func view(choosing isChoosing: Bool) -> HostView {
+        HostView(
+            mtus: Dictionary([address, vtep].map { ($0, underlayMTU) }) { first, _ in first }, choice: isChoosing ? address : nil)
+    }
+
+    mutating func takeInbox() -> [NodeEvent] {
+        defer { inbox = [] }
+        return inbox
     }
 
     /// Ends the process, with all that it had in memory.
     mutating func end(hostToo: Bool) {
-        unsynced = []
+        disk.unsynced = []
         isUp = false
         isHostUp = !hostToo
         boot += 1
@@ -80,4 +91,12 @@ public struct VirtualHost {
         timer = nil
         ears = [:]
     }
+}
+
+/// Writes under way to the disk of a host.
+struct VirtualDisk {
+    /// Writes that are not synced yet. After a crash at most the first few are on the disk.
+    var unsynced: [(EffectID, [StoreWrite])] = []
+    /// Time at which the last of them is synced.
+    var syncedAt = Instant(nanoseconds: 0)
 }

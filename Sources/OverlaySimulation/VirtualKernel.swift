@@ -86,6 +86,14 @@ public struct VirtualKernel {
         return .restored
     }
 
+    /// MTUs of the other ends of ports, by the port's name.
+    public var containerMTUs: [String: UInt32] = [:]
+
+    private mutating func forget(_ port: String) {
+        containerMTUs[port] = nil
+        for vni in state.portMTUs.keys { state.portMTUs[vni]?[port] = nil }
+    }
+
     /// Removes a veth pair, as the end of a container does.
     public mutating func endPair(_ name: String) {
         running.remove(name)
@@ -100,6 +108,7 @@ public struct VirtualKernel {
         }
         for vni in damaged.keys { damaged[vni]?.ports[name] = nil }
         for vni in state.altered.keys { mend(vni) { $0.ports.remove(name) } }
+        forget(name)
         for (vni, network) in state.networks where network.ports[name] != nil {
             state.networks[vni]?.ports[name] = nil
             state.networks[vni]?.forwarding = network.forwarding.filter { $0.value != .port(name) }
@@ -150,6 +159,7 @@ public struct VirtualKernel {
                 for name in state.networks[vni]?.ports.keys.map({ $0 }) ?? [] { running.remove(name) }
                 state.networks[vni] = nil
                 deletedPorts[vni] = nil
+                state.portMTUs[vni] = nil
                 state.unreaped.remove(vni)
                 state.broken.remove(vni)
                 state.remains[vni] = nil
@@ -165,7 +175,9 @@ public struct VirtualKernel {
             }
             guard state.networks[vni] != nil else {
                 switch operation {
-                case .deleteGateway, .deletePort, .reapPorts, .deleteForwarding, .deleteNeighbour, .announce, .deleteFlood: continue
+                case .deleteGateway, .deletePort, .reapPorts, .setPortMTU, .deleteForwarding, .deleteNeighbour, .announce,
+                    .deleteFlood:
+                    continue
                 default: return .failed(index: index, KernelFailure(operation: "\(operation)", errno: 19, reason: "no network"))
                 }
             }
@@ -173,7 +185,9 @@ public struct VirtualKernel {
             case .createNetwork, .deleteNetwork, .reapPorts: break
             case .addGateway(_, let gateway): state.networks[vni]?.gateways.insert(gateway)
             case .deleteGateway(_, let gateway): state.networks[vni]?.gateways.remove(gateway)
-            case .createPort(_, let name, let port, _):
+            case .createPort(_, let name, let port, let mtu):
+                state.portMTUs[vni, default: [:]][name] = mtu
+                containerMTUs[name] = mtu
                 deletedPorts[vni]?.remove(name)
                 state.networks[vni]?.ports[name] = port
                 running.insert(name)
@@ -184,12 +198,21 @@ public struct VirtualKernel {
             case .deletePort(_, let name):
                 running.remove(name)
                 mend(vni) { $0.ports.remove(name) }
+                forget(name)
                 if state.networks[vni]?.ports.removeValue(forKey: name) != nil {
                     deletedPorts[vni, default: []].insert(name)
                     state.unreaped.insert(vni)
                 }
                 let rows = state.networks[vni]?.forwarding.filter { $0.value != .port(name) }
                 state.networks[vni]?.forwarding = rows ?? [:]
+            case .setPortMTU(_, let name, let sandbox, let from, let to):
+                guard state.networks[vni]?.ports[name] != nil else { continue }
+                guard !missingSandboxes.contains(sandbox) else {
+                    return .failed(index: index, KernelFailure(operation: "\(operation)", errno: 2, reason: "no such sandbox"))
+                }
+                let mtu = containerMTUs[name] ?? from
+                if mtu == from || mtu > to { containerMTUs[name] = to }
+                state.portMTUs[vni, default: [:]][name] = to
             case .setForwarding(_, let mac, let destination): state.networks[vni]?.forwarding[mac] = destination
             case .deleteForwarding(_, let mac, let destination):
                 if state.networks[vni]?.forwarding[mac] == destination { state.networks[vni]?.forwarding[mac] = nil }

@@ -77,9 +77,8 @@ public final class World {
                 core: try Self.core(
                     Host.identity(index, boot: 1, epoch: 1, vtep: address, underlayMTU: underlayMTU), [:], seed, parameters, rules,
                     start: 1),
-                underlayMTU: underlayMTU, vtep: address)
+                rows: [.node: [Array("boot".utf8): UInt32(1).wireBytes]], underlayMTU: underlayMTU, vtep: address, address: address)
             nodes.append(host)
-            nodes[index].rows[.node] = [Array("boot".utf8): UInt32(1).wireBytes]
         }
         for index in 0..<count { handle(index, .start) }
     }
@@ -153,9 +152,9 @@ public final class World {
         case .answer(let id, let response): calls.keep(response, of: id)
         case .send(let node, let bytes, let path): send(index, self.index(of: node), bytes, path)
         case .store(let id, let writes):
-            nodes[index].unsynced.append((id, writes))
-            nodes[index].storedAt = max(now, nodes[index].storedAt) + (nodes[index].storeTime ?? storeTime)
-            queue.insert(.synced(index, boot: boot), at: nodes[index].storedAt)
+            nodes[index].disk.unsynced.append((id, writes))
+            nodes[index].disk.syncedAt = max(now, nodes[index].disk.syncedAt) + (nodes[index].storeTime ?? storeTime)
+            queue.insert(.synced(index, boot: boot), at: nodes[index].disk.syncedAt)
         case .apply(let id, let operations):
             let outcome = nodes[index].kernel.apply(operations)
             onApply?(index, operations)
@@ -169,7 +168,7 @@ public final class World {
                 schedule(.event(other, boot: nodes[other].boot, .notice(bytes)), in: delay)
             }
         case .raiseBoot(let boot): nodes[index].seal = max(nodes[index].seal, boot)
-        case .peers(let members, _): nodes[index].peers = Set(members.map(\.id))
+        case .peers(let all, _): nodes[index].peers = Dictionary(all.map { ($0.id, $0.address) }) { first, _ in first }
         case .engineCall(let id, let call): docker.answer(index, id, call)
         case .serve(let id, let path, let scope):
             serve(index, path, scope)
@@ -177,7 +176,7 @@ public final class World {
         case .names, .subnets, .otherNames, .unsettled, .suspects: nameServers[index]?.learn(effect)
         case .publishNames: break
         case .unserve(let path): unserve(index, path)
-        case .readRoutes, .lookForRoutes, .addRoutes, .moveRoutes: docker.carryOut(index, effect)
+        case .readRoutes, .readHost, .lookForRoutes, .addRoutes, .moveRoutes: docker.carryOut(index, effect)
         case .makeKey:
             let key = (0..<32).map { _ in UInt8(truncatingIfNeeded: random.next()) }
             schedule(.event(index, boot: nodes[index].boot, .keyMade(key)), in: .milliseconds(1))
@@ -205,7 +204,8 @@ public final class World {
     }
 
     private func send(_ from: Int, _ to: Int, _ bytes: [UInt8], _ path: MessagePath) {
-        guard nodes.indices.contains(to), nodes[from].peers.contains(nodes[to].core.identity.id) else { return }
+        guard nodes.indices.contains(to), let address = nodes[from].peers[nodes[to].core.identity.id] else { return }
+        let isThere = address == nodes[to].address
         let link = VirtualNetwork.Link(from, to)
         guard hasMembership || bytes.first != Node.MessageKind.membership.rawValue else { return }
         let kinds: [Node.MessageKind] = [.catalogue, .addresses]
@@ -213,15 +213,16 @@ public final class World {
             return late.hold(link, bytes, path)
         }
         // A message that does not fit a datagram goes by stream.
-        guard path == .datagram, bytes.count + Limits.sealBytes <= Limits.datagramBytes else { return stream(link, bytes) }
-        for delay in network.datagram(link, bytes: bytes.count, &random) {
+        guard path == .datagram, bytes.count + Limits.sealBytes <= Limits.datagramBytes else { return stream(link, bytes, isThere) }
+        for delay in network.datagram(link, bytes: bytes.count, &random) where isThere {
             schedule(.message(from: from, to: to, boot: nodes[to].boot, seal: nodes[from].seal, bytes, .datagram), in: delay)
         }
     }
 
-    private func stream(_ link: VirtualNetwork.Link, _ bytes: [UInt8]) {
+    private func stream(_ link: VirtualNetwork.Link, _ bytes: [UInt8], _ isThere: Bool) {
         let outcome = network.stream(
-            link, bytes: bytes.count, now: now, isListening: nodes[link.to].isUp, isHostUp: nodes[link.to].isHostUp, &random)
+            link, bytes: bytes.count, now: now, isListening: nodes[link.to].isUp && isThere,
+            isHostUp: nodes[link.to].isHostUp && isThere, &random)
         let boot = nodes[link.from].boot
         switch outcome {
         case .arrives(let delay, let opened):
@@ -280,14 +281,14 @@ public final class World {
             guard nodes[index].boot == boot else { return }
             handle(index, event)
         case .synced(let index, let boot):
-            guard nodes[index].boot == boot, !nodes[index].unsynced.isEmpty else { return }
-            let (id, writes) = nodes[index].unsynced.removeFirst()
+            guard nodes[index].boot == boot, !nodes[index].disk.unsynced.isEmpty else { return }
+            let (id, writes) = nodes[index].disk.unsynced.removeFirst()
             let outcome: StoreOutcome = nodes[index].failsStores ? .failed("disk full") : .stored
             if case .stored = outcome { nodes[index].rows.apply(writes) }
             handle(index, .stored(id, outcome))
         case .message(let from, let to, let boot, let seal, let bytes, let path):
             guard nodes[to].isUp, nodes[to].boot == boot else { return }
-            guard nodes[to].peers.contains(nodeID(from)) else {
+            guard nodes[to].peers[nodeID(from)] != nil else {
                 return handle(to, .stranger(nodeID(from), nodes[from].core.identity.endpoint))
             }
             guard seal >= nodes[to].opened[from, default: 0] else { return handle(to, .earlierLife(of: nodeID(from))) }
@@ -310,7 +311,7 @@ public final class World {
     ///
     /// - Parameter kept: Number of those writes that are on the disk; nil leaves it to chance.
     public func crash(_ index: Int, hostToo: Bool = false, keeping kept: Int? = nil) {
-        for (_, writes) in nodes[index].unsynced.prefix(kept ?? random.below(nodes[index].unsynced.count + 1))
+        for (_, writes) in nodes[index].disk.unsynced.prefix(kept ?? random.below(nodes[index].disk.unsynced.count + 1))
         where !nodes[index].failsStores {
             nodes[index].rows.apply(writes)
         }
@@ -335,17 +336,18 @@ public final class World {
         nodes[index].rows[.node, default: [:]][Array("boot".utf8)] = boot.wireBytes
         nodes[index].seal = boot
         nodes[index].opened = [:]
-        let identity = Host.identity(
+        var identity = Host.identity(
             index, boot: boot, epoch: epoch, vtep: nodes[index].vtep, underlayMTU: nodes[index].underlayMTU,
             lostKeys: nodes[index].lostKeys, versions: nodes[index].versions)
+        identity.address = nodes[index].address
         nodes[index].core = try Self.core(identity, nodes[index].rows, seed, parameters, rules, start: nodes[index].boot)
         nodes[index].isUp = true
         nodes[index].isHostUp = true
         // A start that cannot be counted durably is no start.
         nodes[index].failsStores = false
-        nodes[index].storedAt = now
+        nodes[index].disk.syncedAt = now
         nodes[index].declared = 0
-        nodes[index].peers = []
+        nodes[index].peers = [:]
         trouble(index, until: now)
         log("host\(index + 1) starts")
         handle(index, .start)
@@ -382,11 +384,9 @@ public final class World {
         nodes[index].stalledUntil = nil
         nodes[index].timer = nil
         log("host\(index + 1) goes on")
-        let waiting = nodes[index].inbox
-        nodes[index].inbox = []
         // A process that goes on may look at its timers before or after its sockets.
         if random.chance(0.5) { handle(index, .tick) }
-        for event in waiting { handle(index, event) }
+        for event in nodes[index].takeInbox() { handle(index, event) }
         handle(index, .tick)
     }
 

@@ -1,5 +1,6 @@
 import OverlayModel
 import OverlayNetlink
+import OverlayNode
 import Testing
 
 @testable import OverlayDaemon
@@ -44,6 +45,20 @@ import Testing
         ]
         #expect(try advertised(nil, addresses) == "192.0.2.1")
         #expect(try advertised(nil, Array(addresses.prefix(2))) == "2001:db8::1")
+    }
+
+    @Test func `What the node sees has all addresses, and the one that would be chosen where that is asked`() throws {
+        let addresses = [
+            try address("127.0.0.1/8", on: "lo", 1, isLoopback: true), try address("192.0.2.1/24", on: "eth0", 2),
+            try address("198.51.100.1/24", on: "eth1", 3),
+        ]
+        let all = Set(addresses.map(\.prefix.address))
+        let view = HostNetwork.view(addresses, choosingBy: nil)
+        #expect(Set(view.mtus.keys) == all && Set(view.mtus.values) == [1500] && view.choice == nil)
+        #expect(HostNetwork.view(addresses, choosingBy: []).choice == nil)
+        #expect(HostNetwork.view(addresses, choosingBy: [try route(link: 3)]).choice == IPAddress("198.51.100.1"))
+        // A route that prefers the address that is gone.
+        #expect(HostNetwork.view(addresses, choosingBy: [try route(link: 3, source: "203.0.113.7")]).choice == nil)
     }
 
     @Test(arguments: ["docker0", "docker_gwbridge", "br-0123456789ab", "veth1a2b"])

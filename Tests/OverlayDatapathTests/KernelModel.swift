@@ -34,7 +34,7 @@ struct KernelModel {
         guard var state = observed.networks[vni] else {
             switch operation {
             case .deleteNetwork: observed.broken.remove(vni)
-            case .deleteGateway, .deletePort, .reapPorts, .deleteForwarding, .deleteNeighbour, .deleteFlood: break
+            case .deleteGateway, .deletePort, .reapPorts, .setPortMTU, .deleteForwarding, .deleteNeighbour, .deleteFlood: break
             default: refused.append(operation)
             }
             return
@@ -54,6 +54,7 @@ struct KernelModel {
             if state.ports.removeValue(forKey: name) != nil { observed.unreaped.insert(vni) }
             state.forwarding = state.forwarding.filter { $0.value != .port(name) }
         case .reapPorts: observed.unreaped.remove(vni)
+        case .setPortMTU(_, let name, _, _, let mtu): observed.portMTUs[vni, default: [:]][name] = mtu
         case .setForwarding(_, let mac, let destination):
             if case .port(let name) = destination, state.ports[name] == nil {
                 refused.append(operation)

@@ -82,7 +82,11 @@ struct DriftTests {
         /// - Returns: False if nothing was found.
         func mend() async throws -> Bool {
             let seen = await host.kernel.look(vni)
-            let operations = datapath.repair(vni, seen, keepingRowsTo: [])
+            var operations = datapath.repair(vni, seen, keepingRowsTo: [])
+            for (name, mtu) in seen.portMTUs[vni] ?? [:] where mtu != 1450 {
+                let sandbox = String(containers[name == near.0.name ? 0 : 1].dropFirst("nsenter --net=".count))
+                operations.append(.setPortMTU(vni, name: name, sandbox: sandbox, from: mtu, to: 1450))
+            }
             let lost = datapath.lostPorts(seen)
             expectApplied(await host.kernel.apply(operations))
             for (_, name) in lost {

@@ -21,8 +21,10 @@ import Testing
         func began(_ id: Int, at now: UInt64) { table.began(id, at: now) }
         func holds(_ bytes: Int, _ id: Int) -> [Int] { table.holds(bytes, id) }
         func complete(_ id: Int) { table.complete(id) }
-        func answering(_ id: Int, at now: UInt64) { table.answering(id, at: now) }
-        func answered(_ id: Int, at now: UInt64) -> Bool { table.answered(id, at: now) }
+        /// Number of the last answer.
+        private(set) var answer: UInt64 = 0
+        func answering(_ id: Int, at now: UInt64) { answer = table.answering(id, at: now) }
+        func answered(_ id: Int, _ number: UInt64? = nil, at now: UInt64) -> Bool { table.answered(id, number ?? answer, at: now) }
         func expired(at now: UInt64, arrival: UInt64? = nil) -> [Int] { table.expired(at: now, arrival: arrival) }
 
         /// Opens a connection and lets a request be answered on it.
@@ -147,6 +149,23 @@ import Testing
         table.answering(1, at: 6)
         _ = table.answered(1, at: 7)
         #expect(table.expired(at: 37) == [1])
+    }
+
+    @Test func `An answer that is written late does not end the next request`() {
+        let table = table(connections: 1)
+        _ = table.open(1)
+        table.received(1, at: 0)
+        table.complete(1)
+        table.answering(1, at: 1)
+        table.began(1, at: 1)
+        table.complete(1)
+        #expect(!table.hasRoom(at: 50))
+        #expect(!table.answered(1, at: 2))
+        #expect(!table.hasRoom(at: 50) && table.expired(at: 1000).isEmpty, "it is worked on")
+        let first = table.answer
+        table.answering(1, at: 1000)
+        #expect(!table.answered(1, first, at: 1001))
+        #expect(!table.hasRoom(at: 1009) && table.hasRoom(at: 1010), "it is not read")
     }
 
     @Test func `What unfinished requests hold together is bounded, the oldest go`() {

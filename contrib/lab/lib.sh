@@ -233,10 +233,11 @@ daemon_start() {
     spawned "$host" daemon >/dev/null && return
     run=$(host_dir "$host")/run
     read -ra args <<<"${LAB_DAEMON_ARGS:-}"
+    [[ ${LAB_ADVERTISE:-yes} == no ]] || args=(--advertise-addr "$(host_addr "$host")" "${args[@]}")
     # The state folder is given, as the machine may have no /var/lib/swift-overlay to bind over.
     spawn "$host" daemon "$binary" daemon --state-dir "$(daemon_state "$host")" \
         --plugin-socket /run/docker/plugins/swift-overlay.sock --control-socket /run/swift-overlay/control.sock \
-        --advertise-addr "$(host_addr "$host")" --log-level "${LAB_LOG_LEVEL:-info}" "${args[@]}"
+        --log-level "${LAB_LOG_LEVEL:-info}" "${args[@]}"
     wait_for "$host" daemon "swift-overlay" listens "$run/swift-overlay/control.sock"
     wait_for "$host" daemon "swift-overlay" listens "$run/docker/plugins/swift-overlay.sock"
 }

@@ -18,7 +18,7 @@ enum PromotionCalls {
         }
         try Self.checkWriterIsAway(node, force: force)
         if !force {
-            if let text = node.copyText { throw DriverError(.conflict, text) }
+            if let text = CopiedMachine.text(node) { throw DriverError(.conflict, text) }
             try Self.checkIsNewest(&node)
             let reached = 1 + node.catalogue.members.keys.count { $0 != node.identity.id && node.peers.isReached($0) }
             guard 2 * reached >= node.catalogue.members.count else {

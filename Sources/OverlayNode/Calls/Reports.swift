@@ -109,7 +109,7 @@ enum Reports {
     private static func problems(_ node: Node) -> [String] {
         var problems: [String] = []
         if node.catalogue.cluster == nil { problems.append(Node.noCluster.message) }
-        if let text = node.copyText, node.isWriterSilent { problems.append(text) }
+        if let text = CopiedMachine.text(node), node.isWriterSilent { problems.append(text) }
         if node.isWriterSilent || node.catalogueNode.isBehind { problems.append(node.writerText) }
         if node.catalogue.term.number > 1 { problems += PromotionCalls.losses(node) }
         for (id, peer) in node.peers.statuses.sorted(by: { $0.key < $1.key })
@@ -137,6 +137,7 @@ enum Reports {
         problems += KernelFollower.problems(node)
         problems += EngineNews.linkProblems(node)
         problems += RouteFollower.problems(node)
+        problems += HostFollower.problems(node)
         if let failure = node.outbox.lastKernelFailure { problems.append("the kernel refused: \(failure)") }
         if let failure = node.outbox.lastStoreFailure { problems.append("state could not be written: \(failure)") }
         return problems

@@ -10,7 +10,10 @@ enum CatalogueFollower {
 
     /// Follows an applied entry.
     static func followEntry(_ node: inout Node, _ entry: Entry, _ result: CommandResult) {
-        if case .refused = result { return }
+        if case .refused = result {
+            if case .admit(let member) = entry.command { HostFollower.refused(&node, member) }
+            return
+        }
         let isOwn = entry.proposer == node.identity.id
         switch entry.command {
         case .initialise: node.outbox.timers[.follow] = node.now
@@ -210,10 +213,12 @@ enum CatalogueFollower {
 
     /// Proposes this node's own entry anew where it has changed, such as its address, its name or its routes.
     static func proposeOwnChange(_ node: inout Node) {
-        guard !node.isRolledBack, let known = node.catalogue.members[node.identity.id], known != node.member, !node.isWriterAway,
+        // A node that nobody reaches at its old address has no word of the writer either.
+        guard !node.isRolledBack, let known = node.catalogue.members[node.identity.id], known != node.member,
+            !node.isWriterAway || HostFollower.isElsewhere(node),
             !node.proposals.contains(where: { if case .own = $0 { true } else { false } })
         else { return }
-        node.propose(.admit(node.member), for: .own, deadline: node.now + Proposals.budget)
+        node.propose(.admit(HostFollower.entry(node, instead: known)), for: .own, deadline: node.now + Proposals.budget)
     }
 
     /// Gives up subnets that no network was made of: the engine died in between, or gave up waiting.

@@ -23,10 +23,10 @@ enum KernelFollower {
     }
 
     /// Devices of a network.
-    private static func base(_ node: Node, of network: Network) -> NetworkState.Base {
+    static func base(_ node: Node, of network: Network) -> NetworkState.Base {
         NetworkState.Base(
             vni: network.vni, local: node.identity.vtep, port: node.catalogue.cluster?.dataPathPort ?? DefaultPort.vxlan,
-            mtu: network.settings?.mtu ?? node.identity.fittingMTU)
+            mtu: network.settings?.mtu ?? max(node.identity.fittingMTU, HostFollower.leastMTU(of: network)))
     }
 
     /// Endpoints of an owner on a network, behind its VTEP.
@@ -213,6 +213,7 @@ enum KernelFollower {
         let ids = Set(lost.map(\.id))
         node.forwarding.restorations.settle { ids.contains($0) }
         for endpoint in lost { Self.restore(&node, endpoint) }
+        HostFollower.followMTUs(&node, of: node.inventory.allEndpoints, state)
         ClaimFollower.settleEverywhere(&node)
         RollbackRecovery.finishRollback(&node)
         CatalogueFollower.proposeOwnChange(&node)
@@ -234,6 +235,7 @@ enum KernelFollower {
         node.forwarding.repair(
             vni, state, sparing: node.unsynchronisedVTEPs[vni] ?? [], isLost: !lost.isEmpty, into: &node.outbox)
         for endpoint in lost { Self.restore(&node, endpoint) }
+        HostFollower.followMTUs(&node, of: endpoints, state)
         // A port that was down is not listened at any more.
         for endpoint in endpoints where node.claims.deafness[endpoint.id] != nil { ClaimFollower.listen(&node, endpoint.id) }
     }

@@ -30,6 +30,7 @@ enum RouteFollower {
     /// Reads the routes, and goes on with docker_gwbridge.
     static func look(_ node: inout Node) {
         node.surroundings.read(into: &node.outbox)
+        HostFollower.look(&node)
         Self.makeGateway(&node)
     }
 

@@ -26,6 +26,8 @@ struct Forwarding: Sendable {
     var restorations = Restorations()
     /// Tunnels whose rows the last repair spared, as their owner's endpoints are not all known.
     private var spared: [VNI: Set<IPAddress>] = [:]
+    /// MTUs of ports that differ from that of their network, as the kernel was last read.
+    private(set) var misfits: [EndpointID: UInt32] = [:]
     /// Refusals of the kernel since it was last found right.
     private var failures = 0
     /// The observation under way.
@@ -266,6 +268,14 @@ struct Forwarding: Sendable {
     mutating func refused(into outbox: inout Outbox) {
         failures = min(failures + 1, 9)
         repairSoon(after: min(Self.repairPeriod, Self.repairDelay * (1 << (failures - 1))), into: &outbox)
+    }
+
+    /// Takes note of ports whose MTU is not that of their network, and has it looked at again soon whether they follow.
+    ///
+    /// - Parameter seen: Endpoints whose ports were looked at.
+    mutating func setMisfits(_ new: [EndpointID: UInt32], among seen: Set<EndpointID>, into outbox: inout Outbox) {
+        if !new.isEmpty, new != misfits.filter({ seen.contains($0.key) }) { repairSoon(into: &outbox) }
+        misfits = misfits.filter { !seen.contains($0.key) }.merging(new) { _, new in new }
     }
 
     mutating func spare(_ unknown: [VNI: Set<IPAddress>]) { spared = unknown }

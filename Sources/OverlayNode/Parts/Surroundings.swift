@@ -36,6 +36,7 @@ struct Surroundings: Sendable {
     /// Subnets that the engine refused for docker_gwbridge.
     private(set) var refused: Set<IPPrefix> = []
     private var gatewayAt: Instant?
+    var own = OwnAddresses()
 
     init(routes: [IPPrefix]) {
         self.routes = routes.map { HostSubnet(prefix: $0, link: "") }

@@ -45,6 +45,9 @@ public enum NodeEffect: Sendable {
     case unserve(String)
     /// Reading of the routes of the host's main table, answered with ``NodeEvent/hostRoutes(_:_:isWhole:)``.
     case readRoutes(EffectID)
+    /// Reading of the host's addresses, answered with ``NodeEvent/host(_:_:)``; with the one that would be chosen now, where that is
+    /// asked for.
+    case readHost(EffectID, choosing: Bool)
     /// Question whether the main table of the sandbox at this path has a route for one of these destinations. The answer is
     /// ``NodeEvent/routesSeen(_:isAny:)``.
     case lookForRoutes(EffectID, String, [IPPrefix])

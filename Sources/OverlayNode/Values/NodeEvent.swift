@@ -44,6 +44,8 @@ public enum NodeEvent: Sendable {
     /// Answer to ``NodeEffect/readRoutes(_:)``: the subnets that the host has routes for; nil where they could not be read. Not whole
     /// where there are more than ``Limits/hostRoutes``.
     case hostRoutes(EffectID, [HostSubnet]?, isWhole: Bool)
+    /// Answer to ``NodeEffect/readHost(_:choosing:)``; nil where the host could not be read.
+    case host(EffectID, HostView?)
     /// Answer to ``NodeEffect/lookForRoutes(_:_:_:)``.
     case routesSeen(EffectID, SandboxSight)
     /// The kernel could not be read, for this reason.

@@ -1,6 +1,6 @@
 public import OverlayModel
 
-/// Identity, addresses and keys of a node, as its store and its host give them at the start.
+/// Identity, addresses and keys of a node, as its store and its host give them. The addresses follow the host.
 public struct NodeIdentity: Hashable, Sendable {
     /// Id of the node, from its keys.
     public var id: NodeID
@@ -24,6 +24,10 @@ public struct NodeIdentity: Hashable, Sendable {
     public var underlayMTU: UInt32
     /// Subnets that this host has routes for. Subnets of new networks avoid them.
     public var routes: [IPPrefix]
+    /// True if ``address`` was chosen by the daemon, which takes another one where the host has it no more.
+    public var choosesAddress: Bool
+    /// True if ``vtep`` was chosen by the daemon.
+    public var choosesVTEP: Bool
     /// Versions of the protocol that the node speaks. Only tests hold it back.
     public var versions: ProtocolVersions
 
@@ -33,7 +37,7 @@ public struct NodeIdentity: Hashable, Sendable {
     public init(
         id: NodeID, name: String, publicKey: [UInt8], agreementKey: [UInt8], epoch: UInt32, boot: UInt32, address: IPAddress,
         port: UInt16, vtep: IPAddress, underlayMTU: UInt32, routes: [IPPrefix],
-        versions: ProtocolVersions = .present
+        choosesAddress: Bool = false, choosesVTEP: Bool = false, versions: ProtocolVersions = .present
     ) {
         self.id = id
         self.name = name
@@ -46,6 +50,8 @@ public struct NodeIdentity: Hashable, Sendable {
         self.vtep = vtep
         self.underlayMTU = underlayMTU
         self.routes = routes
+        self.choosesAddress = choosesAddress
+        self.choosesVTEP = choosesVTEP
         self.versions = versions
     }
 

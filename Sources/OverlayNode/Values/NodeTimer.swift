@@ -34,6 +34,8 @@ enum NodeTimer: CaseIterable, Hashable, Sendable {
     case admission
     /// The host's routes are read.
     case surroundings
+    /// The host's addresses are read.
+    case host
     /// Others are told of the host's routes.
     case announceRoutes
     /// A new epoch is proposed for a node with an old copy of its state.

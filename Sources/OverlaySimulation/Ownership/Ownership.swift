@@ -142,15 +142,15 @@ final class Ownership {
 
     private func deliver(_ choice: Int) {
         guard let (link, bytes, path) = world.late.remove(choice) else { return }
-        guard world.nodes[link.to].isUp, world.nodes[link.to].peers.contains(World.id(link.from)) else { return }
+        guard world.nodes[link.to].isUp, world.nodes[link.to].peers[World.id(link.from)] != nil else { return }
         world.handle(link.to, .message(from: World.id(link.from), bytes, path))
     }
 
     /// True if two nodes hear each other.
     func reach(_ node: Int, _ peer: Int) -> Bool {
         let nodes = world.nodes
-        return nodes[node].isUp && nodes[peer].isUp && nodes[node].peers.contains(World.id(peer))
-            && nodes[peer].peers.contains(World.id(node))
+        return nodes[node].isUp && nodes[peer].isUp && nodes[node].peers[World.id(peer)] != nil
+            && nodes[peer].peers[World.id(node)] != nil
             && world.network.cuts.isDisjoint(with: [.init(node, peer), .init(peer, node)])
     }
 
@@ -158,7 +158,7 @@ final class Ownership {
     private func notice(_ node: Int) {
         guard world.nodes[node].isUp else { return }
         tell(node)
-        for peer in world.nodes.indices where world.nodes[node].peers.contains(World.id(peer)) {
+        for peer in world.nodes.indices where world.nodes[node].peers[World.id(peer)] != nil {
             let id = World.id(peer)
             let isReached = reach(node, peer)
             let status = PeerStatus(state: isReached ? .alive : .unreachable, since: world.now)
@@ -280,7 +280,7 @@ final class Ownership {
             lost[node] = .none
         }
         for node in world.nodes.indices where world.nodes[node].isUp {
-            for peer in world.nodes.indices where !world.nodes[node].peers.contains(World.id(peer)) { heard[node][peer] = .none }
+            for peer in world.nodes.indices where world.nodes[node].peers[World.id(peer)] == nil { heard[node][peer] = .none }
         }
     }
 

@@ -52,5 +52,5 @@ public struct Scenario: Sendable {
             Scenario("drift", "everything of networks in the kernels is deleted and altered; each time all is right within 5 s") {
                 try DriftScenario.run(seed: $0)
             },
-        ] + scenarios + names + claims + upgrades
+        ] + scenarios + names + claims + upgrades + hosts
 }
