@@ -85,3 +85,11 @@ extension Member: Wire {
         writer.list(routes)
     }
 }
+
+extension Member {
+    /// True if a host may have the name: at most 253 printable ASCII characters, and no space among them. A member that has another one was
+    /// let in by one that does not look.
+    public static func isName(_ text: String) -> Bool {
+        (1...253).contains(text.utf8.count) && text.utf8.allSatisfy { (0x21...0x7E).contains($0) }
+    }
+}

@@ -2,6 +2,7 @@ import Glibc
 import Logging
 import NIOCore
 import NIOPosix
+import OverlayCatalogue
 import OverlayCrypto
 import OverlayDNSServer
 import OverlayDocker
@@ -139,7 +140,7 @@ public enum Daemon {
         let level = configuration.logLevel
         let isJSON = configuration.logsJSON
         return Logger(label: "swift-overlay") { label in
-            var handler: any LogHandler = isJSON ? JSONLogHandler(label: label) : StreamLogHandler.standardError(label: label)
+            var handler: any LogHandler = isJSON ? JSONLogHandler(label: label) : TextLogHandler(label: label)
             handler.logLevel = level
             return handler
         }
@@ -211,6 +212,8 @@ public enum Daemon {
         var buffer = [CChar](repeating: 0, count: 256)
         guard gethostname(&buffer, buffer.count - 1) == 0 else { return "localhost" }
         let name = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return name.isEmpty ? "localhost" : name
+        // The kernel takes any bytes for a host's name.
+        let usable = String(name.map { Member.isName(String($0)) ? $0 : "-" })
+        return usable.isEmpty ? "localhost" : usable
     }
 }

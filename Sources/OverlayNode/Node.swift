@@ -428,5 +428,5 @@ public struct Node: Sendable {
     }
 
     /// Name of a node by the catalogue; its short id where the catalogue does not know it.
-    func name(of node: NodeID) -> String { catalogue.name(node) }
+    func name(of node: NodeID) -> String { catalogue.name(node).printable() }
 }

@@ -28,8 +28,26 @@ public actor StateStore {
         if mkdir(directory, 0o700) != 0, errno != EEXIST {
             throw StoreError(SystemError(operation: "make", path: directory, errno: errno))
         }
+        try Self.check(directory)
         lock = try Self.lock(directory)
         database = try Database(path: directory + "/state.db", schema)
+    }
+
+    /// Refuses a directory in which another user could replace the database: the keys of the node are in it.
+    private static func check(_ directory: String) throws(StoreError) {
+        var status = stat()
+        guard stat(directory, &status) == 0 else { throw StoreError(SystemError(operation: "stat", path: directory, errno: errno)) }
+        func refusal(_ reason: String) -> StoreError {
+            StoreError(operation: "open", path: directory, code: SQLITE_PERM, reason: reason)
+        }
+        guard status.st_uid == 0 || status.st_uid == geteuid() else {
+            throw refusal(
+                "it belongs to user \(status.st_uid), who could take the node's keys; `chown root \(directory)`, or give another one")
+        }
+        guard status.st_mode & 0o022 == 0 else {
+            throw refusal(
+                "other users may write in it, and could take the node's keys; `chmod go-w \(directory)`, or give another one")
+        }
     }
 
     private static func lock(_ directory: String) throws -> LockFile {
@@ -103,11 +121,12 @@ private final class Database {
 
     init(path: String, _ schema: StoreSchema) throws(StoreError) {
         // Created before SQLite would do it with the mode of the umask. Its -wal and -shm files take the mode of this file.
-        let descriptor = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
+        let descriptor = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else {
             throw StoreError(SystemError(operation: "open", path: path, errno: errno))
         }
-        close(descriptor)
+        defer { close(descriptor) }
+        guard fchmod(descriptor, 0o600) == 0 else { throw StoreError(SystemError(operation: "chmod", path: path, errno: errno)) }
         let connection = try SQLiteConnection(path: path)
         try connection.execute("PRAGMA journal_mode=WAL", to: "open")
         try connection.execute("PRAGMA synchronous=FULL", to: "open")

@@ -32,7 +32,7 @@ struct InitCommand: AsyncParsableCommand {
             defaultAddressPoolMaskLength: length.flatMap { Int($0) },
             tokenTTL: try seconds(setting("token-ttl", tokenTtl), of: "--token-ttl"))
         let report = try await client.ask(.POST, "/init", body, as: JoinTokenReport.self)
-        print("Cluster started. To add another host, run there:\n\n    \(report.command)\n\n\(expiry(report))")
+        show("Cluster started. To add another host, run there:\n\n    \(report.command)\n\n\(expiry(report))")
     }
 }
 
@@ -45,8 +45,13 @@ struct JoinCommand: AsyncParsableCommand {
             """)
 
     @OptionGroup var client: ClientOptions
-    @Option(help: ArgumentHelp("Token that `swift-overlay join-token --quiet` prints on a member.", valueName: "token"))
+    @Option(
+        help: ArgumentHelp(
+            "Token that `swift-overlay join-token --quiet` prints on a member. Other users of this host see it in the list of processes.",
+            valueName: "token"))
     var token: String?
+    @Option(help: ArgumentHelp("File with the token; - reads it from standard input.", valueName: "path"), completion: .file())
+    var tokenFile: String?
     @Argument(
         help: ArgumentHelp(
             "Any member of the cluster, by name or address. (default port: \(DefaultPort.nodes), else \(DefaultPort.nodesBefore))",
@@ -54,10 +59,41 @@ struct JoinCommand: AsyncParsableCommand {
     var host: String
 
     func run() async throws {
-        guard let token = setting("token", token) else { throw ValidationError("--token is missing") }
+        guard let token = try tokenFile.map(readToken) ?? setting("token", token) else {
+            throw ValidationError("--token or --token-file is missing")
+        }
         guard let (name, port) = splitHostPort(host) else { throw ValidationError("\(host) is not HOST[:PORT]") }
         let answer = try await client.ask(.POST, "/join", ControlBody.Join(token: token, host: name, port: port), as: Message.self)
-        print(answer.message)
+        show(answer.message)
+    }
+}
+
+extension JoinCommand {
+    func validate() throws {
+        guard token == nil || tokenFile == nil else {
+            throw ValidationError("--token and --token-file are two ways to give one thing: give one of them")
+        }
+    }
+
+    /// Reads a token from a file, or from standard input.
+    private func readToken(_ path: String) throws -> String {
+        func failure(_ reason: String) -> ValidationError { ValidationError("--token-file \(path): \(reason)") }
+        let number = path == "-" ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC)
+        guard number >= 0 else { throw failure(String(cString: strerror(errno))) }
+        defer { if number != STDIN_FILENO { close(number) } }
+        // A token has some hundred bytes.
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        var count = 0
+        while count < buffer.count {
+            let read = buffer.withUnsafeMutableBytes { Glibc.read(number, $0.baseAddress?.advanced(by: count), $0.count - count) }
+            guard read >= 0 else { throw failure(String(cString: strerror(errno))) }
+            if read == 0 { break }
+            count += read
+        }
+        let words = String(decoding: buffer[..<count], as: UTF8.self).split(whereSeparator: \.isWhitespace)
+        guard let token = words.first else { throw failure("there is nothing in it") }
+        guard words.count == 1 else { throw failure("there is more than a token in it") }
+        return String(token)
     }
 }
 
@@ -71,7 +107,7 @@ struct LeaveCommand: AsyncParsableCommand {
     var force = false
 
     func run() async throws {
-        print(try await client.ask(.POST, "/leave", ControlBody.Force(force: force), as: Message.self).message)
+        show(try await client.ask(.POST, "/leave", ControlBody.Force(force: force), as: Message.self).message)
     }
 }
 
@@ -93,8 +129,8 @@ struct PromoteCommand: AsyncParsableCommand {
 
     func run() async throws {
         let data = try await client.raw(.POST, "/promote", ControlBody.Force(force: force))
-        if format == .json { return print(String(decoding: data, as: UTF8.self), terminator: "") }
-        print(try JSONDecoder().decode(Message.self, from: data).message)
+        if format == .json { return show(String(decoding: data, as: UTF8.self), terminator: "") }
+        show(try JSONDecoder().decode(Message.self, from: data).message)
     }
 }
 
@@ -125,7 +161,7 @@ struct JoinTokenCommand: AsyncParsableCommand {
             ? try await client.ask(
                 .POST, "/join-token/rotate", ControlBody.RotateToken(ttl: try seconds(ttl, of: "--ttl")), as: JoinTokenReport.self)
             : try await client.ask(.GET, "/join-token", as: JoinTokenReport.self)
-        print(
+        show(
             quiet ? report.token : "To add a host to this cluster, run there:\n\n    \(report.command)\n\n\(expiry(report))")
     }
 }
@@ -175,7 +211,7 @@ struct NodeCommand: AsyncParsableCommand {
             let start = watch ? try await client.ask(.GET, "/nodes/changes", as: NodeChanges.self).last : 0
             let data = try await client.raw(.GET, "/nodes")
             if format == .json {
-                print(String(decoding: data, as: UTF8.self), terminator: "")
+                show(String(decoding: data, as: UTF8.self), terminator: "")
             } else {
                 printNodes(try JSONDecoder().decode([NodeReport].self, from: data))
             }
@@ -261,7 +297,7 @@ struct NodeCommand: AsyncParsableCommand {
         @Argument(help: "Name of the node, or the beginning of its id.") var node: String
 
         func run() async throws {
-            print(
+            show(
                 try await client.ask(
                     .POST, "/nodes/remove", ControlBody.RemoveNode(node: node, force: force, now: now), as: Message.self
                 )
@@ -279,7 +315,7 @@ struct StatusCommand: AsyncParsableCommand {
 
     func run() async throws {
         let data = try await client.raw(.GET, "/status")
-        if format == .json { return print(String(decoding: data, as: UTF8.self), terminator: "") }
+        if format == .json { return show(String(decoding: data, as: UTF8.self), terminator: "") }
         let status = try JSONDecoder().decode(StatusReport.self, from: data)
         let rows = [
             ("Node", "\(status.name) (\(status.node.prefix(12)))"), ("Version", status.version),
@@ -300,13 +336,13 @@ struct StatusCommand: AsyncParsableCommand {
             ),
             ("Names", "answered in \(status.sandboxes) containers here"),
         ]
-        for (name, value) in rows { print(name + ":" + String(repeating: " ", count: 11 - name.count) + value) }
-        for problem in status.problems { print("Problem:   \(problem)") }
+        for (name, value) in rows { show(name + ":" + String(repeating: " ", count: 11 - name.count) + value) }
+        for problem in status.problems { show("Problem:   \(problem)") }
     }
 }
 
 func printJSON(_ value: some Encodable) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    print(String(decoding: try encoder.encode(value), as: UTF8.self))
+    show(String(decoding: try encoder.encode(value), as: UTF8.self))
 }

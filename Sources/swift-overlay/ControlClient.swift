@@ -58,9 +58,13 @@ enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
     case text, json
 }
 
+/// Prints an answer of the daemon. What other hosts say about themselves is in it, and must not reach the terminal as it is.
+func show(_ text: String, terminator: String = "\n") { print(text.printable(keepingLines: true), terminator: terminator) }
+
 /// Prints rows under headings, as `docker` does.
 func printTable(_ headings: [String], _ rows: [[String]]) {
     var widths = headings.map(\.count)
+    let rows = rows.map { $0.map { $0.printable() } }
     for row in rows {
         for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.count) }
     }
@@ -68,6 +72,6 @@ func printTable(_ headings: [String], _ rows: [[String]]) {
         let cells = row.enumerated().map { column, cell in
             column == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[column] - cell.count + 3)
         }
-        print(cells.joined())
+        show(cells.joined())
     }
 }

@@ -134,6 +134,6 @@ func controlSocketPath(_ given: String?) -> String { setting("control-socket", g
 
 /// Prints one line on standard error.
 func complain(_ text: String) {
-    let bytes = Array("Error: \(text)\n".utf8)
+    let bytes = Array("Error: \(text.printable(keepingLines: true))\n".utf8)
     _ = write(STDERR_FILENO, bytes, bytes.count)
 }

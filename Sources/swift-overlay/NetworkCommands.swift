@@ -19,7 +19,7 @@ struct NetworkCommand: AsyncParsableCommand {
 
         func run() async throws {
             let data = try await client.raw(.GET, "/networks")
-            if format == .json { return print(String(decoding: data, as: UTF8.self), terminator: "") }
+            if format == .json { return show(String(decoding: data, as: UTF8.self), terminator: "") }
             let networks = try JSONDecoder().decode([NetworkReport].self, from: data)
             printTable(
                 ["NETWORK ID", "NAME", "VNI", "SUBNET", "ENDPOINTS", "NODES", "HERE"],
@@ -83,7 +83,7 @@ struct NetworkCommand: AsyncParsableCommand {
             body.isInternal = `internal`
             body.isIPv6 = ipv6
             body.isAttachable = attachable
-            print(try await client.ask(.POST, "/networks/create", body, as: Message.self).message)
+            show(try await client.ask(.POST, "/networks/create", body, as: Message.self).message)
         }
 
         private func pairs(_ texts: [String], _ flag: String, needsValue: Bool = true) throws -> [String: String] {
@@ -110,7 +110,7 @@ struct NetworkCommand: AsyncParsableCommand {
         @Argument(help: "Name of the network, or the beginning of its id.") var network: String
 
         func run() async throws {
-            print(
+            show(
                 try await client.ask(.POST, "/networks/remove", ControlBody.RemoveNetwork(name: network), as: Message.self).message)
         }
     }
@@ -131,7 +131,7 @@ struct NetworkCommand: AsyncParsableCommand {
 
         func run() async throws {
             let body = ControlBody.Disconnect(network: network, endpoint: endpoint, force: force)
-            print(try await client.ask(.POST, "/networks/disconnect", body, as: Message.self).message)
+            show(try await client.ask(.POST, "/networks/disconnect", body, as: Message.self).message)
         }
     }
 }

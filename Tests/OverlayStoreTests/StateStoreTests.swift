@@ -22,6 +22,37 @@ import Testing
         }
     }
 
+    @Test(arguments: [0o775, 0o757, 0o777, 0o1777] as [mode_t])
+    func aDirectoryThatOthersMayWriteInIsRefused(mode: mode_t) async throws {
+        let scratch = try Scratch()
+        #expect(mkdir(scratch.state, 0o700) == 0 && chmod(scratch.state, mode) == 0)
+        let error = #expect(throws: StoreError.self) { try StateStore(directory: scratch.state) }
+        #expect(error.map { "\($0)" }?.contains("chmod go-w") == true)
+        #expect(chmod(scratch.state, 0o755) == 0)
+        _ = try StateStore(directory: scratch.state)
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "needs root to give a directory away"))
+    func aDirectoryOfAnotherUserIsRefused() async throws {
+        let scratch = try Scratch()
+        #expect(mkdir(scratch.state, 0o700) == 0 && chown(scratch.state, 12345, 12345) == 0)
+        let error = #expect(throws: StoreError.self) { try StateStore(directory: scratch.state) }
+        #expect(error.map { "\($0)" }?.contains("belongs to user 12345") == true)
+    }
+
+    @Test func aDatabaseIsNotOpenedThroughALinkAndIsPrivate() async throws {
+        let scratch = try Scratch()
+        let elsewhere = scratch.path + "/elsewhere"
+        #expect(mkdir(scratch.state, 0o700) == 0 && symlink(elsewhere, scratch.state + "/state.db") == 0)
+        #expect(throws: StoreError.self) { try StateStore(directory: scratch.state) }
+        #expect(access(elsewhere, F_OK) != 0)
+        #expect(unlink(scratch.state + "/state.db") == 0)
+        _ = try StateStore(directory: scratch.state)
+        #expect(chmod(scratch.state + "/state.db", 0o644) == 0)
+        _ = try await reopen(scratch.state)
+        #expect(try Scratch.mode(scratch.state + "/state.db") == 0o600)
+    }
+
     @Test func rowsOutliveTheProcess() async throws {
         let scratch = try Scratch()
         let batches: [[StoreWrite]] = [

@@ -181,6 +181,12 @@ enum ClusterCalls {
     static func admit(_ node: inout Node, _ member: Member) throws(DriverError) -> Step {
         try AddressCalls.checkCluster(node)
         if let reason = VersionRules.obstacle(to: member, in: node.catalogue) { throw DriverError(.conflict, reason) }
+        guard Member.isName(member.name) else {
+            throw DriverError(
+                .invalid,
+                "the host is called \(member.name.printable()): give it a name of letters, digits, dots, hyphens and underscores, and start "
+                    + "its daemon anew")
+        }
         let pool = node.catalogue.cluster?.addressPool
         if let pool, node.catalogue.members[member.id] == member.limited(to: pool) {
             return .reply(.admission(.admitted(node.catalogue)))
