@@ -42,7 +42,8 @@ public actor StateStore {
         }
         guard status.st_uid == 0 || status.st_uid == geteuid() else {
             throw refusal(
-                "it belongs to user \(status.st_uid), who could take the node's keys; `chown root \(directory)`, or give another one")
+                "it belongs to user \(status.st_uid), who could take the node's keys; `chown root \(directory)`, or give another one"
+            )
         }
         guard status.st_mode & 0o022 == 0 else {
             throw refusal(
