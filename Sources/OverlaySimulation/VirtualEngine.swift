@@ -50,6 +50,6 @@ struct VirtualEngine {
     var life = 0
     /// True if containers outlive the engine (`live-restore`).
     var livesOn = true
-    /// What becomes of the endpoints of other containers when it starts.
+    /// Fate of the endpoints of other containers when it starts.
     var staleEndpoints = StaleEndpoints.deleted
 }

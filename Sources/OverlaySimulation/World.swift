@@ -475,17 +475,11 @@ public final class World {
         return calls.removeAnswer(id) ?? .refused("never answered")
     }
 
-    static let initialisation = Initialise(
-        cluster: ClusterID(bits: 42), addressPool: addressPool, subnetLength: 24, dataPathPort: 4789,
-        rootKey: [UInt8](repeating: 3, count: 32), rootPublicKey: [UInt8](repeating: 4, count: 32),
-        gossipKey: [UInt8](repeating: 1, count: 32),
-        joinSecret: JoinSecret(secret: [UInt8](repeating: 2, count: 16), expires: 0))
-
     /// Runs `init` on the first node.
     ///
     /// - Returns: The join token; nil if it was refused.
     func initialise() -> String? {
-        guard case .token(let report) = control(0, .initialise(Self.initialisation)) else { return nil }
+        guard case .token(let report) = control(0, .initialise(.ofSimulation)) else { return nil }
         return report.token
     }
 

@@ -33,7 +33,7 @@ struct Run: AsyncParsableCommand {
         var sum = Sum()
         let work = chosen.flatMap { scenario in (0..<UInt64(max(count, 0))).map { Work(scenario: scenario, seed: seed + $0) } }
         await play(work, until: seconds.map { start + .seconds($0) }, &sum)
-        // What no seed has visited is visited now, each place by a seed that showed it.
+        // Places that no seed has visited are visited now, each by a seed that showed it.
         await play(sum.places.flatMap { $0.value.rest($0.key, in: chosen) }, until: nil, &sum)
         for (name, places) in sum.places.sorted(by: { $0.key < $1.key }) {
             let (visited, existing) = (places.coverage.visited.count, places.coverage.existing.count)

@@ -27,7 +27,7 @@ struct Boundary: Hashable, Sendable, CustomStringConvertible {
 
     /// Operation, and the call that its engine made last.
     var operation: String
-    /// What the node is to the operation.
+    /// Part of the node in the operation.
     var role: String
     /// Kind of the effect, and its number among those of its kind.
     var effect: String

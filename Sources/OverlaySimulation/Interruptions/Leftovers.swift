@@ -5,13 +5,18 @@ import OverlayIPAM
 import OverlayModel
 import OverlayNode
 
-/// What daemons, their disks and their kernels hold, compared with what the engines have: nothing may be left over, and nothing lost.
+/// State of daemons, their disks and their kernels, compared with what the engines have: nothing may be left over, and nothing lost.
 ///
 /// Engines are the truth. A host outside of a cluster must have nothing at all.
 struct Leftovers {
     private let world: World
+    /// True if a problem in a node's status is a difference.
+    private let hearsProblems: Bool
 
-    init(in world: World) { self.world = world }
+    init(in world: World, hearsProblems: Bool = true) {
+        self.world = world
+        self.hearsProblems = hearsProblems
+    }
 
     /// The first difference; nil if there is none.
     var first: String? {
@@ -75,7 +80,7 @@ struct Leftovers {
         guard case .status(let status) = ask(index, .status) else { return "does not answer" }
         if status.leases != wanted.count { return "counts \(status.leases) leases, not \(wanted.count)" }
         if status.endpoints != wanted.count { return "counts \(status.endpoints) endpoints, not \(wanted.count)" }
-        return status.problems.first.map { "has a problem: \($0)" }
+        return status.problems.first { _ in hearsProblems }.map { "has a problem: \($0)" }
     }
 
     private func networkDifference(_ index: Int, _ engine: VirtualEngine) -> String? {
@@ -84,6 +89,13 @@ struct Leftovers {
         if let lost = wanted.subtracting(known).min() { return "has lost network \(lost.short)" }
         if let left = known.subtracting(wanted).min() { return "has network \(left.short), which its engine has not" }
         let host = world.nodes[index]
+        let isHere = Set(engine.networks.values.map(\.name))
+        for network in host.core.catalogue.networks.values.sorted(by: { $0.id < $1.id }) {
+            guard let name = network.description?.name, !network.isRemoved, rows(index, .declined)[network.id.wireBytes] == nil,
+                !isHere.contains(name)
+            else { continue }
+            return "has not made network \(name) of other hosts"
+        }
         if let idle = host.kernel.state.networks.first(where: { $0.value.ports.isEmpty }) {
             return "has network \(idle.key) in its kernel without a port"
         }
@@ -104,7 +116,9 @@ struct Leftovers {
         let paths = Set(joined.map(\.sandbox))
         // The gateway's address answers, too, in the namespace of a network that is in the kernel.
         let gateways = host.kernel.state.networks.keys.map { "/run/netns/swov-\($0)" }
-        if let left = Set(host.core.sandboxScopes.keys).subtracting(paths).subtracting(gateways).min() { return "answers questions at \(left), which is gone" }
+        if let left = Set(host.core.sandboxScopes.keys).subtracting(paths).subtracting(gateways).min() {
+            return "answers questions at \(left), which is gone"
+        }
         if let lost = paths.subtracting(host.core.sandboxScopes.keys).min() { return "answers no questions at \(lost)" }
         let left = Set(host.ears.keys).subtracting(joined.map(\.attached.endpoint)).min()
         return left.map { "listens at the port of endpoint \($0.short), which no container has" }

@@ -211,7 +211,7 @@ final class CrashScenario {
     /// Request of the command line that the operation is; nil for other operations.
     private var request: ControlRequest? {
         switch operation {
-        case .initialise: .initialise(World.initialisation)
+        case .initialise: .initialise(.ofSimulation)
         case .join: .join(token: EngineWorkload.token, host: "192.0.2.1", port: nil)
         case .leave: .leave(force: false)
         case .leaveByForce: .leave(force: true)
@@ -276,10 +276,19 @@ final class CrashScenario {
             engines.create(0, "net")
             world.run(for: .seconds(3))
         case .join: engines.insist(actor, request, unless: "is in cluster")
-        case .leave, .leaveByForce: engines.insist(actor, request, unless: "is in no cluster")
-        case .removeNode: engines.insist(actor, request, unless: "no such node")
+        case .leave: engines.insist(actor, request, unless: "is in no cluster")
+        case .leaveByForce:
+            engines.insist(actor, request, unless: "is in no cluster")
+            // Where the cluster could not be told, the answer names the command that does so.
+            if world.nodes[0].core.catalogue.members[world.nodeID(actor)] != nil {
+                engines.insist(0, .removeNode("host\(actor + 1)", force: true), unless: "no such node")
+            }
+        case .removeNode: engines.insist(actor, request, unless: "is removed already")
+        case .promote: engines.insist(actor, request, unless: "writes the catalogue already", "writes the catalogue and answers")
         case .createByCommand: engines.insist(actor, request, unless: "is on this host already")
-        case .removeByCommand: engines.insist(actor, request, unless: "no such network")
+        case .removeByCommand:
+            // A removal that was cut off counts for this host; the answer names the others.
+            engines.insist(actor, request, unless: "no such network", "is not on this host; remove it on")
         default: engines.insist(actor, request)
         }
     }

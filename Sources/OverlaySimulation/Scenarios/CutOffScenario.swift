@@ -11,7 +11,7 @@ enum CutOffScenario {
         var call: String
         var kind: CallFaults.Kind
         var fate: Fate
-        /// What the engine does at its start; nil where it does not die.
+        /// Deeds of the engine at its start; nil where it does not die.
         var aftermath: Aftermath?
 
         var description: String {
@@ -37,7 +37,7 @@ enum CutOffScenario {
         }
     }
 
-    /// What becomes of the daemon.
+    /// Fate of the daemon.
     enum Fate: String, CaseIterable, Sendable {
         case stays
         /// It dies when it has the call.
@@ -48,7 +48,7 @@ enum CutOffScenario {
         case isAway = "is away"
     }
 
-    /// What becomes of the containers of an engine that dies.
+    /// Fate of the containers of an engine that dies.
     enum Aftermath: String, CaseIterable, Sendable {
         case liveOn = "live on"
         case deleted
@@ -120,6 +120,10 @@ enum CutOffScenario {
         case .remove: engines.remove(host, "spare")
         }
         world.run(for: .milliseconds(Int64(2000 + random.below(3000))))
+        if one.kind.isDeath {
+            // The answer after which it dies may take as long as the daemon is away.
+            world.run(atMost: .seconds(60), step: .milliseconds(10)) { world.docker.engines[host]?.isUp == false }
+        }
         if world.docker.engines[host]?.isUp == false {
             // Sometimes the daemon is back before the engine, sometimes after it.
             if random.chance(0.5) { engines.restart(host) }
