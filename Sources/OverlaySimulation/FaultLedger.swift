@@ -14,6 +14,10 @@ struct FaultLedger {
     private var linkTrouble: [Link: Instant] = [:]
     /// Number of times that all faults were ended. A fault of an earlier era has nothing left to end.
     private(set) var era = 0
+    /// Deaths of daemons in the middle of an operation; nil where none is wanted.
+    var interruptions: Interruptions?
+    /// Space whose rows never reach the disk, though the node is told that they did: a fault of the daemon that tests plant.
+    var lostSpace: StoreSpace?
     var lossEnds = Instant(nanoseconds: 0)
     var disorderEnds = Instant(nanoseconds: 0)
 
@@ -56,4 +60,14 @@ struct FaultLedger {
 
     /// Time until which a link is or was cut; nil if it never was.
     func trouble(of link: Link) -> Instant? { linkTrouble[link] }
+
+    /// Writes that reach the disk.
+    func kept(_ writes: [StoreWrite]) -> [StoreWrite] {
+        guard let lostSpace else { return writes }
+        return writes.filter { write in
+            switch write {
+            case .put(let space, _, _), .delete(let space, _), .deleteThrough(let space, _), .clear(let space): space != lostSpace
+            }
+        }
+    }
 }

@@ -20,14 +20,14 @@ extension World {
         for peer in nodes[observer].core.membership.away {
             let subject = index(of: peer)
             onDeclaration?(observer, subject)
-            guard isHealthy(observer), isHealthy(subject), !wasCut(observer, subject) else { continue }
+            guard isHealthyMember(observer), isHealthyMember(subject), !wasCut(observer, subject) else { continue }
             violate("F", "host\(observer + 1) declares host\(subject + 1) down, which is well")
         }
     }
 
-    func isHealthy(_ index: Int) -> Bool {
+    func isHealthyMember(_ index: Int) -> Bool {
         nodes[index].isUp && nodes[index].stalledUntil == nil && now - nodes[index].trouble > Self.leniency
-            && network.ingressLoss[index, default: 0] < 0.5
+            && network.ingressLoss[index, default: 0] < 0.5 && nodes[index].core.catalogue.cluster != nil
     }
 
     /// True if the way between two nodes is cut, in either direction, or was so a moment ago.

@@ -126,7 +126,10 @@ public final class World {
         if traces { trace(index, event) }
         let effects = nodes[index].core.handle(event, at: nodes[index].clock.read(now))
         effectTrace?.add(node: index, at: now, effects)
-        for effect in effects { carryOut(index, effect) }
+        for effect in effects {
+            if faults.interruptions?.strike(index, effect) == true { return }
+            carryOut(index, effect)
+        }
         checkDeclarations(index)
         setTimer(index)
     }
@@ -139,7 +142,7 @@ public final class World {
         queue.insert(.timer(index, boot: nodes[index].boot), at: at)
     }
 
-    private func carryOut(_ index: Int, _ effect: NodeEffect) {
+    func carryOut(_ index: Int, _ effect: NodeEffect) {
         let boot = nodes[index].boot
         switch effect {
         case .respond(let id, let response):
@@ -281,10 +284,12 @@ public final class World {
             guard nodes[index].boot == boot else { return }
             handle(index, event)
         case .synced(let index, let boot):
-            guard nodes[index].boot == boot, !nodes[index].disk.unsynced.isEmpty else { return }
+            guard nodes[index].boot == boot, let first = nodes[index].disk.unsynced.first,
+                faults.interruptions?.strike(index, endOf: first.0) != true
+            else { return }
             let (id, writes) = nodes[index].disk.unsynced.removeFirst()
             let outcome: StoreOutcome = nodes[index].failsStores ? .failed("disk full") : .stored
-            if case .stored = outcome { nodes[index].rows.apply(writes) }
+            if case .stored = outcome { nodes[index].rows.apply(faults.kept(writes)) }
             handle(index, .stored(id, outcome))
         case .message(let from, let to, let boot, let seal, let bytes, let path):
             guard nodes[to].isUp, nodes[to].boot == boot else { return }
@@ -313,7 +318,7 @@ public final class World {
     public func crash(_ index: Int, hostToo: Bool = false, keeping kept: Int? = nil) {
         for (_, writes) in nodes[index].disk.unsynced.prefix(kept ?? random.below(nodes[index].disk.unsynced.count + 1))
         where !nodes[index].failsStores {
-            nodes[index].rows.apply(writes)
+            nodes[index].rows.apply(faults.kept(writes))
         }
         nodes[index].end(hostToo: hostToo)
         network.forgetStreams(of: index)
@@ -474,12 +479,7 @@ public final class World {
     ///
     /// - Returns: The join token; nil if it was refused.
     func initialise() -> String? {
-        let initialise = Initialise(
-            cluster: ClusterID(bits: 42), addressPool: Self.addressPool, subnetLength: 24, dataPathPort: 4789,
-            rootKey: [UInt8](repeating: 3, count: 32), rootPublicKey: [UInt8](repeating: 4, count: 32),
-            gossipKey: [UInt8](repeating: 1, count: 32),
-            joinSecret: JoinSecret(secret: [UInt8](repeating: 2, count: 16), expires: 0))
-        guard case .token(let report) = control(0, .initialise(initialise)) else { return nil }
+        guard case .token(let report) = control(0, .initialise(.ofSimulation)) else { return nil }
         return report.token
     }
 

@@ -30,30 +30,76 @@ struct Run: AsyncParsableCommand {
         let chosen = Scenario.all.filter { scenario == nil || $0.name == scenario }
         guard !chosen.isEmpty else { throw ValidationError("no scenario \(scenario ?? ""); `swift-overlay-sim list` shows them") }
         let start = ContinuousClock.now
-        let limit = seconds.map { start + .seconds($0) }
-        var violations = 0
+        var sum = Sum()
+        let work = chosen.flatMap { scenario in (0..<UInt64(max(count, 0))).map { Work(scenario: scenario, seed: seed + $0) } }
+        await play(work, until: seconds.map { start + .seconds($0) }, &sum)
+        // Places that no seed has visited are visited now, each by a seed that showed it.
+        await play(sum.places.flatMap { $0.value.rest($0.key, in: chosen) }, until: nil, &sum)
+        for (name, places) in sum.places.sorted(by: { $0.key < $1.key }) {
+            let (visited, existing) = (places.coverage.visited.count, places.coverage.existing.count)
+            print("\(name): \(visited) of \(existing) places visited")
+            for place in places.coverage.missing.sorted() { print("VIOLATION never visited: \(place)") }
+            if visited < existing { sum.violations += 1 }
+        }
+        let time = ContinuousClock.now - start
+        print("\(sum.runs) runs in \(time.formatted), \(sum.violations) with violations")
+        if sum.violations > 0 { throw ExitCode(1) }
+    }
+
+    /// A scenario with a seed, to be played as it is, or to visit places.
+    private struct Work: Sendable {
+        var scenario: Scenario
+        var seed: UInt64
+        var places: Set<String>?
+    }
+
+    /// Places of a scenario, with a seed that shows each.
+    private struct Places {
+        var coverage = Coverage()
+        private var seeds: [String: UInt64] = [:]
+
+        mutating func add(_ other: Coverage, of seed: UInt64) {
+            coverage.formUnion(other)
+            for place in other.existing where seeds[place] == nil { seeds[place] = seed }
+        }
+
+        func rest(_ name: String, in scenarios: [Scenario]) -> [Work] {
+            guard let scenario = scenarios.first(where: { $0.name == name }) else { return [] }
+            let bySeed = Dictionary(grouping: coverage.missing) { seeds[$0] ?? 0 }
+            return bySeed.sorted { $0.key < $1.key }.map { Work(scenario: scenario, seed: $0, places: Set($1)) }
+        }
+    }
+
+    private struct Sum {
         var runs = 0
-        let work = chosen.flatMap { scenario in (0..<UInt64(max(count, 0))).map { (scenario, seed + $0) } }
-        await withTaskGroup(of: (Scenario, UInt64, Scenario.Outcome).self) { group in
+        var violations = 0
+        var places: [String: Places] = [:]
+    }
+
+    private func play(_ work: [Work], until limit: ContinuousClock.Instant?, _ sum: inout Sum) async {
+        await withTaskGroup(of: (Work, Scenario.Outcome).self) { group in
             var next = 0
             func add() {
                 guard next < work.count, limit.map({ ContinuousClock.now < $0 }) ?? true else { return }
-                let (scenario, seed) = work[next]
+                let one = work[next]
                 next += 1
                 let messages = messages
-                group.addTask { @concurrent in (scenario, seed, scenario.run(seed: seed, traces: messages)) }
+                group.addTask { @concurrent in
+                    guard let places = one.places else { return (one, one.scenario.run(seed: one.seed, traces: messages)) }
+                    return (one, one.scenario.visit(seed: one.seed, places, traces: messages))
+                }
             }
             for _ in 0..<max(jobs, 1) { add() }
-            for await (scenario, seed, outcome) in group {
-                runs += 1
-                if !outcome.violations.isEmpty { violations += 1 }
-                report(scenario, seed, outcome)
+            for await (one, outcome) in group {
+                sum.runs += 1
+                if !outcome.violations.isEmpty { sum.violations += 1 }
+                if one.scenario.hasPlaces {
+                    sum.places[one.scenario.name, default: Places()].add(outcome.coverage, of: one.seed)
+                }
+                report(one.scenario, one.seed, outcome)
                 add()
             }
         }
-        let time = ContinuousClock.now - start
-        print("\(runs) runs in \(time.formatted), \(violations) with violations")
-        if violations > 0 { throw ExitCode(1) }
     }
 
     private func report(_ scenario: Scenario, _ seed: UInt64, _ outcome: Scenario.Outcome) {

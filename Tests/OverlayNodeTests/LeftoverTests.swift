@@ -178,6 +178,24 @@ import Testing
         try expectNothing(world, "\(count) calls")
     }
 
+    /// Engines remove a network whatever the driver answers, so DeleteNetwork may be lost. Their event tells of the end.
+    @Test(arguments: [CallFaults.Kind.lost, .answerLost, .twice]) func aNetworkGoesThoughNobodyDeletedIt(kind: CallFaults.Kind) throws {
+        for dies in [false, true] {
+            let (world, network) = try world()
+            world.docker.isPatient = true
+            world.docker.callFaults.arm(
+                .init(node: 0, call: "deleteNetwork", kind: kind) {
+                    guard dies else { return }
+                    world.after(Interval(nanoseconds: 0)) { $0.crash(0, keeping: 0) }
+                    world.after(.milliseconds(200)) { try? $0.restart(0) }
+                })
+            world.dockerRemove(0, network.network)
+            world.run(for: .seconds(10))
+            try expectNothing(world, "\(dies)", networks: 0)
+            for index in 0..<2 { #expect(world.dockerNetworks(index).isEmpty, "\(dies)") }
+        }
+    }
+
     @Test func aRequestAloneIsNoLeaseForEver() throws {
         let (world, network) = try world()
         let address = try request(world, network, "web")

@@ -67,7 +67,7 @@ enum EngineNews {
         case .disconnect: break
         case .destroy:
             NetworkRemovals.prolong(&node)
-            Mirroring.networkIsGone(&node, id)
+            Mirroring.networkIsGone(&node, id, isUserRemoval: true)
         }
     }
 

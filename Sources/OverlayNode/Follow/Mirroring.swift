@@ -239,17 +239,28 @@ enum Mirroring {
                 !node.inventory.hasEndpoints(of: id)
             else { break }
             Self.failNetwork(&node, network, "this host's engine does not remove it: \(reason)")
-        case (.removeNetwork(let id), .removed): Self.networkIsGone(&node, id)
-        case (.removeNetwork(let id), .notFound):
-            // The engine does not know the network, so it will not delete it.
-            Self.networkIsGone(&node, id)
-            if node.inventory.network(id) != nil { _ = NetworkCalls.deleteNetwork(&node, id) }
+        // The engine does not know the network, so it will not delete it any more.
+        case (.removeNetwork(let id), .removed), (.removeNetwork(let id), .notFound):
+            Self.networkIsGone(&node, id, isUserRemoval: request != nil)
         default: break
         }
     }
 
     /// Handles that the engine has no such network any more.
-    static func networkIsGone(_ node: inout Node, _ id: EngineNetworkID) {
+    ///
+    /// It was deleted before, except where the call was lost: engines remove a network whatever the driver answers (libnetwork's
+    /// `network.deleteNetwork`), and never call again.
+    /// - Parameter isUserRemoval: False where this node removed it.
+    static func networkIsGone(_ node: inout Node, _ id: EngineNetworkID, isUserRemoval: Bool) {
+        if let local = node.inventory.network(id), node.catalogue.cluster != nil, node.isReady {
+            if Leftovers.isInhabited(node, id) {
+                Leftovers.lookSoon(&node)
+            } else if isUserRemoval, !node.mirror.isRemoving(id) {
+                _ = NetworkCalls.deleteNetwork(&node, id)
+            } else {
+                Leftovers.end(&node, local)
+            }
+        }
         node.mirror.dropped(id, now: node.outbox.now)
         Self.mirrorSoon(&node)
     }

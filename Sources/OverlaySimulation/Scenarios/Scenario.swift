@@ -5,12 +5,21 @@ public struct Scenario: Sendable {
     public let name: String
     public let summary: String
     private let body: @Sendable (UInt64) throws -> Workload
+    /// Visits places of a seed; nil for scenarios that have none.
+    private let visitor: (@Sendable (UInt64, Set<String>) throws -> Workload)?
 
-    init(_ name: String, _ summary: String, _ body: @escaping @Sendable (UInt64) throws -> Workload) {
+    init(
+        _ name: String, _ summary: String, visiting visitor: (@Sendable (UInt64, Set<String>) throws -> Workload)? = nil,
+        _ body: @escaping @Sendable (UInt64) throws -> Workload
+    ) {
         self.name = name
         self.summary = summary
+        self.visitor = visitor
         self.body = body
     }
+
+    /// True if the scenario has places that all have to be visited (``Coverage``), if not by one seed, then by many.
+    public var hasPlaces: Bool { visitor != nil }
 
     public struct Outcome: Sendable {
         public var violations: [String]
@@ -19,6 +28,8 @@ public struct Scenario: Sendable {
         /// Virtual time that passed.
         public var length: Interval
         public var effects: EffectTrace?
+        /// Places that the run had to visit.
+        public var coverage = Coverage()
     }
 
     /// Hash of the effects of a run.
@@ -29,13 +40,20 @@ public struct Scenario: Sendable {
     }
 
     /// - Parameter traces: True to log every message too.
-    public func run(seed: UInt64, traces: Bool = false) -> Outcome {
+    public func run(seed: UInt64, traces: Bool = false) -> Outcome { outcome(traces) { try body(seed) } }
+
+    /// Visits these places of a seed, and nothing else.
+    public func visit(seed: UInt64, _ places: Set<String>, traces: Bool = false) -> Outcome {
+        outcome(traces) { try visitor?(seed, places) ?? body(seed) }
+    }
+
+    private func outcome(_ traces: Bool, _ body: () throws -> Workload) -> Outcome {
         do {
-            let workload = try World.$tracesAll.withValue(traces) { try body(seed) }
+            let workload = try World.$tracesAll.withValue(traces) { try body() }
             return Outcome(
                 violations: workload.world.violations, trace: workload.world.logs,
                 length: workload.world.now - Instant(nanoseconds: 0),
-                effects: workload.world.effectTrace)
+                effects: workload.world.effectTrace, coverage: workload.coverage)
         } catch {
             return Outcome(violations: ["the scenario failed: \(error)"], trace: [], length: Interval(nanoseconds: 0))
         }
@@ -52,5 +70,5 @@ public struct Scenario: Sendable {
             Scenario("drift", "everything of networks in the kernels is deleted and altered; each time all is right within 5 s") {
                 try DriftScenario.run(seed: $0)
             },
-        ] + scenarios + names + claims + upgrades + hosts
+        ] + scenarios + names + claims + upgrades + hosts + interruptions
 }

@@ -18,12 +18,19 @@ public final class Workload {
     /// Number of calls that were refused. That is no error while the writer is away.
     private(set) var refused = 0
     private var serial = 0
+    /// Places that the scenario has to visit.
+    var coverage = Coverage()
     var random: SeededGenerator
 
-    public init(nodes: Int, seed: UInt64) throws {
-        world = try World(count: nodes, seed: seed)
-        networks = Array(repeating: [:], count: nodes)
+    /// Takes a world, whose nodes need not be in a cluster.
+    init(_ world: World, seed: UInt64) {
+        self.world = world
+        networks = Array(repeating: [:], count: world.nodes.count)
         random = SeededGenerator(seed: seed ^ 0x5EED)
+    }
+
+    public convenience init(nodes: Int, seed: UInt64) throws {
+        self.init(try World(count: nodes, seed: seed), seed: seed)
         guard world.makeCluster() else { throw World.Failed("the cluster could not be formed") }
     }
 
