@@ -196,6 +196,8 @@ public struct PacketCipher: Sendable {
         guard let key = peer.opening[purpose] ?? makeKey(ringKey, purpose, from: sender, to: node, with: sender) else {
             throw .notAuthentic
         }
+        // The key depends on nothing in the packet, and making it costs more than a refusal.
+        peers[sender]?.opening[purpose] = key
         let header = packet[..<PacketFormat.headerBytes]
         let split = packet.count - PacketFormat.tagBytes
         guard let nonce = try? AES.GCM.Nonce(data: header[20..<32]),
@@ -203,7 +205,6 @@ public struct PacketCipher: Sendable {
                 nonce: nonce, ciphertext: packet[PacketFormat.headerBytes..<split], tag: packet[split...]),
             let plaintext = try? AES.GCM.open(box, using: key, authenticating: header)
         else { throw .notAuthentic }
-        peers[sender]?.opening[purpose] = key
         guard isNew else { throw .earlierLife(sender) }
         salts[sender] = salt
         windows[sender, default: [:]][channel, default: ReplayWindow()].insert(counter)

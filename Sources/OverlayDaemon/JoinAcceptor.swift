@@ -14,6 +14,7 @@ struct JoinAcceptor {
     private let key: NodeKey
     private var sessions: [UInt64: JoinResponder] = [:]
     private var attempts = FailedAttempts()
+    private var hellos = HelloBudget()
     private var certificate: NodeCertificate?
 
     init(key: NodeKey) { self.key = key }
@@ -27,6 +28,7 @@ struct JoinAcceptor {
         clock: UInt64
     ) throws(JoinFailure) -> Step {
         guard attempts.mayTry(source, now: now) else { throw .tooManyAttempts }
+        if sessions[connection] == nil { guard hellos.take(from: source, at: now) else { throw .tooManyAttempts } }
         do throws(JoinFailure) {
             return try step(frame, connection, cluster, name, clock)
         } catch {
@@ -45,8 +47,9 @@ struct JoinAcceptor {
         guard frame.first == JoinFrame.version else { throw .version }
         guard let cluster else { throw .noCluster }
         guard var session = sessions[connection] else {
-            guard let root = RootKey(privateBytes: cluster.rootKey) else { throw .unable }
             if certificate?.cluster != cluster.id || certificate?.isOld(at: clock) != false {
+                // Parsing the key costs as much as a signature.
+                guard let root = RootKey(privateBytes: cluster.rootKey) else { throw .unable }
                 certificate = NodeCertificate(of: key, name: name, root: root, now: clock)
             }
             guard let certificate else { throw .unable }
@@ -73,6 +76,81 @@ struct JoinAcceptor {
     mutating func ended(_ connection: UInt64) { sessions[connection] = nil }
 }
 
+/// Hellos, each of which costs this node two key exchanges and a signature: bounded by source and minute, and in all by second.
+struct HelloBudget {
+    static let perSource = 20
+    static let period = Interval.seconds(60)
+    static let perSecond = 100
+    static let sources = 4096
+    private var counts: [IPAddress?: Int] = [:]
+    private var minute: Instant?
+    private var inSecond = 0
+    private var second: Instant?
+    /// Number of sources that are remembered.
+    var count: Int { counts.count }
+
+    /// True if a hello may be worked on; counts it then.
+    mutating func take(from source: IPAddress?, at now: Instant) -> Bool {
+        if minute.map({ now - $0 >= Self.period }) ?? true {
+            minute = now
+            counts = [:]
+        }
+        if second.map({ now - $0 >= .seconds(1) }) ?? true {
+            second = now
+            inSecond = 0
+        }
+        let group = source?.sourceGroup
+        let count = counts[group] ?? 0
+        // The bound on all counts for whoever has more addresses than are remembered.
+        guard count < Self.perSource, inSecond < Self.perSecond else { return false }
+        if count > 0 || counts.count < Self.sources { counts[group] = count + 1 }
+        inSecond += 1
+        return true
+    }
+}
+
+/// Lines about refused joins: one by source and minute, and a few in all. What is left out is counted.
+struct RefusalLog {
+    /// Line to be written.
+    struct Line: Equatable {
+        /// Number of refusals of this source since its last line.
+        var unsaid: Int
+        /// Number of refusals, of whatever source, for which there was no line in the minute before.
+        var others: Int
+    }
+
+    static let period = Interval.seconds(60)
+    static let linesPerPeriod = 8
+    private var minute: Instant?
+    private var unsaid: [IPAddress?: Int] = [:]
+    private var before: [IPAddress?: Int] = [:]
+    private var others = 0
+    private var othersBefore = 0
+
+    /// Counts a refusal.
+    ///
+    /// - Returns: The line to be written for it, if any.
+    mutating func line(for source: IPAddress?, at now: Instant) -> Line? {
+        if minute.map({ now - $0 >= Self.period }) ?? true {
+            minute = now
+            (before, unsaid) = (unsaid, [:])
+            (othersBefore, others) = (others, 0)
+        }
+        let group = source?.sourceGroup
+        if let count = unsaid[group] {
+            unsaid[group] = count + 1
+            return nil
+        }
+        guard unsaid.count < Self.linesPerPeriod else {
+            others += 1
+            return nil
+        }
+        unsaid[group] = 0
+        defer { othersBefore = 0 }
+        return Line(unsaid: before[group] ?? 0, others: othersBefore)
+    }
+}
+
 /// Failed attempts by source. After five within a minute a source is refused without a look at its frames, until the oldest is a minute
 /// old.
 struct FailedAttempts {
@@ -84,6 +162,7 @@ struct FailedAttempts {
     var count: Int { failures.count }
 
     mutating func mayTry(_ source: IPAddress?, now: Instant) -> Bool {
+        let source = source?.sourceGroup
         guard let known = failures[source] else { return true }
         let recent = known.filter { now - $0 < Self.period }
         failures[source] = recent.isEmpty ? nil : recent
@@ -93,6 +172,6 @@ struct FailedAttempts {
     mutating func add(_ source: IPAddress?, now: Instant) {
         // An attacker with this many addresses is not stopped by counting. Memory is bounded.
         if failures.count >= Self.sources { failures = [:] }
-        failures[source, default: []].append(now)
+        failures[source?.sourceGroup, default: []].append(now)
     }
 }

@@ -75,7 +75,7 @@ extension JoinFailure {
         case .wrongSecret:
             "the token is not the cluster's current one, it was rotated perhaps; `swift-overlay join-token` there prints the one that holds"
         case .expired: "the token has expired; `swift-overlay join-token --rotate` there makes a new one"
-        case .tooManyAttempts: "too many attempts from this address with a wrong token; wait a minute"
+        case .tooManyAttempts: "too many attempts from this address, or at once from all; wait a minute"
         case .malformed: "it did not understand this host's request"
         case .unable: "it cannot let nodes in now; see its log"
         }

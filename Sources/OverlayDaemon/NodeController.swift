@@ -33,6 +33,7 @@ actor NodeController: GossipDelegate {
     private var isStopping = false
     private let key: NodeKey
     private var acceptor: JoinAcceptor
+    private var refusals = RefusalLog()
     private var admissions: [RequestID: GossipTransport.JoinConnection] = [:]
     private var timer: (at: Instant, task: Scheduled<Void>)?
     private var starters: [CheckedContinuation<Void, Never>] = []
@@ -209,18 +210,24 @@ actor NodeController: GossipDelegate {
             switch step {
             case .answer(let frame, let isLast): connection.answer(frame, isLast: isLast)
             case .admit(let member):
+                transport?.assumeIsolated { $0.release(connection) }
                 let id = newRequest()
                 admissions[id] = connection
                 process(.joinRequest(id, member))
             }
         } catch {
-            logger.warning(
-                "join refused",
-                metadata: [
-                    LogKey.from: "\(connection.source.map { "\($0)" } ?? "?")", LogKey.reason: "\(error.text)",
-                ])
+            if let line = refusals.line(for: connection.source, at: now()) { log(line, error, from: connection.source) }
             connection.answer(JoinResponder.failure(error), isLast: true)
         }
+    }
+
+    private func log(_ line: RefusalLog.Line, _ failure: JoinFailure, from source: IPAddress?) {
+        var metadata: Logger.Metadata = [
+            LogKey.from: "\(source.map { "\($0)" } ?? "?")", LogKey.reason: "\(failure.text)",
+        ]
+        if line.unsaid > 0 { metadata[LogKey.unsaid] = "\(line.unsaid)" }
+        if line.others > 0 { metadata[LogKey.others] = "\(line.others)" }
+        logger.warning("join refused; further ones of this source are counted for a minute", metadata: metadata)
     }
 
     // MARK: The engine's API, and names

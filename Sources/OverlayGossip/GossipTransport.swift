@@ -28,6 +28,7 @@ public struct PeerAddress: Hashable, Sendable {
 public actor GossipTransport {
     /// Connection of a node that wants to join.
     public struct JoinConnection: Sendable {
+        /// Number of the stream.
         public let number: UInt64
         public let source: IPAddress?
         let channel: any Channel
@@ -47,14 +48,12 @@ public actor GossipTransport {
         public var received = 0
         /// Packets not delivered, by reason: unknown sender, unknown key, not authentic, replayed, malformed.
         public var dropped: [String: Int] = [:]
-        /// Connections closed because there were too many.
+        /// Connections of strangers that were closed because there were too many of them.
         public var streamsRefused = 0
 
         public init() {}
     }
 
-    static let inboundStreams = 1024
-    static let joinConnections = 64
     static let queuedFrames = 256
     static let queuedBytes = 8 << 20
     static let streamIdle = TimeAmount.seconds(120)
@@ -77,9 +76,11 @@ public actor GossipTransport {
     private var cipher: PacketCipher
     private var peers: [NodeID: SocketAddress] = [:]
     private var streams: [NodeID: OutboundStream] = [:]
-    private var inbound = 0
-    private var joins = 0
-    private var nextJoin: UInt64 = 1
+    /// Addresses of members.
+    private var homes: Set<IPAddress> = []
+    private var inbound: InboundStreams
+    private var inboundChannels: [UInt64: any Channel] = [:]
+    private let notices: NoticeSocket
     /// Address at which datagrams are bound again when the socket was lost; nil before ``start()`` and after ``close()``.
     private var home: SocketAddress?
     private var carefulUntil = NIODeadline.uptimeNanoseconds(0)
@@ -91,7 +92,8 @@ public actor GossipTransport {
     ///   - socket: The bound port, taken over by ``start()``.
     ///   - delegate: Receiver of what arrives, called on `loop`.
     public init(
-        loop: any EventLoop, socket: GossipSocket, cipher: PacketCipher, logger: Logger, delegate: any GossipDelegate
+        loop: any EventLoop, socket: GossipSocket, cipher: PacketCipher, logger: Logger, delegate: any GossipDelegate,
+        limits: StreamLimits = StreamLimits()
     ) {
         self.loop = loop
         unownedExecutor = loop.executor.asUnownedSerialExecutor()
@@ -99,6 +101,8 @@ public actor GossipTransport {
         self.cipher = cipher
         self.logger = logger
         self.delegate = delegate
+        inbound = InboundStreams(limits)
+        notices = NoticeSocket(from: socket.address)
     }
 
     /// Begins to read the port. Works once.
@@ -106,25 +110,79 @@ public actor GossipTransport {
     /// - Throws: The error of the event loop that refuses a socket; nothing stays open then.
     public func start() async throws {
         guard let descriptors = socket.take() else { return }
-        let listening = ServerBootstrap(group: loop)
-            .childChannelInitializer { [weak self] channel in
-                channel.eventLoop.makeCompletedFuture {
-                    guard let self else { throw ChannelError.inappropriateOperationForState }
-                    let decoder = FrameDecoder { header in self.assumeIsolated { $0.isFromMember(header) } }
-                    try Self.addFraming(to: channel, decoder)
-                    try channel.pipeline.syncOperations.addHandler(InboundStreamHandler(transport: self))
-                }
-            }
-            .withBoundSocket(descriptors.listener)
+        let listening = listenerBootstrap().withBoundSocket(descriptors.listener)
         let receiving = datagramBootstrap().withBoundSocket(descriptors.datagrams)
         let outcomes = try await EventLoopFuture.whenAllComplete([listening, receiving], on: loop).get()
         for case .failure(let error) in outcomes {
             for case .success(let channel) in outcomes { try? await channel.close() }
             throw error
         }
-        listener = try await listening.get()
         home = socket.address
+        hold(listener: try await listening.get())
         hold(try await receiving.get())
+    }
+
+    private func listenerBootstrap() -> ServerBootstrap {
+        ServerBootstrap(group: loop)
+            .serverChannelOption(.backlog, value: GossipSocket.backlog)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelInitializer { [weak self] channel in
+                channel.eventLoop.makeCompletedFuture {
+                    guard let self else { throw ChannelError.inappropriateOperationForState }
+                    try channel.pipeline.syncOperations.addHandler(ConnectionFilter(transport: self))
+                }
+            }
+            .childChannelInitializer { [weak self] channel in
+                channel.eventLoop.makeCompletedFuture {
+                    guard let self else { throw ChannelError.inappropriateOperationForState }
+                    let handler = InboundStreamHandler(transport: self)
+                    try channel.pipeline.syncOperations.addHandlers([
+                        IdleStateHandler(allTimeout: Self.streamIdle),
+                        ByteToMessageHandler(
+                            FrameDecoder { handler.isProven }, maximumBufferSize: Limits.frameBytes + FrameDecoder.lengthBytes),
+                        handler,
+                    ])
+                }
+            }
+    }
+
+    /// Keeps the listener, and opens it again when it is lost: NIO closes it on errors of accept(2) that it does not know, and the kernel
+    /// ends it where somebody asks for that (`ss -K`).
+    private func hold(listener channel: any Channel) {
+        listener = channel
+        channel.closeFuture.whenComplete { [weak self] _ in
+            guard let self else { return }
+            self.loop.execute { self.assumeIsolated { $0.lostListener() } }
+        }
+    }
+
+    private func lostListener() {
+        listener = nil
+        guard home != nil else { return }
+        logger.warning("TCP listener lost; opening it again")
+        listenAgain(after: .milliseconds(100))
+    }
+
+    private func listenAgain(after delay: TimeAmount) {
+        loop.scheduleTask(in: delay) { [weak self] in
+            self?.assumeIsolated { transport in
+                guard let home = transport.home else { return }
+                transport.listenerBootstrap().bind(to: home).whenComplete { [weak self] result in
+                    self?.assumeIsolated { $0.listensAgain(result, after: delay) }
+                }
+            }
+        }
+    }
+
+    private func listensAgain(_ result: Result<any Channel, any Error>, after delay: TimeAmount) {
+        switch result {
+        case .success(let channel):
+            guard home != nil else { return channel.close(promise: nil) }
+            hold(listener: channel)
+        case .failure(let error):
+            logger.error("TCP listener cannot be opened again", metadata: [LogKey.error: "\(error)"])
+            listenAgain(after: min(delay * 2, .seconds(5)))
+        }
     }
 
     private func datagramBootstrap() -> DatagramBootstrap {
@@ -180,27 +238,14 @@ public actor GossipTransport {
         }
     }
 
-    static func addFraming(to channel: any Channel, _ decoder: FrameDecoder = FrameDecoder()) throws {
-        try channel.pipeline.syncOperations.addHandlers([
-            IdleStateHandler(allTimeout: streamIdle),
-            ByteToMessageHandler(decoder, maximumBufferSize: Limits.frameBytes + 4),
-        ])
-    }
-
-    /// True if these bytes begin a packet of a known member. This proves nothing; it keeps long frames of strangers out of memory.
-    func isFromMember(_ header: [UInt8]) -> Bool {
-        let sender = PacketFormat.sender(of: header, on: .stream)
-        if let sender, cipher.isPeer(sender) { return true }
-        counters.dropped[sender == nil ? "malformed" : "unknown sender", default: 0] += 1
-        return false
-    }
-
     /// Closes the port and all connections.
     public func close() async {
         socket.close()
         for stream in streams.values { stream.channel?.close(promise: nil) }
+        for channel in inboundChannels.values { channel.close(promise: nil) }
         streams = [:]
         home = nil
+        notices.close()
         try? await datagrams?.close()
         try? await listener?.close()
         datagrams = nil
@@ -212,7 +257,9 @@ public actor GossipTransport {
         cipher.setKeys(keys)
         cipher.setPeers(Dictionary(members.map { ($0.node, $0.agreementKey) }) { first, _ in first })
         peers = [:]
-        for member in members {
+        homes = Set(members.map(\.address.unmapped))
+        // Nothing can be sent to port 0, and trying costs the socket.
+        for member in members where member.port != 0 {
             peers[member.node] = try? SocketAddress(ipAddress: "\(member.address)", port: Int(member.port))
         }
         paused = paused.filter { peers[$0.key] != nil }
@@ -220,6 +267,7 @@ public actor GossipTransport {
             stream.channel?.close(promise: nil)
             streams[node] = nil
         }
+        for number in inbound.endStreams(except: { cipher.isPeer($0) }) { inboundChannels[number]?.close(promise: nil) }
     }
 
     /// Raises the boot number. Peers have seen lower ones, and take packets of those for replays.
@@ -260,13 +308,10 @@ public actor GossipTransport {
         paused[node] = (.now() + length, length)
     }
 
-    /// Sends an unsealed notice to a node that is no member.
+    /// Sends an unsealed notice to a node that is no member. Anybody can name any address there, so it goes by a socket of its own: the kernel
+    /// may refuse it, and nothing else is lost.
     public func notify(_ target: SocketEndpoint, _ notice: [UInt8]) {
-        guard let datagrams, let address = try? SocketAddress(ipAddress: "\(target.address)", port: Int(target.port)) else {
-            return
-        }
-        let buffer = datagrams.allocator.buffer(bytes: PacketFormat.packet(notice: notice))
-        datagrams.write(AddressedEnvelope(remoteAddress: address, data: buffer), promise: nil)
+        notices.send(PacketFormat.packet(notice: notice), to: target)
     }
 
     public func flush() { datagrams?.flush() }
@@ -304,7 +349,7 @@ public actor GossipTransport {
                 value: Self.streamPatience
             )
             .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try Self.addFraming(to: channel) }
+                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(OutboundStreamHandler()) }
             }
             .connect(to: address)
             .whenComplete { [weak self] result in
@@ -323,6 +368,12 @@ public actor GossipTransport {
         switch result {
         case .success(let channel):
             stream.channel = channel
+            // A long frame is read from members only, and this is how the other side knows.
+            if let first = stream.queue.first, first.count > FrameDecoder.strangersFrameBytes,
+                let proof = cipher.seal([], to: node, on: .stream)
+            {
+                channel.write(FrameDecoder.frame(proof, channel.allocator), promise: nil)
+            }
             for frame in stream.queue { channel.write(FrameDecoder.frame(frame, channel.allocator), promise: nil) }
             channel.flush()
         case .failure(let error):
@@ -346,31 +397,24 @@ public actor GossipTransport {
     func drained() { delegate.handle(.drained) }
 
     /// - Returns: True if the connection may go on.
-    func receive(frame: [UInt8]) -> Bool {
+    func receive(frame: [UInt8], on stream: UInt64) -> Bool {
         guard let (sender, message) = open(frame, on: .stream) else { return false }
+        let (isGood, evicted) = inbound.prove(stream, of: sender)
+        evict(evicted)
+        guard isGood else { return false }
+        // An empty message says whose stream it is, and nothing else.
+        guard !message.isEmpty else { return true }
         delegate.handle(.received(message, from: sender, by: .stream))
         delegate.handle(.drained)
         return true
     }
 
-    /// Counts a join; nil when there are too many.
-    func openJoin(_ channel: any Channel) -> JoinConnection? {
-        guard joins < Self.joinConnections else {
-            counters.streamsRefused += 1
-            return nil
-        }
-        joins += 1
-        defer { nextJoin += 1 }
-        return JoinConnection(
-            number: nextJoin, source: channel.remoteAddress?.ipAddress.flatMap { IPAddress($0) }, channel: channel)
-    }
-
     func receive(_ frame: [UInt8], of join: JoinConnection) { delegate.handle(.join(join, frame)) }
 
-    func end(_ join: JoinConnection) {
-        joins -= 1
-        delegate.handle(.joinEnded(join))
-    }
+    func end(_ join: JoinConnection) { delegate.handle(.joinEnded(join)) }
+
+    /// Takes a join out of the strangers' budget, as it has proven to know the token.
+    public func release(_ join: JoinConnection) { inbound.release(join.number) }
 
     private func open(_ packet: [UInt8], on channel: PacketChannel, from source: SocketAddress? = nil) -> (NodeID, [UInt8])? {
         do throws(OpenError) {
@@ -399,17 +443,43 @@ public actor GossipTransport {
         }
     }
 
-    /// Counts a stream that another node opened; false when there are too many.
-    func admitStream() -> Bool {
-        guard inbound < Self.inboundStreams else {
-            counters.streamsRefused += 1
-            return false
-        }
-        inbound += 1
-        return true
+    // MARK: Streams that other nodes open
+
+    var streamLimits: StreamLimits { inbound.limits }
+
+    /// True if the connection may be looked at.
+    func mayConnect(_ channel: any Channel) -> Bool {
+        let source = channel.source
+        let mayConnect = inbound.mayConnect(from: source, isHome: isHome(source), at: Instant(NIODeadline.now()))
+        if !mayConnect { counters.streamsRefused += 1 }
+        return mayConnect
     }
 
-    func endStream() { inbound -= 1 }
+    /// Opens the account of a stream; another one may be closed for it.
+    ///
+    /// - Returns: Its number.
+    func openStream(_ channel: any Channel) -> UInt64 {
+        let source = channel.source
+        let (number, evicted) = inbound.open(from: source, isHome: isHome(source))
+        inboundChannels[number] = channel
+        evict(evicted)
+        return number
+    }
+
+    func endStream(_ number: UInt64) {
+        inbound.end(number)
+        inboundChannels[number] = nil
+    }
+
+    func isProven(_ number: UInt64) -> Bool { inbound.isProven(number) }
+
+    private func isHome(_ source: IPAddress?) -> Bool { source.map { homes.contains($0.unmapped) } ?? false }
+
+    private func evict(_ number: UInt64?) {
+        guard let number, let channel = inboundChannels.removeValue(forKey: number) else { return }
+        counters.streamsRefused += 1
+        channel.reset()
+    }
 
     private struct OutboundStream {
         var address: SocketAddress
@@ -434,6 +504,22 @@ extension Result<any Channel, any Error> {
         if case ChannelError.connectTimeout? = error as? ChannelError { return .failed("no answer to a connection") }
         return .failed("\(error)")
     }
+}
+
+extension Channel {
+    /// Address of the other side.
+    var source: IPAddress? { remoteAddress?.ipAddress.flatMap { IPAddress($0) } }
+
+    /// Closes a connection at once, on its event loop, and leaves nothing of it in the kernel: without this each would stay in TIME-WAIT for a minute
+    /// (socket(7), SO_LINGER).
+    func reset() {
+        _ = (self as? any SocketOptionProvider)?.setSoLinger(linger(l_onoff: 1, l_linger: 0))
+        close(promise: nil)
+    }
+}
+
+extension Instant {
+    init(_ time: NIODeadline) { self.init(nanoseconds: Int64(clamping: time.uptimeNanoseconds)) }
 }
 
 extension SocketEndpoint {

@@ -3,7 +3,7 @@ import OverlayCrypto
 import OverlayModel
 
 /// Decoder of a stream's frames: a 32-bit length, then as many bytes. A length above the limit closes the connection before anything is
-/// kept. So does a long frame whose first bytes are not those of a member's packet.
+/// kept. So does a long frame of somebody who has proven nothing: a name in its first bytes is no proof.
 struct FrameDecoder: ByteToMessageDecoder {
     typealias InboundOut = ByteBuffer
 
@@ -12,18 +12,15 @@ struct FrameDecoder: ByteToMessageDecoder {
     /// Longest frame that a stranger may send (a join), in bytes.
     static let strangersFrameBytes = JoinFrame.limit
 
-    /// True if a long frame that begins with these bytes may come.
-    var mayBeLong: ([UInt8]) -> Bool = { _ in true }
+    static let lengthBytes = 4
+
+    /// True if a long frame may come.
+    var mayBeLong: () -> Bool = { true }
 
     mutating func decode(context: ChannelHandlerContext, buffer: inout ByteBuffer) throws -> DecodingState {
         guard let length = buffer.getInteger(at: buffer.readerIndex, as: UInt32.self) else { return .needMoreData }
         guard length <= Limits.frameBytes else { throw TooLong() }
-        if length > Self.strangersFrameBytes {
-            guard let header = buffer.getBytes(at: buffer.readerIndex + 4, length: PacketFormat.overhead) else {
-                return .needMoreData
-            }
-            guard mayBeLong(header) else { throw TooLong() }
-        }
+        guard length <= Self.strangersFrameBytes || mayBeLong() else { throw TooLong() }
         guard buffer.readableBytes >= 4 + Int(length) else { return .needMoreData }
         buffer.moveReaderIndex(forwardBy: 4)
         guard let frame = buffer.readSlice(length: Int(length)) else { return .needMoreData }
@@ -43,41 +40,64 @@ struct FrameDecoder: ByteToMessageDecoder {
     }
 }
 
-/// Handler of a stream that another node opened: packets of members, or one join.
+/// Handler of a stream that another node opened: packets of members, or one join. It has a deadline until the first authentic frame, and one
+/// for the whole of a join.
 final class InboundStreamHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
     private let transport: GossipTransport
-    private var isCounted = false
+    private var number: UInt64?
+    private var opened = NIODeadline.uptimeNanoseconds(0)
+    private var deadline: Scheduled<Void>?
     private var join: GossipTransport.JoinConnection?
+    /// True if a member has proven that the stream is its own.
+    private(set) var isProven = false
 
     init(transport: GossipTransport) { self.transport = transport }
 
     func channelActive(context: ChannelHandlerContext) {
-        isCounted = transport.assumeIsolated { $0.admitStream() }
-        if !isCounted { context.close(promise: nil) }
+        let channel = context.channel
+        opened = .now()
+        let (number, limits) = transport.assumeIsolated { ($0.openStream(channel), $0.streamLimits) }
+        self.number = number
+        setDeadline(limits.firstFrame, channel)
         context.fireChannelActive()
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        if isCounted { transport.assumeIsolated { $0.endStream() } }
-        isCounted = false
-        if let join { transport.assumeIsolated { $0.end(join) } }
-        join = nil
+        deadline?.cancel()
+        let (number, join) = (number, join)
+        transport.assumeIsolated { transport in
+            if let number { transport.endStream(number) }
+            if let join { transport.end(join) }
+        }
+        self.number = nil
+        self.join = nil
         context.fireChannelInactive()
     }
 
+    private func setDeadline(_ time: Interval, _ channel: any Channel) {
+        deadline?.cancel()
+        deadline = channel.eventLoop.scheduleTask(deadline: opened + .nanoseconds(time.nanoseconds)) { channel.reset() }
+    }
+
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        // Frames may be left that were read with the one that ended the stream.
+        guard let number, context.channel.isActive else { return }
         let frame = Array(unwrapInboundIn(data).readableBytesView)
-        guard join != nil || JoinFrame.isFromJoiner(frame) else {
-            if !transport.assumeIsolated({ $0.receive(frame: frame) }) { context.close(promise: nil) }
+        let isOfJoin = JoinFrame.isFromJoiner(frame)
+        guard join != nil || isOfJoin else {
+            guard transport.assumeIsolated({ $0.receive(frame: frame, on: number) }) else { return context.close(promise: nil) }
+            if !isProven { deadline?.cancel() }
+            isProven = true
             return
         }
-        let channel = context.channel
-        guard JoinFrame.isFromJoiner(frame), let join = join ?? transport.assumeIsolated({ $0.openJoin(channel) }) else {
-            return context.close(promise: nil)
+        guard isOfJoin, !isProven else { return context.close(promise: nil) }
+        let join = join ?? GossipTransport.JoinConnection(number: number, source: context.channel.source, channel: context.channel)
+        if self.join == nil {
+            self.join = join
+            setDeadline(transport.assumeIsolated { $0.streamLimits.join }, context.channel)
         }
-        self.join = join
         transport.assumeIsolated { $0.receive(frame, of: join) }
     }
 
@@ -86,6 +106,30 @@ final class InboundStreamHandler: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+}
+
+/// Handler of a stream that this node opened. Nothing comes on it: what does is not kept.
+final class OutboundStreamHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {}
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+}
+
+/// Handler of the listener: closes connections of a source that opens too many, before anything is made for them.
+final class ConnectionFilter: ChannelInboundHandler {
+    typealias InboundIn = any Channel
+
+    private let transport: GossipTransport
+
+    init(transport: GossipTransport) { self.transport = transport }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let channel = unwrapInboundIn(data)
+        guard transport.assumeIsolated({ $0.mayConnect(channel) }) else { return channel.reset() }
+        context.fireChannelRead(data)
+    }
 }
 
 /// Handler of the datagram channel. Each packet is opened on the spot; the end of a read cycle is one event.

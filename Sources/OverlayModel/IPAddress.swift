@@ -44,6 +44,20 @@ public struct IPAddress: Hashable, Sendable {
         }
     }
 
+    /// True if it means something on one link only (RFC 4291 §2.5.6), which is not part of it.
+    public var isLinkLocal: Bool { family == .v6 && bits >> 118 == 0x3FA }
+
+    /// The IPv4 address in an IPv6 one (RFC 4291 §2.5.5.2), as sockets of both families give it; else the address itself.
+    public var unmapped: IPAddress {
+        family == .v6 && bits >> 32 == 0xFFFF ? IPAddress(family: .v4, bits: bits & 0xFFFF_FFFF) : self
+    }
+
+    /// Source by which resources are counted: the address, or its /64 of IPv6, all of which one host may have.
+    public var sourceGroup: IPAddress {
+        let address = unmapped
+        return address.family == .v4 ? address : IPAddress(family: .v6, bits: address.bits & ~UInt128(UInt64.max))
+    }
+
     /// The address as a subnet of its own: /32 or /128.
     public var hostPrefix: IPPrefix { IPPrefix(host: self) }
 

@@ -38,6 +38,8 @@ public enum LogKey {
     public static let node = "node"
     /// Kernel operation.
     public static let operation = "operation"
+    /// Number of events of other sources that nothing was logged of.
+    public static let others = "others"
     /// Node that owns an endpoint.
     public static let owner = "owner"
     /// Member of the cluster, by name or short id.
@@ -62,6 +64,8 @@ public enum LogKey {
     public static let taken = "taken"
     /// Number of the catalogue writer's term.
     public static let term = "term"
+    /// Number of events of this source that nothing was logged of.
+    public static let unsaid = "unsaid"
     /// MTU of the link below the tunnels.
     public static let underlayMTU = "underlay-mtu"
     /// Version of the protocol between nodes.

@@ -90,4 +90,7 @@ public struct SocketEndpoint: Hashable, Sendable {
         self.address = address
         self.port = port
     }
+
+    /// True if a datagram from here can be answered. The kernel delivers those of port 0 and of no host, and refuses to answer them.
+    public var isAnswerable: Bool { port != 0 && address.unmapped.isHost && !address.isLinkLocal }
 }

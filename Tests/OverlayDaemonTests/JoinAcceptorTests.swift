@@ -171,7 +171,7 @@ private final class Scene {
     @Test func `A connection that closes in the middle is forgotten, and is no attempt`() throws {
         let scene = Scene()
         let key = NodeKey()
-        for number in 1...20 as ClosedRange<UInt64> {
+        for number in 1...10 as ClosedRange<UInt64> {
             _ = try scene.take(scene.joiner(key).hello, on: number)
             scene.acceptor.ended(number)
         }
@@ -205,6 +205,34 @@ private final class Scene {
         }
         scene.wait(1)
         guard case .answer = try scene.take(hello, on: 200) else { throw JoinFailure.malformed }
+    }
+
+    @Test func `Hellos are bounded by source, and another source is heard`() throws {
+        let scene = Scene()
+        for number in 1...20 as ClosedRange<UInt64> { _ = try scene.take(scene.joiner(NodeKey()).hello, on: number) }
+        let hello = scene.joiner(NodeKey()).hello
+        #expect(throws: JoinFailure.tooManyAttempts) { try scene.take(hello, on: 21) }
+        let other = try #require(IPAddress("192.0.2.8"))
+        guard case .answer = try scene.take(hello, on: 22, from: other) else { throw JoinFailure.malformed }
+        scene.wait(60)
+        guard case .answer = try scene.take(hello, on: 23) else { throw JoinFailure.malformed }
+    }
+
+    @Test func `Hellos are bounded in all, and conversations under way go on`() throws {
+        let scene = Scene()
+        let key = NodeKey()
+        var joiner = scene.joiner(key)
+        let request = try scene.request(&joiner, try Scene.record(key))
+        let hello = scene.joiner(NodeKey()).hello
+        var answered = 1
+        for number in 2...1000 as ClosedRange<UInt64> {
+            let source = IPAddress(v4: 10, 0, UInt8(number >> 8), UInt8(number & 255))
+            if case .answer? = try? scene.take(hello, on: number, from: source) { answered += 1 }
+        }
+        #expect(answered == 100)
+        guard case .admit = try scene.take(request) else { throw JoinFailure.malformed }
+        scene.wait(1)
+        guard case .answer = try scene.take(hello, on: 1001) else { throw JoinFailure.malformed }
     }
 
     @Test func `The certificate is made anew for another cluster`() throws {
@@ -281,5 +309,32 @@ private final class Attempts {
         #expect(attempts.count == 1)
         #expect(attempts.mayTry(source, now: at(60)))
         #expect(attempts.count == 0)
+    }
+}
+
+/// Log that a test can ask within an expectation.
+private final class Refusals {
+    private var value = RefusalLog()
+    func line(for source: IPAddress?, at seconds: Int64) -> RefusalLog.Line? {
+        value.line(for: source, at: Instant(nanoseconds: seconds * 1_000_000_000))
+    }
+}
+
+@Suite struct RefusalLogTests {
+    private let source = IPAddress("192.0.2.7")
+
+    @Test func `A source has one line in a minute, which says how much was left out before`() {
+        let log = Refusals()
+        let lines = (0..<600).compactMap { log.line(for: source, at: $0 / 10) }
+        #expect(lines == [RefusalLog.Line(unsaid: 0, others: 0)])
+        #expect(log.line(for: source, at: 60) == RefusalLog.Line(unsaid: 599, others: 0))
+    }
+
+    @Test func `Many sources have few lines, and the rest is counted`() {
+        let log = Refusals()
+        let lines = (0..<1000).compactMap { log.line(for: IPAddress(v4: 10, 0, UInt8($0 >> 8), UInt8($0 & 255)), at: 0) }
+        #expect(lines.count == RefusalLog.linesPerPeriod)
+        #expect(log.line(for: source, at: 60) == RefusalLog.Line(unsaid: 0, others: 992))
+        #expect(log.line(for: nil, at: 60) == RefusalLog.Line(unsaid: 0, others: 0))
     }
 }

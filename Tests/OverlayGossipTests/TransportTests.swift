@@ -238,26 +238,6 @@ import Testing
         }
     }
 
-    /// Unauthenticated connections are limited in number.
-    @Test func joinsAreBounded() async throws {
-        let end = try await End(joinAnswers: [[UInt8]](repeating: [1], count: 1000))
-        var channels: [any Channel] = []
-        for _ in 0..<GossipTransport.joinConnections + 5 {
-            let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-                .connect(host: "127.0.0.1", port: Int(end.port)).get()
-            var buffer = channel.allocator.buffer(capacity: 8)
-            buffer.writeInteger(UInt32(3))
-            buffer.writeBytes([2, 3, 1])
-            try await channel.writeAndFlush(buffer)
-            channels.append(channel)
-        }
-        #expect(await eventually { await end.transport.counters.streamsRefused == 5 })
-        #expect(end.joinFrames.count == GossipTransport.joinConnections)
-        for channel in channels { try? await channel.close() }
-        #expect(await eventually { end.joinsEnded == GossipTransport.joinConnections })
-        await end.transport.close()
-    }
-
     /// The kernel refuses to send to one member. A broadcast address stands for missing routes and for firewalls that reject.
     @Test func aMemberThatCannotBeSentToCostsNobodyElseAnything() async throws {
         let (first, second) = (try await End(), try await End())

@@ -173,7 +173,7 @@ import Testing
             (altered, "altered"), (Array(good.dropLast()), "short"), (good + [0], "long"),
         ] {
             world.handle(2, .notice(bytes))
-            world.run(for: .milliseconds(60))
+            world.run(for: .milliseconds(1060))
             #expect(world.nodes[2].core.catalogue.cluster != nil, "believed one that is \(why)")
         }
         world.handle(2, .notice(good))

@@ -81,10 +81,11 @@ enum RemovalCalls {
     // MARK: Notices
 
     /// Sends a removal notice to the source of a packet in the name of a node that is no member. The notice tells nothing secret,
-    /// so the sender need not be proven.
+    /// so the sender need not be proven. A source that cannot be answered gets none.
     static func sendNotice(_ node: inout Node, to stranger: NodeID, at source: SocketEndpoint) {
         guard let cluster = node.catalogue.cluster, node.catalogue.members[stranger] == nil, node.isReady else { return }
-        guard node.notices.maySend(at: node.outbox.now) else { return }
+        let isKnown = node.catalogue.departed[stranger] != nil
+        guard source.isAnswerable, node.notices.maySend(to: source.address, isKnown: isKnown, at: node.outbox.now) else { return }
         var notice = RemovalNotice(of: stranger, position: node.catalogue.position, signer: node.identity.id)
         notice.signature = node.signing.sign(notice.signed(in: cluster.id))
         node.outbox.append(.notify(source, notice.wireBytes))
@@ -97,7 +98,7 @@ enum RemovalCalls {
             // A notice of an older position may be from before this node joined.
             notice.position > node.catalogue.position, let signer = node.catalogue.members[notice.signer]
         else { return }
-        guard node.notices.mayCheck(at: node.outbox.now) else { return }
+        guard node.notices.mayCheck(of: notice.signer, at: node.outbox.now) else { return }
         guard node.signing.verify(notice.signature, of: notice.signed(in: cluster.id), by: signer.publicKey) else { return }
         node.outbox.log(
             .warning, "this node was removed from the cluster while it was away; its overlay links go down, and it must join again",
