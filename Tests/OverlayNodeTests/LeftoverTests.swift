@@ -179,7 +179,8 @@ import Testing
     }
 
     /// Engines remove a network whatever the driver answers, so DeleteNetwork may be lost. Their event tells of the end.
-    @Test(arguments: [CallFaults.Kind.lost, .answerLost, .twice]) func aNetworkGoesThoughNobodyDeletedIt(kind: CallFaults.Kind) throws {
+    @Test(arguments: [CallFaults.Kind.lost, .answerLost, .twice])
+    func aNetworkGoesThoughNobodyDeletedIt(kind: CallFaults.Kind) throws {
         for dies in [false, true] {
             let (world, network) = try world()
             world.docker.isPatient = true

@@ -69,8 +69,8 @@ extension NodeEffect {
         case .contact: ("contact", [.before, .after])
         case .admit: ("admit", [.before, .after])
         // Sockets and tables of the process, which end with it, and what only reads.
-        case .observe, .look, .listen, .peers, .names, .subnets, .otherNames, .unsettled, .suspects, .publishNames, .serve, .unserve,
-            .readRoutes, .readHost, .lookForRoutes, .makeKey, .log:
+        case .observe, .look, .listen, .peers, .names, .subnets, .otherNames, .unsettled, .suspects, .publishNames, .serve,
+            .unserve, .readRoutes, .readHost, .lookForRoutes, .makeKey, .log:
             ("nothing", [])
         }
     }

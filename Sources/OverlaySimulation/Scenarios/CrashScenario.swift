@@ -115,7 +115,8 @@ final class CrashScenario {
         return nil
     }
 
-    private static func play(_ seed: UInt64, _ target: Boundary?, _ planted: EngineWorkload.Planted? = nil) throws -> CrashScenario {
+    private static func play(_ seed: UInt64, _ target: Boundary?, _ planted: EngineWorkload.Planted? = nil) throws -> CrashScenario
+    {
         let scenario = try CrashScenario(seed: seed, target, planted)
         try scenario.prepare()
         scenario.surround()
