@@ -33,7 +33,7 @@ extension World {
     /// True if the way to a node is cut, in either direction, or was so a moment ago, or it does not know the other one.
     private func wasCut(_ a: Int, _ b: Int) -> Bool {
         nodes[b].core.catalogue.members[nodeID(a)] == nil
-            || [VirtualNetwork.Link(a, b), .init(b, a)].contains { faults.trouble(of: $0).map { now - $0 <= Self.leniency } == true }
+            || [VirtualNetwork.Link(a, b), .init(b, a)].contains { faults.trouble(of: $0).map { now < $0 + Self.leniency } == true }
     }
 
     // MARK: C, N and L
