@@ -20,19 +20,20 @@ extension World {
         for peer in nodes[observer].core.membership.away {
             let subject = index(of: peer)
             onDeclaration?(observer, subject)
-            guard isHealthyMember(observer), isHealthyMember(subject), !wasCut(observer, subject) else { continue }
+            guard isHealthy(observer), isHealthy(subject), !wasCut(observer, subject) else { continue }
             violate("F", "host\(observer + 1) declares host\(subject + 1) down, which is well")
         }
     }
 
-    func isHealthyMember(_ index: Int) -> Bool {
+    func isHealthy(_ index: Int) -> Bool {
         nodes[index].isUp && nodes[index].stalledUntil == nil && now - nodes[index].trouble > Self.leniency
-            && network.ingressLoss[index, default: 0] < 0.5 && nodes[index].core.catalogue.cluster != nil
+            && network.ingressLoss[index, default: 0] < 0.5
     }
 
-    /// True if the way between two nodes is cut, in either direction, or was so a moment ago.
+    /// True if the way to a node is cut, in either direction, or was so a moment ago, or it does not know the other one.
     private func wasCut(_ a: Int, _ b: Int) -> Bool {
-        [VirtualNetwork.Link(a, b), .init(b, a)].contains { faults.trouble(of: $0).map { now - $0 <= Self.leniency } ?? false }
+        nodes[b].core.catalogue.members[nodeID(a)] == nil
+            || [VirtualNetwork.Link(a, b), .init(b, a)].contains { faults.trouble(of: $0).map { now < $0 + Self.leniency } == true }
     }
 
     // MARK: C, N and L

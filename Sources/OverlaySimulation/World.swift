@@ -284,10 +284,9 @@ public final class World {
             guard nodes[index].boot == boot else { return }
             handle(index, event)
         case .synced(let index, let boot):
-            guard nodes[index].boot == boot, let first = nodes[index].disk.unsynced.first,
-                faults.interruptions?.strike(index, endOf: first.0) != true
-            else { return }
-            let (id, writes) = nodes[index].disk.unsynced.removeFirst()
+            guard nodes[index].boot == boot, let (id, writes) = nodes[index].disk.unsynced.first else { return }
+            guard faults.interruptions?.strike(index, endOf: id) != true else { return }
+            nodes[index].disk.unsynced.removeFirst()
             let outcome: StoreOutcome = nodes[index].failsStores ? .failed("disk full") : .stored
             if case .stored = outcome { nodes[index].rows.apply(faults.kept(writes)) }
             handle(index, .stored(id, outcome))

@@ -85,6 +85,8 @@ final class EngineWorkload {
     ///
     /// - Parameter excuses: Parts of refusals that mean that nothing is left to do.
     func insist(_ index: Int, _ request: ControlRequest, unless excuses: String...) {
+        // Others may have waited for it until now.
+        if world.nodes[index].core.catalogue.cluster == nil { world.trouble(index, until: world.now) }
         var answer = world.control(index, request)
         for _ in 0..<30 {
             guard case .refused(let reason) = answer else { return }

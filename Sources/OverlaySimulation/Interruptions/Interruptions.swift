@@ -63,6 +63,8 @@ final class Interruptions {
     func strike(_ node: Int, endOf id: EffectID) -> Bool {
         guard let transaction, transaction.node == node, transaction.id == id else { return false }
         self.transaction = nil
+        // A daemon that dies after the operation would not be started again.
+        guard isOpen else { return false }
         victim = node
         world.crash(node, keeping: transaction.isKept ? 1 : 0)
         return true
