@@ -179,6 +179,19 @@ import Testing
         #expect(world.violations.isEmpty, "\(world.violations)")
     }
 
+    /// A network that is removed right after it was made goes from hosts, too, that mirrored it in between.
+    @Test(arguments: 1...25) func whatWasMirroredInBetweenIsRemoved(seed: UInt64) throws {
+        let world = try world(seed: seed)
+        for round in 0..<3 {
+            let name = "brief\(round)"
+            #expect(create(world, round, Self.network(name, subnet: nil)) != nil)
+            world.run(for: .milliseconds(Int64(seed) * 4))
+            remove(world, round, name)
+            world.run(for: .seconds(6))
+            #expect((0..<3).allSatisfy { world.dockerNetworks($0).isEmpty && networks(world, $0).isEmpty }, "round \(round)")
+        }
+    }
+
     /// A network that stands for that of another host outlives the daemon, ends with a user's command, and is made anew when it is idle.
     @Test(arguments: 1...8) func whatStandsForAnotherEnds(seed: UInt64) throws {
         let world = try world(seed: seed)

@@ -70,13 +70,20 @@ enum NetworkRemovals {
 
     /// Ends the hold if all is known.
     static func conclude(_ node: inout Node, _ id: NetworkID) {
-        guard let hold = node.closings.holds[id], hold.until == nil, hold.asked.isEmpty else { return }
+        guard var hold = node.closings.holds[id], hold.until == nil, hold.asked.isEmpty else { return }
         guard let network = node.catalogue.networks[id], !network.isRemoved else { return Self.end(&node, id) }
-        // Whoever came onto it meanwhile means to use it: no removal that was before that ends it.
+        // Hosts that came onto it meanwhile: their own networks stand for it now, or they only mirrored it.
         let newcomers = network.users.subtracting(hold.others).subtracting([node.identity.id])
-        let needing = hold.needing.union(newcomers)
-        guard needing.isEmpty, Mirroring.isEmpty(node, network) else {
-            let hosts = needing.union(Mirroring.possibleUsers(node, of: network)).map { node.name(of: $0) }.sorted()
+        guard newcomers.isEmpty else {
+            hold.others.formUnion(newcomers)
+            hold.asked = newcomers
+            hold.answersUntil = node.now + Self.answerTime
+            node.closings.hold(id, hold)
+            Self.ask(&node, id, newcomers)
+            return Self.schedule(&node)
+        }
+        guard hold.needing.isEmpty, Mirroring.isEmpty(node, network) else {
+            let hosts = hold.needing.union(Mirroring.possibleUsers(node, of: network)).map { node.name(of: $0) }.sorted()
             node.outbox.log(
                 .info, "a network is removed from this engine alone, as containers of other hosts have it, or may",
                 [LogKey.network: network.title, LogKey.hosts: hosts.joined(separator: " ")])
@@ -129,7 +136,12 @@ enum NetworkRemovals {
         guard isHere || node.inventory.declined.contains(id) else {
             return AddressExchange.send(&node, .needed(id, false), to: peer)
         }
-        guard !node.inventory.hasEndpoints(on: id), node.mirror.isConnected else {
+        // One that just came to stand for the network, or may: its user has not started a container yet.
+        let isFresh = node.inventory.networks(of: id).contains {
+            $0.admission == .undecided && !node.mirror.isMaking(id) && !node.mirror.isMadeHere($0.id)
+                || !$0.aliases.isEmpty && node.mirror.isKept($0.id, at: node.now)
+        }
+        guard !isFresh, !node.inventory.hasEndpoints(on: id), node.mirror.isConnected else {
             return AddressExchange.send(&node, .needed(id, true), to: peer)
         }
         node.mirror.ask(about: id, for: peer)

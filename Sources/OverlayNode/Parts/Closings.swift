@@ -22,8 +22,8 @@ struct Closings: Sendable {
         var subnets: [SubnetID]
         /// Time at which the removal counts as a user's, unless the engine tells of a prune before; nil once it does.
         var until: Instant?
-        /// Other hosts that were on the network when it was removed.
-        let others: Set<NodeID>
+        /// Other hosts that were asked.
+        var others: Set<NodeID>
         /// Hosts that have not said yet whether their containers need the network.
         var asked: Set<NodeID>
         /// Time at which hosts that have not answered count as some that need it.
