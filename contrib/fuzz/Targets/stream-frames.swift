@@ -21,7 +21,7 @@ private func run(_ bytes: [UInt8]) {
     guard let piece = bytes.first else { return }
     let stream = Array(bytes.dropFirst())
     let pipeline = channel.pipeline.syncOperations
-    let handler = ByteToMessageHandler(FrameDecoder(mayBeLong: { $0.first == 1 }), maximumBufferSize: Limits.frameBytes + 4)
+    let handler = ByteToMessageHandler(FrameDecoder(mayBeLong: { piece.isMultiple(of: 2) }), maximumBufferSize: Limits.frameBytes + 4)
     require((try? pipeline.addHandler(handler)) != nil, "the decoder is added")
     var position = 0
     while position < stream.count {
